@@ -1,0 +1,160 @@
+"""Every error edgefc raises on purpose.
+
+    EdgefcError
+    ├── ModelError
+    │   ├── ModelNotFoundError      no such models.toml id, file or repository
+    │   ├── ModelFileError          the file is not a GGUF llama.cpp can be given
+    │   └── ModelLoadError          llama.cpp refused a well-formed file, or memory is short
+    ├── RequestError                a bad argument of one request; `param` names it
+    │   └── ContextOverflowError    prompt and answer do not fit into the context
+    ├── SchemaError                 a tool schema is malformed, over a limit, or cannot be enforced
+    ├── FormatError                 a family declaration or chat template is wrong or refuses the messages
+    ├── GrammarError                GBNF text that llama.cpp or llguidance would not take
+    ├── ConstraintError             a token the grammar forbids, or a grammar with no way on
+    ├── ToolError                   a tool could not be defined or run
+    ├── CancelledError              the request was cancelled
+    └── EngineClosedError           the model was closed
+
+An error is data (`code` is stable, attributes name the place); text is made by `str()`. `hint` says what to
+do next and is part of the text.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+SchemaPath = tuple[str | int, ...]
+
+
+class EdgefcError(Exception):
+    """Base of every error a caller can act on."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason, hint)
+        self.reason, self.hint = reason, hint
+
+    def __str__(self) -> str:
+        return f"{self.reason}\n{self.hint}" if self.hint else self.reason
+
+
+class ModelError(EdgefcError):
+    """A model could not be found, read or loaded."""
+
+    code = "model_error"
+
+
+class ModelNotFoundError(ModelError):
+    """No model of this name, or no file at this path."""
+
+    code = "model_not_found"
+
+
+class ModelFileError(ModelError):
+    """The file is not a GGUF that may be handed to llama.cpp."""
+
+    code = "model_file"
+
+
+class ModelLoadError(ModelError):
+    """llama.cpp would not load the model or create a context for it."""
+
+    code = "model_load"
+
+
+class RequestError(EdgefcError):
+    """One request's argument is wrong. `param` is its name in OpenAI's spelling, such as `messages[2].role`."""
+
+    code = "invalid_request"
+
+    def __init__(self, param: str, reason: str, hint: str = "") -> None:
+        super().__init__(reason, hint)
+        self.args = (param, reason, hint)
+        self.param = param
+
+    def __str__(self) -> str:
+        return f"{self.param}: {super().__str__()}" if self.param else super().__str__()
+
+
+class ContextOverflowError(RequestError):
+    """The prompt alone, or with what must be generated, is longer than the context. All counts are tokens."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
+        super().__init__(
+            "messages",
+            f"the prompt has {prompt_tokens} tokens; the context holds {n_ctx}, and the answer needs room too",
+            "Send fewer or shorter messages or tools, or load the model with a larger n_ctx.",
+        )
+        self.args = (prompt_tokens, n_ctx)
+        self.prompt_tokens, self.n_ctx = prompt_tokens, n_ctx
+
+
+class SchemaError(EdgefcError):
+    """A tool schema is malformed, over a limit, or beyond what can be enforced. `path` is the place."""
+
+    code = "schema_error"
+
+    def __init__(self, path: SchemaPath, reason: str, hint: str = "") -> None:
+        super().__init__(reason, hint)
+        self.args = (path, reason, hint)
+        self.path = path
+
+    def under(self, *outer: str | int) -> SchemaError:
+        """The same error seen from an enclosing document."""
+        return SchemaError((*outer, *self.path), self.reason, self.hint)
+
+    def __str__(self) -> str:
+        place = format_path(self.path)
+        return f"{place}: {super().__str__()}" if place else super().__str__()
+
+
+class FormatError(EdgefcError):
+    """A chat format's declaration or template is wrong, or cannot render what it was given."""
+
+    code = "format_error"
+
+
+class GrammarError(EdgefcError):
+    """GBNF text that cannot be executed."""
+
+    code = "grammar_error"
+
+
+class ConstraintError(EdgefcError):
+    """A grammar in execution was fed a token it forbids, or allows no token at all."""
+
+    code = "constraint_error"
+
+
+class ToolError(EdgefcError):
+    """A tool could not be built from a function or file, or the tool loop was stopped."""
+
+    code = "tool_error"
+
+
+class CancelledError(EdgefcError):
+    """The request was cancelled before it ended."""
+
+    code = "cancelled"
+
+
+class EngineClosedError(EdgefcError):
+    """The model was closed; load it again to go on."""
+
+    code = "engine_closed"
+
+
+def format_path(path: SchemaPath) -> str:
+    """`("tools", 3, "parameters")` as `tools[3].parameters`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.isidentifier() or part.startswith("$"):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text
