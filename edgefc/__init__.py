@@ -1,1 +1,68 @@
-"""edgefc."""
+"""edgefc makes small local models call tools reliably.
+
+    import edgefc
+
+    model = edgefc.load("demo")
+    reply = model.chat([{"role": "user", "content": "What is the weather in Paris?"}], tools=tools)
+
+Importing edgefc is cheap: llama.cpp and the rest are imported when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgefc.errors import EdgefcError
+    from edgefc.loop import RunResult
+    from edgefc.model import Model, load
+    from edgefc.reply import ChatStream, Reply
+    from edgefc.tools import PythonTool, tool
+    from edgefc.types import Delta, Message, Outcome, Tool, ToolCall
+
+_HOMES = {
+    "EdgefcError": "errors",
+    "RunResult": "loop",
+    "Model": "model",
+    "load": "model",
+    "ChatStream": "reply",
+    "Reply": "reply",
+    "PythonTool": "tools",
+    "tool": "tools",
+    "Delta": "types",
+    "Message": "types",
+    "Outcome": "types",
+    "Tool": "types",
+    "ToolCall": "types",
+}
+
+__all__ = [
+    "ChatStream",
+    "Delta",
+    "EdgefcError",
+    "Message",
+    "Model",
+    "Outcome",
+    "PythonTool",
+    "Reply",
+    "RunResult",
+    "Tool",
+    "ToolCall",
+    "__version__",
+    "load",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Public names on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgefc' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"edgefc.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -64,7 +64,7 @@ class ModelLoadError(ModelError):
 
 
 class RequestError(EdgefcError):
-    """One request's argument is wrong. `param` is its name in OpenAI's spelling, such as `messages[2].role`."""
+    """One request's argument is wrong. `param` names it in OpenAI's spelling, as `messages[2].role`."""
 
     code = "invalid_request"
 
@@ -85,7 +85,7 @@ class ContextOverflowError(RequestError):
     def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
         super().__init__(
             "messages",
-            f"the prompt has {prompt_tokens} tokens; the context holds {n_ctx}, and the answer needs room too",
+            f"the prompt has {prompt_tokens} tokens; the context holds {n_ctx}, the answer's included",
             "Send fewer or shorter messages or tools, or load the model with a larger n_ctx.",
         )
         self.args = (prompt_tokens, n_ctx)

@@ -87,7 +87,7 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class OutputSyntax:
-    """How one family spells an answer. Grammar, parser and history are derived from these strings alone.
+    r"""How one family spells an answer. Grammar, parser and history are derived from these strings alone.
 
     Placeholders, replaced by exact match (all other text, braces too, is literal):
     `{name}` the tool's name; `{arguments}` the arguments as a JSON object; `{text}` a JSON string with its
@@ -96,7 +96,7 @@ class OutputSyntax:
 
     call          one call; contains {name} before {arguments}
     calls_begin, calls_separator, calls_end     around and between calls
-    calls_preamble  free text may stand before the first call, then this separator ("\\n"); None: it may not
+    calls_preamble  free text may stand before the first call, then this separator ("\n"); None: it may not
     text          None: plain text is free text; else a template with {text}
     clarify       template with {functions} and {text}, or None: clarifications are plain text
     no_tool       template with {text}, or None: "no tool fits" is plain text

@@ -1,0 +1,238 @@
+"""`load()` and `Model`: edgefc's Python API, offline, thread-safe, several models at once.
+
+A chat is: check the request → render the prompt → compile the grammar → generate → parse. Each step is
+another package's; this module only joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from typing_extensions import Self, TypedDict, Unpack
+
+from edgefc import formats, gguf, grammar, registry
+from edgefc.engine import Engine, EngineOptions, SamplingOptions
+from edgefc.errors import RequestError
+from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
+from edgefc.reply import ChatStream, Reply
+from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
+from edgefc.types import Message
+
+
+def load(
+    name: str | Path,
+    *,
+    family: str | None = None,
+    n_ctx: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_threads: int | None = None,
+    n_parallel: int = 4,
+    progress: Callable[[float], bool] | None = None,
+) -> Model:
+    """Load a model for inference.
+
+    name          an id of models.toml (`edgefc models` lists them), such as "demo", or the path of a .gguf
+    family        the chat format; None: the model card's, else detected from the file
+    n_ctx         context in tokens; None: what the model was trained for, at most 8192, if memory allows
+    n_gpu_layers  layers on the GPU; None: all when one is there and they fit, else none
+    n_threads     None: one per physical core
+    n_parallel    requests generated at the same time; more wait in a queue
+    progress      called with the loaded share, 0 to 1; returning False cancels
+
+    Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
+    """
+    found = registry.resolve(str(name))
+    metadata = gguf.read_metadata(found.path)
+    family_name = family or (found.card.family if found.card else None) or formats.detect(metadata).family
+    chat_format = formats.load_family(family_name)
+    engine = Engine.load(
+        found.path,
+        EngineOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, n_seq_max=n_parallel),
+        progress=progress,
+    )
+    return Model(engine, chat_format, path=found.path, name=found.card.id if found.card else found.path.stem)
+
+
+class ChatOptions(TypedDict, total=False):
+    """The options of `Model.chat` and `Model.run`, in OpenAI's spelling where it has one.
+
+    tool_choice          "auto", "none", "required", one tool by name, or allowed_tools (OpenAI's objects)
+    parallel_tool_calls  False: at most one call in an answer
+    max_tokens           most tokens to generate; None: what the context has room for
+    stop                 strings that end the answer and are not part of it
+    temperature …        sampling; None: the family's recommendation, which is greedy for most
+    seed                 makes sampling repeatable; None: drawn anew for each request
+    logit_bias           token id → what is added to its logit
+    """
+
+    tool_choice: str | Mapping[str, Any]
+    parallel_tool_calls: bool
+    max_tokens: int | None
+    stop: str | Sequence[str]
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    seed: int | None
+    logit_bias: Mapping[int, float] | None
+
+
+class Model:
+    """A loaded model. Any thread may use it; `close()`, or the end of a `with` block, frees its memory."""
+
+    def __init__(self, engine: Engine, family: formats.Family, *, path: Path, name: str) -> None:
+        self.engine, self.family, self.path, self.name = engine, family, path, name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, family={self.family.name!r}, n_ctx={self.n_ctx})"
+
+    @property
+    def n_ctx(self) -> int:
+        """The context, in tokens, that prompt and answer of one request share."""
+        return self.engine.n_ctx
+
+    def close(self) -> None:
+        """Cancel what is running and free the model; further calls raise EngineClosedError."""
+        self.engine.close()
+
+    def render(self, messages: Sequence[Message], tools: Sequence[ToolLike] | None = None) -> formats.Prompt:
+        """The exact prompt that `chat` would send for these messages and tools."""
+        schemas, _ = as_tools(tools or ())
+        return self.family.render(
+            messages, check_tools(schemas), special_tokens=self.engine.tokenizer.special_tokens
+        )
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolLike] | None = None,
+        stream: Literal[False] = False,
+        **options: Unpack[ChatOptions],
+    ) -> Reply: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolLike] | None = None,
+        stream: Literal[True],
+        **options: Unpack[ChatOptions],
+    ) -> ChatStream: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolLike] | None = None,
+        stream: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Reply | ChatStream: ...
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolLike] | None = None,
+        stream: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Reply | ChatStream:
+        """Answer the conversation, calling tools where the model wants to.
+
+        messages  the conversation as in OpenAI's chat completions
+        tools     OpenAI tools or Python functions; every call names one of them and fits its schema
+        stream    True: a ChatStream of deltas at once; False: the whole Reply when it is complete
+        options   see ChatOptions
+
+        Raises RequestError, ContextOverflowError, SchemaError, FormatError or EngineClosedError.
+        """
+        schemas, _ = as_tools(tools or ())
+        checked = check_tools(schemas)
+        if unknown := options.keys() - ChatOptions.__annotations__.keys():
+            raise TypeError(f"chat() got an unexpected keyword argument {min(unknown)!r}")
+        choice = parse_tool_choice(options.get("tool_choice", "auto"), checked)
+        compiled = grammar.compile_output(
+            self.family.syntax, checked, choice, parallel=options.get("parallel_tool_calls", True)
+        )
+        prompt = self.family.render(messages, checked, special_tokens=self.engine.tokenizer.special_tokens)
+        generation = self.engine.submit(
+            self.engine.tokenizer.encode(prompt),
+            max_tokens=options.get("max_tokens"),
+            sampling=self._sampling(options),
+            grammar=compiled,
+            stop=(*self.family.stop, *_stop_strings(options.get("stop", ()))),
+        )
+        answer = ChatStream(generation, self.family.parser(checked))
+        return answer if stream else answer.reply
+
+    def run(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[ToolLike],
+        system: str | None = None,
+        max_rounds: int = 8,
+        on_call: OnCall | None = None,
+        on_result: OnResult | None = None,
+        on_delta: OnDelta | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> RunResult:
+        """Answer by running tools: chat, run the calls, give the results back, until the model answers.
+
+        prompt      the user's question, or a whole conversation
+        tools       Python functions; schemas without a function can be called by the model but not run here
+        max_rounds  most chats in one run; after the last, or when the model repeats a call it has the result
+                    of already, it must answer from what it has
+        on_call     asked before each call; returning False refuses it, and the model is told so
+        on_result   told each result
+        on_delta    told each streamed delta
+        options     as for `chat`
+
+        Raises what `chat` raises, and ToolError for a tool that has no function. A tool's own exception does
+        not end the run: the model reads it as the result.
+        """
+        messages: list[Message] = (
+            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        )
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        return run_rounds(
+            self,
+            messages,
+            tools,
+            max_rounds=max_rounds,
+            on_call=on_call,
+            on_result=on_result,
+            on_delta=on_delta,
+            options=options,
+        )
+
+    def _sampling(self, options: ChatOptions) -> SamplingOptions:
+        """The family's recommended sampling with the caller's values over it."""
+        values: dict[str, Any] = dict(self.family.sampling)
+        for field in fields(SamplingOptions):
+            if (given := options.get(field.name)) is not None:
+                values[field.name] = given
+        return SamplingOptions(**values)
+
+
+def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(stops):
+        raise RequestError("stop", "an empty stop string would end every answer at once")
+    return stops
