@@ -71,18 +71,16 @@ def run_checks(pytest_arguments: list[str]) -> int:
 
 def set_up(wanted: str) -> None:
     """Bring `.venv` to what `requirements/<wanted>.txt` says; does nothing when it is there already."""
-    lock = HERE / "requirements" / f"{wanted}.txt"
     flags = compiler_flags()
-    digest = hashlib.sha256(
-        b"\0".join((lock.read_bytes(), (HERE / "pyproject.toml").read_bytes(), flags.encode()))
-    )
-    stamp = VENV / f"edgefc-{wanted}.stamp"
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == digest:
+    # What tests need includes what running needs.
+    if any(
+        stamp(kind).exists() and stamp(kind).read_text() == digest(kind, flags) for kind in {wanted, "test"}
+    ):
         return
     say(f"Setting up {VENV}")
     if not PYTHON.exists():
         create_environment()
-    pinned, llama = split_lock(lock.read_text())
+    pinned, llama = split_lock(lock(wanted).read_text())
     own = VENV / "edgefc-pinned.txt"
     own.write_text(pinned)
     pip("install", "--require-hashes", "-r", str(own))
@@ -90,7 +88,21 @@ def set_up(wanted: str) -> None:
     pip("install", "--no-deps", "--force-reinstall", str(wheel))
     # The package itself, editable, so that the checkout is what runs; hatchling builds it.
     pip("install", "--no-deps", "-e", str(HERE))
-    stamp.write_text(digest)
+    stamp(wanted).write_text(digest(wanted, flags))
+
+
+def lock(kind: str) -> Path:
+    return HERE / "requirements" / f"{kind}.txt"
+
+
+def stamp(kind: str) -> Path:
+    """The file in `.venv` that says what is installed there."""
+    return VENV / f"edgefc-{kind}.stamp"
+
+
+def digest(kind: str, flags: str) -> str:
+    parts = (lock(kind).read_bytes(), (HERE / "pyproject.toml").read_bytes(), flags.encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def create_environment() -> None:
@@ -104,9 +116,9 @@ def create_environment() -> None:
         )
 
 
-def split_lock(lock: str) -> tuple[str, str]:
+def split_lock(text: str) -> tuple[str, str]:
     """The lock without llama-cpp-python, and llama-cpp-python's own entry."""
-    entries = re.split(r"(?m)^(?=[A-Za-z0-9])", lock)
+    entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)
     llama = [entry for entry in entries if entry.startswith(LLAMA + "==")]
     return "".join(entry for entry in entries if entry not in llama), llama[0]
 

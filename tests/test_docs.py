@@ -1,0 +1,85 @@
+"""Every command and snippet of the documents runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [
+        (path.name, text) for path in DOCUMENTS for text in pattern.findall(path.read_text(encoding="utf-8"))
+    ]
+
+
+COMMANDS = [
+    (name, line.removeprefix("$ "))
+    for name, text in blocks("console")
+    for line in text.splitlines()
+    if line.startswith("$ ")
+]
+
+
+@pytest.mark.parametrize(("document", "command"), COMMANDS)
+def test_a_documented_command_succeeds(document: str, command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    if words[:3] == ["python3", "bootstrap.py", "test"]:
+        pytest.skip("this is the command that runs the tests")
+    if words[:2] == ["python3", "bootstrap.py"]:
+        if Path(sys.prefix) != ROOT / ".venv":
+            pytest.skip("bootstrap.py would set up .venv; run the tests through it to try this")
+        words[0] = sys.executable
+    elif words[0] == "edgefc":
+        words[:1] = [sys.executable, "-m", "edgefc"]
+    else:
+        pytest.fail(f"{document}: a command that this test does not know: {command}")
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        input="/exit\n",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "EDGEFC_CACHE_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(("document", "snippet"), blocks("python"))
+def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) -> None:
+    script = tmp_path / "snippet.py"
+    script.write_text(snippet, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{document}:\n{done.stderr}"
+    assert done.stdout.strip()
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(COMMANDS) >= 8
+    assert blocks("python")
+
+
+def test_no_committed_file_names_a_package_registry() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    hosts = re.compile(rb"pypi\.o" rb"rg|pythonhosted\.o" rb"rg|registry\.npmj" rb"s")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file() and path.suffix != ".gguf":
+            assert not hosts.search(path.read_bytes()), name
