@@ -1,0 +1,1 @@
+"""Makes the embedded demo model: data generator, trainer, exporter, evaluation."""

@@ -1,0 +1,1 @@
+"""The concept bank: one module per domain, each with a list `CONCEPTS`."""

@@ -1,0 +1,45 @@
+"""Fixtures that every test may use: an own cache folder, the demo model's path, a random-weight GGUF."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefc import resources
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the user's cache; all of a session share one, as a user's commands do."""
+    monkeypatch.setenv("EDGEFC_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def demo_path() -> Path:
+    return resources.demo_model()
+
+
+@pytest.fixture(scope="session")
+def qwen2_vocab() -> Path:
+    """The real Qwen2 vocabulary as a GGUF without weights."""
+    path = SHARED / "data" / "vocabs" / "ggml-vocab-qwen2.gguf"
+    if not path.exists():
+        pytest.skip(f"needs {path.name}, which is not part of the project")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(qwen2_vocab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in a real shape with the real Qwen2 vocabulary (about 50 MB)."""
+    script = SHARED / "tools" / "make_bench_gguf.py"
+    if not script.exists():
+        pytest.skip(f"needs {script.name}, which is not part of the project")
+    out = tmp_path_factory.mktemp("models") / "tiny-qwen2.gguf"
+    subprocess.run([sys.executable, str(script), str(qwen2_vocab), str(out), "tiny", "q8_0"], check=True)
+    return out
