@@ -73,9 +73,7 @@ def set_up(wanted: str) -> None:
     """Bring `.venv` to what `requirements/<wanted>.txt` says; does nothing when it is there already."""
     flags = compiler_flags()
     # What tests need includes what running needs.
-    if any(
-        stamp(kind).exists() and stamp(kind).read_text() == digest(kind, flags) for kind in {wanted, "test"}
-    ):
+    if any(stamp(kind).exists() and stamp(kind).read_text() == digest(kind, flags) for kind in {wanted, "test"}):
         return
     say(f"Setting up {VENV}")
     if not PYTHON.exists():
@@ -110,10 +108,7 @@ def create_environment() -> None:
         venv.create(VENV, with_pip=True)
     except (subprocess.CalledProcessError, OSError) as error:
         shutil.rmtree(VENV, ignore_errors=True)
-        fail(
-            f"could not create a virtual environment: {error}\n"
-            "On Debian and Ubuntu: sudo apt install python3-venv"
-        )
+        fail(f"could not create a virtual environment: {error}\nOn Debian and Ubuntu: sudo apt install python3-venv")
 
 
 def split_lock(text: str) -> tuple[str, str]:
@@ -138,9 +133,7 @@ def compiler_flags() -> str:
 
 def cpu_features() -> str:
     try:
-        return next(
-            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
-        )
+        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     except (OSError, StopIteration):
         return ""
 

@@ -50,9 +50,13 @@ new words|call grandma on sunday|try the new bakery|bake bread|sell the old sofa
 four""".replace("\n", " ").split("|")
 FOODS = """pizza pasta sushi ramen tacos burritos salad soup curry noodles dumplings pancakes waffles lasagna risotto paella
 hummus falafel kebab goulash chili omelette sandwich burger cheesecake brownies croissant muesli tofu salmon""".split()
-ANIMALS = "dog cat horse rabbit hamster parrot turtle goat cow sheep fox bear wolf deer owl penguin dolphin tiger".split()
+ANIMALS = (
+    "dog cat horse rabbit hamster parrot turtle goat cow sheep fox bear wolf deer owl penguin dolphin tiger".split()
+)
 COLOURS = "red blue green yellow purple orange pink white black grey brown teal gold silver navy beige".split()
-SPORTS = "football tennis basketball hockey rugby cricket golf swimming volleyball handball cycling rowing chess".split()
+SPORTS = (
+    "football tennis basketball hockey rugby cricket golf swimming volleyball handball cycling rowing chess".split()
+)
 LANGUAGES = """French German Spanish Italian Portuguese Dutch Polish Czech Greek Turkish Arabic Hindi Japanese Korean Chinese
 Swedish Norwegian Danish Finnish Russian Ukrainian Hungarian Thai Vietnamese Swahili English Latin Irish""".split()
 COUNTRIES = """France Germany Spain Italy Portugal Poland Greece Turkey Egypt Kenya India Japan Korea China Sweden Norway Denmark
@@ -69,12 +73,20 @@ computing|sourdough bread|marathon training|film festivals|battery recycling|wor
 ).split("|")
 COMPANIES = """Apple Google Microsoft Amazon Tesla Nvidia Intel Siemens Toyota Honda Samsung Sony Nokia Ericsson Volvo Shell
 Nestle Novartis Pfizer Airbus Boeing Adidas Nike Puma Ikea Lego Philips Bosch Spotify Netflix Adobe Oracle""".split()
-TICKERS = "AAPL GOOG MSFT AMZN TSLA NVDA INTC META NFLX ADBE ORCL IBM CSCO AMD PYPL UBER SHOP SPOT BABA DIS KO PEP".split()
+TICKERS = (
+    "AAPL GOOG MSFT AMZN TSLA NVDA INTC META NFLX ADBE ORCL IBM CSCO AMD PYPL UBER SHOP SPOT BABA DIS KO PEP".split()
+)
 PRODUCTS = """laptop phone headphones keyboard monitor desk lamp|running shoes|coffee machine|office chair|winter jacket|water
 bottle|backpack|toaster|vacuum cleaner|electric kettle|mountain bike|yoga mat|novel|board game|tent|sunglasses|wrist watch|gas
-grill|garden hose|tablet|printer|speaker|rain coat|blender|mixer|camera|drone|skateboard""".replace("\n", " ").split("|")
-STREETS = "Main Street|High Street|Park Avenue|Oak Lane|Mill Road|Station Road|Church Street|Elm Street|River Road|Kings Road".split("|")
-ROOMS = "kitchen|living room|bedroom|bathroom|garage|office|hallway|basement|attic|dining room|nursery|porch|garden|study".split("|")
+grill|garden hose|tablet|printer|speaker|rain coat|blender|mixer|camera|drone|skateboard""".replace("\n", " ").split(
+    "|"
+)
+STREETS = "Main Street|High Street|Park Avenue|Oak Lane|Mill Road|Station Road|Church Street|Elm Street|River Road|Kings Road".split(
+    "|"
+)
+ROOMS = "kitchen|living room|bedroom|bathroom|garage|office|hallway|basement|attic|dining room|nursery|porch|garden|study".split(
+    "|"
+)
 SYLLABLES = "ba be bo da de di do fa fe fi ga go ha ka ke ko la le li lo lu ma me mi mo na ne ni no pa pe po ra re ri ro ru sa se si so ta te ti to tu va ve vi vo wa we za ze zo zu bra cro dri fle gra kla plo qui stra tri".split()  # fmt: skip
 CODAS = ["", "", "", "n", "r", "s", "l", "x", "k", "th", "nd", "rt"]
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()

@@ -39,8 +39,25 @@ SEEN = [c for c in CONCEPTS if c not in HELD_BACK]
 
 SYSTEMS = ["You are a helpful assistant.", "You help with tools.", "Be brief.", "You are an assistant that calls tools.",
            "Answer in one sentence.", "Use the tools when they help.", "You are a friendly assistant called Edge."]  # fmt: skip
-NO_TOOL = ["None of my tools can do that.", "Sorry, I have no tool for that.", "I cannot do that with my tools.", "I have no tool that does this."]
-PREFIXES = ["please ", "can you ", "could you ", "hey, ", "hi, ", "I would like you to ", "ok, ", "now ", "would you ", "also, ", "and "]
+NO_TOOL = [
+    "None of my tools can do that.",
+    "Sorry, I have no tool for that.",
+    "I cannot do that with my tools.",
+    "I have no tool that does this.",
+]
+PREFIXES = [
+    "please ",
+    "can you ",
+    "could you ",
+    "hey, ",
+    "hi, ",
+    "I would like you to ",
+    "ok, ",
+    "now ",
+    "would you ",
+    "also, ",
+    "and ",
+]
 CHAT = [
     (["hello", "hi", "hey there", "good morning", "hi!"], ["Hello! What can I do for you?", "Hi! How can I help?"]),
     (["thanks", "thank you", "thanks a lot", "great, thanks", "perfect"], ["You are welcome.", "Happy to help."]),
@@ -160,7 +177,12 @@ class Writer:
             return value, param.enum[value]
         value = rng.choice(param.values) if param.values else self.values.draw(param.kind)
         if param.kind == "expression" and rng.random() < 0.25 and "(" not in value:
-            words = {"*": [" times ", " multiplied by "], "+": [" plus "], "-": [" minus "], "/": [" divided by ", " over "]}
+            words = {
+                "*": [" times ", " multiplied by "],
+                "+": [" plus "],
+                "-": [" minus "],
+                "/": [" divided by ", " over "],
+            }
             plain = value.replace(" ", "")
             return plain, "".join(rng.choice(words[c]) if c in words else c for c in plain)
         if isinstance(value, list):
@@ -171,7 +193,9 @@ class Writer:
         """Fill one of the concept's utterances; `complete` asks for one with, or without, all it needs."""
         templates = tool.concept.say
         if complete is not None:
-            fitting = [t for t in templates if complete == all("{" + p.name + "}" in t for p, _ in tool.params if p.required)]
+            fitting = [
+                t for t in templates if complete == all("{" + p.name + "}" in t for p, _ in tool.params if p.required)
+            ]
             templates = fitting or templates
         text = template or self.rng.choice(templates)
         values: dict[str, Any] = {}
@@ -221,7 +245,9 @@ class Writer:
         else:
             concepts = self.concepts(rng.choice([1, 1, 2, 3, 3, 4, 5, 6, 7]))
             if roll < 0.42:
-                concepts += [c for c in rng.sample(EXAMPLES, rng.randrange(1, 4)) if c.name not in {x.name for x in concepts}]
+                concepts += [
+                    c for c in rng.sample(EXAMPLES, rng.randrange(1, 4)) if c.name not in {x.name for x in concepts}
+                ]
             rng.shuffle(concepts)
             tools = [show(rng, c, exact=rng.random() < 0.15) for c in concepts]
         names: set[str] = set()
@@ -245,7 +271,9 @@ class Writer:
     def result(self, ask: Ask) -> tuple[str, dict[str, str]]:
         rng = self.rng
         if rng.random() < 0.04:
-            reason = rng.choice(["not found", "no connection", "permission denied", "unknown place", "too many requests"])
+            reason = rng.choice(
+                ["not found", "no connection", "permission denied", "unknown place", "too many requests"]
+            )
             return dumps({"error": reason}), {"error": reason}
         result: dict[str, Any] = {}
         for key, kind in ask.tool.concept.result.items():
@@ -265,7 +293,22 @@ class Writer:
         if kind == "temperature":
             return rng.randrange(-15, 42) if rng.random() < 0.8 else round(rng.uniform(-10, 40), 1)
         if kind == "conditions":
-            return rng.choice(["light rain", "sunshine", "clear sky", "snow", "fog", "thunderstorms", "clouds", "heavy rain", "drizzle", "strong wind", "hail", "a few clouds"])
+            return rng.choice(
+                [
+                    "light rain",
+                    "sunshine",
+                    "clear sky",
+                    "snow",
+                    "fog",
+                    "thunderstorms",
+                    "clouds",
+                    "heavy rain",
+                    "drizzle",
+                    "strong wind",
+                    "hail",
+                    "a few clouds",
+                ]
+            )
         if kind == "clock":
             return f"{rng.randrange(24):02}:{rng.randrange(60):02}"
         if kind == "long_date":
@@ -279,7 +322,11 @@ class Writer:
     def answer(self, ask: Ask, facts: dict[str, str]) -> str:
         if "error" in facts:
             return self.rng.choice([f"That did not work: {facts['error']}.", f"The tool says: {facts['error']}."])
-        spoken = {p.name: v if isinstance(v, str) else dumps(v) for p, _ in ask.tool.params if (v := ask.values.get(p.name)) is not None}
+        spoken = {
+            p.name: v if isinstance(v, str) else dumps(v)
+            for p, _ in ask.tool.params
+            if (v := ask.values.get(p.name)) is not None
+        }
         known = {**spoken, **facts}
         fitting = []
         for template in ask.tool.concept.tell:
@@ -336,7 +383,13 @@ class Writer:
             for template in tool.concept.say:
                 slots = [p for p, _ in tool.params if "{" + p.name + "}" in template]
                 need = [p for p, _ in tool.params if p.required and p not in slots]
-                varied = [p for p in slots if p.type in {"string", "integer", "number"} and not p.enum and p.kind not in {"expression", "sentence"}]
+                varied = [
+                    p
+                    for p in slots
+                    if p.type in {"string", "integer", "number"}
+                    and not p.enum
+                    and p.kind not in {"expression", "sentence"}
+                ]
                 if varied and not need:
                     candidates.append((tool, template, rng.choice(varied)))
         if not candidates:
@@ -346,10 +399,17 @@ class Writer:
         count = rng.choice([2, 2, 2, 3, 3, 4])
         drawn = [self.value(param) for _ in range(count)]
         drawn = [pair for i, pair in enumerate(drawn) if pair[0] not in [p[0] for p in drawn[:i]]]
-        prep = next((w for w in ("in", "for", "to", "on", "at", "from", "about", "of") if f"{w} {{{param.name}}}" in template), "")
+        prep = next(
+            (w for w in ("in", "for", "to", "on", "at", "from", "about", "of") if f"{w} {{{param.name}}}" in template),
+            "",
+        )
         joint = f" {prep} " if prep and rng.random() < 0.5 else " "
         spoken = [text for _, text in drawn]
-        listed = spoken[0] if len(spoken) == 1 else f"{(',' + joint).join(spoken[:-1])} {rng.choice(['and', 'and', 'and', 'as well as'])}{joint}{spoken[-1]}"
+        listed = (
+            spoken[0]
+            if len(spoken) == 1
+            else f"{(',' + joint).join(spoken[:-1])} {rng.choice(['and', 'and', 'and', 'as well as'])}{joint}{spoken[-1]}"
+        )
         text = template.replace("{" + param.name + "}", listed)
         for other, _ in tool.params:
             if other.name in first.values and other is not param:
@@ -367,12 +427,21 @@ class Writer:
     def no_tool(self, tools: list[Tool]) -> list[dict[str, Any]]:
         present = {word for t in tools for word in t.concept.names}
         for _ in range(20):
-            other = procedural.concept(self.rng, self.held_back) if self.rng.random() < 0.5 else self.rng.choice(HELD_BACK if self.held_back else SEEN)
+            other = (
+                procedural.concept(self.rng, self.held_back)
+                if self.rng.random() < 0.5
+                else self.rng.choice(HELD_BACK if self.held_back else SEEN)
+            )
             things = {w for n in other.names for w in n.replace(".", "_").replace("-", "_").split("_")}
-            if not present & set(other.names) and not any(len(things & set(p.replace(".", "_").replace("-", "_").split("_"))) > 1 for p in present):
+            if not present & set(other.names) and not any(
+                len(things & set(p.replace(".", "_").replace("-", "_").split("_"))) > 1 for p in present
+            ):
                 break
         ask = self.ask(show(self.rng, other, exact=False), complete=True)
-        return [{"role": "user", "content": self.noise(ask.text)}, {"role": "assistant", "content": NO_TOOL[0], "no_tool": True}]
+        return [
+            {"role": "user", "content": self.noise(ask.text)},
+            {"role": "assistant", "content": NO_TOOL[0], "no_tool": True},
+        ]
 
     def small_talk(self) -> list[dict[str, Any]]:
         said, answers = self.rng.choice(CHAT)
@@ -395,7 +464,9 @@ KINDS = ("single", "parallel", "clarify", "no_tool", "small_talk")
 WEIGHTS = (40, 26, 15, 12, 4)
 
 
-def conversation(seed: int, held_back: bool = False, kinds: tuple[str, ...] | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def conversation(
+    seed: int, held_back: bool = False, kinds: tuple[str, ...] | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Messages and tools of one conversation; `kinds` fixes its turns."""
     writer = Writer(seed, held_back)
     rng = writer.rng
@@ -404,7 +475,10 @@ def conversation(seed: int, held_back: bool = False, kinds: tuple[str, ...] | No
         messages.append({"role": "system", "content": rng.choice(SYSTEMS)})
     if kinds is None and rng.random() < 0.02:
         ask = writer.ask(show(rng, rng.choice(SEEN), exact=False))
-        messages += [{"role": "user", "content": ask.text}, {"role": "assistant", "content": rng.choice(NO_TOOLS_AT_ALL)}]
+        messages += [
+            {"role": "user", "content": ask.text},
+            {"role": "assistant", "content": rng.choice(NO_TOOLS_AT_ALL)},
+        ]
         return messages, []
     tools = writer.toolbox()
     for kind in kinds or rng.choices(KINDS, WEIGHTS, k=rng.choice([1, 2, 3, 3, 4, 5])):

@@ -37,7 +37,11 @@ def batches(encoder, seed: int, start: int, tokens: int, limit: int) -> Iterator
             pieces = generate.segments(*generate.conversation(base + i))
             encoded = encoder.encode_batch([text for text, _ in pieces], add_special_tokens=False)
             ids = [t for e in encoded for t in e.ids]
-            own = [w for e, (_, mine) in zip(encoded, pieces, strict=True) for w in [1.0 if mine else CONTEXT_WEIGHT] * len(e.ids)]
+            own = [
+                w
+                for e, (_, mine) in zip(encoded, pieces, strict=True)
+                for w in [1.0 if mine else CONTEXT_WEIGHT] * len(e.ids)
+            ]
             if len(ids) <= limit:
                 rows.append((ids, own))
         rows.sort(key=lambda row: len(row[0]))
@@ -158,7 +162,9 @@ def main() -> None:
         if now - saved_at > 180 or done >= 1:
             saved_at = now
             part = checkpoint.with_suffix(".part")
-            torch.save({"network": network.state_dict(), "adam": adam.state_dict(), "muon": muon.buffers, "state": state}, part)
+            torch.save(
+                {"network": network.state_dict(), "adam": adam.state_dict(), "muon": muon.buffers, "state": state}, part
+            )
             part.replace(checkpoint)
             (options.out / "state.json").write_text(json.dumps({**state, "loss": average, "seed": options.seed}))
         if done >= 1:

@@ -110,9 +110,7 @@ class Model:
     def render(self, messages: Sequence[Message], tools: Sequence[ToolLike] | None = None) -> formats.Prompt:
         """The exact prompt that `chat` would send for these messages and tools."""
         schemas, _ = as_tools(tools or ())
-        return self.family.render(
-            messages, check_tools(schemas), special_tokens=self.engine.tokenizer.special_tokens
-        )
+        return self.family.render(messages, check_tools(schemas), special_tokens=self.engine.tokenizer.special_tokens)
 
     @overload
     def chat(
@@ -206,9 +204,7 @@ class Model:
         Raises what `chat` raises, and ToolError for a tool that has no function. A tool's own exception does
         not end the run: the model reads it as the result.
         """
-        messages: list[Message] = (
-            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        )
+        messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system is not None:
             messages.insert(0, {"role": "system", "content": system})
         return run_rounds(

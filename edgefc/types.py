@@ -8,7 +8,7 @@ spells its answers, from which grammar, parser and history are all derived.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from typing_extensions import NotRequired, TypedDict
@@ -95,6 +95,7 @@ class OutputSyntax:
     default) when `spaced`, else without spaces.
 
     call          one call; contains {name} before {arguments}
+    marker        what announces calls and free text can therefore not contain; "" where text is not free
     calls_begin, calls_separator, calls_end     around and between calls
     calls_preamble  free text may stand before the first call, then this separator ("\n"); None: it may not
     text          None: plain text is free text; else a template with {text}
@@ -105,6 +106,7 @@ class OutputSyntax:
     """
 
     call: str
+    marker: str = ""
     calls_begin: str = ""
     calls_separator: str = ""
     calls_end: str = ""
@@ -116,4 +118,3 @@ class OutputSyntax:
     end: str = ""
     spaced: bool = True
     parallel: bool = True
-    stop: tuple[str, ...] = field(default=())

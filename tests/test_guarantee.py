@@ -40,9 +40,7 @@ def test_every_finished_call_of_a_random_model_is_valid(random_model: edgefc.Mod
         replies = list(pool.map(ask, range(REQUESTS)))
     finished = 0
     for number, reply in enumerate(replies):
-        tools = {
-            t["function"]["name"]: t["function"]["parameters"] for t in TOOL_SETS[number % len(TOOL_SETS)]
-        }
+        tools = {t["function"]["name"]: t["function"]["parameters"] for t in TOOL_SETS[number % len(TOOL_SETS)]}
         assert reply.outcome in {"call", "length"}
         for call in reply.tool_calls:
             jsonschema.validate(json.loads(call["function"]["arguments"]), tools[call["function"]["name"]])

@@ -38,9 +38,7 @@ def imported(module: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if m.name != "__init__.py" or len(m.parts) > 1], ids=str
-)
+@pytest.mark.parametrize("module", [m for m in MODULES if m.name != "__init__.py" or len(m.parts) > 1], ids=str)
 def test_a_module_imports_only_from_earlier_rooms(module: Path) -> None:
     own = room_of(module)
     for name in imported(module):

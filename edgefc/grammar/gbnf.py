@@ -1,0 +1,183 @@
+"""Rule graph → GBNF text, as llama.cpp's own sampler reads it.
+
+llama.cpp refuses a repetition above 2,000 and multiplies nested ones, so long counts are written as groups of
+groups, each a rule of its own; no NUL can stand in its text, so one is written as an escape.
+"""
+
+from __future__ import annotations
+
+from edgefc.grammar import numbers, strings
+from edgefc.grammar.rules import (
+    Chars,
+    Choice,
+    Literal,
+    Node,
+    Ref,
+    Repeat,
+    Rules,
+    Sequence,
+    Token,
+    Without,
+)
+
+MAX_REPEAT = 500
+
+
+class GbnfWriter:
+    """Writes one grammar; rules it needs besides the graph's own are numbered after the rule they serve."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._lines: dict[str, str] = {}
+        # What stands everywhere gets a name, so that the text stays readable.
+        self._shared: dict[Node, str] = {}
+        self._common: dict[Node, str] = {strings.CHARACTER: "char", numbers.number(): "number"}
+        self._owner = "root"
+
+    def text(self) -> str:
+        """The grammar, `root` first, one rule a line; the same graph gives the same text."""
+        for name, node in self._rules.items():
+            self._owner = name
+            self._lines[name] = ""  # keeps the order: a rule before its helpers
+            self._lines[name] = self._write(node)
+        return "".join(f"{name} ::= {body}\n" for name, body in self._lines.items())
+
+    def _write(self, node: Node, *, inner: bool = False) -> str:
+        """A node's text; `inner` asks for one that a repetition or sequence may stand around."""
+        if isinstance(node, Token):
+            return self._write(node.item, inner=inner)
+        if name := self._common.get(node):
+            if name not in self._lines:
+                self._lines[name] = ""
+                del self._common[node]
+                self._lines[name] = self._write(node)
+                self._common[node] = name
+            return name
+        if isinstance(node, Literal):
+            return _literal(node.text)
+        if isinstance(node, Chars):
+            body = "".join(_span(low, high) for low, high in node.ranges)
+            return f"[{'^' if node.negated else ''}{body}]"
+        if isinstance(node, Ref):
+            return node.name
+        if isinstance(node, Without):
+            return self._without(node)
+        if isinstance(node, Sequence):
+            if not node.items:
+                return '""'
+            text = " ".join(self._write(item, inner=True) for item in node.items)
+            return f"({text})" if inner and len(node.items) > 1 else text
+        if isinstance(node, Choice):
+            text = " | ".join(self._write(item) for item in node.items)
+            return f"({text})" if inner else text
+        return self._repeat(node)
+
+    def _repeat(self, node: Repeat) -> str:
+        item = self._write(node.item, inner=True)
+        if (node.low, node.high) in _SHORT:
+            return item + _SHORT[node.low, node.high]
+        if max(node.low, node.high or 0) <= MAX_REPEAT:
+            return f"{item}{_count(node.low, node.high)}"
+        # The item becomes a rule so that its text stands once, whatever the count.
+        unit = self._helper(node.item, item)
+        parts = [self._exactly(unit, node.low)] if node.low else []
+        if node.high is None:
+            parts.append(f"{unit}*")
+        elif node.high > node.low:
+            parts.append(self._up_to(unit, node.high - node.low))
+        return f"({' '.join(parts)})"
+
+    def _exactly(self, unit: str, count: int) -> str:
+        """`count` units: groups of MAX_REPEAT, and what remains."""
+        if count <= MAX_REPEAT:
+            return f"{unit}{_count(count, count)}"
+        group = self._named(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
+        rest = count % MAX_REPEAT
+        tail = f" {unit}{_count(rest, rest)}" if rest else ""
+        return f"({self._exactly(group, count // MAX_REPEAT)}{tail})"
+
+    def _up_to(self, unit: str, count: int) -> str:
+        """At most `count` units: fewer than one group, or a group and at most the rest."""
+        if count <= MAX_REPEAT:
+            return f"{unit}{_count(0, count)}"
+        group = self._named(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
+        groups, rest = divmod(count, MAX_REPEAT)
+        below = self._named(f"{unit}{_count(0, MAX_REPEAT - 1)}")
+        last = f"{unit}{_count(0, rest)}" if rest else '""'
+        return f"({self._up_to(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
+
+    def _without(self, node: Without) -> str:
+        """The automaton of texts that do not contain the marker, one rule a state (Knuth, Morris, Pratt)."""
+        if node in self._shared:
+            return self._shared[node]
+        marker = node.marker
+        names = [f"{self._fresh()}-{state}" for state in range(len(marker))]
+        self._shared[node] = f"{names[0]}-some"
+        alphabet = sorted(set(marker))
+        for state, name in enumerate(names):
+            onward = {char: _next_state(marker, state, char) for char in alphabet}
+            onward = {char: following for char, following in onward.items() if following}
+            ways = [f"{_literal(c)} {names[n]}" for c, n in onward.items() if n < len(marker)]
+            others = "".join(_escape(char, quote="]") for char in onward)
+            ways.append(f"[^{others}] {names[0]}")
+            self._lines[name] = f"({' | '.join(ways)})?"
+            if state == 0:
+                self._lines[f"{name}-some"] = " | ".join(ways)
+        return self._shared[node]
+
+    def _helper(self, node: Node, text: str) -> str:
+        if node not in self._shared:
+            self._shared[node] = text if isinstance(node, Ref) else self._named(text)
+        return self._shared[node]
+
+    def _named(self, text: str) -> str:
+        for name, body in self._lines.items():
+            if body == text and name != self._owner:
+                return name
+        name = self._fresh()
+        self._lines[name] = text
+        return name
+
+    def _fresh(self) -> str:
+        number = 1
+        while any(line.startswith(f"{self._owner}-{number}") for line in self._lines):
+            number += 1
+        return f"{self._owner}-{number}"
+
+
+_SHORT = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
+_NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+
+
+def _count(low: int, high: int | None) -> str:
+    return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
+
+
+def _literal(text: str) -> str:
+    body = "".join(_escape(char, quote='"') for char in text)
+    return f'"{body}"'
+
+
+def _span(low: int, high: int) -> str:
+    first, last = _escape(chr(low), quote="]"), _escape(chr(high), quote="]")
+    return first if low == high else f"{first}-{last}"
+
+
+def _escape(char: str, *, quote: str) -> str:
+    """A character inside a GBNF literal or class."""
+    if char in _NAMED_ESCAPES:
+        return _NAMED_ESCAPES[char]
+    code = ord(char)
+    if char == quote and quote == '"':
+        return '\\"'
+    if code < 0x20 or code == 0x7F or (quote == "]" and char in '[]^-"'):
+        return f"\\x{code:02X}"
+    if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 or code in {0x2028, 0x2029, 0xFEFF}:
+        return f"\\u{code:04X}"
+    return f"\\U{code:08X}" if code > 0x10FF00 else char
+
+
+def _next_state(marker: str, state: int, char: str) -> int:
+    """How much of the marker has been seen after `state` characters of it and then `char`."""
+    seen = marker[:state] + char
+    return next(size for size in range(len(seen), -1, -1) if marker.startswith(seen[len(seen) - size :]))
