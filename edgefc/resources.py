@@ -6,20 +6,17 @@ so sys.path is never searched.
 
 from __future__ import annotations
 
-from importlib.resources import files
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 from pathlib import Path
 
+_PACKAGE = Path(__file__).parent
 
-def root() -> Traversable:
+
+def root() -> Path:
     """The folder that holds models.toml, chat_formats/ and grammars/."""
-    packaged = files("edgefc") / "data"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent
+    packaged = _PACKAGE / "data"
+    return packaged if packaged.is_dir() else _PACKAGE.parent
 
 
 def demo_model() -> Path:
     """The embedded demo model's GGUF; its tokenizer.json lies beside it."""
-    return Path(__file__).parent / "models" / "demo" / "demo-q8_0.gguf"
+    return _PACKAGE / "models" / "demo" / "demo-q8_0.gguf"

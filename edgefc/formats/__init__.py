@@ -1,0 +1,8 @@
+"""Chat formats: how each family's prompt is rendered and its answers are read. Knows nothing of llama.cpp."""
+
+from edgefc.formats.detect import Detection, detect
+from edgefc.formats.family import Family, family_names, load_family
+from edgefc.formats.parse import Parsed, StreamParser
+from edgefc.formats.render import Prompt
+
+__all__ = ["Detection", "Family", "Parsed", "Prompt", "StreamParser", "detect", "family_names", "load_family"]

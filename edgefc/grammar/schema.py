@@ -82,6 +82,7 @@ class SchemaCompiler:
 
     def __post_init__(self) -> None:
         self.comma = token(", " if self.spaced else ",")
+        self.colon = token(": " if self.spaced else ":")
 
     def compile(self, schema: Any, path: SchemaPath, depth: int = 0) -> Node:
         """The node of one schema. Raises SchemaError with the path inside the document."""
@@ -114,8 +115,7 @@ class SchemaCompiler:
         if "json-value" not in self.rules:
             self.rules["json-value"] = EMPTY  # a place in the order
             text, value = strings.string(0, None), Ref("json-value")
-            colon = token(": " if self.spaced else ":")
-            pair = sequence(Token(text), colon, value)
+            pair = sequence(Token(text), self.colon, value)
             self.rules["json-object"] = _braces("{", _list(pair, self.comma, 0, None), "}")
             self.rules["json-array"] = _braces("[", _list(value, self.comma, 0, None), "]")
             self.rules["json-value"] = choice(
@@ -192,7 +192,7 @@ class SchemaCompiler:
             self.any_value()
             return Ref("json-object")
         value = self._inside(extra, (*path, "additionalProperties"), depth)
-        pair = sequence(Token(strings.string(0, None)), token(": " if self.spaced else ":"), value)
+        pair = sequence(Token(strings.string(0, None)), self.colon, value)
         return _braces("{", _list(self._rule(pair, path, "pair"), self.comma, 0, None), "}")
 
     def _closed_object(self, properties: Mapping[str, Any], required: set[str], path: SchemaPath, depth: int) -> Node:
@@ -213,7 +213,7 @@ class SchemaCompiler:
             # A rule for each tail keeps the size linear in the number of optional properties.
             rest = self._rule(tail, path, f"rest{number}") if number else EMPTY
         if not firsts:
-            return token("{}")
+            return _braces("{", EMPTY, "}")
         first = choice(*firsts)
         return _braces("{", first if any(needed for _, needed in pairs) else optional(first), "}")
 
@@ -315,7 +315,8 @@ class SchemaCompiler:
         raise SchemaError(path, "a chain of references that does not end")
 
     def _key(self, name: str) -> Node:
-        return token(_dump(name) + (": " if self.spaced else ":"))
+        # Two lexemes, as for a free key: where both may come, the lexer must cut both alike.
+        return sequence(token(_dump(name)), self.colon)
 
     def _joined(self, parts: list[Node]) -> Node:
         joined: list[Node] = []
@@ -453,12 +454,7 @@ def _integer_bounds(schema: Mapping[str, Any], path: SchemaPath) -> tuple[int | 
         if keyword not in schema:
             continue
         value = schema[keyword]
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or value != value
-            or abs(value) == float("inf")
-        ):  # noqa: PLR0124
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise SchemaError((*path, keyword), f"must be a number, not {_kind(value)}")
         if "inimum" in keyword:
             low = bound(value) if low is None else max(low, bound(value))
@@ -494,7 +490,7 @@ def _list(item: Node, comma: Node, low: int, high: int | None) -> Node:
 
 
 def _braces(left: str, body: Node, right: str) -> Node:
-    return token(left + right) if body == EMPTY else sequence(token(left), body, token(right))
+    return sequence(token(left), body, token(right))
 
 
 def _mapping(schema: Mapping[str, Any], keyword: str, path: SchemaPath) -> Mapping[str, Any]:

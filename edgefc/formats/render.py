@@ -1,0 +1,102 @@
+"""Messages and tools → prompt, with content that can never become a control token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from edgefc.errors import FormatError
+from edgefc.formats.templates import Template
+
+# Private-use characters, of which one is chosen that the conversation does not contain.
+_MARKS = [chr(code) for code in range(0xE0F0, 0xE0FF)]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered prompt.
+
+    text  exactly what the model is to see
+    cuts  places (in characters) at which the text must be cut before it is tokenized: each lies inside something
+          that reads like a special token but came from content
+    """
+
+    text: str
+    cuts: tuple[int, ...] = ()
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text between the cuts."""
+        places = [0, *self.cuts, len(self.text)]
+        return [self.text[a:b] for a, b in pairwise(places) if a < b]
+
+
+def render_prompt(
+    template: Template,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    special_tokens: Iterable[str],
+    **variables: Any,
+) -> Prompt:
+    """Render, with every special token's text inside content cut in two.
+
+    Each occurrence in messages and tools gets a mark after its first character before rendering; the marks are
+    taken out of the result and their places kept. So whatever the template does with a string, the text is
+    byte for byte what it would have been.
+    """
+    # A token of one character cannot be cut; none of the families has one.
+    special = sorted((text for text in special_tokens if len(text) > 1), key=len, reverse=True)
+    if not special:
+        return Prompt(template.render(messages=messages, tools=tools, **variables))
+    pattern = re.compile(f"(?=(?:{'|'.join(map(re.escape, special))}))(.)", re.DOTALL)
+    content = {"messages": messages, "tools": tools}
+    if not any(pattern.search(text) for text in _strings(content)):
+        return Prompt(template.render(messages=messages, tools=tools, **variables))
+    mark = _free_mark(content)
+    marked = _map_strings(content, lambda text: pattern.sub(rf"\1{mark}", text))
+    rendered = template.render(messages=marked["messages"], tools=marked["tools"], **variables)
+    # A template that writes JSON in ASCII has written the mark as an escape.
+    parts = re.split(f"{mark}|{re.escape(_escaped(mark))}", rendered)
+    cuts: list[int] = []
+    for part in parts[:-1]:
+        cuts.append((cuts[-1] if cuts else 0) + len(part))
+    return Prompt("".join(parts), tuple(cuts))
+
+
+def _escaped(mark: str) -> str:
+    return f"\\u{ord(mark):04x}"
+
+
+def _free_mark(content: Any) -> str:
+    for mark in _MARKS:
+        if not any(mark in text or _escaped(mark) in text for text in _strings(content)):
+            return mark
+    raise FormatError("the conversation contains every private-use character that could mark special tokens")
+
+
+def _strings(value: Any) -> Iterable[str]:
+    """All strings of a JSON value, keys too."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            stack.extend(item.keys())
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+
+
+def _map_strings(value: Any, change: Any) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        # The roles and type names a template compares with are no content.
+        return {change(key): _map_strings(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_map_strings(item, change) for item in value]
+    return value
