@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgefc.errors import RequestError
+from edgefc.errors import FormatError, RequestError, SchemaError
+from edgefc.grammar import strings
 from edgefc.grammar.cache import TextCache
+from edgefc.grammar.document import check_document
+from edgefc.grammar.gbnf import GbnfWriter
+from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.rules import (
     EMPTY,
+    Literal,
+    Node,
+    Ref,
+    Repeat,
     Rules,
+    Sequence,
+    Token,
+    Without,
+    choice,
+    optional,
     sequence,
     token,
 )
-from edgefc.grammar.schema import SchemaCompiler, check_document
+from edgefc.grammar.schema import SchemaCompiler
 from edgefc.types import OutputSyntax, ToolChoice, Tools
 
 MAX_TOOLS = 256
@@ -65,7 +80,7 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
     def build() -> CompiledGrammar:
         rules: Rules = {"root": EMPTY}
         calls = _calls(syntax, json.loads(content), choice, rules, parallel=parallel)
-        rules["root"] = sequence(token(syntax.begin), _branches(syntax, choice, calls), token(syntax.end))
+        rules["root"] = sequence(token(syntax.begin), _branches(syntax, choice, calls))
         return _written(rules)
 
     _check_syntax(syntax)
@@ -75,8 +90,7 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
         raise RequestError("tool_choice", f"there is no tool {min(unknown)!r}", f"Tools: {', '.join(sorted(names))}.")
     if choice.mode == "required" and not choice.names:
         raise RequestError("tool_choice", "a call is required, but there is no tool to call")
-    # The path of a schema's own error begins at `tools`.
-    content = _under_tools(lambda: check_document(list(tools), nodes=MAX_TOOLS))
+    content = json.dumps([_named(tool) for tool in tools], ensure_ascii=False)
     return _cache.get(f"output {syntax!r} {choice!r} {parallel} {content}", build)
 
 
@@ -90,3 +104,159 @@ def calls_gbnf(tools: Tools) -> str:
 def schema_gbnf(schema: Any) -> str:
     """GBNF of the JSON values that satisfy a schema."""
     return compile_schema(schema).gbnf
+
+
+def _written(rules: Rules) -> CompiledGrammar:
+    return CompiledGrammar(GbnfWriter(rules).text(), LarkWriter(rules).text())
+
+
+def _check_syntax(syntax: OutputSyntax) -> None:
+    """Refuses what a lexer could not tell apart, or a parser could not find again."""
+    head, _, rest = syntax.call.partition("{name}")
+    if "{name}" not in syntax.call or "{arguments}" not in rest:
+        raise FormatError("the call's template must have {name} and, after it, {arguments}")
+    if syntax.text is None:
+        if syntax.clarify is not None or syntax.no_tool is not None or syntax.end:
+            raise FormatError("where plain text is free, clarify, no_tool and end cannot be templates")
+        if not syntax.marker or not (syntax.calls_begin + head).startswith(syntax.marker):
+            raise FormatError("where plain text is free, a marker must stand at the very start of the calls")
+    elif "{text}" not in syntax.text:
+        raise FormatError("the text's template must have {text}")
+    again, end = syntax.calls_separator + head, syntax.calls_end + syntax.end
+    if syntax.parallel and end and (again.startswith(end) or end.startswith(again)):
+        raise FormatError(f"after a call, {again!r} and {end!r} cannot be told apart")
+
+
+def _check_tools(tools: Tools) -> None:
+    """Names that a call can carry, each once, and schemas within the limits."""
+    if len(tools) > MAX_TOOLS:
+        raise RequestError("tools", f"{len(tools)} tools; at most {MAX_TOOLS} are allowed")
+    names: set[str] = set()
+    for number, tool in enumerate(tools):
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        if not isinstance(function, Mapping):
+            raise SchemaError(("tools", number, "function"), "a tool is an object with a function in it")
+        place = ("tools", number, "function", "name")
+        name = function.get("name")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+            raise SchemaError(place, f"must be a text of 1 to {MAX_NAME} characters")
+        if odd := [c for c in name if not c.isprintable() or c.isspace() or c in '"\\']:
+            raise SchemaError(place, f"{odd[0]!r} cannot stand in a tool's name")
+        if name in names:
+            raise SchemaError(place, f"two tools are called {name!r}")
+        names.add(name)
+        try:
+            check_document(function.get("parameters"))
+        except SchemaError as error:
+            raise error.under("tools", number, "function", "parameters") from None
+
+
+def _named(tool: Any) -> dict[str, Any]:
+    """What a grammar depends on: descriptions change nothing."""
+    return {"name": tool["function"]["name"], "parameters": tool["function"].get("parameters")}
+
+
+def _branches(syntax: OutputSyntax, allowed: ToolChoice, calls: Node | None) -> Node:
+    """What may stand after `begin`."""
+    if allowed.mode == "required":
+        assert calls is not None  # compile_output has seen to it
+        return calls
+    if syntax.text is None:
+        text = Token(Without(syntax.marker))
+        if calls is None:
+            return text
+        if syntax.calls_preamble is not None:
+            # Text and the start of a call are one lexeme: no lexer could tell where between them it ends.
+            before = optional(sequence(Without(syntax.marker), Literal(syntax.calls_preamble)))
+            calls = _after(before, calls)
+        return choice(text, calls)
+    templates = [syntax.text] if calls is None else [syntax.text, syntax.no_tool, syntax.clarify]
+    ways = [_template(way + syntax.end, allowed.names, spaced=syntax.spaced) for way in templates if way is not None]
+    if calls is not None:
+        ways.append(calls)
+    heads = sorted(_head(way) for way in ways)
+    for one, other in itertools.pairwise(heads):
+        if other.startswith(one):
+            raise FormatError(f"an answer that begins with {one!r} could be two things")
+    return choice(*ways)
+
+
+def _head(way: Node) -> str:
+    """The text of a branch's first lexeme; empty when it does not begin with fixed text."""
+    first = way.items[0] if isinstance(way, Sequence) else way
+    return first.item.text if isinstance(first, Token) and isinstance(first.item, Literal) else ""
+
+
+def _after(before: Node, calls: Node) -> Node:
+    """`calls` with `before` put into its first lexeme."""
+    assert isinstance(calls, Sequence)
+    first, *rest = calls.items
+    assert isinstance(first, Token)
+    return sequence(Token(sequence(before, first.item)), *rest)
+
+
+def _template(template: str, names: tuple[str, ...], *, spaced: bool) -> Node:
+    """A template as lexemes: its literal text and its placeholders, each on its own."""
+    nodes: list[Node] = []
+    while template:
+        found = sorted((template.find(name), name) for name in ("{text}", "{functions}") if name in template)
+        if not found:
+            nodes.append(token(template))
+            break
+        place, name = found[0]
+        part = strings.string(1, None) if name == "{text}" else _functions(names, spaced=spaced)
+        nodes += [token(template[:place]), Token(part)]
+        template = template[place + len(name) :]
+    return sequence(*nodes)
+
+
+def _functions(names: tuple[str, ...], *, spaced: bool) -> Node:
+    """A JSON array of one or more tool names; no more than there are tools."""
+    name = choice(*(Literal(json.dumps(name, ensure_ascii=False)) for name in names))
+    more = Repeat(sequence(Literal(", " if spaced else ","), name), 0, len(names) - 1)
+    return sequence(Literal("["), name, *([more] if len(names) > 1 else []), Literal("]"))
+
+
+def _calls(syntax: OutputSyntax, tools: list[Any], allowed: ToolChoice, rules: Rules, *, parallel: bool) -> Node | None:
+    """One call after another; None when no tool may be called."""
+    if allowed.mode == "none" or not allowed.names:
+        return None
+    before_name, _, rest = syntax.call.partition("{name}")
+    between, _, after = rest.partition("{arguments}")
+    ways: dict[str, Node] = {}
+    for number, tool in enumerate(tools):
+        name = tool["name"]
+        if name not in allowed.names:
+            continue
+        try:
+            arguments = _arguments(tool["parameters"], rules, name, spaced=syntax.spaced)
+        except SchemaError as error:
+            raise error.under("tools", number, "function", "parameters") from None
+        head = name + between
+        if clash := [other for other in ways if other.startswith(head) or head.startswith(other)]:
+            raise SchemaError(("tools", number, "function", "name"), f"{head!r} and {clash[0]!r} cannot be told apart")
+        ways[head] = sequence(token(head), arguments, token(after))
+    rules["call"] = choice(*ways.values())
+    body: Node = Ref("call")
+    if parallel and syntax.parallel:
+        again = sequence(token(syntax.calls_separator + before_name), Ref("call"))
+        body = sequence(body, Repeat(again, 0, None))
+    # The head of a call is a lexeme of its own, so that free text can be put before the very first one.
+    return sequence(token(syntax.calls_begin + before_name), body, token(syntax.calls_end + syntax.end))
+
+
+def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> Node:
+    if parameters is None or parameters == {}:
+        parameters = {"type": "object", "properties": {}, "additionalProperties": False}
+    compiler = SchemaCompiler(parameters, rules, name, spaced)
+    if not isinstance(parameters, dict):
+        raise SchemaError((), "must be a schema of an object")
+    if "$ref" not in parameters and not parameters.keys() & {"anyOf", "oneOf", "allOf"}:
+        # Data sets leave the type out or call it dict, and a tool without properties takes no arguments.
+        kind = parameters.get("type", "object")
+        if str(kind).lower() not in {"object", "dict"}:
+            raise SchemaError(("type",), f"a tool's parameters are an object, not {kind!r}")
+        parameters = {"properties": {}, **parameters, "type": "object"}
+        if not parameters["properties"] and "additionalProperties" not in parameters:
+            parameters["additionalProperties"] = False
+    return compiler.compile(parameters, ())

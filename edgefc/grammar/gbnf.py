@@ -63,10 +63,11 @@ class GbnfWriter:
         if isinstance(node, Without):
             return self._without(node)
         if isinstance(node, Sequence):
-            if not node.items:
+            items = _joined(node.items)
+            if not items:
                 return '""'
-            text = " ".join(self._write(item, inner=True) for item in node.items)
-            return f"({text})" if inner and len(node.items) > 1 else text
+            text = " ".join(self._write(item, inner=True) for item in items)
+            return f"({text})" if inner and len(items) > 1 else text
         if isinstance(node, Choice):
             text = " | ".join(self._write(item) for item in node.items)
             return f"({text})" if inner else text
@@ -147,6 +148,21 @@ class GbnfWriter:
 
 _SHORT = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
 _NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+
+
+def _joined(items: tuple[Node, ...]) -> list[Node]:
+    """A sequence's items with neighbouring literals put together: lexemes are of no concern here."""
+    joined: list[Node] = []
+    for item in items:
+        bare = item.item if isinstance(item, Token) else item
+        last = joined[-1] if joined else None
+        if isinstance(bare, Literal) and isinstance(last, Literal):
+            joined[-1] = Literal(last.text + bare.text)
+        elif isinstance(bare, Sequence):
+            joined[-1:] = _joined((*joined[-1:], *bare.items))
+        else:
+            joined.append(bare)
+    return joined
 
 
 def _count(low: int, high: int | None) -> str:
