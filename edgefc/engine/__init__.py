@@ -1,0 +1,16 @@
+"""Runs models: llama.cpp's low-level API, batching, constrained sampling."""
+
+from edgefc.engine.engine import Engine, EngineOptions
+from edgefc.engine.sampler import SamplingOptions
+from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats
+from edgefc.engine.tokenizer import Tokenizer
+
+__all__ = [
+    "Engine",
+    "EngineOptions",
+    "Generation",
+    "GenerationResult",
+    "GenerationStats",
+    "SamplingOptions",
+    "Tokenizer",
+]

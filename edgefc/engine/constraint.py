@@ -1,0 +1,105 @@
+"""A grammar being executed on one sequence, by llguidance."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import llguidance
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+
+from edgefc.engine.tokenizer import Tokenizer
+from edgefc.errors import ConstraintError, GrammarError
+from edgefc.grammar import CompiledGrammar
+
+
+def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
+    """llguidance's view of a vocabulary: about a second for 150,000 tokens, so make it once.
+
+    Control tokens are kept apart from text, so that no grammar of text can let one through.
+    """
+    vocabulary = tokenizer.vocabulary
+    control = (lambda t: b"\xff" + vocabulary.piece(t)) if vocabulary.size else vocabulary.piece
+    tokens = [control(t) if vocabulary.is_control(t) else vocabulary.piece(t) for t in range(vocabulary.size)]
+    eog = sorted(tokenizer.eog) or [vocabulary.eos]
+    return LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+        tokens=tokens,
+        vocab_ptr=_address(vocabulary.handle),
+        tokenize_fptr=vocabulary.tokenize_address,
+        eos_token=eog,
+        slices=LLTokenizer.json_slices(),
+    )
+
+
+def _address(handle: Any) -> Any:
+    return handle
+
+
+class Constraint:
+    """What one sequence may say next. Costs are kept: `microseconds`, `masks`, `checks`."""
+
+    def __init__(self, tokenizer: LLTokenizer, grammar: CompiledGrammar) -> None:
+        started = time.perf_counter()
+        self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0)
+        if self._matcher.is_error():
+            raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
+        self._bits = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
+        self.masks = self.checks = 0
+        self.compile_microseconds = (time.perf_counter() - started) * 1e6
+        self.microseconds = 0.0
+
+    def allows(self, token: int) -> bool:
+        """Whether this token may come next; it is not consumed."""
+        started = time.perf_counter()
+        self.checks += 1
+        allowed: bool = self._matcher.validate_tokens([token]) == 1
+        self._spent(started)
+        return allowed
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, as one truth value per token. Raises ConstraintError when none may."""
+        started = time.perf_counter()
+        self.masks += 1
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits, 0)
+        self._check()
+        allowed = np.unpackbits(self._bits.view(np.uint8)[0], bitorder="little").view(np.bool_)
+        self._spent(started)
+        if not allowed.any():
+            raise ConstraintError("the grammar allows no token here")
+        return allowed
+
+    def consume(self, token: int) -> None:
+        """Go on with this token. Raises ConstraintError when the grammar forbids it."""
+        started = time.perf_counter()
+        self._matcher.consume_token(token)
+        self._check()
+        self._spent(started)
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, already consumed; empty when there is a choice."""
+        started = time.perf_counter()
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if tokens:
+            self._matcher.consume_tokens(tokens)
+            self._check()
+        self._spent(started)
+        return tokens
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the text so far is complete."""
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing can follow any more."""
+        return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ConstraintError(self._matcher.get_error().splitlines()[0])
+
+    def _spent(self, started: float) -> None:
+        self.microseconds += (time.perf_counter() - started) * 1e6

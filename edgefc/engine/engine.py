@@ -1,0 +1,331 @@
+"""The loop: one thread owns the context and serves all requests, a batch at a time.
+
+A batch holds the next tokens of every request that is decoding, and a chunk of one prompt. What a request says
+does not depend on what else is in its batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from llguidance import LLTokenizer
+from typing_extensions import Self
+
+from edgefc import gguf, hardware
+from edgefc.engine import llama, selftest
+from edgefc.engine.constraint import Constraint, guidance_tokenizer
+from edgefc.engine.output import TextOutput
+from edgefc.engine.sampler import Sampler, SamplingOptions
+from edgefc.engine.sequence import Generation, Sequence
+from edgefc.engine.slots import Slots
+from edgefc.engine.tokenizer import Tokenizer
+from edgefc.errors import ContextOverflowError, EdgefcError, EngineClosedError, ModelLoadError, RequestError
+from edgefc.grammar import CompiledGrammar
+
+log = logging.getLogger("edgefc.engine")
+GREEDY = SamplingOptions()
+MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a model is set up. None: chosen for the model and this machine.
+
+    n_ctx      context of one request, in tokens
+    n_seq_max  requests computed at the same time; together they share a KV cache of n_ctx · n_seq_max cells
+    n_batch    most tokens computed at once; what a cancelled prefill may cost at worst
+    n_threads, n_threads_batch   for decoding and for prefill
+    n_gpu_layers   layers on the GPU
+    """
+
+    n_ctx: int | None = None
+    n_seq_max: int = 4
+    n_batch: int = 256
+    n_threads: int | None = None
+    n_threads_batch: int | None = None
+    n_gpu_layers: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"n_ctx": (32, 1 << 24), "n_seq_max": (1, 64), "n_batch": (32, 8192), "n_threads": (1, 1024),
+                  "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000)}  # fmt: skip
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
+                raise RequestError(name, f"must be an integer from {low} to {high}, not {value!r}")
+
+
+class Engine:
+    """A loaded model that generates. Thread-safe; `close()` frees everything."""
+
+    def __init__(self, model: llama.Model, context: llama.Context, tokenizer: Tokenizer, n_ctx: int) -> None:
+        """Use `Engine.load`."""
+        self.tokenizer, self.n_ctx = tokenizer, n_ctx
+        self._model, self._context = model, context
+        self._slots = Slots(context)
+        self._waiting: deque[Sequence] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._in_batch: list[Sequence] = []
+        pool = ThreadPoolExecutor(1, thread_name_prefix="edgefc-vocabulary")
+        self._guidance: Future[LLTokenizer] = pool.submit(guidance_tokenizer, tokenizer)
+        pool.shutdown(wait=False)
+        self._thread = threading.Thread(target=self._loop, name="edgefc-engine", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        options: EngineOptions | None = None,
+        progress: Callable[[float], bool] | None = None,
+    ) -> Engine:
+        """Load a GGUF. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
+        path, options = Path(path), options or EngineOptions()
+        header = gguf.read_header(path)
+        if not header.n_tensors:
+            raise ModelLoadError(f"{path} holds a vocabulary and no weights", "Download the model itself.")
+        verdict = selftest.verdict()
+        if verdict == "broken":
+            raise ModelLoadError("llama.cpp crashes on this machine", selftest.ADVICE)
+        n_gpu_layers = options.n_gpu_layers
+        if n_gpu_layers is None:
+            n_gpu_layers = 999 if llama.supports_gpu() else 0
+        model = llama.Model(
+            path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
+        )
+        try:
+            n_ctx = options.n_ctx or hardware.default_context(header, options.n_seq_max)
+            threads = options.n_threads or hardware.default_threads()
+            context = llama.Context(
+                model,
+                n_ctx=n_ctx * options.n_seq_max,
+                n_batch=options.n_batch,
+                n_seq_max=options.n_seq_max,
+                n_threads=threads,
+                n_threads_batch=options.n_threads_batch or max(threads, hardware.default_threads()),
+            )
+            tokenizer = Tokenizer(model.vocabulary, path.with_name("tokenizer.json"))
+        except BaseException:
+            model.close()
+            raise
+        return cls(model, context, tokenizer, n_ctx)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(
+        self,
+        prompt: list[int],
+        *,
+        max_tokens: int | None = None,
+        sampling: SamplingOptions = GREEDY,
+        grammar: CompiledGrammar | None = None,
+        stop: tuple[str, ...] = (),
+    ) -> Generation:
+        """Queue a request and return at once.
+
+        prompt      token ids
+        max_tokens  most tokens to generate; None: as many as the context has room for
+        stop        end the text, and are not part of it; the text of a special token stands for the token
+
+        Raises RequestError, ContextOverflowError, GrammarError or EngineClosedError.
+        """
+        if not prompt:
+            raise RequestError("messages", "the prompt is empty")
+        if bad := [token for token in prompt if not 0 <= token < self.tokenizer.n_vocab]:
+            raise RequestError("prompt", f"token {bad[0]} is not in the vocabulary of {self.tokenizer.n_vocab}")
+        room = self.n_ctx - len(prompt)
+        if room < 1:
+            raise ContextOverflowError(len(prompt), self.n_ctx)
+        if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
+            raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
+        if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
+            raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
+        ids = {text: token for text in stop if (token := self.tokenizer.special_id(text)) is not None}
+        sequence = Sequence(
+            handle=Generation(self._cancel),
+            prompt=prompt,
+            limit=room if max_tokens is None else min(max_tokens, room),
+            sampler=Sampler(sampling, self.tokenizer.n_vocab, prompt),
+            constraint=None if grammar is None else Constraint(self._guidance.result(), grammar),
+            output=TextOutput([text for text in stop if text not in ids]),
+            ends=self.tokenizer.eog | frozenset(ids.values()),
+        )
+        with self._changed:
+            if self._closed:
+                raise EngineClosedError("the model was closed", "Load it again.")
+            self._waiting.append(sequence)
+            self._changed.notify_all()
+        return sequence.handle
+
+    def close(self) -> None:
+        """Cancel all requests and free the model. May be called more than once."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._context.abort()
+            self._changed.notify_all()
+        self._thread.join()
+        self._guidance.cancel()
+        if not self._guidance.cancelled():
+            self._guidance.exception()  # it reads the vocabulary: wait for it before that is freed
+        self._context.close()
+        self._model.close()
+
+    # -- the engine's thread --------------------------------------------------------------------------------
+
+    def _cancel(self, handle: Generation) -> None:
+        """Wake the loop; end the batch that is running when it computes this request's prompt."""
+        with self._changed:
+            if not self._closed and any(s.handle is handle and not s.generated for s in self._in_batch):
+                self._context.abort()
+            self._changed.notify_all()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and not self._waiting and not self._slots.active:
+                    self._changed.wait()
+                if self._closed:
+                    break
+                self._drop_cancelled()
+                self._admit()
+            if self._slots.active:
+                self._step()
+        for sequence in [*self._slots.active, *self._waiting]:
+            sequence.handle.fail(EngineClosedError("the model was closed while the request was running"))
+
+    def _drop_cancelled(self) -> None:
+        for sequence in [s for s in self._waiting if s.handle.cancelled]:
+            self._waiting.remove(sequence)
+            sequence.cancel()
+        for sequence in [s for s in self._slots.active if s.handle.cancelled]:
+            self._slots.release(sequence)
+            sequence.cancel()
+
+    def _admit(self) -> None:
+        """Take requests in the order they came, so that none waits for ever."""
+        while self._waiting:
+            sequence = self._waiting[0]
+            if not self._slots.admit(sequence):
+                return
+            self._waiting.popleft()
+            sequence.admitted = time.perf_counter()
+            try:
+                self._follow(sequence)  # what the grammar forces at the very start belongs to the prefill
+            except EdgefcError as error:
+                self._fail(sequence, error)
+
+    def _step(self) -> None:
+        """Compute one batch and let every request whose tokens are all computed choose its next."""
+        taken = self._choose_rows()
+        rows = [
+            (token, sequence.position + i, sequence.slot, i == count - 1 and count == len(sequence.pending))
+            for sequence, count in taken
+            for i, token in enumerate(sequence.pending[:count])
+        ]
+        with self._changed:
+            self._in_batch = [sequence for sequence, _ in taken]
+        status = self._context.decode(rows)
+        with self._changed:
+            self._in_batch = []
+        if status:
+            self._recover(status, taken)
+            return
+        end = 0
+        for sequence, count in taken:
+            end += count
+            sequence.stats.model_steps += 1
+            done, sequence.pending = sequence.pending[:count], sequence.pending[count:]
+            self._slots.advance(sequence, done)
+            if not sequence.pending and not sequence.handle.cancelled:
+                try:
+                    self._choose_token(sequence, end - 1)
+                except EdgefcError as error:
+                    self._fail(sequence, error)
+
+    def _choose_rows(self) -> list[tuple[Sequence, int]]:
+        """How many pending tokens of which requests go into the batch: decoding first, then prompts, oldest first."""
+        left = self._context.n_batch
+        taken: list[tuple[Sequence, int]] = []
+        for sequence in sorted(self._slots.active, key=lambda s: (not s.generated or len(s.pending) > 64, s.admitted)):
+            count = min(len(sequence.pending), left)
+            if count:
+                taken.append((sequence, count))
+                left -= count
+        return taken
+
+    def _choose_token(self, sequence: Sequence, row: int) -> None:
+        token = sequence.sampler.sample(self._context.logits(row), sequence.constraint, sequence.ends)
+        if not sequence.first_token:
+            sequence.first_token = time.perf_counter()
+        sequence.stats.sampled_tokens += 1
+        if token in sequence.ends:
+            self._end(sequence, "stop")
+            return
+        if sequence.constraint is not None:
+            sequence.constraint.consume(token)
+        self._append(sequence, [token])
+        if sequence.slot >= 0:
+            self._follow(sequence)
+
+    def _follow(self, sequence: Sequence) -> None:
+        """Append what the grammar forces next, without asking the model; end where nothing can follow."""
+        if sequence.constraint is None:
+            return
+        forced = sequence.constraint.forced()
+        ended = bool(sequence.ends.intersection(forced))
+        forced = [token for token in forced if token not in sequence.ends]
+        if forced:
+            sequence.stats.forced_tokens += len(forced)
+            self._append(sequence, forced)
+        if sequence.slot >= 0 and (ended or sequence.constraint.is_finished):
+            self._end(sequence, "stop")
+
+    def _append(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Make tokens part of the answer; ends the request at a stop string or its limit."""
+        for number, token in enumerate(tokens):
+            sequence.generated.append(token)
+            sequence.pending.append(token)
+            sequence.sampler.accept(token)
+            sequence.say(self.tokenizer.piece(token))
+            if sequence.output.stopped:
+                self._end(sequence, "stop")
+                return
+            if len(sequence.generated) >= sequence.limit:
+                whole = number == len(tokens) - 1 and sequence.constraint is not None and sequence.constraint.is_finished
+                self._end(sequence, "stop" if whole else "length")
+                return
+
+    def _end(self, sequence: Sequence, reason: str) -> None:
+        self._slots.release(sequence)
+        sequence.slot = -1
+        sequence.finish("stop" if reason == "stop" else "length")
+
+    def _fail(self, sequence: Sequence, error: EdgefcError) -> None:
+        """End one request with an error; the others go on."""
+        if sequence.slot >= 0:
+            self._slots.release(sequence)
+            sequence.slot = -1
+        sequence.handle.fail(error)
+
+    def _recover(self, status: int, taken: list[tuple[Sequence, int]]) -> None:
+        """After a batch that was not computed: undo it, and end the requests if it cannot be tried again."""
+        for sequence, _ in taken:
+            self._slots.rewind(sequence)
+        if status == 2 or (status == 1 and self._slots.drop_idle()):
+            return  # aborted for a cancelled request, or there is room now: the next batch tries again
+        log.error("llama_decode failed with status %d", status)
+        for sequence, _ in taken:
+            self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))

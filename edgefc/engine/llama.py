@@ -1,0 +1,229 @@
+"""The edge to llama.cpp: the only module that imports llama_cpp.
+
+llama.cpp ends the process where a library would raise: on a token id out of range, a sequence id above the limit,
+a NULL pointer. Every call here is checked before it is made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefc.errors import EdgefcError, ModelLoadError
+
+# On an abort ggml would fork a debugger to print a trace.
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+import llama_cpp  # noqa: E402
+from llama_cpp import llama_cpp as api  # noqa: E402
+
+log = logging.getLogger("edgefc.llama")
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
+VERSION: str = llama_cpp.__version__
+
+
+@api.llama_log_callback  # type: ignore[untyped-decorator]
+def _log(level: int, text: bytes, _: Any) -> None:
+    line = text.decode("utf-8", "replace").rstrip()
+    if line and line != ".":
+        _recent.append(line)
+        del _recent[:-8]
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+_recent: list[str] = []  # llama.cpp's last words, for error messages
+api.llama_log_set(_log, ctypes.c_void_p(0))
+api.llama_backend_init()
+
+
+def system_info() -> str:
+    """Which instruction sets this build of llama.cpp uses."""
+    return str(api.llama_print_system_info().decode())
+
+
+def library_path() -> Path:
+    """The folder of the compiled llama.cpp."""
+    return Path(llama_cpp.__file__).parent / "lib"
+
+
+def supports_gpu() -> bool:
+    return bool(api.llama_supports_gpu_offload())
+
+
+class Vocabulary:
+    """Token ids and their bytes."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.size = int(api.llama_vocab_n_tokens(handle))
+        self.bos = int(api.llama_vocab_bos(handle))
+        self.eos = int(api.llama_vocab_eos(handle))
+        self.add_bos = bool(api.llama_vocab_get_add_bos(handle))
+        self._buffer = ctypes.create_string_buffer(1 << 16)
+
+    def piece(self, token: int, *, special: bool = True) -> bytes:
+        """A token's bytes; a control token's text only with `special`."""
+        if not 0 <= token < self.size:
+            raise IndexError(f"token {token} is not in the vocabulary of {self.size}")
+        size = api.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, special)
+        return self._buffer.raw[:size] if size > 0 else b""
+
+    def is_eog(self, token: int) -> bool:
+        return 0 <= token < self.size and bool(api.llama_vocab_is_eog(self.handle, token))
+
+    def attributes(self, token: int) -> int:
+        return int(api.llama_vocab_get_attr(self.handle, token))
+
+    def is_control(self, token: int) -> bool:
+        return bool(self.attributes(token) & api.LLAMA_TOKEN_ATTR_CONTROL)
+
+    def is_special(self, token: int) -> bool:
+        """Control tokens, and those a model's authors added by hand."""
+        return bool(self.attributes(token) & (api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_USER_DEFINED))
+
+    def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
+        data = text.encode()
+        room = len(data) + 16
+        tokens = (api.llama_token * room)()
+        count = api.llama_tokenize(self.handle, data, len(data), tokens, room, False, parse_special)
+        if count < 0:
+            raise EdgefcError(f"llama.cpp could not tokenize a text of {len(data)} bytes")
+        return list(tokens[:count])
+
+    @property
+    def tokenize_address(self) -> int | None:
+        """Where llama_tokenize lies in memory, for libraries that call it themselves."""
+        return ctypes.cast(api._lib.llama_tokenize, ctypes.c_void_p).value  # noqa: SLF001
+
+
+class Model:
+    """Weights in memory."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int,
+        use_extra_bufts: bool = True,
+        progress: Callable[[float], bool] | None = None,
+    ) -> None:
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.use_extra_bufts = use_extra_bufts
+        if progress is not None:
+            report = progress
+
+            @api.llama_progress_callback  # type: ignore[untyped-decorator]
+            def told(share: float, _: Any) -> bool:
+                return bool(report(share))
+
+            params.progress_callback = told
+        _recent.clear()
+        self.handle = api.llama_model_load_from_file(str(path).encode(), params)
+        if not self.handle:
+            raise ModelLoadError(f"llama.cpp could not load {path}: {' / '.join(_recent[-3:]) or 'no reason given'}")
+        self.vocabulary = Vocabulary(api.llama_model_get_vocab(self.handle))
+
+    def close(self) -> None:
+        handle, self.handle = self.handle, None
+        if handle:
+            api.llama_model_free(handle)
+
+
+class Context:
+    """A context: KV cache, batch and logits. To be used from one thread, except for `abort`."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        n_batch: int,
+        n_seq_max: int,
+        n_threads: int,
+        n_threads_batch: int,
+    ) -> None:
+        params = api.llama_context_default_params()
+        params.n_ctx = n_ctx
+        params.n_batch = params.n_ubatch = n_batch
+        params.n_seq_max = n_seq_max
+        params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
+        params.kv_unified = True  # so that a prefix can be shared between sequences
+        params.no_perf = True
+        _recent.clear()
+        self.handle = api.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            raise ModelLoadError(
+                f"llama.cpp could not make a context of {n_ctx} tokens: {' / '.join(_recent[-3:]) or 'no reason given'}",
+                "Try a smaller n_ctx.",
+            )
+        self.n_vocab = model.vocabulary.size
+        self.n_seq_max, self.n_batch = n_seq_max, n_batch
+        self.n_ctx = int(api.llama_n_ctx(self.handle))
+        self._memory = api.llama_get_memory(self.handle)
+        self._batch = api.llama_batch_init(n_batch, 0, 1)
+        view = np.ctypeslib.as_array
+        self._tokens: NDArray[np.int32] = view(self._batch.token, (n_batch,))
+        self._positions: NDArray[np.int32] = view(self._batch.pos, (n_batch,))
+        self._wanted: NDArray[np.int8] = view(self._batch.logits, (n_batch,))
+        view(self._batch.n_seq_id, (n_batch,))[:] = 1
+        self._sequences = [view(self._batch.seq_id[i], (1,)) for i in range(n_batch)]
+        # The abort callback is libc's strlen: a C function, so that checking it needs no GIL. A non-empty string
+        # means "stop".
+        self._flag = ctypes.create_string_buffer(2)
+        strlen = ctypes.cast(ctypes.CDLL(None).strlen, api.ggml_abort_callback) if os.name == "posix" else None
+        if strlen is not None:
+            api.llama_set_abort_callback(self.handle, strlen, ctypes.cast(self._flag, ctypes.c_void_p))
+
+    def abort(self) -> None:
+        """Make the decode that is running, or the next one, end early. Any thread may call it."""
+        self._flag[0] = b"\x01"
+
+    def decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> int:
+        """Compute rows of (token, position, sequence, logits wanted).
+
+        Returns llama_decode's status: 0 done, 1 no room in the KV cache, 2 aborted, negative: failed.
+        """
+        count = len(rows)
+        assert 0 < count <= self.n_batch
+        for i, (token, position, sequence, wanted) in enumerate(rows):
+            assert 0 <= token < self.n_vocab
+            assert 0 <= sequence < self.n_seq_max
+            self._tokens[i], self._positions[i], self._wanted[i] = token, position, wanted
+            self._sequences[i][0] = sequence
+        self._batch.n_tokens = count
+        status = int(api.llama_decode(self.handle, self._batch))
+        self._flag[0] = b"\x00"
+        return status
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """The logits of a row of the last batch: a view, valid until the next decode."""
+        pointer = api.llama_get_logits_ith(self.handle, row)
+        if not pointer:
+            raise EdgefcError(f"llama.cpp has no logits for row {row}")
+        view: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.n_vocab,))
+        return view
+
+    def forget(self, sequence: int, begin: int = 0) -> bool:
+        """Drop a sequence's tokens from position `begin` on; False when the model's memory cannot be cut there."""
+        assert 0 <= sequence < self.n_seq_max
+        return bool(api.llama_memory_seq_rm(self._memory, sequence, begin, -1))
+
+    def share(self, source: int, target: int, end: int) -> None:
+        """Make the first `end` positions of one sequence part of another, which must be empty."""
+        assert 0 <= source < self.n_seq_max
+        assert 0 <= target < self.n_seq_max
+        api.llama_memory_seq_cp(self._memory, source, target, 0, end)
+
+    def close(self) -> None:
+        handle, self.handle = self.handle, None
+        if handle:
+            self._sequences.clear()
+            api.llama_batch_free(self._batch)
+            api.llama_free(handle)

@@ -1,0 +1,86 @@
+"""What this machine has, and the defaults that follow from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+
+import platformdirs
+import psutil
+
+from edgefc.gguf import Header
+
+DEFAULT_CONTEXT = 8192
+SMALLEST_CONTEXT = 512
+
+
+def usable_cores() -> int:
+    """Processors this process may use: affinity and container limits counted."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+def default_threads() -> int:
+    """One thread per physical core; decoding is bound by memory, so siblings would only get in the way.
+
+    On up to two processors all are used: there the second hides what the first waits for.
+    """
+    physical = psutil.cpu_count(logical=False) or 1
+    return max(min(physical, usable_cores()), min(2, usable_cores()))
+
+
+def free_memory() -> int:
+    """Bytes that can be taken without swapping."""
+    free: int = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+        if limit != "max":
+            free = min(free, int(limit) - int(used))
+    return free
+
+
+def kv_bytes_per_token(header: Header) -> int | None:
+    """KV cache bytes of one token at f16: 2 · layers · KV heads · head size · 2; None when the header lacks them."""
+    layers, heads = header.number("block_count"), header.number("attention.head_count")
+    width = header.number("embedding_length")
+    if not layers or not heads or not width:
+        return None
+    kv_heads = header.number("attention.head_count_kv") or heads
+    head_size = header.number("attention.key_length") or width // heads
+    return 2 * layers * kv_heads * head_size * 2
+
+
+def default_context(header: Header, n_seq_max: int) -> int:
+    """Context in tokens: what the model was trained for, at most 8192, less where memory is short.
+
+    Half of what is free after the weights may go to the KV cache of all sequences together.
+    """
+    trained = header.number("context_length") or DEFAULT_CONTEXT
+    wanted = min(trained, DEFAULT_CONTEXT)
+    per_token = kv_bytes_per_token(header)
+    if per_token:
+        room = (free_memory() - header.tensor_bytes) // 2
+        wanted = min(wanted, max(SMALLEST_CONTEXT, room // (per_token * n_seq_max)))
+    return wanted
+
+
+def cache_dir() -> Path:
+    """Where edgefc keeps what it can make again; `EDGEFC_CACHE_DIR` overrides the system's own place."""
+    return Path(os.environ.get("EDGEFC_CACHE_DIR") or platformdirs.user_cache_dir("edgefc", appauthor=False))
+
+
+def cpu_has_amx() -> bool:
+    """Whether the processor has AMX tiles (Linux on x86 only; elsewhere no build uses them)."""
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return False
+    try:
+        return "amx_tile" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
