@@ -13,9 +13,11 @@ from edgefc.grammar import strings
 from edgefc.grammar.cache import TextCache
 from edgefc.grammar.document import check_document
 from edgefc.grammar.gbnf import GbnfWriter
+from edgefc.grammar.keywords import COMBINING
 from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.rules import (
     EMPTY,
+    NOTHING,
     Literal,
     Node,
     Ref,
@@ -26,6 +28,7 @@ from edgefc.grammar.rules import (
     Without,
     choice,
     optional,
+    pruned,
     sequence,
     token,
 )
@@ -36,7 +39,11 @@ MAX_TOOLS = 256
 MAX_NAME = 256
 # How the calls of `calls_gbnf` are written: a bare JSON array.
 ARRAY = OutputSyntax(
-    call='{"name": "{name}", "arguments": {arguments}}', calls_begin="[", calls_separator=", ", calls_end="]"
+    call='{"name": "{name}", "arguments": {arguments}}',
+    marker="[",
+    calls_begin="[",
+    calls_separator=", ",
+    calls_end="]",
 )
 
 
@@ -61,7 +68,9 @@ def compile_schema(schema: Any) -> CompiledGrammar:
     def build() -> CompiledGrammar:
         rules: Rules = {"root": EMPTY}
         compiler = SchemaCompiler(json.loads(content), rules, "value")
-        rules["root"] = compiler.compile(compiler.root, ())
+        rules["root"] = compiler.compile()
+        if pruned(rules)["root"] == NOTHING:
+            raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
         return _written(rules)
 
     content = check_document(schema)
@@ -107,6 +116,7 @@ def schema_gbnf(schema: Any) -> str:
 
 
 def _written(rules: Rules) -> CompiledGrammar:
+    rules = pruned(rules)
     return CompiledGrammar(GbnfWriter(rules).text(), LarkWriter(rules).text())
 
 
@@ -246,17 +256,16 @@ def _calls(syntax: OutputSyntax, tools: list[Any], allowed: ToolChoice, rules: R
 
 
 def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> Node:
-    if parameters is None or parameters == {}:
-        parameters = {"type": "object", "properties": {}, "additionalProperties": False}
-    compiler = SchemaCompiler(parameters, rules, name, spaced)
+    """The arguments of one tool: always an object, and an empty one when the tool declares none."""
+    if parameters is None:
+        parameters = {}
     if not isinstance(parameters, dict):
         raise SchemaError((), "must be a schema of an object")
-    if "$ref" not in parameters and not parameters.keys() & {"anyOf", "oneOf", "allOf"}:
-        # Data sets leave the type out or call it dict, and a tool without properties takes no arguments.
-        kind = parameters.get("type", "object")
-        if str(kind).lower() not in {"object", "dict"}:
-            raise SchemaError(("type",), f"a tool's parameters are an object, not {kind!r}")
-        parameters = {"properties": {}, **parameters, "type": "object"}
-        if not parameters["properties"] and "additionalProperties" not in parameters:
-            parameters["additionalProperties"] = False
-    return compiler.compile(parameters, ())
+    extra: dict[str, Any] = {"type": "object"}
+    if not any(parameters.get(keyword) for keyword in ("properties", "additionalProperties", *COMBINING)):
+        extra["additionalProperties"] = False
+    compiler = SchemaCompiler(parameters, rules, name, spaced=spaced)
+    node = compiler.compile(extra)
+    if pruned({**rules, "root": node})["root"] == NOTHING:
+        raise compiler.impossible or SchemaError((), "no finite object satisfies the parameters")
+    return node

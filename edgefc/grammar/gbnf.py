@@ -75,6 +75,8 @@ class GbnfWriter:
 
     def _repeat(self, node: Repeat) -> str:
         item = self._write(node.item, inner=True)
+        if isinstance(node.item, Repeat):
+            item = f"({item})"
         if (node.low, node.high) in _SHORT:
             return item + _SHORT[node.low, node.high]
         if max(node.low, node.high or 0) <= MAX_REPEAT:

@@ -6,9 +6,14 @@ and an end for a model that would write digits for ever.
 
 from __future__ import annotations
 
-from edgefc.grammar.rules import DIGIT, Chars, Literal, Node, Repeat, choice, optional, sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from edgefc.grammar.rules import DIGIT, EMPTY, NOTHING, Chars, Literal, Node, Repeat, choice, optional, sequence
 
 _MAX_DIGITS = 16
+# Decimals of up to so many digits in all are different doubles, so none is rounded onto an excluded bound.
+_EXACT_DIGITS = 15
 _NON_ZERO = Chars(((0x31, 0x39),))
 _MINUS = Literal("-")
 
@@ -35,6 +40,105 @@ def number() -> Node:
     sign = Chars(((0x2B, 0x2B), (0x2D, 0x2D)))
     exponent = sequence(Chars(((0x45, 0x45), (0x65, 0x65))), optional(sign), Repeat(DIGIT, 1, 2))
     return sequence(integer(), optional(point), optional(exponent))
+
+
+def decimal(low: tuple[Decimal, bool] | None, high: tuple[Decimal, bool] | None) -> Node:
+    """A number between two bounds, each with whether it is excluded itself; None: without that bound.
+
+    Written without an exponent, and with as many decimals as a double tells apart.
+    """
+    zero = (Decimal(0), False)
+    ways: list[Node] = []
+    if low is None or low[0] < 0:
+        # Negative numbers mirror the positive ones above zero, or above -high.
+        least = (-high[0], high[1]) if high is not None and high[0] < 0 else (Decimal(0), True)
+        ways.append(sequence(_MINUS, _unsigned(least, None if low is None else (-low[0], low[1]))))
+    if high is None or high[0] >= 0:
+        ways.append(_unsigned(low if low is not None and low[0] >= 0 else zero, high))
+    return choice(*ways)
+
+
+def _unsigned(low: tuple[Decimal, bool], high: tuple[Decimal, bool] | None) -> Node:
+    """A number from `low` ≥ 0 to `high`."""
+    first, first_part = _split(low[0])
+    if high is not None and len(str(int(high[0]))) > _MAX_DIGITS:
+        high = None  # beyond anything written here
+    last, last_part = _split(high[0]) if high is not None else (None, "")
+    if last is not None and last < first:
+        return NOTHING
+    digits = max(0, _EXACT_DIGITS - len(str(first if last is None else last)))
+    free = optional(sequence(Literal("."), Repeat(DIGIT, 1, digits))) if digits else EMPTY
+    lower = _Fraction(first_part, open_=low[1])
+    upper = _Fraction(last_part, open_=high[1] if high is not None else False)
+    if first == last:
+        return sequence(Literal(str(first)), _part(lower, upper, digits))
+    ways: list[Node] = [sequence(Literal(str(first)), _part(lower, None, digits))]
+    if last is None or first + 1 < last:
+        ways.append(sequence(integer(first + 1, None if last is None else last - 1), free))
+    if last is not None:
+        ways.append(sequence(Literal(str(last)), _part(None, upper, digits)))
+    return choice(*ways)
+
+
+@dataclass(frozen=True)
+class _Fraction:
+    """A bound of the digits after the point, without trailing zeros."""
+
+    digits: str
+    open_: bool
+
+
+def _split(value: Decimal) -> tuple[int, str]:
+    whole, _, part = f"{value:f}".partition(".")
+    return int(whole), part.rstrip("0")
+
+
+def _part(low: _Fraction | None, high: _Fraction | None, limit: int) -> Node:
+    """The point and digits, or nothing, of a fraction between two bounds; at most `limit` digits."""
+    zero_fits = (low is None or (low.digits == "" and not low.open_)) and not (
+        high is not None and high.digits == "" and high.open_
+    )
+    ways = _digits(low, high, limit)
+    return optional(sequence(Literal("."), ways)) if zero_fits else sequence(Literal("."), ways)
+
+
+def _digits(low: _Fraction | None, high: _Fraction | None, limit: int) -> Node:
+    """One or more digits of a fraction between two bounds; None: the bound is passed already."""
+    if low is not None and low.digits == "" and not low.open_:
+        low = None
+    if limit < 1 or (high is not None and high.digits == "" and high.open_):
+        return NOTHING
+    if low is None and high is not None and high.digits == "":
+        return Repeat(Literal("0"), 1, limit)
+    if low is None and high is None:
+        return Repeat(DIGIT, 1, limit)
+    ways: list[Node] = []
+    runs: dict[tuple[_Fraction | None, _Fraction | None], list[int]] = {}
+    for digit in range(10):
+        below, above = _after(low, digit, upper=False), _after(high, digit, upper=True)
+        if below != "out" and above != "out":
+            assert not isinstance(below, str)
+            assert not isinstance(above, str)
+            runs.setdefault((below, above), []).append(digit)
+    for (below, above), digits in runs.items():
+        # To end here is to go on with zeros.
+        ends = (below is None or (below.digits == "" and not below.open_)) and not (
+            above is not None and above.digits == "" and above.open_
+        )
+        more = _digits(below, above, limit - 1)
+        start = Chars(((48 + digits[0], 48 + digits[-1]),)) if len(digits) > 1 else Literal(str(digits[0]))
+        ways.append(sequence(start, optional(more) if ends else more))
+    return choice(*ways)
+
+
+def _after(bound: _Fraction | None, digit: int, *, upper: bool) -> _Fraction | str | None:
+    """What a bound asks of the digits after this one; "out" when the digit breaks it."""
+    if bound is None:
+        return None
+    edge = int(bound.digits[:1] or "0")
+    if digit == edge:
+        return _Fraction(bound.digits[1:], bound.open_)
+    return None if (digit < edge) == upper else "out"
 
 
 def _free(digits: int) -> Node:

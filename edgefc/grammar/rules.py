@@ -34,7 +34,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the items; never empty."""
+    """One of the items."""
 
     items: tuple[Node, ...]
 
@@ -73,6 +73,7 @@ Node = Literal | Chars | Sequence | Choice | Repeat | Ref | Token | Without
 Rules = dict[str, Node]  # `root` is where it starts
 
 EMPTY = Sequence(())
+NOTHING = Choice(())  # matches no text at all; `pruned` leaves none of it
 DIGIT = Chars(((48, 57),))
 
 
@@ -82,15 +83,17 @@ def token(text: str) -> Node:
 
 
 def sequence(*items: Node) -> Node:
-    """A flat sequence without empty parts."""
+    """A flat sequence without empty parts; NOTHING if one of them is."""
     flat: list[Node] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Sequence) else (item,))
+    if NOTHING in flat:
+        return NOTHING
     return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
 
 
 def choice(*items: Node) -> Node:
-    """A flat choice without doubles; at least one item is needed."""
+    """A flat choice without doubles."""
     flat: dict[Node, None] = {}
     for item in items:
         flat.update(dict.fromkeys(item.items if isinstance(item, Choice) else (item,)))
@@ -98,12 +101,75 @@ def choice(*items: Node) -> Node:
 
 
 def optional(item: Node) -> Node:
-    return EMPTY if item == EMPTY else Repeat(item, 0, 1)
+    if isinstance(item, Repeat) and item.low <= 1:
+        return Repeat(item.item, 0, item.high)
+    return EMPTY if item in {EMPTY, NOTHING} else Repeat(item, 0, 1)
 
 
-def children(node: Node) -> Iterator[Node]:
+def listed(item: Node, comma: Node, low: int, high: int | None) -> Node:
+    """`low` to `high` items with commas between them."""
+    if high == 0:
+        return EMPTY
+    more = Repeat(sequence(comma, item), max(0, low - 1), None if high is None else high - 1)
+    body = item if more.high == 0 else sequence(item, more)
+    return optional(body) if low == 0 else body
+
+
+def children(node: Node) -> tuple[Node, ...]:
     """A node's direct parts."""
     if isinstance(node, Sequence | Choice):
-        yield from node.items
-    elif isinstance(node, Repeat | Token):
-        yield node.item
+        return node.items
+    return (node.item,) if isinstance(node, Repeat | Token) else ()
+
+
+def references(node: Node) -> Iterator[str]:
+    """Names of the rules that a node refers to."""
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Ref):
+            yield part.name
+        pending += reversed(children(part))
+
+
+def pruned(rules: Rules) -> Rules:
+    """The same language without rules and alternatives that can never be completed, or never be reached.
+
+    An executor that entered one would find no way on. `root` is NOTHING when no text is left at all.
+    """
+    users: dict[str, set[str]] = {name: set() for name in rules}
+    for name, node in rules.items():
+        for other in references(node):
+            users[other].add(name)
+    finite: set[str] = set()
+    pending = list(reversed(rules))
+    while pending:
+        name = pending.pop()
+        if name not in finite and _simplified(rules[name], finite) != NOTHING:
+            finite.add(name)
+            pending += users[name]
+    reached: dict[str, None] = {"root": None}
+    kept: Rules = {}
+    for name in iter(lambda: next((n for n in reached if n not in kept), None), None):
+        kept[name] = _simplified(rules[name], finite)
+        reached.update(dict.fromkeys(references(kept[name])))
+    return {name: kept[name] for name in rules if name in kept}
+
+
+def _simplified(node: Node, finite: set[str]) -> Node:
+    """A node without what refers to rules that are not (yet) known to end."""
+    if isinstance(node, Ref):
+        return node if node.name in finite else NOTHING
+    if isinstance(node, Token):
+        return NOTHING if node.item == NOTHING else node
+    if isinstance(node, Sequence):
+        items = [_simplified(item, finite) for item in node.items]
+        return NOTHING if NOTHING in items else sequence(*items)
+    if isinstance(node, Choice):
+        return choice(*(item for item in (_simplified(item, finite) for item in node.items) if item != NOTHING))
+    if isinstance(node, Repeat):
+        item = _simplified(node.item, finite)
+        if item == NOTHING:
+            return NOTHING if node.low else EMPTY
+        return EMPTY if item == EMPTY else Repeat(item, node.low, node.high)
+    return node

@@ -1,531 +1,342 @@
-"""JSON Schema → rules, the first slice: what cannot be enforced exactly is refused with its path.
+"""JSON Schema → rules. What cannot be enforced exactly is refused with its path.
 
 The language of a compiled schema is a subset of the schema's: one spelling of white space, properties in the
-schema's order, no properties that are not declared. Everything it accepts is valid.
+schema's order, and none but the declared ones unless `additionalProperties` says so. All it accepts is valid.
 
-Keywords follow draft 2020-12 (https://json-schema.org/draft/2020-12/schema), plus the type names that models
-and data sets use (`str`, `dict`, `float` …) and OpenAPI's `nullable`.
+A value is compiled from the list of places (schemas) that must all hold of it. References and `allOf` add places,
+`anyOf` and `oneOf` split the list into alternatives; what is left asserts types, values and bounds. The same list
+always leads to the same rule, which is what makes recursion and shared definitions cost nothing.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgefc.errors import SchemaError, SchemaPath
 from edgefc.grammar import numbers, strings
-from edgefc.grammar.rules import (
-    EMPTY,
-    Literal,
-    Node,
-    Ref,
-    Repeat,
-    Rules,
-    Token,
-    choice,
-    optional,
-    sequence,
-    token,
+from edgefc.grammar.bounds import integer_bounds, number_bounds
+from edgefc.grammar.document import MAX_DEPTH, NAMED_SCHEMAS, Document, Place
+from edgefc.grammar.keywords import (
+    ANNOTATIONS,
+    KINDS,
+    check_keywords,
+    kind,
+    kinds_of,
+    same,
+    schemas,
+    size,
+    spelled,
+    values_of,
 )
+from edgefc.grammar.objects import array_of, object_of
+from edgefc.grammar.rules import EMPTY, NOTHING, Literal, Node, Ref, Rules, Token, choice, listed, sequence, token
+from edgefc.grammar.validity import admits, apart
 
-MAX_DEPTH = 64
-MAX_NODES = 20_000
+MAX_SCHEMAS = 20_000
+MAX_ALTERNATIVES = 1_000
 MAX_ENUM = 50_000
 DEADLINE_S = 0.25
+# A scalar longer than this is a rule of its own, so that references to it stay short.
+MAX_INLINE = 400
 
-TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-DIALECT_TYPES = dict(
-    pair.split(":")
-    for pair in "str:string text:string int:integer long:integer float:number double:number bool:boolean list:array "
-    "tuple:array set:array dict:object map:object none:null any:any".split()
-)
-ANNOTATIONS = frozenset(
-    "title description default examples example deprecated readOnly writeOnly strict format $comment $schema $id "
-    "$defs definitions $anchor contentMediaType contentEncoding".split()
-)
-OBJECT = {"properties", "required", "additionalProperties"}
-ARRAY = {"items", "prefixItems", "minItems", "maxItems"}
-STRING = {"minLength", "maxLength"}
-NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-GENERAL = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "nullable"}
-SUPPORTED = GENERAL | OBJECT | ARRAY | STRING | NUMBER
-HINTS = {
-    "pattern": "Drop it, or list the values with enum.",
-    "uniqueItems": "Drop it; check the call's arguments yourself.",
-    "multipleOf": "Drop it, or list the values with enum.",
-}
+Flat = tuple[Place, ...]
 
 
-@dataclass
 class SchemaCompiler:
-    """Compiles schemas of one document into shared rules.
+    """Compiles the schemas of one document into rules.
 
-    root    the document that `$ref` points into
-    rules   where rules are added
-    prefix  begins the name of every rule added
-    spaced  `", "` and `": "` as json.dumps writes by default, else no spaces
+    document  what `$ref` points into
+    rules     where rules are added
+    prefix    begins the name of every rule added
+    spaced    `", "` and `": "` as json.dumps writes by default, else no spaces
     """
 
-    root: Any
-    rules: Rules
-    prefix: str
-    spaced: bool = True
-    _refs: dict[str, str] = field(default_factory=dict)
-    # References being resolved without any character matched in between: meeting one again is an endless loop.
-    _open: list[str] = field(default_factory=list)
-    _nodes: int = 0
-    _started: float = field(default_factory=time.monotonic)
+    def __init__(self, document: Any, rules: Rules, prefix: str, *, spaced: bool = True) -> None:
+        self.document, self.rules, self.spaced = Document(document), rules, spaced
+        self.comma, self.colon = token(", " if spaced else ","), token(": " if spaced else ":")
+        self._prefix = prefix
+        self._named: dict[tuple[Flat, ...], str] = {}
+        self._pending: deque[tuple[str, tuple[Flat, ...]]] = deque()
+        self._expanded: dict[Flat, tuple[Flat, ...]] = {}
+        self._valued: dict[Flat, list[Any] | None] = {}
+        self._checked: set[SchemaPath] = set()
+        self._exclusive: set[SchemaPath] = set()
+        self._started, self._steps = time.monotonic(), 0
+        self.impossible: SchemaError | None = None  # the first place found that nothing can satisfy
 
-    def __post_init__(self) -> None:
-        self.comma = token(", " if self.spaced else ",")
-        self.colon = token(": " if self.spaced else ":")
+    def compile(self, *extra: Any) -> Node:
+        """The node of the document's root, and what is true of it besides. Raises SchemaError."""
+        root = Place((), self.document.root)
+        node = self.value(root, *(Place(("$extra", number), schema) for number, schema in enumerate(extra)))
+        while self._pending:
+            name, flats = self._pending.popleft()
+            self.rules[name] = choice(*(self._flat(flat, name) for flat in flats))
+        return node
 
-    def compile(self, schema: Any, path: SchemaPath, depth: int = 0) -> Node:
-        """The node of one schema. Raises SchemaError with the path inside the document."""
-        self._count(path, depth)
-        if schema is True or schema == {}:
+    def value(self, *places: Place) -> Node:
+        """A value of which all these places hold; compiled later when it is made of several lexemes."""
+        flats = self.alternatives(places)
+        if flats == ((),):
             return self.any_value()
-        if schema is False:
-            raise SchemaError(path, "no value can satisfy the schema false")
-        if not isinstance(schema, Mapping):
-            raise SchemaError(path, f"a schema is an object, true or false, not {_kind(schema)}")
-        for keyword in schema:
-            if keyword not in SUPPORTED and keyword not in ANNOTATIONS and not str(keyword).startswith("x-"):
-                raise SchemaError(
-                    (*path, str(keyword)), f"{keyword!r} cannot be enforced", HINTS.get(keyword, "Drop it.")
-                )
-        if schema.get("nullable") is True:
-            without = {k: v for k, v in schema.items() if k != "nullable"}
-            return choice(self.compile(without, path, depth + 1), token("null"))
-        if "$ref" in schema:
-            return self._reference(schema, path, depth)
-        for keyword, combine in (("allOf", self._all_of), ("anyOf", self._any_of), ("oneOf", self._one_of)):
-            if keyword in schema:
-                return combine(schema, path, depth)
-        if "const" in schema or "enum" in schema:
-            return self._values(schema, path)
-        return choice(*(self._typed(kind, schema, path, depth) for kind in _types(schema, path)))
+        if all(self._scalar(flat) for flat in flats):
+            node = choice(*(self._flat(flat, "") for flat in flats))
+            if _length(node) <= MAX_INLINE:
+                return node
+        if flats not in self._named:
+            name = self.fresh(_hint(flats, places))
+            self._named[flats] = name
+            self.rules[name] = EMPTY  # a place in the order
+            self._pending.append((name, flats))
+        return Ref(self._named[flats])
 
     def any_value(self) -> Node:
         """Any JSON value; nested to any depth."""
         if "json-value" not in self.rules:
-            self.rules["json-value"] = EMPTY  # a place in the order
-            text, value = strings.string(0, None), Ref("json-value")
-            pair = sequence(Token(text), self.colon, value)
-            self.rules["json-object"] = _braces("{", _list(pair, self.comma, 0, None), "}")
-            self.rules["json-array"] = _braces("[", _list(value, self.comma, 0, None), "]")
+            text, value = Token(strings.string(0, None)), Ref("json-value")
             self.rules["json-value"] = choice(
-                Ref("json-object"),
-                Ref("json-array"),
-                Token(text),
-                Token(numbers.number()),
-                *map(token, _WORDS),
+                Ref("json-object"), Ref("json-array"), text, Token(numbers.number()), *map(token, _WORDS)
             )
+            pair = sequence(text, self.colon, value)
+            self.rules["json-object"] = self.braces("{", listed(pair, self.comma, 0, None), "}")
+            self.rules["json-array"] = self.braces("[", listed(value, self.comma, 0, None), "]")
         return Ref("json-value")
 
-    def constant(self, value: Any) -> Node:
-        """Exactly this JSON value. Objects and arrays are cut into the same tokens as free ones."""
-        if isinstance(value, Mapping):
-            pairs = [sequence(self._key(str(name)), self.constant(item)) for name, item in value.items()]
-            return _braces("{", self._joined(pairs), "}")
-        if isinstance(value, list):
-            return _braces("[", self._joined([self.constant(item) for item in value]), "]")
-        return token(_dump(value))
+    def alternatives(self, places: Iterable[Place]) -> tuple[Flat, ...]:
+        """The ways in which all these places can hold, each free of references and combinators.
 
-    # -- keywords -----------------------------------------------------------------------------------------
+        None at all: nothing can satisfy them.
+        """
+        places = tuple(places)
+        if places not in self._expanded:
+            self._expanded[places] = tuple(dict.fromkeys(self._expand(places)))
+        return self._expanded[places]
 
-    def _values(self, schema: Mapping[str, Any], path: SchemaPath) -> Node:
-        keyword = "const" if "const" in schema else "enum"
-        values = [schema["const"]] if keyword == "const" else schema["enum"]
-        if not isinstance(values, list) or not values:
-            raise SchemaError((*path, keyword), "enum must be an array with at least one value")
-        if len(values) > MAX_ENUM:
-            raise SchemaError((*path, keyword), f"{len(values)} values; at most {MAX_ENUM} are allowed")
-        if "const" in schema and "enum" in schema and not _contains(schema["enum"], schema["const"]):
-            raise SchemaError(path, "const is none of the values of enum, so nothing can satisfy both")
-        if others := schema.keys() & (ARRAY | OBJECT | STRING | NUMBER):
-            raise SchemaError((*path, min(others)), f"cannot be enforced beside {keyword}", "Drop it.")
-        kinds = _types(schema, path)
-        fitting = [value for value in values if any(_is(value, kind) for kind in kinds)]
-        if not fitting:
-            raise SchemaError((*path, keyword), f"no value is of type {' or '.join(kinds)}")
-        plain = [Literal(_dump(value)) for value in fitting if not isinstance(value, Mapping | list)]
-        nested = [self.constant(value) for value in fitting if isinstance(value, Mapping | list)]
-        return choice(*([Token(choice(*plain))] if plain else []), *nested)
+    def _expand(self, places: Flat) -> list[Flat]:
+        """Iterative, for a schema may combine schemas as deep as it is."""
+        # A state is what is still to be looked at, each with the paths that led to it, and what is left.
+        first = [(place, frozenset[Any]()) for place in reversed(places)]
+        states: list[tuple[list[tuple[Place, frozenset[Any]]], Flat]] = [(first, ())]
+        found: list[Flat] = []
+        while states:
+            todo, flat = states.pop()
+            while todo:
+                place, trail = todo.pop()
+                self._check(place)
+                if place.schema is False:
+                    self._nothing(place, "nothing can satisfy the schema false")
+                    break
+                if place.schema is True:
+                    continue
+                inner = trail | {place.path}
+                if place.has("$ref"):
+                    target = self.document.resolve(place)
+                    if target.path in inner:
+                        raise SchemaError((*place.path, "$ref"), "refers to itself without a value in between")
+                    todo += [(place.without("$ref"), trail), (target, inner)]
+                elif place.has("allOf"):
+                    parts = [(part, inner) for part in schemas(place, "allOf")]
+                    todo += [(place.without("allOf"), trail), *reversed(parts)]
+                elif place.has("anyOf") or place.has("oneOf"):
+                    keyword = "anyOf" if place.has("anyOf") else "oneOf"
+                    branches, rest = schemas(place, keyword), place.without(keyword)
+                    if keyword == "oneOf":
+                        self._check_one_of(place, branches)
+                    states += [([*todo, (branch, inner), (rest, trail)], flat) for branch in reversed(branches)]
+                    if len(states) + len(found) > MAX_ALTERNATIVES:
+                        raise SchemaError(
+                            (*place.path, keyword), f"more than {MAX_ALTERNATIVES} ways to satisfy all of it"
+                        )
+                    break
+                elif place not in flat and place.schema.keys() - place.done - ANNOTATIONS:
+                    flat = (*flat, place)
+            else:
+                found.append(flat)
+        return found
 
-    def _typed(self, kind: str, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        if kind == "object":
-            return self._object(schema, path, depth)
-        if kind == "array":
-            return self._array(schema, path, depth)
-        if kind == "string":
-            low, high = _size(schema, path, "minLength", "maxLength")
-            return Token(strings.string(low, high))
-        if kind == "integer":
-            return Token(numbers.integer(*_integer_bounds(schema, path)))
-        if kind == "number":
-            if bounds := sorted(schema.keys() & NUMBER):
-                raise SchemaError(
-                    (*path, bounds[0]),
-                    "bounds of a number with decimals cannot be enforced",
-                    "Use type integer, or drop them.",
+    def _check_one_of(self, place: Place, branches: list[Place]) -> None:
+        """Refuses branches that one value could satisfy two of."""
+        key = (*place.path, "oneOf")
+        if key in self._exclusive:
+            return
+        self._exclusive.add(key)
+        rest = place.without("oneOf")
+        for number, branch in enumerate(branches):
+            for other in range(number):
+                pairs = (
+                    (a, b)
+                    for a in self.alternatives((branch, rest))
+                    for b in self.alternatives((branches[other], rest))
                 )
-            return Token(numbers.number())
-        return Token(choice(Literal("true"), Literal("false"))) if kind == "boolean" else token("null")
-
-    def _object(self, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        properties = _mapping(schema, "properties", path)
-        required = schema.get("required", [])
-        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-            raise SchemaError((*path, "required"), "must be an array of property names")
-        if undeclared := [name for name in required if name not in properties]:
-            raise SchemaError((*path, "required"), f"{undeclared[0]!r} is required but not among the properties")
-        extra = schema.get("additionalProperties", not properties)
-        if properties or extra is False:
-            # Other properties would be allowed by default, but a call has no use for invented arguments.
-            return self._closed_object(properties, set(required), path, depth)
-        if extra is True or extra == {}:
-            self.any_value()
-            return Ref("json-object")
-        value = self._inside(extra, (*path, "additionalProperties"), depth)
-        pair = sequence(Token(strings.string(0, None)), self.colon, value)
-        return _braces("{", _list(self._rule(pair, path, "pair"), self.comma, 0, None), "}")
-
-    def _closed_object(self, properties: Mapping[str, Any], required: set[str], path: SchemaPath, depth: int) -> Node:
-        """Properties in order. `rest[i]` is what may follow once something was written, from property i on."""
-        pairs: list[tuple[Node, bool]] = []
-        for name, schema in properties.items():
-            value = self._inside(schema, (*path, "properties", name), depth)
-            pairs.append((sequence(self._key(name), value), name in required))
-        rest: Node = EMPTY
-        firsts: list[Node] = []
-        for number in range(len(pairs) - 1, -1, -1):
-            pair, needed = pairs[number]
-            begin = sequence(pair, rest)
-            # Before a required property nothing later can come first.
-            firsts = [begin] if needed else [begin, *firsts]
-            following = sequence(self.comma, pair)
-            tail = sequence(following if needed else optional(following), rest)
-            # A rule for each tail keeps the size linear in the number of optional properties.
-            rest = self._rule(tail, path, f"rest{number}") if number else EMPTY
-        if not firsts:
-            return _braces("{", EMPTY, "}")
-        first = choice(*firsts)
-        return _braces("{", first if any(needed for _, needed in pairs) else optional(first), "}")
-
-    def _array(self, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        low, high = _size(schema, path, "minItems", "maxItems")
-        heads = schema.get("prefixItems", [])
-        if not isinstance(heads, list):
-            raise SchemaError((*path, "prefixItems"), "must be an array of schemas")
-        items = schema.get("items", True)
-        if isinstance(items, list):
-            raise SchemaError((*path, "items"), "must be one schema; a list of schemas is prefixItems now")
-        if items is False:
-            high = min(len(heads), len(heads) if high is None else high)
-        parts = [self._inside(head, (*path, "prefixItems", i), depth) for i, head in enumerate(heads)]
-        parts = parts if high is None else parts[:high]
-        if not parts:
-            if high == 0:
-                return _braces("[", EMPTY, "]")
-            item = self._rule(self._inside(items, (*path, "items"), depth), path, "item")
-            return _braces("[", _list(item, self.comma, low, high), "]")
-        body: Node = EMPTY
-        if items is not False and (high is None or high > len(parts)):
-            item = self._rule(self._inside(items, (*path, "items"), depth), path, "item")
-            more = None if high is None else high - len(parts)
-            body = Repeat(sequence(self.comma, item), max(0, low - len(parts)), more)
-        for number in range(len(parts) - 1, -1, -1):
-            body = sequence(*([self.comma] if number else []), parts[number], body)
-            if number >= low:
-                body = optional(body)
-        return _braces("[", body, "]")
-
-    def _reference(self, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        pointer = schema["$ref"]
-        if not isinstance(pointer, str):
-            raise SchemaError((*path, "$ref"), "must be a string")
-        if beside := schema.keys() - ANNOTATIONS - {"$ref"}:
-            raise SchemaError((*path, min(beside)), "cannot be enforced beside $ref", "Move it into the definition.")
-        if pointer in self._open:
-            raise SchemaError((*path, "$ref"), f"{pointer!r} refers to itself without anything in between")
-        if pointer not in self._refs:
-            target, place = resolve(self.root, pointer, (*path, "$ref"))
-            name = self._name(pointer.rsplit("/", 1)[-1] or "root")
-            self._refs[pointer] = name
-            self.rules[name] = EMPTY
-            self._open.append(pointer)
-            self.rules[name] = self.compile(target, place, depth + 1)
-            self._open.pop()
-        return Ref(self._refs[pointer])
-
-    def _any_of(self, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        branches = self._branches(schema, "anyOf", path)
-        return choice(*(self.compile(b, (*path, "anyOf", i), depth + 1) for i, b in enumerate(branches)))
-
-    def _one_of(self, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        branches = self._branches(schema, "oneOf", path)
-        for i, a in enumerate(branches):
-            for j in range(i):
-                if not disjoint(self._resolved(a, path), self._resolved(branches[j], path)):
+                if not all(apart(self, a, b) for a, b in pairs):
                     raise SchemaError(
-                        (*path, "oneOf", i),
-                        f"may overlap with branch {j}, so 'exactly one' cannot be enforced",
-                        "Use anyOf, or tell the branches apart by type or by a const property.",
+                        (*key, number),
+                        f"may overlap with branch {other}, so that 'exactly one' cannot be enforced",
+                        "Use anyOf, or tell the branches apart by type or by a required const property.",
                     )
-        return choice(*(self.compile(b, (*path, "oneOf", i), depth + 1) for i, b in enumerate(branches)))
 
-    def _all_of(self, schema: Mapping[str, Any], path: SchemaPath, depth: int) -> Node:
-        parts = schema["allOf"]
-        if not isinstance(parts, list) or not parts:
-            raise SchemaError((*path, "allOf"), "must be an array with at least one schema")
-        merged: Any = {k: v for k, v in schema.items() if k != "allOf"}
-        for number, part in enumerate(parts):
-            merged = merge(merged, self._resolved(part, path), (*path, "allOf", number))
-        return self.compile(merged, path, depth + 1)
+    # -- one alternative ----------------------------------------------------------------------------------
 
-    def _branches(self, schema: Mapping[str, Any], keyword: str, path: SchemaPath) -> list[Any]:
-        """The branches with what stands beside the keyword merged into each."""
-        branches = schema[keyword]
-        if not isinstance(branches, list) or not branches:
-            raise SchemaError((*path, keyword), "must be an array with at least one schema")
-        beside = {k: v for k, v in schema.items() if k != keyword and k not in ANNOTATIONS}
-        if not beside:
-            return branches
-        return [merge(beside, self._resolved(b, path), (*path, keyword, i)) for i, b in enumerate(branches)]
+    def kinds(self, flat: Flat) -> list[str]:
+        """The kinds of value that all places allow, in the order the first of them lists them."""
+        left = list(KINDS)
+        for place in flat:
+            allowed = kinds_of(place)
+            if allowed is not None:
+                left = [name for name in left if name in allowed]
+        return left
 
-    # -- helpers ------------------------------------------------------------------------------------------
+    def values(self, flat: Flat) -> list[Any] | None:
+        """The values that `enum` and `const` leave and everything else admits; None: there is neither."""
+        if flat not in self._valued:
+            self._valued[flat] = self._values(flat)
+        return self._valued[flat]
 
-    def _inside(self, schema: Any, path: SchemaPath, depth: int) -> Node:
-        """A schema that is reached only after some character."""
-        outer, self._open = self._open, []
-        node = self.compile(schema, path, depth + 1)
-        self._open = outer
-        return node
+    def _values(self, flat: Flat) -> list[Any] | None:
+        lists = [(place, values) for place in flat if (values := values_of(place)) is not None]
+        if not lists:
+            return None
+        if len(lists[0][1]) > MAX_ENUM:
+            raise SchemaError((*lists[0][0].path, "enum"), f"more than {MAX_ENUM} values")
+        found = lists[0][1]
+        for _, others in lists[1:]:
+            found = [value for value in found if any(same(value, other) for other in others)]
+        bare = tuple(place.without("enum").without("const") for place in flat)
+        return [value for value in found if admits(self, value, bare)]
 
-    def _resolved(self, schema: Any, path: SchemaPath) -> Any:
-        for _ in range(MAX_DEPTH):
-            if not isinstance(schema, Mapping) or set(schema) - ANNOTATIONS != {"$ref"}:
-                return schema
-            schema, path = resolve(self.root, schema["$ref"], path)
-        raise SchemaError(path, "a chain of references that does not end")
+    def _scalar(self, flat: Flat) -> bool:
+        values = self.values(flat)
+        kinds = self.kinds(flat) if values is None else [kind(value) for value in values]
+        return not {"object", "array"} & set(kinds)
 
-    def _key(self, name: str) -> Node:
+    def _flat(self, flat: Flat, name: str) -> Node:
+        if not flat:
+            return self.any_value()
+        values = self.values(flat)
+        if values is not None:
+            if not values:
+                return self._nothing(flat[0], "no value of enum or const satisfies the rest")
+            plain = [Literal(spelled(value)) for value in values if not isinstance(value, Mapping | list)]
+            nested = [self.constant(value) for value in values if isinstance(value, Mapping | list)]
+            return choice(*([Token(choice(*plain))] if plain else []), *nested)
+        kinds = self.kinds(flat)
+        if not kinds:
+            return self._nothing(flat[0], "no type of value is left")
+        made = [_MAKERS[name_](self, flat, name) for name_ in kinds if name_ != "fraction" or "integer" not in kinds]
+        if "fraction" in kinds and "integer" in kinds:
+            made[kinds.index("integer")] = self._number(flat)
+        return choice(*made)
+
+    def _number(self, flat: Flat) -> Node:
+        bounds = number_bounds(flat)
+        return self._made(flat, numbers.number() if bounds is None else numbers.decimal(*bounds), "number")
+
+    def integer_value(self, flat: Flat, _: str) -> Node:
+        return self._made(flat, numbers.integer(*integer_bounds(flat)), "integer")
+
+    def fraction_value(self, flat: Flat, _: str) -> Node:
+        raise SchemaError((*flat[0].path, "type"), "numbers that are no integers cannot be enforced", "Use number.")
+
+    def string_value(self, flat: Flat, _: str) -> Node:
+        low, high = size(flat, "minLength", "maxLength")
+        return self._made(flat, NOTHING if high is not None and high < low else strings.string(low, high), "string")
+
+    def object_value(self, flat: Flat, name: str) -> Node:
+        return object_of(self, flat, name)
+
+    def array_value(self, flat: Flat, name: str) -> Node:
+        return array_of(self, flat, name)
+
+    def _made(self, flat: Flat, node: Node, what: str) -> Node:
+        return self._nothing(flat[0], f"no {what} lies within the bounds") if node == NOTHING else Token(node)
+
+    def _nothing(self, place: Place, reason: str) -> Node:
+        self.impossible = self.impossible or SchemaError(place.path, reason, "Nothing could be generated here.")
+        return NOTHING
+
+    # -- parts --------------------------------------------------------------------------------------------
+
+    def constant(self, value: Any) -> Node:
+        """Exactly this JSON value. Objects and arrays are cut into the same lexemes as free ones."""
+        if isinstance(value, Mapping):
+            parts = [sequence(self.key(name), self.constant(item)) for name, item in value.items()]
+            return self.braces("{", self.joined(parts), "}")
+        if isinstance(value, list):
+            return self.braces("[", self.joined([self.constant(item) for item in value]), "]")
+        return token(spelled(value))
+
+    def key(self, name: str) -> Node:
         # Two lexemes, as for a free key: where both may come, the lexer must cut both alike.
-        return sequence(token(_dump(name)), self.colon)
+        return sequence(token(spelled(name)), self.colon)
 
-    def _joined(self, parts: list[Node]) -> Node:
-        joined: list[Node] = []
-        for part in parts:
-            joined += [self.comma, part] if joined else [part]
-        return sequence(*joined)
+    def joined(self, parts: list[Node]) -> Node:
+        nodes = [node for part in parts for node in (self.comma, part)]
+        return sequence(*nodes[1:])
 
-    def _rule(self, node: Node, path: SchemaPath, kind: str) -> Node:
-        """A rule for a node that stands in several places, named after the property it belongs to."""
-        if isinstance(node, Ref | Token) or node == EMPTY:
-            return node
-        names = [str(part) for part in path if part not in {"properties", "items", "anyOf", "oneOf", "allOf"}]
-        name = self._name("-".join([*names[-2:], kind]))
+    def braces(self, left: str, body: Node, right: str) -> Node:
+        return sequence(token(left), body, token(right))
+
+    def rule(self, wanted: str, node: Node) -> Node:
+        """A rule of its own for a node that stands in several places."""
+        name, number = wanted, 2
+        while name in self.rules:
+            name, number = f"{wanted}-{number}", number + 1
         self.rules[name] = node
         return Ref(name)
 
-    def _name(self, wanted: str) -> str:
+    def fresh(self, wanted: str) -> str:
         """A free rule name: ASCII letters, digits and dashes, as GBNF has it."""
-        clean = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"{self.prefix}-{wanted}".lower())
-        clean = "-".join(part for part in clean.split("-") if part) or "rule"
+        clean = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"{self._prefix}-{wanted}".lower())
+        clean = "-".join(part for part in clean.split("-") if part)[:80] or "rule"
         name, number = clean, 2
         while name in self.rules:
             name, number = f"{clean}-{number}", number + 1
         return name
 
-    def _count(self, path: SchemaPath, depth: int) -> None:
-        self._nodes += 1
-        if depth > MAX_DEPTH:
-            raise SchemaError(path, f"nested deeper than {MAX_DEPTH} schemas")
-        if self._nodes > MAX_NODES:
-            raise SchemaError(path, f"more than {MAX_NODES} schemas in one tool")
-        if time.monotonic() - self._started > DEADLINE_S:
-            raise SchemaError(path, f"compiling takes longer than {DEADLINE_S * 1000:.0f} ms")
+    def _check(self, place: Place) -> None:
+        """One step of work: limits, and a first look at each schema."""
+        self.tick(place)
+        if isinstance(place.schema, bool) or place.path in self._checked:
+            return
+        if not isinstance(place.schema, Mapping):
+            raise SchemaError(place.path, f"a schema is an object, true or false, not {type(place.schema).__name__}")
+        self._checked.add(place.path)
+        if len(self._checked) > MAX_SCHEMAS:
+            raise SchemaError(place.path, f"more than {MAX_SCHEMAS} schemas")
+        if sum(part not in NAMED_SCHEMAS for part in place.path) > MAX_DEPTH:
+            raise SchemaError(place.path, f"nested deeper than {MAX_DEPTH} schemas")
+        check_keywords(place)
+
+    def tick(self, place: Place) -> None:
+        """Raises SchemaError when the time is up. Called once for each small piece of work."""
+        self._steps += 1
+        if self._steps % 64 == 0 and time.monotonic() - self._started > DEADLINE_S:
+            raise SchemaError(place.path, f"compiling takes longer than {DEADLINE_S * 1000:.0f} ms")
 
 
 _WORDS = ("true", "false", "null")
+_MAKERS: dict[str, Callable[[SchemaCompiler, Flat, str], Node]] = {
+    "object": SchemaCompiler.object_value,
+    "array": SchemaCompiler.array_value,
+    "string": SchemaCompiler.string_value,
+    "integer": SchemaCompiler.integer_value,
+    "fraction": SchemaCompiler.fraction_value,
+    "boolean": lambda *_: Token(choice(Literal("true"), Literal("false"))),
+    "null": lambda *_: token("null"),
+}
 
 
-def resolve(root: Any, pointer: str, path: SchemaPath) -> tuple[Any, SchemaPath]:
-    """What a local JSON pointer (RFC 6901) refers to, and where that stands; nothing is ever fetched."""
-    if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
-        raise SchemaError(path, f"{pointer!r} is not a reference inside the schema", "Copy the definition into $defs.")
-    node: Any = root
-    place: SchemaPath = ()
-    for part in pointer.split("/")[1:]:
-        part = part.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901
-        try:
-            node = node[int(part)] if isinstance(node, list) else node[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise SchemaError(path, f"{pointer!r} refers to nothing") from None
-        place = (*place, part)
-    return node, place
+def _hint(flats: tuple[Flat, ...], places: Flat) -> str:
+    """What to call a value's rule: the last names on the way to it."""
+    path = next((flat[0].path for flat in flats if flat), places[0].path)
+    names = [str(part) for part in path if part not in NAMED_SCHEMAS and part not in {"anyOf", "oneOf", "allOf"}]
+    return "-".join(names[-3:]) or "args"
 
 
-def merge(a: Any, b: Any, path: SchemaPath) -> Any:
-    """One schema that means both. Raises SchemaError where that takes more than putting keywords together."""
-    if a is True or a == {}:
-        return b
-    if b is True or b == {}:
-        return a
-    if not isinstance(a, Mapping) or not isinstance(b, Mapping):
-        return False
-    merged = dict(a)
-    for keyword, value in b.items():
-        if keyword not in merged or keyword in ANNOTATIONS or merged[keyword] == value:
-            merged.setdefault(keyword, value)
-        elif keyword == "properties" and not merged[keyword].keys() & value.keys():
-            merged[keyword] = {**merged[keyword], **value}
-        elif keyword == "required":
-            merged[keyword] = [*merged[keyword], *(name for name in value if name not in merged[keyword])]
-        elif keyword == "type" and (both := [t for t in _list_of(merged[keyword]) if t in _list_of(value)]):
-            merged[keyword] = both
-        else:
-            raise SchemaError((*path, keyword), f"two different {keyword!r} that must both hold cannot be enforced")
-    return merged
-
-
-def disjoint(a: Any, b: Any) -> bool:
-    """Whether no value can satisfy both, as far as types, values and a common const property tell."""
-    if not isinstance(a, Mapping) or not isinstance(b, Mapping):
-        return False
-    values = [s["enum"] if "enum" in s else [s["const"]] if "const" in s else None for s in (a, b)]
-    if values[0] is not None and values[1] is not None:
-        return not any(_contains(values[1], value) for value in values[0])
-    try:
-        kinds = [set(_types(s, ())) for s in (a, b)]
-    except SchemaError:
-        return False
-    for kind in kinds:
-        if "integer" in kind:
-            kind.add("number")
-    if not kinds[0] & kinds[1]:
-        return True
-    if kinds[0] == kinds[1] == {"object"}:
-        shared = set(a.get("required", [])) & set(b.get("required", []))
-        pa, pb = a.get("properties", {}), b.get("properties", {})
-        return any(name in pa and name in pb and disjoint(pa[name], pb[name]) for name in shared)
-    return False
-
-
-def _types(schema: Mapping[str, Any], path: SchemaPath) -> list[str]:
-    """The schema's types in canonical names, in their own order; told from its keywords when it names none."""
-    if "type" not in schema:
-        for kind, keywords in (("object", OBJECT), ("array", ARRAY), ("string", STRING), ("integer", NUMBER)):
-            if schema.keys() & keywords and "enum" not in schema and "const" not in schema:
-                return [kind]
-        return list(TYPES)
-    kinds: list[str] = []
-    for given in _list_of(schema["type"]):
-        if not isinstance(given, str):
-            raise SchemaError((*path, "type"), f"must be a type name or an array of them, not {_kind(given)}")
-        kind = DIALECT_TYPES.get(given.lower(), given.lower())
-        if kind == "any":
-            return list(TYPES)
-        if kind not in TYPES:
-            raise SchemaError((*path, "type"), f"unknown type {given!r}", f"Types are {', '.join(TYPES)}.")
-        if kind not in kinds:
-            kinds.append(kind)
-    if not kinds:
-        raise SchemaError((*path, "type"), "must name at least one type")
-    return kinds
-
-
-def _integer_bounds(schema: Mapping[str, Any], path: SchemaPath) -> tuple[int | None, int | None]:
-    """Inclusive bounds of an integer."""
-    low: int | None = None
-    high: int | None = None
-    rules: tuple[tuple[str, Callable[[float], int]], ...] = (
-        ("minimum", lambda v: -int(-v // 1)),
-        ("exclusiveMinimum", lambda v: int(v // 1) + 1),
-        ("maximum", lambda v: int(v // 1)),
-        ("exclusiveMaximum", lambda v: -int(-v // 1) - 1),
-    )
-    for keyword, bound in rules:
-        if keyword not in schema:
-            continue
-        value = schema[keyword]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SchemaError((*path, keyword), f"must be a number, not {_kind(value)}")
-        if "inimum" in keyword:
-            low = bound(value) if low is None else max(low, bound(value))
-        else:
-            high = bound(value) if high is None else min(high, bound(value))
-    if low is not None and high is not None and low > high:
-        raise SchemaError((*path, "minimum"), f"no integer lies between {low} and {high}")
-    return low, high
-
-
-def _size(schema: Mapping[str, Any], path: SchemaPath, least: str, most: str) -> tuple[int, int | None]:
-    sizes: list[int | None] = []
-    for keyword in (least, most):
-        value = schema.get(keyword)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if keyword in schema and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise SchemaError((*path, keyword), f"must be an integer that is not negative, not {value!r}")
-        sizes.append(value)
-    low, high = sizes[0] or 0, sizes[1]
-    if high is not None and low > high:
-        raise SchemaError((*path, least), f"{least} {low} is above {most} {high}")
-    return low, high
-
-
-def _list(item: Node, comma: Node, low: int, high: int | None) -> Node:
-    """`low` to `high` items with commas between them."""
-    if high == 0:
-        return EMPTY
-    more = Repeat(sequence(comma, item), max(0, low - 1), None if high is None else high - 1)
-    body = item if more.high == 0 else sequence(item, more)
-    return optional(body) if low == 0 else body
-
-
-def _braces(left: str, body: Node, right: str) -> Node:
-    return sequence(token(left), body, token(right))
-
-
-def _mapping(schema: Mapping[str, Any], keyword: str, path: SchemaPath) -> Mapping[str, Any]:
-    value = schema.get(keyword) or {}
-    if not isinstance(value, Mapping):
-        raise SchemaError((*path, keyword), f"must be an object, not {_kind(value)}")
-    return value
-
-
-def _list_of(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _contains(values: Any, wanted: Any) -> bool:
-    return any(_dump(value) == _dump(wanted) for value in values)
-
-
-def _is(value: Any, kind: str) -> bool:
-    """Whether a JSON value is of a type; 1.0 is an integer, true is no number."""
-    if isinstance(value, bool):
-        return kind == "boolean"
-    if isinstance(value, int | float):
-        return kind == "number" or (kind == "integer" and value == int(value))
-    found = {str: "string", list: "array", type(None): "null"}.get(type(value), "object")
-    return kind == found
-
-
-def _kind(value: Any) -> str:
-    return {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(
-        type(value), "a number"
-    )
-
-
-def _dump(value: Any) -> str:
-    """A JSON scalar as models write it: plain characters, escaped only where JSON demands it."""
-    text = json.dumps(value, ensure_ascii=False)
-    # A lone surrogate has no UTF-8; its escape has.
-    return "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
+def _length(node: Node) -> int:
+    """About how many characters a node's text has."""
+    if isinstance(node, Literal):
+        return len(node.text)
+    return 4 + sum(map(_length, getattr(node, "items", ()))) + (_length(node.item) if hasattr(node, "item") else 0)
