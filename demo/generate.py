@@ -17,7 +17,7 @@ import jinja2
 
 import demo.concepts
 from demo import procedural
-from demo.bank import WEEKDAYS, MONTHS, Concept, Param, Values
+from demo.bank import MONTHS, WEEKDAYS, Concept, Param, Values
 from edgefc.formats.dialects import outline
 
 ROOT = Path(__file__).parents[1]

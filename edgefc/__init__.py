@@ -11,9 +11,12 @@ Importing edgefc is cheap: llama.cpp and the rest are imported when a model is l
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+# A library says nothing unless asked: logging.getLogger("edgefc") is where to listen.
+logging.getLogger("edgefc").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from edgefc.errors import EdgefcError

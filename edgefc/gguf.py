@@ -20,6 +20,7 @@ MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 16
 MAX_STRING = 1 << 24
 MAX_ARRAY = 1 << 24
+INCOMPLETE = "The download is incomplete: fetch it again."
 KEPT_ARRAY = 64  # longer arrays (vocabularies) are skipped, only their length is kept
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -145,7 +146,7 @@ class _Reader:
         for name, offset, size in extents:
             if start + offset + size > self._size:
                 short = start + offset + size - self._size
-                raise self._bad(f"the tensor {name!r} reaches {short:,} bytes beyond the end of the file", "The download is incomplete: fetch it again.")  # fmt: skip
+                raise self._bad(f"the tensor {name!r} reaches {short:,} bytes beyond the end of the file", INCOMPLETE)
             end = max(end, start + offset + size)
         return end - start
 
@@ -194,7 +195,7 @@ class _Reader:
 
     def _skip(self, size: int) -> None:
         if size > self._size - self._at:
-            raise self._bad("its header reaches beyond the end of the file", "The download is incomplete: fetch it again.")  # fmt: skip
+            raise self._bad("its header reaches beyond the end of the file", INCOMPLETE)
         self._at += size
 
     def _bad(self, reason: str, hint: str = "") -> ModelFileError:

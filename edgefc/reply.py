@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ class ChatStream:
         if self._reply is None:
             self._generation.cancel()
 
-    def _run(self) -> Iterator[Delta]:  # a generator: its `close` runs the `finally`
+    def _run(self) -> Generator[Delta, None, None]:
         try:
             yield {"role": "assistant"}
             for text in self._generation:

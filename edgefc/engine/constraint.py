@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import llguidance
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
+from llguidance import numpy as guidance_numpy
 from numpy.typing import NDArray
 
 from edgefc.engine.tokenizer import Tokenizer
@@ -16,25 +15,21 @@ from edgefc.grammar import CompiledGrammar
 
 
 def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
-    """llguidance's view of a vocabulary: about a second for 150,000 tokens, so make it once.
+    """A vocabulary as llguidance wants it: about a second for 150,000 tokens, so make it once.
 
     Control tokens are kept apart from text, so that no grammar of text can let one through.
     """
     vocabulary = tokenizer.vocabulary
-    control = (lambda t: b"\xff" + vocabulary.piece(t)) if vocabulary.size else vocabulary.piece
-    tokens = [control(t) if vocabulary.is_control(t) else vocabulary.piece(t) for t in range(vocabulary.size)]
-    eog = sorted(tokenizer.eog) or [vocabulary.eos]
-    return LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
-        tokens=tokens,
-        vocab_ptr=_address(vocabulary.handle),
+    # 0xff begins no UTF-8: it is llguidance's mark of a special token.
+    marks = [b"\xff" if vocabulary.is_control(token) else b"" for token in range(vocabulary.size)]
+    made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+        tokens=[mark + vocabulary.piece(token) for token, mark in enumerate(marks)],
+        vocab_ptr=vocabulary.handle,
         tokenize_fptr=vocabulary.tokenize_address,
-        eos_token=eog,
+        eos_token=sorted(tokenizer.eog) or [vocabulary.eos],
         slices=LLTokenizer.json_slices(),
     )
-
-
-def _address(handle: Any) -> Any:
-    return handle
+    return made
 
 
 class Constraint:
@@ -45,7 +40,7 @@ class Constraint:
         self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0)
         if self._matcher.is_error():
             raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
-        self._bits = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
+        self._bits = guidance_numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
         self.masks = self.checks = 0
         self.compile_microseconds = (time.perf_counter() - started) * 1e6
         self.microseconds = 0.0
@@ -62,7 +57,7 @@ class Constraint:
         """Which tokens may come next, as one truth value per token. Raises ConstraintError when none may."""
         started = time.perf_counter()
         self.masks += 1
-        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits, 0)
+        guidance_numpy.fill_next_token_bitmask(self._matcher, self._bits, 0)
         self._check()
         allowed = np.unpackbits(self._bits.view(np.uint8)[0], bitorder="little").view(np.bool_)
         self._spent(started)

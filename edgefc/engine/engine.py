@@ -57,7 +57,9 @@ class EngineOptions:
                   "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000)}  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high
+            ):
                 raise RequestError(name, f"must be an integer from {low} to {high}, not {value!r}")
 
 
@@ -147,7 +149,9 @@ class Engine:
         room = self.n_ctx - len(prompt)
         if room < 1:
             raise ContextOverflowError(len(prompt), self.n_ctx)
-        if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
+        if max_tokens is not None and (
+            isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1
+        ):
             raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
         if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
             raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
@@ -304,7 +308,9 @@ class Engine:
                 self._end(sequence, "stop")
                 return
             if len(sequence.generated) >= sequence.limit:
-                whole = number == len(tokens) - 1 and sequence.constraint is not None and sequence.constraint.is_finished
+                whole = (
+                    number == len(tokens) - 1 and sequence.constraint is not None and sequence.constraint.is_finished
+                )
                 self._end(sequence, "stop" if whole else "length")
                 return
 

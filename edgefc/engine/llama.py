@@ -20,8 +20,8 @@ from edgefc.errors import EdgefcError, ModelLoadError
 
 # On an abort ggml would fork a debugger to print a trace.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-import llama_cpp  # noqa: E402
-from llama_cpp import llama_cpp as api  # noqa: E402
+import llama_cpp
+from llama_cpp import llama_cpp as api
 
 log = logging.getLogger("edgefc.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
@@ -34,9 +34,12 @@ def _log(level: int, text: bytes, _: Any) -> None:
     if line and line != ".":
         _recent.append(line)
         del _recent[:-8]
+        if _aborting:  # what llama.cpp then calls errors is what was asked for
+            level = 1
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
+_aborting: list[bool] = []
 _recent: list[str] = []  # llama.cpp's last words, for error messages
 api.llama_log_set(_log, ctypes.c_void_p(0))
 api.llama_backend_init()
@@ -159,9 +162,9 @@ class Context:
         _recent.clear()
         self.handle = api.llama_init_from_model(model.handle, params)
         if not self.handle:
+            reason = " / ".join(_recent[-3:]) or "no reason given"
             raise ModelLoadError(
-                f"llama.cpp could not make a context of {n_ctx} tokens: {' / '.join(_recent[-3:]) or 'no reason given'}",
-                "Try a smaller n_ctx.",
+                f"llama.cpp could not make a context of {n_ctx} tokens: {reason}", "Try a smaller n_ctx."
             )
         self.n_vocab = model.vocabulary.size
         self.n_seq_max, self.n_batch = n_seq_max, n_batch
@@ -184,6 +187,7 @@ class Context:
     def abort(self) -> None:
         """Make the decode that is running, or the next one, end early. Any thread may call it."""
         self._flag[0] = b"\x01"
+        _aborting.append(True)
 
     def decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> int:
         """Compute rows of (token, position, sequence, logits wanted).
@@ -200,6 +204,7 @@ class Context:
         self._batch.n_tokens = count
         status = int(api.llama_decode(self.handle, self._batch))
         self._flag[0] = b"\x00"
+        _aborting.clear()
         return status
 
     def logits(self, row: int) -> NDArray[np.float32]:

@@ -25,7 +25,9 @@ REINSTALL = (
     f"CMAKE_ARGS=\"-DCMAKE_C_FLAGS='{FLAGS}' -DCMAKE_CXX_FLAGS='{FLAGS}'\" "
     "pip install --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36"
 )
-ADVICE = f"Your compiler (gcc 12 or older) breaks llama.cpp's AMX code. Build it without, about 5 minutes:\n  {REINSTALL}"
+ADVICE = (
+    f"Your compiler (gcc 12 or older) breaks llama.cpp's AMX code. Build it without, about 5 minutes:\n  {REINSTALL}"
+)
 
 
 @lru_cache(maxsize=1)
@@ -37,7 +39,9 @@ def verdict() -> Verdict:
         return "fine"
     if not resources.demo_model().is_file():
         return "fine"
-    marks = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(llama.library_path().glob("*"))]
+    marks = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(llama.library_path().glob("*"))
+    ]
     key = hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:16]
     kept = hardware.cache_dir() / f"selftest-{key}.json"
     try:
@@ -61,7 +65,14 @@ def run_child(*, extra_buffers: bool) -> str:
     """Decode once in a child process; "" when it lived, else how it ended."""
     command = [sys.executable, "-m", "edgefc.engine.selftest", "extra" if extra_buffers else "plain"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "GGML_NO_BACKTRACE": "1"})  # noqa: S603
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+        )
     except subprocess.TimeoutExpired:
         return "it did not end within two minutes"
     if done.returncode == 0:

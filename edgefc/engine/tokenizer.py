@@ -7,16 +7,28 @@ llama.cpp's vocabulary. Without one, llama.cpp's own tokenizer serves.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgefc.engine.llama import Vocabulary
 from edgefc.errors import ModelFileError
 from edgefc.formats import Prompt
 
+if TYPE_CHECKING:
+    import tokenizers
+
 PROBES = (
-    "Hello world", " leading and  double  spaces ", 'JSON {"name": "get_weather", "arguments": {"n": -12.50}}',
-    "naïve café, Ünïcödé, 日本語 текст العربية", "emoji 🙂👩‍👩‍👧‍👦 🇫🇷", "tabs\tand\nnew\r\nlines\n\n\n", "1234567890 3.14159 0x1F",
-    "don't I'll we've YOU'RE", "def f(x):\n    return x**2  # comment", "<not_a_token> </s> [INST]", "…—“quotes”’",
-)  # fmt: skip
+    "Hello world",
+    " leading and  double  spaces ",
+    'JSON {"name": "get_weather", "arguments": {"n": -12.50}}',
+    "naïve café, Ünïcödé, 日本語 текст العربية",
+    "emoji 🙂👩‍👩‍👧‍👦 🇫🇷",
+    "tabs\tand\nnew\r\nlines\n\n\n",
+    "1234567890 3.14159 0x1F",
+    "don't I'll we've YOU'RE",
+    "def f(x):\n    return x**2  # comment",
+    "<not_a_token> </s> [INST]",
+    "…—“quotes”’",
+)
 
 
 class Tokenizer:
@@ -29,7 +41,7 @@ class Tokenizer:
         self._special = {text: token for token, text in special.items() if text}
         self.special_tokens = frozenset(self._special)
         self.eog = frozenset(token for token in range(self.n_vocab) if vocabulary.is_eog(token))
-        self._hf = None
+        self._hf: tokenizers.Tokenizer | None = None
         if tokenizer_json is not None and tokenizer_json.is_file():
             self._load_reference(tokenizer_json)
 
@@ -69,16 +81,18 @@ class Tokenizer:
         try:
             reference = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
-            raise ModelFileError(f"{path} is not a tokenizer: {error}", "Remove it to use the model file's own.") from error
+            raise ModelFileError(
+                f"{path} is not a tokenizer: {error}", "Remove it to use the model file's own."
+            ) from error
         for text, token in self._special.items():
             theirs = reference.token_to_id(text)
             if theirs is not None and theirs != token:
                 raise self._disagree(path, f"{text!r} is {theirs} there and {token} in the model")
         for probe in PROBES:
             ours = self.vocabulary.tokenize(probe, parse_special=True)
-            theirs = reference.encode(probe, add_special_tokens=False).ids
-            if ours != theirs:
-                raise self._disagree(path, f"{probe!r} gives {theirs[:12]} there and {ours[:12]} in the model")
+            ids = list(reference.encode(probe, add_special_tokens=False).ids)
+            if ours != ids:
+                raise self._disagree(path, f"{probe!r} gives {ids[:12]} there and {ours[:12]} in the model")
         self._hf = reference
 
     @staticmethod

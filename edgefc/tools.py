@@ -1,0 +1,385 @@
+"""Tools: Python functions as OpenAI tools, checks of what callers send, and running a call."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import importlib.util
+import inspect
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import typing_extensions
+
+from edgefc.errors import RequestError, ToolError
+from edgefc.types import Tool, ToolChoice
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
+_SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+
+
+class PythonTool:
+    """A function the model can call. Still callable as the function it was."""
+
+    def __init__(
+        self, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+    ) -> None:
+        self.function = function
+        summary, about = _read_docstring(inspect.getdoc(function) or "")
+        self.name = name or function.__name__
+        spec: dict[str, Any] = {"name": self.name}
+        if text := description or summary:
+            spec["description"] = text
+        spec["parameters"] = _parameters(function, about)
+        self.schema: Tool = {"type": "function", "function": spec}  # type: ignore[typeddict-item]
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"PythonTool({self.name!r})"
+
+
+ToolLike = PythonTool | Callable[..., Any] | Mapping[str, Any]
+
+
+@overload
+def tool(function: Callable[..., Any]) -> PythonTool: ...
+@overload
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], PythonTool]: ...
+def tool(
+    function: Callable[..., Any] | None = None, *, name: str | None = None, description: str | None = None
+) -> PythonTool | Callable[[Callable[..., Any]], PythonTool]:
+    """Make a tool of a function, from its type hints and docstring.
+
+    The docstring's first paragraph describes the tool; its `Args:` section (Google, NumPy or reST style) the
+    parameters. A parameter with a default, or that may be None, is optional. Raises ToolError for a hint that has
+    no JSON Schema.
+    """
+    if function is not None:
+        return PythonTool(function)
+    return lambda f: PythonTool(f, name=name, description=description)
+
+
+def as_tools(given: Sequence[ToolLike]) -> tuple[list[Tool], dict[str, PythonTool]]:
+    """Schemas of functions, PythonTools and OpenAI tools alike, and the functions by name."""
+    schemas: list[Tool] = []
+    runners: dict[str, PythonTool] = {}
+    for item in given:
+        if isinstance(item, Mapping):
+            schemas.append(typing.cast(Tool, item))
+        elif callable(item):
+            made = item if isinstance(item, PythonTool) else PythonTool(item)
+            runners[made.name] = made
+            schemas.append(made.schema)
+        else:
+            raise RequestError("tools", f"a tool is a function or an OpenAI tool object, not {type(item).__name__}")
+    return schemas, runners
+
+
+def check_tools(tools: Sequence[Mapping[str, Any]]) -> list[Tool]:
+    """Tools in OpenAI's form; a bare function object is taken as one. Raises RequestError with the place."""
+    if not isinstance(tools, list | tuple):
+        raise RequestError("tools", "must be a list of tools")
+    checked: list[Tool] = []
+    names: set[str] = set()
+    for number, item in enumerate(tools):
+        place = f"tools[{number}]"
+        if not isinstance(item, Mapping):
+            raise RequestError(place, "must be an object with type and function")
+        function = item.get("function", item if "name" in item else None)
+        if item.get("type", "function") != "function" or not isinstance(function, Mapping):
+            raise RequestError(place, 'must be {"type": "function", "function": {…}}')
+        name = function.get("name")
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise RequestError(
+                f"{place}.function.name", f"{name!r} is no tool name", "Use 1 to 128 letters, digits, or _ . : -"
+            )
+        if name in names:
+            raise RequestError(f"{place}.function.name", f"{name!r} is the name of another tool already")
+        names.add(name)
+        if not isinstance(function.get("description", ""), str):
+            raise RequestError(f"{place}.function.description", "must be a string")
+        if not isinstance(function.get("parameters", {}), Mapping):
+            raise RequestError(f"{place}.function.parameters", "must be a JSON Schema object")
+        checked.append(typing.cast(Tool, {"type": "function", "function": dict(function)}))
+    return checked
+
+
+def parse_tool_choice(value: str | Mapping[str, Any], tools: Sequence[Tool]) -> ToolChoice:
+    """OpenAI's tool_choice in one form. Raises RequestError for an unknown mode or name."""
+    names = tuple(item["function"]["name"] for item in tools)
+    if isinstance(value, str):
+        if value not in {"none", "auto", "required"}:
+            raise RequestError(
+                "tool_choice", f"unknown choice {value!r}", "Say none, auto, required, or name a tool by an object."
+            )
+        return _choice(value, names, names)
+    if not isinstance(value, Mapping):
+        raise RequestError("tool_choice", "must be a string or an object")
+    if value.get("type") == "function":
+        named = value.get("function")
+        name = named.get("name") if isinstance(named, Mapping) else value.get("name")
+        return _choice("required", (_known(name, names),), names)
+    if value.get("type") == "allowed_tools":
+        inner = value.get("allowed_tools", value)
+        listed = inner.get("tools") if isinstance(inner, Mapping) else None
+        if not isinstance(listed, list) or not listed or inner.get("mode", "auto") not in {"auto", "required"}:
+            raise RequestError("tool_choice", "allowed_tools needs a mode (auto or required) and a list of tools")
+        allowed = [item.get("function", item) if isinstance(item, Mapping) else {} for item in listed]
+        return _choice(inner.get("mode", "auto"), tuple(_known(f.get("name"), names) for f in allowed), names)
+    raise RequestError("tool_choice", f"unknown type {value.get('type')!r}", "Types are function and allowed_tools.")
+
+
+def _choice(mode: str, chosen: tuple[str, ...], names: tuple[str, ...]) -> ToolChoice:
+    if mode == "required" and not names:
+        raise RequestError("tool_choice", "a call is required, but there are no tools")
+    return ToolChoice(typing.cast(Any, mode), chosen)
+
+
+def _known(name: object, names: tuple[str, ...]) -> str:
+    if isinstance(name, str) and name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=2)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(names) or 'no tools'}."
+    raise RequestError("tool_choice", f"there is no tool {name!r}", hint)
+
+
+def run_tool(runner: PythonTool, arguments: str) -> str:
+    """Run a call and give its result as text for the model.
+
+    What goes wrong inside, be it wrong arguments or the function's own exception, becomes `{"error": …}`: the
+    model can read it and try something else.
+    """
+    import jsonschema
+
+    try:
+        values = json.loads(arguments)
+        jsonschema.validate(values, runner.schema["function"]["parameters"])
+        result = runner.function(**_converted(runner.function, values))
+    except jsonschema.ValidationError as error:
+        return _dump({"error": f"wrong arguments: {error.message}"})
+    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the chat must go on
+        return _dump({"error": f"{type(error).__name__}: {error}"})
+    return result if isinstance(result, str) else _dump(result)
+
+
+def load_tools(path: Path) -> list[ToolLike]:
+    """Tools from a file: a .py's functions, or a .json list of OpenAI tools. Raises ToolError."""
+    if not path.is_file():
+        raise ToolError(f"there is no file {path}")
+    return list(_from_python(path) if path.suffix == ".py" else _from_json(path))
+
+
+def _from_json(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ToolError(f"{path} is not UTF-8 text: {error.reason}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        where = f" line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ToolError(f"{path}{where}: not JSON: {error}", "It should be a list of OpenAI tools.") from None
+    tools = data.get("tools") if isinstance(data, dict) else data
+    if not isinstance(tools, list):
+        raise ToolError(f"{path}: must be a list of tools, or an object with one under 'tools'")
+    check_tools(tools)
+    return tools
+
+
+def _from_python(path: Path) -> list[PythonTool]:
+    """Functions marked with @tool; without any, all public ones that are defined in the file."""
+    spec = importlib.util.spec_from_file_location(f"edgefc_tools_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and type hints look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = getattr(error, "lineno", None)
+        trace = error.__traceback__
+        while trace is not None and line is None:
+            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else None
+            trace = trace.tb_next
+        raise ToolError(f"{path}{f' line {line}' if line else ''}: {type(error).__name__}: {error}") from error
+    marked = [value for value in vars(module).values() if isinstance(value, PythonTool)]
+    if marked:
+        return marked
+    plain = [
+        value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    if not plain:
+        raise ToolError(
+            f"{path} defines no functions", "Define functions with type hints, or mark them with @edgefc.tool."
+        )
+    return [PythonTool(function) for function in plain]
+
+
+# -- type hints → JSON Schema -------------------------------------------------------------------------------
+
+
+def _parameters(function: Callable[..., Any], about: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        hints = typing_extensions.get_type_hints(function, include_extras=True)
+        signature = inspect.signature(function)
+    except (NameError, TypeError, ValueError) as error:
+        raise ToolError(f"{getattr(function, '__name__', function)}: {error}") from None
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for name, parameter in signature.parameters.items():
+        place = f"{function.__name__}({name})"
+        if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
+            raise ToolError(f"{place}: only plain named parameters can be called by a model")
+        if name not in hints:
+            raise ToolError(f"{place}: has no type hint", f"Write for example {name}: str.")
+        schema, described = _unannotated(hints[name])
+        properties[name] = _schema(schema, place)
+        if text := about.get(name) or described:
+            properties[name]["description"] = text
+        if parameter.default is parameter.empty:
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _unannotated(hint: Any) -> tuple[Any, str]:
+    """A hint without Annotated, and the text it was annotated with."""
+    if typing_extensions.get_origin(hint) is typing_extensions.Annotated:
+        inner, *extras = typing_extensions.get_args(hint)
+        return inner, next((extra for extra in extras if isinstance(extra, str)), "")
+    return hint, ""
+
+
+def _schema(hint: Any, place: str) -> dict[str, Any]:
+    """JSON Schema of a type hint. Raises ToolError naming the parameter."""
+    hint, text = _unannotated(hint)
+    schema = _bare_schema(hint, place)
+    if text:
+        schema["description"] = text
+    return schema
+
+
+def _bare_schema(hint: Any, place: str) -> dict[str, Any]:
+    origin, args = typing_extensions.get_origin(hint), typing_extensions.get_args(hint)
+    if hint in _SCALARS:
+        return {"type": _SCALARS[hint]}
+    if hint is Any or hint is object:
+        return {}
+    if origin in {typing.Literal, typing_extensions.Literal}:
+        kinds = {_SCALARS.get(type(value)) for value in args}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        return {**({"type": kind} if kind else {}), "enum": list(args)}
+    if origin in {typing.Union, types.UnionType}:
+        branches = [_schema(arg, place) for arg in args if arg is not type(None)]
+        # An optional parameter is one the model leaves out; null would be a second way to say the same.
+        return branches[0] if len(branches) == 1 else {"anyOf": branches}
+    if hint in {list, tuple, set} or origin in {list, tuple, set, Sequence, frozenset}:
+        items = [arg for arg in args if arg is not Ellipsis]
+        if len(items) > 1:
+            each = [_schema(item, place) for item in items]
+            return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
+        return {"type": "array", **({"items": _schema(items[0], place)} if items else {})}
+    if hint is dict or origin in {dict, Mapping}:
+        if args and args[0] is not str:
+            raise ToolError(f"{place}: the keys of a JSON object are strings, not {args[0]}")
+        return {"type": "object", **({"additionalProperties": _schema(args[1], place)} if args else {})}
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        values = [member.value for member in hint]
+        kind = _SCALARS.get(type(values[0])) if values else None
+        return {**({"type": kind} if kind else {}), "enum": values}
+    if typing_extensions.is_typeddict(hint):
+        fields = typing_extensions.get_type_hints(hint, include_extras=True)
+        return _object(fields, hint.__required_keys__, place)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        fields = typing_extensions.get_type_hints(hint, include_extras=True)
+        needed = {
+            f.name
+            for f in dataclasses.fields(hint)
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        }
+        return _object({f.name: fields[f.name] for f in dataclasses.fields(hint)}, needed, place)
+    raise ToolError(
+        f"{place}: the type {hint!r} has no JSON Schema here",
+        "Use str, int, float, bool, list, dict, Literal, Enum, TypedDict or a dataclass.",
+    )
+
+
+def _object(fields: Mapping[str, Any], required: Any, place: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: _schema(hint, f"{place}.{name}") for name, hint in fields.items()},
+        "required": [name for name in fields if name in required],
+        "additionalProperties": False,
+    }
+
+
+def _converted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values as what the function's hints ask for."""
+    hints = typing_extensions.get_type_hints(function)
+    return {name: _convert(value, hints.get(name, Any)) for name, value in values.items()}
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin, args = typing_extensions.get_origin(hint), typing_extensions.get_args(hint)
+    if origin in {typing.Union, types.UnionType}:
+        inner = [arg for arg in args if arg is not type(None)]
+        return _convert(value, inner[0]) if len(inner) == 1 and value is not None else value
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return hint(value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
+        fields = typing_extensions.get_type_hints(hint)
+        return hint(**{name: _convert(item, fields[name]) for name, item in value.items()})
+    if isinstance(value, list) and (origin or hint) in {list, tuple, set, frozenset}:
+        item = args[0] if args else Any
+        return (origin or hint)(_convert(each, item) for each in value)
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if hint is int and isinstance(value, float):
+        return int(value)
+    return value
+
+
+def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """A docstring's first paragraph, and what it says of each parameter (Google, NumPy or reST style)."""
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    summary = " ".join(paragraphs[0].split()) if paragraphs and not _SECTION.match(paragraphs[0]) else ""
+    about: dict[str, str] = {}
+    for name, line in re.findall(r"^:param (?:[^:\n]+ )?(\w+):[ \t]*(.+(?:\n[ \t]+.+)*)", text, re.MULTILINE):
+        about[name] = " ".join(line.split())
+    if google := re.search(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE):
+        indent = len(google[1]) - len(google[1].lstrip())
+        entry = re.compile(
+            rf"^[ \t]{{{indent}}}(\w+)(?:[ \t]*\([^)]*\))?:[ \t]*(.*(?:\n[ \t]{{{indent + 1},}}.+)*)", re.MULTILINE
+        )
+        about.update({name: " ".join(line.split()) for name, line in entry.findall(google[1])})
+    if numpy := re.search(
+        r"^Parameters[ \t]*\n-{3,}[ \t]*\n((?:.+\n?)+?)(?=\n\w+[ \t]*\n-{3,}|\Z|\n\n)", text, re.MULTILINE
+    ):
+        entry = re.compile(r"^(\w+)[ \t]*(?::.*)?\n((?:[ \t]+.+\n?)+)", re.MULTILINE)
+        about.update({name: " ".join(line.split()) for name, line in entry.findall(numpy[1])})
+    return summary, about
+
+
+_SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Raises):|Parameters\s*\n-+|:param ")
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What json cannot write by itself: dataclasses, enums, sets; anything else as its text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
