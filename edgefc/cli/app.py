@@ -1,0 +1,212 @@
+"""`edgefc`: the commands, each in a module of its own that is imported when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+
+from edgefc import __version__
+from edgefc.errors import EdgefcError
+
+app = typer.Typer(
+    name="edgefc",
+    help="Run small local GGUF models that call tools reliably, offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 a check found something, 2 wrong input, 130 interrupted.",
+)
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Id from `edgefc models`, or path of a .gguf.")]
+Tools = Annotated[Optional[Path], typer.Option(help="Tools: a .py with functions, or a .json. Default: example tools.")]
+Family = Annotated[Optional[str], typer.Option(help="Chat format. Default: the model's own.")]
+Context = Annotated[Optional[int], typer.Option("--n-ctx", help="Context in tokens.")]
+Layers = Annotated[Optional[int], typer.Option("--n-gpu-layers", help="Layers on the GPU. Default: all that fit.")]
+Temperature = Annotated[Optional[float], typer.Option(help="0 is greedy. Default: the family's.")]
+Seed = Annotated[Optional[int], typer.Option(help="Makes sampling repeatable.")]
+MaxTokens = Annotated[Optional[int], typer.Option("--max-tokens", help="Most tokens to generate.")]
+System = Annotated[Optional[str], typer.Option(help="System message.")]
+Choice = Annotated[str, typer.Option("--tool-choice", help="auto, none, required, or a tool's name.")]
+NoParallel = Annotated[bool, typer.Option("--no-parallel", help="At most one call in an answer.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgefc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show llama.cpp's log.")] = False,
+) -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    logger = logging.getLogger("edgefc")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logging.getLogger("edgefc.llama").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="Id from `edgefc models`, or path of a .gguf.")] = "demo",
+    tools: Tools = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Offer no tools.")] = False,
+    system: System = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run your tools without asking.")] = False,
+    family: Family = None,
+    n_ctx: Context = None,
+    n_gpu_layers: Layers = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    max_tokens: MaxTokens = None,
+) -> None:
+    """Talk to a model that calls tools. /help lists what else can be typed; Ctrl-C stops an answer."""
+    from edgefc.cli import chat as command
+
+    command.chat(
+        model, tools, no_tools=no_tools, system=system, yes=yes,
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+        options={"temperature": temperature, "seed": seed, "max_tokens": max_tokens},
+    )  # fmt: skip
+
+
+@app.command()
+def run(
+    prompt: Annotated[str, typer.Argument(help="The question.")],
+    model: Model = "demo",
+    tools: Tools = None,
+    system: System = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run your tools without asking.")] = False,
+    family: Family = None,
+    n_ctx: Context = None,
+    n_gpu_layers: Layers = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    max_tokens: MaxTokens = None,
+    as_json: Json = False,
+) -> None:
+    """Answer one question, running tools as needed."""
+    from edgefc.cli import oneshot
+
+    oneshot.run(
+        prompt, model, tools, system=system, yes=yes, as_json=as_json,
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+        options={"temperature": temperature, "seed": seed, "max_tokens": max_tokens},
+    )  # fmt: skip
+
+
+@app.command()
+def call(
+    prompt: Annotated[str, typer.Argument(help="The question.")],
+    model: Model = "demo",
+    tools: Tools = None,
+    tool_choice: Choice = "auto",
+    no_parallel: NoParallel = False,
+    system: System = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print deltas as they come, one JSON object a line.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply, with usage and stats.")] = False,
+    family: Family = None,
+    n_ctx: Context = None,
+    n_gpu_layers: Layers = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    max_tokens: MaxTokens = None,
+) -> None:
+    """Print the calls a model would make, as JSON, and run nothing."""
+    from edgefc.cli import oneshot
+
+    oneshot.call(
+        prompt, model, tools, tool_choice=tool_choice, system=system, stream=stream, as_json=as_json,
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+        options={"temperature": temperature, "seed": seed, "max_tokens": max_tokens,
+                 "parallel_tool_calls": not no_parallel},
+    )  # fmt: skip
+
+
+@app.command()
+def render(
+    prompt: Annotated[Optional[str], typer.Argument(help="The question.")] = None,
+    messages: Annotated[Optional[Path], typer.Option(help="A conversation: .json with OpenAI messages.")] = None,
+    tools: Tools = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Offer no tools.")] = False,
+    family: Annotated[str, typer.Option(help="Chat format.")] = "demo",
+    system: System = None,
+    ids: Annotated[bool, typer.Option("--ids", help="Print the token ids of --model instead of the text.")] = False,
+    model: Model = "demo",
+) -> None:
+    """Print exactly what a model would see."""
+    from edgefc.cli import inspect
+
+    inspect.render(
+        prompt, messages, tools, no_tools=no_tools, family=family, system=system, model=model if ids else None
+    )
+
+
+@app.command()
+def grammar(
+    tools: Annotated[Optional[Path], typer.Argument(help="A .py or .json with tools. Default: example tools.")] = None,
+    family: Annotated[str, typer.Option(help="Chat format whose call syntax is used.")] = "demo",
+    tool_choice: Choice = "auto",
+    no_parallel: NoParallel = False,
+) -> None:
+    """Print the GBNF of everything a model may answer with these tools."""
+    from edgefc.cli import inspect
+
+    inspect.grammar(tools, family=family, tool_choice=tool_choice, parallel=not no_parallel)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models edgefc knows by name."""
+    from edgefc.cli import inspect
+
+    inspect.models(as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine and installation; says what to reinstall and how."""
+    from edgefc.cli import doctor as command
+
+    command.doctor(as_json=as_json)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command; errors a user can mend are one message, without a traceback, and exit code 2."""
+    try:
+        app(args=arguments, prog_name="edgefc")
+    except EdgefcError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+def fail(error: EdgefcError) -> NoReturn:
+    """Print an error and its hint, and leave."""
+    print_error(error)
+    sys.exit(2)
+
+
+def print_error(error: Any) -> None:
+    first, _, rest = str(error).partition("\n")
+    typer.secho(f"error: {first}", fg="red", err=True)
+    if rest:
+        typer.secho(rest, err=True)
