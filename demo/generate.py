@@ -223,7 +223,7 @@ class Writer:
         chosen: list[Concept] = []
         while len(chosen) < count:
             roll = rng.random()
-            if roll < 0.62:
+            if roll < 0.5:
                 new = procedural.concept(rng, self.held_back)
                 if chosen and rng.random() < 0.3:  # a near neighbour: the same object or the same verb
                     words = chosen[-1].names[0].replace(".", "_").replace("-", "_").split("_")
@@ -283,7 +283,7 @@ class Writer:
             else:
                 result[key] = self.fact(kind)
         facts = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in result.items()}
-        facts = {k: v.strip("[]") for k, v in facts.items()}
+        facts = {k: v.strip("[]").replace('"', "") if isinstance(result[k], list) else v for k, v in facts.items()}
         return dumps(result), facts
 
     def fact(self, kind: str) -> Any:
@@ -390,7 +390,8 @@ class Writer:
                     and not p.enum
                     and p.kind not in {"expression", "sentence"}
                 ]
-                if varied and not need:
+                kinds = [p.kind for p in slots if p.kind]
+                if varied and not need and "between" not in template and len(set(kinds)) == len(kinds):
                     candidates.append((tool, template, rng.choice(varied)))
         if not candidates:
             return self.single(tools)
