@@ -177,7 +177,8 @@ def _branches(syntax: OutputSyntax, allowed: ToolChoice, calls: Node | None) -> 
             return text
         if syntax.calls_preamble is not None:
             # Text and the start of a call are one lexeme: no lexer could tell where between them it ends.
-            before = optional(sequence(Without(syntax.marker), Literal(syntax.calls_preamble)))
+            between = Literal(syntax.calls_preamble) if syntax.calls_preamble else EMPTY
+            before = optional(sequence(Without(syntax.marker), between))
             calls = _after(before, calls)
         return choice(text, calls)
     templates = [syntax.text] if calls is None else [syntax.text, syntax.no_tool, syntax.clarify]

@@ -29,6 +29,8 @@ class GbnfWriter:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._lines: dict[str, str] = {}
+        self._helpers: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
         # What stands everywhere gets a name, so that the text stays readable.
         self._shared: dict[Node, str] = {}
         self._common: dict[Node, str] = {strings.CHARACTER: "char", numbers.number(): "number"}
@@ -114,8 +116,8 @@ class GbnfWriter:
         if node in self._shared:
             return self._shared[node]
         marker = node.marker
-        names = [f"{self._fresh()}-{state}" for state in range(len(marker))]
-        self._shared[node] = f"{names[0]}-some"
+        names = [self._fresh() for _ in marker]
+        self._shared[node] = some = self._fresh()
         alphabet = sorted(set(marker))
         for state, name in enumerate(names):
             onward = {char: _next_state(marker, state, char) for char in alphabet}
@@ -125,7 +127,7 @@ class GbnfWriter:
             ways.append(f"[^{others}] {names[0]}")
             self._lines[name] = f"({' | '.join(ways)})?"
             if state == 0:
-                self._lines[f"{name}-some"] = " | ".join(ways)
+                self._lines[some] = " | ".join(ways)
         return self._shared[node]
 
     def _helper(self, node: Node, text: str) -> str:
@@ -134,18 +136,19 @@ class GbnfWriter:
         return self._shared[node]
 
     def _named(self, text: str) -> str:
-        for name, body in self._lines.items():
-            if body == text and name != self._owner:
-                return name
-        name = self._fresh()
-        self._lines[name] = text
+        name = self._helpers.get(text)
+        if name is None:
+            name = self._helpers[text] = self._fresh()
+            self._lines[name] = text
         return name
 
     def _fresh(self) -> str:
-        number = 1
-        while any(line.startswith(f"{self._owner}-{number}") for line in self._lines):
-            number += 1
-        return f"{self._owner}-{number}"
+        """A free name for a helper of the rule that is being written."""
+        while True:
+            number = self._numbers[self._owner] = self._numbers.get(self._owner, 0) + 1
+            name = f"{self._owner}-{number}"
+            if name not in self._rules and name not in self._lines:
+                return name
 
 
 _SHORT = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}

@@ -67,6 +67,9 @@ REFUSED = {
 IDLE = {"uniqueItems": (False,), "patternProperties": ({},), "propertyNames": (True, {}), "dependencies": ({},)}
 
 
+MAX_COUNT = 10**9
+
+
 def check_keywords(place: Place) -> None:
     """Refuses keywords that assert what cannot be enforced, and what looks like a misspelt one.
 
@@ -159,7 +162,9 @@ def size(places: Sequence[Place], least: str, most: str) -> tuple[int, int | Non
             if keyword == least:
                 low = max(low, int(value))
             else:
-                high = int(value) if high is None else min(high, int(value))
+                high = min(MAX_COUNT, int(value)) if high is None else min(high, int(value))
+            if low > MAX_COUNT:
+                raise SchemaError((*place.path, keyword), f"more than the {MAX_COUNT:,} that any answer can hold")
     return low, high
 
 

@@ -55,7 +55,7 @@ class LarkWriter:
 def _terminal(node: Node) -> str:
     """A lexeme's definition. Intersection and complement exist only between whole lexemes."""
     if isinstance(node, Without):
-        return f"/(?s:.+)/ & ~/(?s:.*){_quote(node.marker)}(?s:.*)/"
+        return f"/[^\\x{{0}}]+/ & ~/(?s:.*){_quote(node.marker)}(?s:.*)/"
     if isinstance(node, Sequence) and any(
         isinstance(item, Without | Repeat) and _has_without(item) for item in node.items
     ):

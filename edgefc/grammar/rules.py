@@ -64,7 +64,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """One or more characters of any text that does not contain `marker`."""
+    """One or more characters of any text that does not contain `marker`, nor NUL, which llama.cpp cannot match."""
 
     marker: str
 

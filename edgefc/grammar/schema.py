@@ -39,6 +39,8 @@ MAX_SCHEMAS = 20_000
 MAX_ALTERNATIVES = 1_000
 MAX_ENUM = 50_000
 DEADLINE_S = 0.25
+# Rules of the whole grammar, and of free JSON, whatever tools and properties are called.
+RESERVED = {"root", "call", "char", "number", "json-value", "json-object", "json-array"}
 # A scalar longer than this is a rule of its own, so that references to it stay short.
 MAX_INLINE = 400
 
@@ -61,6 +63,7 @@ class SchemaCompiler:
         self._named: dict[tuple[Flat, ...], str] = {}
         self._pending: deque[tuple[str, tuple[Flat, ...]]] = deque()
         self._expanded: dict[Flat, tuple[Flat, ...]] = {}
+        self._numbers: dict[str, int] = {}
         self._valued: dict[Flat, list[Any] | None] = {}
         self._checked: set[SchemaPath] = set()
         self._exclusive: set[SchemaPath] = set()
@@ -280,9 +283,7 @@ class SchemaCompiler:
 
     def rule(self, wanted: str, node: Node) -> Node:
         """A rule of its own for a node that stands in several places."""
-        name, number = wanted, 2
-        while name in self.rules:
-            name, number = f"{wanted}-{number}", number + 1
+        name = self._free(wanted)
         self.rules[name] = node
         return Ref(name)
 
@@ -290,9 +291,14 @@ class SchemaCompiler:
         """A free rule name: ASCII letters, digits and dashes, as GBNF has it."""
         clean = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"{self._prefix}-{wanted}".lower())
         clean = "-".join(part for part in clean.split("-") if part)[:80] or "rule"
-        name, number = clean, 2
-        while name in self.rules:
-            name, number = f"{clean}-{number}", number + 1
+        return self._free(clean)
+
+    def _free(self, wanted: str) -> str:
+        """The wanted rule name, numbered when it is taken."""
+        name = wanted
+        while name in self.rules or name in RESERVED:
+            number = self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted}-{number}"
         return name
 
     def _check(self, place: Place) -> None:

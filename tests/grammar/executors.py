@@ -6,6 +6,7 @@ Both get a vocabulary of the 256 bytes and an end token, made here, so that no t
 from __future__ import annotations
 
 import ctypes
+import random
 import struct
 import tempfile
 from functools import cache
@@ -103,6 +104,31 @@ def accepts(grammar: CompiledGrammar, text: str) -> bool:
     return by_guidance == -1
 
 
+CLOSERS = {ord(char) for char in '"]}'} | {END}
+
+
+def walk(grammar: CompiledGrammar, rng: random.Random, limit: int = 400, patience: float = 0.3) -> str | None:
+    """A random text of the language, or None when it did not end within the limit of bytes.
+
+    At every byte both executors must allow the same. They may differ in bytes that cannot continue UTF-8.
+    """
+    guidance, llama = Guidance(grammar.lark), LlamaCpp(grammar.gbnf)
+    raw = bytearray()
+    for _ in range(limit):
+        mine, reference = guidance.mask(), llama.mask()
+        ascii_only = {token for token in mine ^ reference if token < 0x80 or token == END}
+        assert not ascii_only and mine <= reference, (bytes(raw), mine ^ reference, grammar.gbnf)
+        assert mine, f"no way on after {bytes(raw)!r}"
+        likely = sorted(mine & CLOSERS) if rng.random() < patience else []
+        token = rng.choice(likely or sorted(mine))
+        if token == END:
+            return raw.decode()
+        raw.append(token)
+        guidance.accept(token)
+        llama.accept(token)
+    return None
+
+
 class _Bytes:
     eos_token_id, bos_token_id = END, None
     tokens = (*(bytes([byte]) for byte in range(256)), b"\xff<end>")
@@ -117,11 +143,15 @@ def _byte_tokenizer() -> llguidance.LLTokenizer:
     return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
 
 
+_SILENT = llama_cpp.llama_log_callback(lambda *_: None)
+
+
 @cache
 def _byte_vocab() -> llama_cpp.llama_vocab_p:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bytes.gguf"
         path.write_bytes(_gguf())
+        llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p())
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         params.vocab_only = True
