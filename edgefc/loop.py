@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgefc.errors import RequestError, ToolError
-from edgefc.reply import Reply
+from edgefc.reply import ChatStream, Reply
 from edgefc.tools import PythonTool, ToolLike, as_tools, run_tool
 from edgefc.types import Delta, Message, ToolCall
 
@@ -82,6 +82,7 @@ def _chat(
     options: Mapping[str, Any],
     on_delta: OnDelta | None,
 ) -> Reply:
+    stream: ChatStream
     with model.chat(messages, tools=tools, stream=True, **options) as stream:
         for delta in stream:
             if on_delta is not None:

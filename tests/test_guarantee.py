@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 
 import edgefc
-
 from tests.tool_sets import TOOL_SETS
 
 # 500 is the figure promised; the command that runs it: EDGEFC_GUARANTEE_REQUESTS=500 pytest tests/test_guarantee.py
