@@ -22,6 +22,8 @@ def integer(low: int | None = None, high: int | None = None) -> Node:
     """An integer from `low` to `high`, both included; None: without that bound."""
     if low is None and high is None:
         return sequence(optional(_MINUS), choice(Literal("0"), _free(1)))
+    if low is not None and high is not None and low > high:
+        return NOTHING
     ways: list[Node] = []
     if low is None or low < 0:
         # Negative numbers mirror the positive ones from 1 (or -high) to -low.

@@ -117,7 +117,8 @@ def walk(grammar: CompiledGrammar, rng: random.Random, limit: int = 400, patienc
     for _ in range(limit):
         mine, reference = guidance.mask(), llama.mask()
         ascii_only = {token for token in mine ^ reference if token < 0x80 or token == END}
-        assert not ascii_only and mine <= reference, (bytes(raw), mine ^ reference, grammar.gbnf)
+        assert not ascii_only, (bytes(raw), ascii_only, grammar.gbnf)
+        assert mine <= reference, (bytes(raw), mine - reference, grammar.gbnf)
         assert mine, f"no way on after {bytes(raw)!r}"
         likely = sorted(mine & CLOSERS) if rng.random() < patience else []
         token = rng.choice(likely or sorted(mine))

@@ -42,6 +42,8 @@ CASES: list[tuple[Any, tuple[str | int, ...]]] = [
     ({"type": "string", "enum": [1]}, ()),
     ({"type": "string", "minLength": 3, "maxLength": 2}, ()),
     ({"type": "integer", "minimum": 3, "maximum": 2}, ()),
+    ({"type": "integer", "minimum": 110, "maximum": 100}, ()),
+    ({"type": "integer", "minimum": -100, "maximum": -110}, ()),
     ({"type": "number", "exclusiveMinimum": 2, "maximum": 2}, ()),
     ({"type": "array", "items": {"allOf": [S, {"type": "null"}]}, "minItems": 1}, ("items", "allOf", 0)),
     ({"type": "object", "properties": {"a": False}, "required": ["a"]}, ("properties", "a")),

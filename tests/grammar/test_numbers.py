@@ -1,0 +1,71 @@
+"""Bounds of numbers, against arithmetic: every integer around every small range, and decimals at random."""
+
+from __future__ import annotations
+
+import random
+import re
+from decimal import Decimal
+
+import pytest
+
+from edgefc.grammar import numbers
+from edgefc.grammar.lark import _regex
+from edgefc.grammar.rules import NOTHING, Node
+
+
+def matcher(node: Node) -> re.Pattern[str]:
+    """The node as Python's re; llguidance reads the same text but for how it escapes."""
+    text = "(?!)" if node == NOTHING else _regex(node)
+    return re.compile(re.sub(r"\\x\{([0-9A-F]+)\}", lambda found: f"\\x{int(found[1], 16):02x}", text))
+
+
+@pytest.mark.parametrize("low", [None, -1000, -101, -100, -99, -10, -9, -1, 0, 1, 9, 10, 42, 99, 100, 101, 999])
+def test_integers_within_bounds_are_taken_and_no_others(low: int | None) -> None:
+    for high in (None, -999, -100, -42, -10, -1, 0, 1, 5, 10, 11, 19, 20, 99, 100, 109, 110, 111, 999, 1000, 1234):
+        pattern = matcher(numbers.integer(low, high))
+        for value in range(-1300, 1300):
+            fits = (low is None or low <= value) and (high is None or value <= high)
+            assert bool(pattern.fullmatch(str(value))) == fits, (low, high, value)
+
+
+def test_decimals_within_bounds_are_taken_and_no_others() -> None:
+    rng = random.Random(1)
+    edges = [
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "-0.5",
+        "2.25",
+        "-3.75",
+        "10",
+        "99.99",
+        "-0.001",
+        "0.001",
+        "12.5",
+        "1E+20",
+        "-1E+20",
+    ]
+    texts = [sign + whole + part for sign in ("", "-") for whole in ("0", "1", "2", "3", "9", "10", "12", "99", "100") for part in ("", ".0", ".5", ".50", ".24", ".25", ".26", ".75", ".76", ".99", ".990", ".9901", ".001", ".0010", ".0011", ".0009")]  # fmt: skip
+    for _ in range(400):
+        low, high = ((Decimal(rng.choice(edges)), rng.random() < 0.5) if rng.random() < 0.8 else None for _ in range(2))
+        pattern = matcher(numbers.decimal(low, high))
+        for text in texts:
+            value = Decimal(text)
+            if value.is_signed() and value == 0:
+                continue  # a negative zero is nothing that needs to be written
+            fits = (low is None or value > low[0] or (value == low[0] and not low[1])) and (
+                high is None or value < high[0] or (value == high[0] and not high[1])
+            )
+            assert bool(pattern.fullmatch(text)) == fits, (low, high, text)
+        assert not pattern.fullmatch("00")
+        assert not pattern.fullmatch("1.")
+        assert not pattern.fullmatch(".5")
+
+
+def test_an_excluded_bound_is_not_reached_by_rounding() -> None:
+    pattern = matcher(numbers.decimal((Decimal(0), True), (Decimal(1), True)))
+    closest = max(
+        (f"0.{'9' * count}" for count in range(1, 30)), key=lambda text: (bool(pattern.fullmatch(text)), len(text))
+    )
+    assert float(closest) < 1
