@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,11 @@ from edgefc.grammar.rules import (
     Token,
     Without,
     choice,
+    endings,
     optional,
     pruned,
     sequence,
+    simplified,
     token,
 )
 from edgefc.grammar.schema import SchemaCompiler
@@ -69,7 +72,7 @@ def compile_schema(schema: Any) -> CompiledGrammar:
         rules: Rules = {"root": EMPTY}
         compiler = SchemaCompiler(json.loads(content), rules, "value")
         rules["root"] = compiler.compile()
-        if pruned(rules)["root"] == NOTHING:
+        if simplified(rules["root"], endings(rules)) == NOTHING:
             raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
         return _written(rules)
 
@@ -155,10 +158,8 @@ def _check_tools(tools: Tools) -> None:
         if name in names:
             raise SchemaError(place, f"two tools are called {name!r}")
         names.add(name)
-        try:
+        with _at(number):
             check_document(function.get("parameters"))
-        except SchemaError as error:
-            raise error.under("tools", number, "function", "parameters") from None
 
 
 def _named(tool: Any) -> dict[str, Any]:
@@ -234,19 +235,24 @@ def _calls(syntax: OutputSyntax, tools: list[Any], allowed: ToolChoice, rules: R
         return None
     before_name, _, rest = syntax.call.partition("{name}")
     between, _, after = rest.partition("{arguments}")
-    ways: dict[str, Node] = {}
+    made: dict[str, tuple[int, SchemaCompiler, Node]] = {}
     for number, tool in enumerate(tools):
-        name = tool["name"]
-        if name not in allowed.names:
+        if tool["name"] not in allowed.names:
             continue
-        try:
-            arguments = _arguments(tool["parameters"], rules, name, spaced=syntax.spaced)
-        except SchemaError as error:
-            raise error.under("tools", number, "function", "parameters") from None
-        head = name + between
-        if clash := [other for other in ways if other.startswith(head) or head.startswith(other)]:
-            raise SchemaError(("tools", number, "function", "name"), f"{head!r} and {clash[0]!r} cannot be told apart")
-        ways[head] = sequence(token(head), arguments, token(after))
+        head = tool["name"] + between
+        if clash := [other for other in made if other.startswith(head) or head.startswith(other)]:
+            reason = f"{head!r} and {clash[0]!r} cannot be told apart"
+            raise SchemaError(("tools", number, "function", "name"), reason)
+        with _at(number):
+            compiler = _arguments(tool["parameters"], rules, tool["name"], spaced=syntax.spaced)
+            made[head] = (number, compiler, compiler.compile())
+    finite = endings(rules)
+    ways: dict[str, Node] = {}
+    for head, (number, compiler, node) in made.items():
+        if simplified(node, finite) == NOTHING:
+            with _at(number):
+                raise compiler.impossible or SchemaError((), "no finite object satisfies the parameters")
+        ways[head] = sequence(token(head), node, token(after))
     rules["call"] = choice(*ways.values())
     body: Node = Ref("call")
     if parallel and syntax.parallel:
@@ -256,8 +262,17 @@ def _calls(syntax: OutputSyntax, tools: list[Any], allowed: ToolChoice, rules: R
     return sequence(token(syntax.calls_begin + before_name), body, token(syntax.calls_end + syntax.end))
 
 
-def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> Node:
-    """The arguments of one tool: always an object, and an empty one when the tool declares none."""
+@contextmanager
+def _at(number: int) -> Iterator[None]:
+    """Gives errors of one tool's parameters their place among the tools."""
+    try:
+        yield
+    except SchemaError as error:
+        raise error.under("tools", number, "function", "parameters") from None
+
+
+def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> SchemaCompiler:
+    """The compiler of one tool's arguments: always an object, and an empty one when the tool declares none."""
     if parameters is None:
         parameters = {}
     if not isinstance(parameters, dict):
@@ -265,8 +280,4 @@ def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> Nod
     extra: dict[str, Any] = {"type": "object"}
     if not any(parameters.get(keyword) for keyword in ("properties", "additionalProperties", *COMBINING)):
         extra["additionalProperties"] = False
-    compiler = SchemaCompiler(parameters, rules, name, spaced=spaced)
-    node = compiler.compile(extra)
-    if pruned({**rules, "root": node})["root"] == NOTHING:
-        raise compiler.impossible or SchemaError((), "no finite object satisfies the parameters")
-    return node
+    return SchemaCompiler(parameters, rules, name, spaced=spaced, also=extra)

@@ -6,6 +6,8 @@ groups, each a rule of its own; no NUL can stand in its text, so one is written 
 
 from __future__ import annotations
 
+import re
+
 from edgefc.grammar import numbers, strings
 from edgefc.grammar.rules import (
     Chars,
@@ -174,8 +176,11 @@ def _count(low: int, high: int | None) -> str:
     return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
 
 
+_SPECIAL = re.compile(r"[^ !#-\[\]-~]")
+
+
 def _literal(text: str) -> str:
-    body = "".join(_escape(char, quote='"') for char in text)
+    body = _SPECIAL.sub(lambda found: _escape(found[0], quote='"'), text)
     return f'"{body}"'
 
 

@@ -9,6 +9,7 @@ import difflib
 import functools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,7 @@ IDLE = {"uniqueItems": (False,), "patternProperties": ({},), "propertyNames": (T
 
 
 MAX_COUNT = 10**9
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_keywords(place: Place) -> None:
@@ -188,4 +190,4 @@ def spelled(value: Any, *, spaced: bool = True) -> str:
     """A JSON value as models write it: plain characters, escaped only where JSON demands it."""
     text = json.dumps(value, ensure_ascii=False, separators=(", ", ": ") if spaced else (",", ":"))
     # A lone surrogate has no UTF-8; its escape has.
-    return "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -8,6 +8,8 @@ go on.
 
 from __future__ import annotations
 
+import re
+
 from edgefc.grammar.rules import (
     Chars,
     Choice,
@@ -111,10 +113,12 @@ def _span(low: int, high: int) -> str:
     return _code(low) if low == high else f"{_code(low)}-{_code(high)}"
 
 
+_SPECIAL = re.compile(r"[^A-Za-z0-9 _,:]")
+
+
 def _quote(text: str) -> str:
-    return "".join(_code(ord(char)) for char in text)
+    return _SPECIAL.sub(lambda found: _code(ord(found[0])), text)
 
 
 def _code(code: int) -> str:
-    char = chr(code)
-    return char if char.isascii() and (char.isalnum() or char in " _,:") else f"\\x{{{code:X}}}"
+    return f"\\x{{{code:X}}}" if _SPECIAL.match(chr(code)) else chr(code)

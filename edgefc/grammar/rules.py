@@ -6,8 +6,25 @@ is what keeps the Lark text of the same graph exact, see `edgefc.grammar.lark`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import os.path
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+
+class _Hashed:
+    """Hashes once: nodes are keys everywhere, and the hash of a deep one visits all of it."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            value = hash((type(self), *(getattr(self, name) for name in self.__slots__)))
+            object.__setattr__(self, "_hash", value)
+            return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +43,29 @@ class Chars:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(_Hashed):
     """All items, one after the other; without items it matches the empty text."""
 
     items: tuple[Node, ...]
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(_Hashed):
     """One of the items."""
 
     items: tuple[Node, ...]
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(_Hashed):
     """`item` at least `low` and at most `high` times; `high` None: any number of times."""
 
     item: Node
     low: int
     high: int | None
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +76,11 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class Token(_Hashed):
     """A regular item (it refers to no rule) that is one lexeme."""
 
     item: Node
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,8 @@ class Without:
 Node = Literal | Chars | Sequence | Choice | Repeat | Ref | Token | Without
 Rules = dict[str, Node]  # `root` is where it starts
 
+FLAT = 24  # so many texts are written out one beside the other, for a reader's sake
+DEEPEST = 40
 EMPTY = Sequence(())
 NOTHING = Choice(())  # matches no text at all; `pruned` leaves none of it
 DIGIT = Chars(((48, 57),))
@@ -106,6 +129,26 @@ def optional(item: Node) -> Node:
     return EMPTY if item in {EMPTY, NOTHING} else Repeat(item, 0, 1)
 
 
+def one_of(texts: Iterable[str]) -> Node:
+    """One of these texts. Many of them become a tree of what they share, for else an executor tries each."""
+    every = list(dict.fromkeys(texts))
+    return choice(*map(Literal, every)) if len(every) <= FLAT else _tree(sorted(every), 0)
+
+
+def _tree(texts: list[str], level: int) -> Node:
+    """Sorted texts by their first characters; flat where the tree would be too deep."""
+    if len(texts) <= 2 or level >= DEEPEST:
+        return choice(*(Literal(text) if text else EMPTY for text in texts))
+    ways: list[Node] = []
+    empty = texts[0] == ""
+    for _, group in itertools.groupby(texts[1:] if empty else texts, key=lambda text: text[0]):
+        alike = list(group)
+        shared = os.path.commonprefix([alike[0], alike[-1]])  # noqa: RUF071 - of characters is what is meant
+        rest = _tree([text[len(shared) :] for text in alike], level + 1)
+        ways.append(sequence(Literal(shared), rest))
+    return optional(choice(*ways)) if empty else choice(*ways)
+
+
 def listed(item: Node, comma: Node, low: int, high: int | None) -> Node:
     """`low` to `high` items with commas between them."""
     if high == 0:
@@ -129,14 +172,12 @@ def references(node: Node) -> Iterator[str]:
         part = pending.pop()
         if isinstance(part, Ref):
             yield part.name
-        pending += reversed(children(part))
+        elif not isinstance(part, Token):
+            pending += reversed(children(part))
 
 
-def pruned(rules: Rules) -> Rules:
-    """The same language without rules and alternatives that can never be completed, or never be reached.
-
-    An executor that entered one would find no way on. `root` is NOTHING when no text is left at all.
-    """
+def endings(rules: Rules) -> set[str]:
+    """Names of the rules that some text satisfies; the others go round in circles for ever."""
     users: dict[str, set[str]] = {name: set() for name in rules}
     for name, node in rules.items():
         for other in references(node):
@@ -145,30 +186,41 @@ def pruned(rules: Rules) -> Rules:
     pending = list(reversed(rules))
     while pending:
         name = pending.pop()
-        if name not in finite and _simplified(rules[name], finite) != NOTHING:
+        if name not in finite and simplified(rules[name], finite) != NOTHING:
             finite.add(name)
             pending += users[name]
-    reached: dict[str, None] = {"root": None}
+    return finite
+
+
+def pruned(rules: Rules) -> Rules:
+    """The same language without rules and alternatives that can never be completed, or never be reached.
+
+    An executor that entered one would find no way on. `root` is NOTHING when no text is left at all.
+    """
+    finite = endings(rules)
     kept: Rules = {}
-    for name in iter(lambda: next((n for n in reached if n not in kept), None), None):
-        kept[name] = _simplified(rules[name], finite)
-        reached.update(dict.fromkeys(references(kept[name])))
+    pending = ["root"]
+    while pending:
+        name = pending.pop()
+        if name not in kept:
+            kept[name] = simplified(rules[name], finite)
+            pending += references(kept[name])
     return {name: kept[name] for name in rules if name in kept}
 
 
-def _simplified(node: Node, finite: set[str]) -> Node:
-    """A node without what refers to rules that are not (yet) known to end."""
+def simplified(node: Node, finite: set[str]) -> Node:
+    """A node without what refers to rules that are not among those known to end."""
     if isinstance(node, Ref):
         return node if node.name in finite else NOTHING
     if isinstance(node, Token):
         return NOTHING if node.item == NOTHING else node
     if isinstance(node, Sequence):
-        items = [_simplified(item, finite) for item in node.items]
+        items = [simplified(item, finite) for item in node.items]
         return NOTHING if NOTHING in items else sequence(*items)
     if isinstance(node, Choice):
-        return choice(*(item for item in (_simplified(item, finite) for item in node.items) if item != NOTHING))
+        return choice(*(item for item in (simplified(item, finite) for item in node.items) if item != NOTHING))
     if isinstance(node, Repeat):
-        item = _simplified(node.item, finite)
+        item = simplified(node.item, finite)
         if item == NOTHING:
             return NOTHING if node.low else EMPTY
         return EMPTY if item == EMPTY else Repeat(item, node.low, node.high)

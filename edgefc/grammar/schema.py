@@ -32,7 +32,20 @@ from edgefc.grammar.keywords import (
     values_of,
 )
 from edgefc.grammar.objects import array_of, object_of
-from edgefc.grammar.rules import EMPTY, NOTHING, Literal, Node, Ref, Rules, Token, choice, listed, sequence, token
+from edgefc.grammar.rules import (
+    EMPTY,
+    NOTHING,
+    Literal,
+    Node,
+    Ref,
+    Rules,
+    Token,
+    choice,
+    listed,
+    one_of,
+    sequence,
+    token,
+)
 from edgefc.grammar.validity import admits, apart
 
 MAX_SCHEMAS = 20_000
@@ -53,13 +66,14 @@ class SchemaCompiler:
     document  what `$ref` points into
     rules     where rules are added
     prefix    begins the name of every rule added
+    also      a schema that must hold of the root besides
     spaced    `", "` and `": "` as json.dumps writes by default, else no spaces
     """
 
-    def __init__(self, document: Any, rules: Rules, prefix: str, *, spaced: bool = True) -> None:
+    def __init__(self, document: Any, rules: Rules, prefix: str, *, also: Any = True, spaced: bool = True) -> None:
         self.document, self.rules, self.spaced = Document(document), rules, spaced
         self.comma, self.colon = token(", " if spaced else ","), token(": " if spaced else ":")
-        self._prefix = prefix
+        self._prefix, self._also = prefix, also
         self._named: dict[tuple[Flat, ...], str] = {}
         self._pending: deque[tuple[str, tuple[Flat, ...]]] = deque()
         self._expanded: dict[Flat, tuple[Flat, ...]] = {}
@@ -70,10 +84,9 @@ class SchemaCompiler:
         self._started, self._steps = time.monotonic(), 0
         self.impossible: SchemaError | None = None  # the first place found that nothing can satisfy
 
-    def compile(self, *extra: Any) -> Node:
-        """The node of the document's root, and what is true of it besides. Raises SchemaError."""
-        root = Place((), self.document.root)
-        node = self.value(root, *(Place(("$extra", number), schema) for number, schema in enumerate(extra)))
+    def compile(self) -> Node:
+        """The node of the document's root. Raises SchemaError."""
+        node = self.value(Place((), self.document.root), Place(("(also)",), self._also))
         while self._pending:
             name, flats = self._pending.popleft()
             self.rules[name] = choice(*(self._flat(flat, name) for flat in flats))
@@ -207,6 +220,9 @@ class SchemaCompiler:
         for _, others in lists[1:]:
             found = [value for value in found if any(same(value, other) for other in others)]
         bare = tuple(place.without("enum").without("const") for place in flat)
+        if not any(place.schema.keys() - place.done - ANNOTATIONS - {"type"} for place in bare):
+            kinds = set(self.kinds(bare))
+            return [value for value in found if kind(value) in kinds]
         return [value for value in found if admits(self, value, bare)]
 
     def _scalar(self, flat: Flat) -> bool:
@@ -221,9 +237,9 @@ class SchemaCompiler:
         if values is not None:
             if not values:
                 return self._nothing(flat[0], "no value of enum or const satisfies the rest")
-            plain = [Literal(spelled(value)) for value in values if not isinstance(value, Mapping | list)]
+            plain = [spelled(value) for value in values if not isinstance(value, Mapping | list)]
             nested = [self.constant(value) for value in values if isinstance(value, Mapping | list)]
-            return choice(*([Token(choice(*plain))] if plain else []), *nested)
+            return choice(*([Token(one_of(plain))] if plain else []), *nested)
         kinds = self.kinds(flat)
         if not kinds:
             return self._nothing(flat[0], "no type of value is left")

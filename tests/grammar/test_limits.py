@@ -139,3 +139,19 @@ def test_a_cache_stays_within_its_bound() -> None:
     assert cache.held <= 100
     assert cache.get("content 999", lambda: "new") == "x" * 30
     assert cache.get("content 1", lambda: "new") == "new"
+
+
+def test_an_enum_written_as_a_tree_takes_each_value_and_no_other() -> None:
+    values = [
+        "",
+        *("ab"[:n] for n in (1, 2)),
+        *("a" * n for n in range(3, 60)),
+        *(f"value {n}" for n in range(40)),
+        "é",
+        "éa",
+        7,
+        77,
+    ]
+    grammar = compile_schema({"enum": values})
+    assert [value for value in values if not accepts(grammar, json.dumps(value, ensure_ascii=False))] == []
+    assert [text for text in ('"aa"', '"b"', '"value"', '"value 40"', '"value 1', '"éb"', "777", "", '"') if accepts(grammar, text)] == []  # fmt: skip
