@@ -1,0 +1,228 @@
+"""The command line, as a user's shell starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Edgefc = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def edgefc(tmp_path: Path) -> Edgefc:
+    def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edgefc", *words],
+            input=stdin, capture_output=True, text=True, timeout=180, cwd=tmp_path, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_two_cities_are_two_calls(edgefc: Edgefc) -> None:
+    done = edgefc("call", "What is the weather in Paris and in Oslo?")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        {"name": "get_weather", "arguments": {"location": "Paris"}},
+        {"name": "get_weather", "arguments": {"location": "Oslo"}},
+    ]
+
+
+def test_a_missing_argument_is_asked_for(edgefc: Edgefc) -> None:
+    reply = json.loads(edgefc("call", "What's the weather like?").stdout)
+    assert (reply["outcome"], reply["missing"]) == ("clarify", ["get_weather"])
+    assert "city" in reply["content"]
+
+
+def test_run_answers_from_the_result(edgefc: Edgefc) -> None:
+    done = edgefc("run", "What's 17*23?")
+    assert done.returncode == 0, done.stderr
+    assert 'calculate(expression="17*23")' in done.stdout
+    assert "391" in done.stdout.splitlines()[-1]
+
+
+def test_a_named_choice_is_obeyed_whatever_was_asked(edgefc: Edgefc) -> None:
+    done = edgefc("call", "hello", "--tool-choice", "roll_dice", "--no-parallel")
+    assert [call["name"] for call in json.loads(done.stdout)] == ["roll_dice"]
+
+
+def test_stream_prints_deltas_that_concatenate(edgefc: Edgefc) -> None:
+    deltas = [json.loads(line) for line in edgefc("call", "time in Rome", "--stream").stdout.splitlines()]
+    assert deltas[0] == {"role": "assistant"}
+    parts = [part for delta in deltas for part in delta.get("tool_calls", [])]
+    assert json.loads("".join(part["function"].get("arguments", "") for part in parts if part["index"] == 0))
+
+
+def test_json_tells_usage_and_stats(edgefc: Edgefc) -> None:
+    reply = json.loads(edgefc("call", "time in Rome", "--json").stdout)
+    assert reply["outcome"] == "call"
+    assert reply["stats"]["forced_tokens"] > 0
+    assert reply["stats"]["constraint_us_per_sampled_token"] > 0
+    assert reply["usage"]["total_tokens"] == reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
+
+
+def test_chat_reads_lines_from_a_pipe(edgefc: Edgefc, tmp_path: Path) -> None:
+    lines = "/help\n/tools\nWhat's 3+4?\n/stats\n/save talk.json\n/reset\n/nonsense\n/exit\nnever\n"
+    done = edgefc("chat", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    assert '"result": 7' in done.stdout
+    assert "never" not in done.stdout
+    assert "no /nonsense" in done.stderr
+    saved = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))
+    assert [message["role"] for message in saved] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_a_users_tool_is_not_run_without_asking(edgefc: Edgefc, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        'import pathlib\ndef get_weather(location: str) -> str:\n    """Get the current weather for a city"""\n'
+        '    pathlib.Path("ran").touch()\n    return "sunny"\n',
+        encoding="utf-8",
+    )
+    question = ("run", "What is the weather in Oslo?", "--tools", "mine.py")
+    done = edgefc(*question)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()
+    assert "--yes" in done.stderr
+    assert edgefc(*question, "--yes").returncode == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_render_shows_the_prompt_and_its_ids(edgefc: Edgefc) -> None:
+    text = edgefc("render", "hello", "--no-tools").stdout
+    assert text == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+    ids = json.loads(edgefc("render", "hello", "--no-tools", "--ids").stdout)
+    assert ids[0] == 1
+
+
+def test_grammar_prints_gbnf_that_llama_cpp_takes(edgefc: Edgefc) -> None:
+    from llama_cpp import LlamaGrammar
+
+    text = edgefc("grammar", "--family", "hermes").stdout
+    assert text.startswith("root ::=")
+    assert LlamaGrammar.from_string(text, verbose=False)
+
+
+def test_models_lists_the_demo(edgefc: Edgefc) -> None:
+    assert "demo" in edgefc("models").stdout
+    assert json.loads(edgefc("models", "--json").stdout)[0]["id"] == "demo"
+
+
+def test_doctor_tries_llama_cpp_out(edgefc: Edgefc) -> None:
+    report = json.loads(edgefc("doctor", "--json").stdout)
+    assert "decoded" in report["self_test"] or "works without" in report["self_test"]
+    assert report["packages"]["llama-cpp-python"] == "0.3.36"
+
+
+def schema(**parameters: Any) -> str:
+    return json.dumps([{"name": "f", "parameters": {"type": "object", "properties": {"a": parameters}}}])
+
+
+BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
+    "missing file": (["call", "hi", "-m", "none.gguf"], {}, "there is no file"),
+    "not a GGUF": (["call", "hi", "-m", "x.gguf"], {"x.gguf": "hello " * 20}, "does not begin with 'GGUF'"),
+    "unknown model": (["call", "hi", "-m", "demoo"], {}, "Did you mean demo?"),
+    "model not here": (["call", "hi", "-m", "arch-function-3b"], {}, "cannot download"),
+    "unknown tool_choice": (["call", "hi", "--tool-choice", "get_wether"], {}, "Did you mean get_weather"),
+    "malformed tools": (["call", "hi", "--tools", "t.json"], {"t.json": "[{]"}, "line 1, column"),
+    "refused schema": (
+        ["grammar", "t.json"],
+        {"t.json": schema(type="string", contentSchema={"type": "string"}, frobnicate=1)},
+        "tools[0].function.parameters.properties.a",
+    ),
+    "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes?"),
+    "prompt too long": (["call", "word " * 3000], {}, "the context holds 2048"),
+    "bad temperature": (["call", "hi", "--temperature", "-3"], {}, "temperature"),
+    "nothing to render": (["render"], {}, "nothing to render"),
+    "unknown option": (["call", "hi", "--nonsense"], {}, "nonsense"),
+}
+
+
+@pytest.mark.parametrize(("words", "files", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_message_and_exit_code_2(
+    edgefc: Edgefc, tmp_path: Path, words: list[str], files: dict[str, str], message: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    done = edgefc(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom edgefc.cli.app import main\ntry:\n    main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'llama_cpp', 'numpy', 'jinja2', 'llguidance', 'huggingface_hub', 'jsonschema', 'tokenizers'}\n"
+        "sys.stderr.write(','.join(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "call" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["chat", "run", "call", "render", "grammar", "models", "doctor"])
+def test_every_command_has_help(edgefc: Edgefc, command: str) -> None:
+    done = edgefc(command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
+def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
+    import pty
+
+    (tmp_path / "mine.py").write_text(
+        "import time\ndef get_weather(location: str) -> str:\n"
+        '    """Get the current weather for a city"""\n    time.sleep(60)\n    return "sunny"\n',
+        encoding="utf-8",
+    )
+    main, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgefc", "chat", "--tools", "mine.py", "--yes"],
+        stdin=child, stdout=child, stderr=child, cwd=tmp_path, start_new_session=True,
+        env={**os.environ, "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(child)
+    os.set_blocking(main, False)
+    seen = ""
+
+    def wait_for(text: str) -> None:
+        nonlocal seen
+        for _ in range(1200):
+            try:
+                seen += os.read(main, 65536).decode("utf-8", "replace")
+            except BlockingIOError:
+                time.sleep(0.05)
+            if text in seen:
+                seen = seen.partition(text)[2]
+                return
+        raise AssertionError(f"{text!r} did not come: {seen[-500:]!r}")
+
+    try:
+        wait_for("> ")
+        os.write(main, b"What is the weather in Oslo?\r")
+        wait_for("get_weather(")
+        process.send_signal(signal.SIGINT)
+        wait_for("(stopped)")
+        os.write(main, b"/stats\r")
+        wait_for("nothing was answered")
+        os.write(main, b"/exit\r")
+        for _ in range(600):
+            if process.poll() is not None:
+                break
+            time.sleep(0.05)
+        assert process.poll() == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(main)

@@ -1,0 +1,46 @@
+"""tokenizer.json and the GGUF's vocabulary give the same ids, or the model is refused."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgefc.engine import Engine
+from edgefc.errors import ModelFileError
+
+
+def test_the_demo_tokenizers_agree_on_thousands_of_texts(demo_path: Path) -> None:
+    rng = random.Random(0)
+    alphabet = [
+        chr(c) for c in [*range(32, 127), 9, 10, 13, 0xE9, 0x3B1, 0x65E5, 0x1F642, 0x200D, 0x301, 0x660, 0x2028]
+    ]
+    with Engine.load(demo_path) as engine:
+        assert engine.tokenizer.source == "tokenizer.json"
+        for _ in range(3000):
+            text = "".join(rng.choices(alphabet, k=rng.randrange(40)))
+            ours = engine.tokenizer.encode(text)
+            assert ours == engine.tokenizer.vocabulary.tokenize(text, parse_special=True), text
+            assert engine.tokenizer.decode(ours) == text
+
+
+@pytest.mark.parametrize("damage", ["ids", "json"])
+def test_a_tokenizer_of_another_model_is_refused(demo_path: Path, tmp_path: Path, damage: str) -> None:
+    model = Path(shutil.copy(demo_path, tmp_path))
+    text = demo_path.with_name("tokenizer.json").read_text(encoding="utf-8")
+    if damage == "ids":
+        changed = text.replace('"add_prefix_space": false', '"add_prefix_space": true')
+        assert changed != text
+    else:
+        changed = text[: len(text) // 2]
+    (tmp_path / "tokenizer.json").write_text(changed, encoding="utf-8")
+    with pytest.raises(ModelFileError, match=r"tokenizer\.json"):
+        Engine.load(model)
+
+
+def test_without_a_tokenizer_json_the_file_s_own_serves(demo_path: Path, tmp_path: Path) -> None:
+    with Engine.load(shutil.copy(demo_path, tmp_path)) as engine:
+        assert engine.tokenizer.source == "llama.cpp"
+        assert engine.submit(engine.tokenizer.encode("hello"), max_tokens=2).result().token_ids
