@@ -27,9 +27,8 @@ CONDITIONS = (
 ZONES = {
     city.replace("_", " "): f"{region}/{place or city}"
     for region, cities in {
-        "Europe": "amsterdam athens berlin brussels bucharest budapest copenhagen dublin helsinki istanbul lisbon london "
-        "madrid moscow oslo paris prague rome sofia stockholm vienna warsaw zurich milan:rome "
-        "munich:berlin "
+        "Europe": "amsterdam athens berlin brussels bucharest budapest copenhagen dublin helsinki istanbul lisbon "
+        "london madrid moscow oslo paris prague rome sofia stockholm vienna warsaw zurich milan:rome munich:berlin "
         "hamburg:berlin barcelona:madrid geneva:zurich",
         "Asia": "bangkok beijing:shanghai delhi:kolkata dubai hong_kong jakarta karachi kolkata kuala_lumpur manila "
         "mumbai:kolkata osaka:tokyo seoul shanghai singapore taipei tehran tokyo hanoi:bangkok",

@@ -10,19 +10,16 @@ import inspect
 import json
 import re
 import sys
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import typing_extensions
-
+from edgefc import hints
 from edgefc.errors import RequestError, ToolError
 from edgefc.types import Tool, ToolChoice
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
-_SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
 class PythonTool:
@@ -32,12 +29,12 @@ class PythonTool:
         self, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
     ) -> None:
         self.function = function
-        summary, about = _read_docstring(inspect.getdoc(function) or "")
+        summary, about = hints.read_docstring(inspect.getdoc(function) or "")
         self.name = name or function.__name__
         spec: dict[str, Any] = {"name": self.name}
         if text := description or summary:
             spec["description"] = text
-        spec["parameters"] = _parameters(function, about)
+        spec["parameters"] = hints.parameters_of(function, about)
         self.schema: Tool = {"type": "function", "function": spec}  # type: ignore[typeddict-item]
         self.__doc__ = function.__doc__
 
@@ -164,7 +161,7 @@ def run_tool(runner: PythonTool, arguments: str) -> str:
     try:
         values = json.loads(arguments)
         jsonschema.validate(values, runner.schema["function"]["parameters"])
-        result = runner.function(**_converted(runner.function, values))
+        result = runner.function(**hints.converted(runner.function, values))
     except jsonschema.ValidationError as error:
         return _dump({"error": f"wrong arguments: {error.message}"})
     except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the chat must go on
@@ -223,153 +220,6 @@ def _from_python(path: Path) -> list[PythonTool]:
             f"{path} defines no functions", "Define functions with type hints, or mark them with @edgefc.tool."
         )
     return [PythonTool(function) for function in plain]
-
-
-# -- type hints → JSON Schema -------------------------------------------------------------------------------
-
-
-def _parameters(function: Callable[..., Any], about: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        hints = typing_extensions.get_type_hints(function, include_extras=True)
-        signature = inspect.signature(function)
-    except (NameError, TypeError, ValueError) as error:
-        raise ToolError(f"{getattr(function, '__name__', function)}: {error}") from None
-    properties: dict[str, Any] = {}
-    required: list[str] = []
-    for name, parameter in signature.parameters.items():
-        place = f"{function.__name__}({name})"
-        if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
-            raise ToolError(f"{place}: only plain named parameters can be called by a model")
-        if name not in hints:
-            raise ToolError(f"{place}: has no type hint", f"Write for example {name}: str.")
-        schema, described = _unannotated(hints[name])
-        properties[name] = _schema(schema, place)
-        if text := about.get(name) or described:
-            properties[name]["description"] = text
-        if parameter.default is parameter.empty:
-            required.append(name)
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _unannotated(hint: Any) -> tuple[Any, str]:
-    """A hint without Annotated, and the text it was annotated with."""
-    if typing_extensions.get_origin(hint) is typing_extensions.Annotated:
-        inner, *extras = typing_extensions.get_args(hint)
-        return inner, next((extra for extra in extras if isinstance(extra, str)), "")
-    return hint, ""
-
-
-def _schema(hint: Any, place: str) -> dict[str, Any]:
-    """JSON Schema of a type hint. Raises ToolError naming the parameter."""
-    hint, text = _unannotated(hint)
-    schema = _bare_schema(hint, place)
-    if text:
-        schema["description"] = text
-    return schema
-
-
-def _bare_schema(hint: Any, place: str) -> dict[str, Any]:
-    origin, args = typing_extensions.get_origin(hint), typing_extensions.get_args(hint)
-    if hint in _SCALARS:
-        return {"type": _SCALARS[hint]}
-    if hint is Any or hint is object:
-        return {}
-    if origin in {typing.Literal, typing_extensions.Literal}:
-        kinds = {_SCALARS.get(type(value)) for value in args}
-        kind = kinds.pop() if len(kinds) == 1 else None
-        return {**({"type": kind} if kind else {}), "enum": list(args)}
-    if origin in {typing.Union, types.UnionType}:
-        branches = [_schema(arg, place) for arg in args if arg is not type(None)]
-        # An optional parameter is one the model leaves out; null would be a second way to say the same.
-        return branches[0] if len(branches) == 1 else {"anyOf": branches}
-    if hint in {list, tuple, set} or origin in {list, tuple, set, Sequence, frozenset}:
-        items = [arg for arg in args if arg is not Ellipsis]
-        if len(items) > 1:
-            each = [_schema(item, place) for item in items]
-            return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
-        return {"type": "array", **({"items": _schema(items[0], place)} if items else {})}
-    if hint is dict or origin in {dict, Mapping}:
-        if args and args[0] is not str:
-            raise ToolError(f"{place}: the keys of a JSON object are strings, not {args[0]}")
-        return {"type": "object", **({"additionalProperties": _schema(args[1], place)} if args else {})}
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        values = [member.value for member in hint]
-        kind = _SCALARS.get(type(values[0])) if values else None
-        return {**({"type": kind} if kind else {}), "enum": values}
-    if typing_extensions.is_typeddict(hint):
-        fields = typing_extensions.get_type_hints(hint, include_extras=True)
-        return _object(fields, hint.__required_keys__, place)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        fields = typing_extensions.get_type_hints(hint, include_extras=True)
-        needed = {
-            f.name
-            for f in dataclasses.fields(hint)
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        }
-        return _object({f.name: fields[f.name] for f in dataclasses.fields(hint)}, needed, place)
-    raise ToolError(
-        f"{place}: the type {hint!r} has no JSON Schema here",
-        "Use str, int, float, bool, list, dict, Literal, Enum, TypedDict or a dataclass.",
-    )
-
-
-def _object(fields: Mapping[str, Any], required: Any, place: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {name: _schema(hint, f"{place}.{name}") for name, hint in fields.items()},
-        "required": [name for name in fields if name in required],
-        "additionalProperties": False,
-    }
-
-
-def _converted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values as what the function's hints ask for."""
-    hints = typing_extensions.get_type_hints(function)
-    return {name: _convert(value, hints.get(name, Any)) for name, value in values.items()}
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    origin, args = typing_extensions.get_origin(hint), typing_extensions.get_args(hint)
-    if origin in {typing.Union, types.UnionType}:
-        inner = [arg for arg in args if arg is not type(None)]
-        return _convert(value, inner[0]) if len(inner) == 1 and value is not None else value
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return hint(value)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
-        fields = typing_extensions.get_type_hints(hint)
-        return hint(**{name: _convert(item, fields[name]) for name, item in value.items()})
-    if isinstance(value, list) and (origin or hint) in {list, tuple, set, frozenset}:
-        item = args[0] if args else Any
-        return (origin or hint)(_convert(each, item) for each in value)
-    if hint is float and isinstance(value, int):
-        return float(value)
-    if hint is int and isinstance(value, float):
-        return int(value)
-    return value
-
-
-def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """A docstring's first paragraph, and what it says of each parameter (Google, NumPy or reST style)."""
-    paragraphs = re.split(r"\n\s*\n", text.strip())
-    summary = " ".join(paragraphs[0].split()) if paragraphs and not _SECTION.match(paragraphs[0]) else ""
-    about: dict[str, str] = {}
-    for name, line in re.findall(r"^:param (?:[^:\n]+ )?(\w+):[ \t]*(.+(?:\n[ \t]+.+)*)", text, re.MULTILINE):
-        about[name] = " ".join(line.split())
-    if google := re.search(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE):
-        indent = len(google[1]) - len(google[1].lstrip())
-        entry = re.compile(
-            rf"^[ \t]{{{indent}}}(\w+)(?:[ \t]*\([^)]*\))?:[ \t]*(.*(?:\n[ \t]{{{indent + 1},}}.+)*)", re.MULTILINE
-        )
-        about.update({name: " ".join(line.split()) for name, line in entry.findall(google[1])})
-    if numpy := re.search(
-        r"^Parameters[ \t]*\n-{3,}[ \t]*\n((?:.+\n?)+?)(?=\n\w+[ \t]*\n-{3,}|\Z|\n\n)", text, re.MULTILINE
-    ):
-        entry = re.compile(r"^(\w+)[ \t]*(?::.*)?\n((?:[ \t]+.+\n?)+)", re.MULTILINE)
-        about.update({name: " ".join(line.split()) for name, line in entry.findall(numpy[1])})
-    return summary, about
-
-
-_SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Raises):|Parameters\s*\n-+|:param ")
 
 
 def _dump(value: Any) -> str:

@@ -14,7 +14,7 @@ import edgefc
 from tests.tool_sets import TOOL_SETS
 
 # 500 is the figure promised; the command that runs it: EDGEFC_GUARANTEE_REQUESTS=500 pytest tests/test_guarantee.py
-REQUESTS = int(os.environ.get("EDGEFC_GUARANTEE_REQUESTS", "100"))
+REQUESTS = int(os.environ.get("EDGEFC_GUARANTEE_REQUESTS", "60"))
 
 
 @pytest.fixture(scope="module")

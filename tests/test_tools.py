@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 import pytest
 from typing_extensions import TypedDict
@@ -51,7 +51,7 @@ HINTS: list[tuple[Any, dict[str, Any]]] = [
     (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}),
     (Literal["a", 1], {"enum": ["a", 1]}),
     (Colour, {"type": "string", "enum": ["red", "blue"]}),
-    (Optional[int], {"type": "integer"}),
+    (int | None, {"type": "integer"}),
     (int | str, {"anyOf": [{"type": "integer"}, {"type": "string"}]}),
     (Annotated[int, "how many"], {"type": "integer", "description": "how many"}),
     (Place, {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}),

@@ -2,7 +2,28 @@
 
 from demo.bank import P, T
 
-SUBJECTS = ["maths", "physics", "chemistry", "biology", "history", "geography", "art", "music", "economics", "philosophy", "statistics", "computing", "law", "drama", "literature", "astronomy", "geology", "psychology", "algebra", "geometry"]
+SUBJECTS = [
+    "maths",
+    "physics",
+    "chemistry",
+    "biology",
+    "history",
+    "geography",
+    "art",
+    "music",
+    "economics",
+    "philosophy",
+    "statistics",
+    "computing",
+    "law",
+    "drama",
+    "literature",
+    "astronomy",
+    "geology",
+    "psychology",
+    "algebra",
+    "geometry",
+]
 CONCEPTS = [
     T("create_flashcard cards.add addFlashcard study.newCard", ["Make a flash card to learn with", "Add a card to the study deck"],
       [P("front question", "string", "word", about=["Text on the front"], ask=["What is on the front?"], required=True), P("back answer", "string", "phrase", about=["Text on the back"], ask=["What is on the back?"], required=True), P("deck stack", "string", values=SUBJECTS, about=["Deck it goes into"])],

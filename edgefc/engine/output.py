@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
+from edgefc.formats.parse import overlap
+
 
 class TextOutput:
     """Feeds on bytes and gives text; `stopped` is set once a stop string was met."""
@@ -33,12 +35,7 @@ class TextOutput:
             self.stopped = True
             return text[: min(places)]
         if not final:
-            keep = max((_overlap(text, stop) for stop in self._stop), default=0)
+            keep = max((overlap(text, stop) for stop in self._stop), default=0)
             self._held = text[len(text) - keep :]
             text = text[: len(text) - keep]
         return text
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
-    return next(size for size in range(min(len(stop) - 1, len(text)), -1, -1) if text.endswith(stop[:size]))

@@ -137,7 +137,7 @@ class StreamParser:
             return self._in_plain()
         place = self._held.find(marker)
         if place < 0:
-            keep = max(_overlap(self._held, marker), _overlap(self._held, preamble + marker))
+            keep = max(overlap(self._held, marker), overlap(self._held, preamble + marker))
             self._say(self._held[: len(self._held) - keep])
             self._held = self._held[len(self._held) - keep :]
             return False
@@ -311,6 +311,6 @@ def _first_placeholder(template: str) -> tuple[str, str, str]:
     return template[:place], name, template[place + len(name) :]
 
 
-def _overlap(text: str, marker: str) -> int:
+def overlap(text: str, marker: str) -> int:
     """How many characters at the end of `text` may be the beginning of `marker`."""
     return next(size for size in range(min(len(marker) - 1, len(text)), -1, -1) if text.endswith(marker[:size]))
