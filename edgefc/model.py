@@ -169,7 +169,7 @@ class Model:
         )
         prompt = self.family.render(messages, checked, special_tokens=self.engine.tokenizer.special_tokens)
         generation = self.engine.submit(
-            self.engine.tokenizer.encode(prompt),
+            self.engine.tokenizer.encode(prompt, add_bos=self.family.bos),
             max_tokens=options.get("max_tokens"),
             sampling=self._sampling(options),
             grammar=compiled,

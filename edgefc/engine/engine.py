@@ -6,9 +6,11 @@ does not depend on what else is in its batch.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +34,7 @@ from edgefc.grammar import CompiledGrammar
 log = logging.getLogger("edgefc.engine")
 GREEDY = SamplingOptions()
 MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,15 @@ class EngineOptions:
 
     n_ctx      context of one request, in tokens
     n_seq_max  requests computed at the same time; together they share a KV cache of n_ctx · n_seq_max cells
-    n_batch    most tokens computed at once; what a cancelled prefill may cost at worst
+    n_batch    most tokens computed at once. Up to 63 on the CPU, what a request says does not depend on what runs
+               beside it, or on what is in the cache already; more prefills long prompts faster
     n_threads, n_threads_batch   for decoding and for prefill
     n_gpu_layers   layers on the GPU
     """
 
     n_ctx: int | None = None
     n_seq_max: int = 4
-    n_batch: int = 256
+    n_batch: int | None = None
     n_threads: int | None = None
     n_threads_batch: int | None = None
     n_gpu_layers: int | None = None
@@ -73,13 +77,15 @@ class Engine:
         self._slots = Slots(context)
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._stopped = False
         self._in_batch: list[Sequence] = []
         pool = ThreadPoolExecutor(1, thread_name_prefix="edgefc-vocabulary")
         self._guidance: Future[LLTokenizer] = pool.submit(guidance_tokenizer, tokenizer)
         pool.shutdown(wait=False)
         self._thread = threading.Thread(target=self._loop, name="edgefc-engine", daemon=True)
         self._thread.start()
+        # Freed before the interpreter goes: llama.cpp must not be computing while it is torn down.
+        _ENGINES.add(self)
 
     @classmethod
     def load(
@@ -103,12 +109,13 @@ class Engine:
             path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
         )
         try:
+            n_batch = options.n_batch or (512 if n_gpu_layers else llama.SAFE_ROWS)
             n_ctx = options.n_ctx or hardware.default_context(header, options.n_seq_max)
             threads = options.n_threads or hardware.default_threads()
             context = llama.Context(
                 model,
                 n_ctx=n_ctx * options.n_seq_max,
-                n_batch=options.n_batch,
+                n_batch=n_batch,
                 n_seq_max=options.n_seq_max,
                 n_threads=threads,
                 n_threads_batch=options.n_threads_batch or max(threads, hardware.default_threads()),
@@ -166,7 +173,7 @@ class Engine:
             ends=self.tokenizer.eog | frozenset(ids.values()),
         )
         with self._changed:
-            if self._closed:
+            if self._closed or self._stopped:
                 raise EngineClosedError("the model was closed", "Load it again.")
             self._waiting.append(sequence)
             self._changed.notify_all()
@@ -192,23 +199,34 @@ class Engine:
     def _cancel(self, handle: Generation) -> None:
         """Wake the loop; end the batch that is running when it computes this request's prompt."""
         with self._changed:
-            if not self._closed and any(s.handle is handle and not s.generated for s in self._in_batch):
+            if not self._closed and any(s.handle is handle and s.position < len(s.prompt) for s in self._in_batch):
                 self._context.abort()
             self._changed.notify_all()
 
     def _loop(self) -> None:
+        reason = "the model was closed while the request was running"
+        try:
+            self._serve()
+        except Exception as error:
+            # A fault of ours: callers must hear of it rather than wait for ever.
+            log.exception("the engine stopped")
+            reason = f"the engine stopped by a fault of its own: {type(error).__name__}: {error}"
+        with self._changed:
+            self._stopped = True
+        for sequence in [*self._slots.active, *self._waiting]:
+            sequence.handle.fail(EngineClosedError(reason, "Load the model again."))
+
+    def _serve(self) -> None:
         while True:
             with self._changed:
                 while not self._closed and not self._waiting and not self._slots.active:
                     self._changed.wait()
                 if self._closed:
-                    break
+                    return
                 self._drop_cancelled()
                 self._admit()
             if self._slots.active:
                 self._step()
-        for sequence in [*self._slots.active, *self._waiting]:
-            sequence.handle.fail(EngineClosedError("the model was closed while the request was running"))
 
     def _drop_cancelled(self) -> None:
         for sequence in [s for s in self._waiting if s.handle.cancelled]:
@@ -335,3 +353,9 @@ class Engine:
         log.error("llama_decode failed with status %d", status)
         for sequence, _ in taken:
             self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))
+
+
+@atexit.register
+def _close_all() -> None:
+    for engine in list(_ENGINES):
+        engine.close()

@@ -23,6 +23,10 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
+# Up to this many rows a batch, ggml's CPU attention computes each row the same way whatever the others are; from 64
+# on it switches to tiles, with differences in the second digit of a logit. See docs/decisions.md.
+SAFE_ROWS = 63
+PAD = 256  # KV cells beyond what is asked for: one for the padding row, and llama.cpp rounds up to this
 log = logging.getLogger("edgefc.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
 VERSION: str = llama_cpp.__version__
@@ -153,9 +157,9 @@ class Context:
         n_threads_batch: int,
     ) -> None:
         params = api.llama_context_default_params()
-        params.n_ctx = n_ctx
+        params.n_ctx = n_ctx + PAD
         params.n_batch = params.n_ubatch = n_batch
-        params.n_seq_max = n_seq_max
+        params.n_seq_max = n_seq_max + 1  # the last is for padding
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
         params.kv_unified = True  # so that a prefix can be shared between sequences
         params.no_perf = True
@@ -168,7 +172,7 @@ class Context:
             )
         self.n_vocab = model.vocabulary.size
         self.n_seq_max, self.n_batch = n_seq_max, n_batch
-        self.n_ctx = int(api.llama_n_ctx(self.handle))
+        self.n_ctx = n_ctx
         self._memory = api.llama_get_memory(self.handle)
         self._batch = api.llama_batch_init(n_batch, 0, 1)
         view = np.ctypeslib.as_array
@@ -196,13 +200,19 @@ class Context:
         """
         count = len(rows)
         assert 0 < count <= self.n_batch
+        # One row alone takes another path through ggml than several, with other rounding.
+        padded = count == 1 and self.n_batch > 1
+        rows = [*rows, (rows[0][0], 0, self.n_seq_max, False)] if padded else rows
+        count = len(rows)
         for i, (token, position, sequence, wanted) in enumerate(rows):
             assert 0 <= token < self.n_vocab
-            assert 0 <= sequence < self.n_seq_max
+            assert 0 <= sequence <= self.n_seq_max
             self._tokens[i], self._positions[i], self._wanted[i] = token, position, wanted
             self._sequences[i][0] = sequence
         self._batch.n_tokens = count
         status = int(api.llama_decode(self.handle, self._batch))
+        if padded:
+            api.llama_memory_seq_rm(self._memory, self.n_seq_max, -1, -1)
         self._flag[0] = b"\x00"
         _aborting.clear()
         return status

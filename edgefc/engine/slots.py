@@ -72,8 +72,13 @@ class Slots:
             self._clear(slot)
 
     def rewind(self, sequence: Sequence) -> None:
-        """Drop what a failed batch may have left behind."""
-        self._context.forget(sequence.slot, sequence.position)
+        """Drop what a failed batch may have left behind; begin anew where a memory cannot be cut."""
+        if self._context.forget(sequence.slot, sequence.position):
+            return
+        slot = self._slots[sequence.slot]
+        sequence.pending = [*slot.tokens, *sequence.pending]
+        sequence.position = 0
+        self._clear(slot)
 
     def drop_idle(self) -> bool:
         """Forget the prefixes of all ended requests; False when there were none."""

@@ -54,6 +54,29 @@ def grammar(tools: int = 4, mode: str = "auto") -> CompiledGrammar:
     return compile_output(FAMILY.syntax, TOOL_SETS[tools], ToolChoice(mode, names))  # type: ignore[arg-type]
 
 
+def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: Engine) -> None:
+    """The same tokens, in random batches with another sequence between them: bit for bit the same last row."""
+    rng = np.random.default_rng(0)
+    tokens = [int(t) for t in rng.integers(5, 4000, 400)]
+    context = llama.Context(random_engine._model, n_ctx=1024, n_batch=63, n_seq_max=2, n_threads=2, n_threads_batch=2)
+    rows_seen: list[np.ndarray] = []
+    for trial in range(4):
+        context.forget(0)
+        context.forget(1)
+        place = other = 0
+        while place < len(tokens):
+            count = min(int(rng.integers(1, 50)), len(tokens) - place)
+            beside = int(rng.integers(0, 13)) if trial and other < 380 else 0
+            own = [(tokens[place + i], place + i, 0, place + i == len(tokens) - 1) for i in range(count)]
+            more = [(tokens[other + i], other + i, 1, False) for i in range(beside)]
+            assert context.decode(more + own if trial % 2 else own + more) == 0
+            place, other = place + count, other + beside
+        rows_seen.append(context.logits(beside + count - 1 if trial % 2 else count - 1).copy())
+    context.close()
+    for row in rows_seen[1:]:
+        assert np.array_equal(row, rows_seen[0])
+
+
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("which", ["engine", "random_engine"])
 def test_four_requests_at_once_say_what_each_says_alone(
@@ -94,7 +117,7 @@ def test_each_sampled_token_is_the_likeliest_of_the_whole_mask(which: str, reque
     rules, ids = grammar(mode="required"), prompt(engine, "go")
     told = engine.submit(ids, max_tokens=60, grammar=rules).result()
     constraint = Constraint(engine._guidance.result(), rules)
-    context = llama.Context(engine._model, n_ctx=1024, n_batch=512, n_seq_max=1, n_threads=2, n_threads_batch=2)
+    context = llama.Context(engine._model, n_ctx=1024, n_batch=63, n_seq_max=1, n_threads=2, n_threads_batch=2)
     tokens, known, sampled = told.token_ids, list(ids), 0
     place = 0
     while place < len(tokens):
@@ -105,8 +128,9 @@ def test_each_sampled_token_is_the_likeliest_of_the_whole_mask(which: str, reque
             continue
         context.forget(0)
         rows = [(token, i, 0, i == len(known) - 1) for i, token in enumerate(known)]
-        assert context.decode(rows) == 0
-        masked = np.where(constraint.mask()[: context.n_vocab], context.logits(len(known) - 1), -np.inf)
+        for begin in range(0, len(rows), 63):
+            assert context.decode(rows[begin : begin + 63]) == 0
+        masked = np.where(constraint.mask()[: context.n_vocab], context.logits((len(rows) - 1) % 63), -np.inf)
         assert tokens[place] == int(np.argmax(masked))
         constraint.consume(tokens[place])
         known.append(tokens[place])
