@@ -1,0 +1,79 @@
+"""What choices cost on this machine: prefill rate by batch size, and the grammar per sampled token.
+
+python benchmarks/costs.py [MODEL.gguf] [--tokens 1500]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+from edgefc import hardware, resources
+from edgefc.engine import Engine, SamplingOptions, llama
+from edgefc.example_tools import EXAMPLE_TOOLS
+from edgefc.formats import load_family
+from edgefc.grammar import compile_output
+from edgefc.types import ToolChoice
+
+QUESTIONS = ("What is the weather in Paris and in Oslo?", "What's 17*23?", "Roll two dice", "What time is it in Lima?")
+
+
+def prefill(path: Path, count: int) -> None:
+    """Tokens a second for prompts of `count` tokens, batch sizes interleaved, median of five."""
+    model = llama.Model(path, n_gpu_layers=0)
+    threads = hardware.default_threads()
+    tokens = [5 + i * 7919 % (model.vocabulary.size - 10) for i in range(count)]
+    sizes = (llama.SAFE_ROWS, 256, 512)
+    contexts = {
+        n: llama.Context(model, n_ctx=count, n_batch=n, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
+        for n in sizes
+    }
+    rates: dict[int, list[float]] = {n: [] for n in sizes}
+    for _ in range(5):
+        for n, context in contexts.items():
+            context.forget(0)
+            started = time.perf_counter()
+            for begin in range(0, count, n):
+                part = tokens[begin : begin + n]
+                assert context.decode([(t, begin + i, 0, begin + i == count - 1) for i, t in enumerate(part)]) == 0
+            rates[n].append(count / (time.perf_counter() - started))
+    for n, context in contexts.items():
+        print(f"prefill of {count} tokens, {n} rows a batch: {statistics.median(rates[n]):.0f} tokens/s")
+        context.close()
+    model.close()
+
+
+def constraint(path: Path, family_name: str) -> None:
+    """Microseconds of grammar per sampled token, and how many tokens the model did not have to choose."""
+    family = load_family(family_name)
+    tools = [tool.schema for tool in EXAMPLE_TOOLS]
+    grammar = compile_output(family.syntax, tools, ToolChoice("required", tuple(t.name for t in EXAMPLE_TOOLS)))
+    with Engine.load(path) as engine:
+        for label, sampling in (
+            ("greedy", SamplingOptions()),
+            ("temperature 1", SamplingOptions(temperature=1, seed=1)),
+        ):
+            stats = []
+            for question in QUESTIONS * 3:
+                prompt = engine.tokenizer.encode(family.render([{"role": "user", "content": question}], tools))
+                request = engine.submit(prompt, max_tokens=60, sampling=sampling, grammar=grammar, stop=family.stop)
+                stats.append(request.result().stats)
+            cost = statistics.median(s.constraint_us_per_sampled_token for s in stats)
+            sampled, forced = sum(s.sampled_tokens for s in stats), sum(s.forced_tokens for s in stats)
+            print(f"{label}: grammar {cost:.0f} µs a sampled token; {forced} of {forced + sampled} tokens forced")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, nargs="?", default=resources.demo_model())
+    parser.add_argument("--family", default="demo")
+    parser.add_argument("--tokens", type=int, default=1500)
+    options = parser.parse_args()
+    prefill(options.model, options.tokens)
+    constraint(options.model, options.family)
+
+
+if __name__ == "__main__":
+    main()
