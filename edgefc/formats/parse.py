@@ -109,8 +109,13 @@ class StreamParser:
         size = self._json.scan(self._held)
         if size is None:
             return False
-        names, self._held = self._held[:size], self._held[size:]
-        self._missing = tuple(map(str, json.loads(names)))
+        try:
+            names = json.loads(self._held[:size])
+        except ValueError:
+            self._outcome = "answer"
+            return self._go(self._in_plain)
+        self._held = self._held[size:]
+        self._missing = tuple(map(str, names))
         return self._go(self._before_string)
 
     def _before_string(self) -> bool:

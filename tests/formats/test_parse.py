@@ -75,7 +75,16 @@ def test_json_escapes_become_characters() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["just words", "{", '{"tool_calls": 5}', "```json\nnonsense", '{"response": 3}', "", "<tool_call>\nnot json"],
+    [
+        "just words",
+        "{",
+        '{"required_functions": ["a" b], "clarification": "x"}',
+        '{"tool_calls": 5}',
+        "```json\nnonsense",
+        '{"response": 3}',
+        "",
+        "<tool_call>\nnot json",
+    ],
 )
 @pytest.mark.parametrize("family", ["demo", "arch-chat", "hermes"])
 def test_damaged_output_is_an_answer_and_no_exception(family: str, text: str) -> None:
