@@ -10,7 +10,7 @@ import pytest
 
 import edgefc
 from demo import generate
-from demo.paraphrases import PARAPHRASES
+from demo.paraphrases import PARAPHRASES, README_EXAMPLES
 from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
 
@@ -29,6 +29,12 @@ def test_the_package_stays_small(demo_path: Path) -> None:
     assert sum(path.stat().st_size for path in demo_path.parent.iterdir()) < 25 * 10**6
 
 
+@pytest.mark.parametrize(("question", "calls"), README_EXAMPLES)
+def test_the_readmes_examples_get_the_right_calls(model: edgefc.Model, question: str, calls: list[object]) -> None:
+    told = [c["function"] for c in ask(model, question).tool_calls]
+    assert [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in told] == calls
+
+
 def test_at_least_twenty_held_back_paraphrases_get_the_right_call(model: edgefc.Model) -> None:
     right = []
     for question, calls in PARAPHRASES:
@@ -40,7 +46,7 @@ def test_at_least_twenty_held_back_paraphrases_get_the_right_call(model: edgefc.
 
 def test_the_paraphrases_are_held_back() -> None:
     trained = {template for concept in generate.CONCEPTS for template in concept.say}
-    for question, calls in PARAPHRASES[1:]:
+    for question, calls in PARAPHRASES:
         for template in trained:
             filled = template
             for call in calls:

@@ -1,7 +1,7 @@
 """The loop: one thread owns the context and serves all requests, a batch at a time.
 
 A batch holds the next tokens of every request that is decoding, and a chunk of one prompt. What a request says
-does not depend on what else is in its batch.
+does not depend on what else is in its batch; docs/decisions.md has the measurements and the limits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class EngineOptions:
     n_ctx      context of one request, in tokens
     n_seq_max  requests computed at the same time; together they share a KV cache of n_ctx · n_seq_max cells
     n_batch    most tokens computed at once. Up to 63 on the CPU, what a request says does not depend on what runs
-               beside it, or on what is in the cache already; more prefills long prompts faster
+               beside it; more prefills long prompts faster
     n_threads, n_threads_batch   for decoding and for prefill
     n_gpu_layers   layers on the GPU
     """

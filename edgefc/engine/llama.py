@@ -72,14 +72,19 @@ class Vocabulary:
         self.bos = int(api.llama_vocab_bos(handle))
         self.eos = int(api.llama_vocab_eos(handle))
         self.add_bos = bool(api.llama_vocab_get_add_bos(handle))
-        self._buffer = ctypes.create_string_buffer(1 << 16)
 
     def piece(self, token: int, *, special: bool = True) -> bytes:
         """A token's bytes; a control token's text only with `special`."""
         if not 0 <= token < self.size:
             raise IndexError(f"token {token} is not in the vocabulary of {self.size}")
-        size = api.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, special)
-        return self._buffer.raw[:size] if size > 0 else b""
+        # A buffer for each call: several threads read the vocabulary at the same time.
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            size = api.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
+            if size >= 0:
+                return buffer.raw[:size]
+            room = -size
 
     def is_eog(self, token: int) -> bool:
         return 0 <= token < self.size and bool(api.llama_vocab_is_eog(self.handle, token))

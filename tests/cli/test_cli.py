@@ -135,8 +135,8 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "malformed tools": (["call", "hi", "--tools", "t.json"], {"t.json": "[{]"}, "line 1, column"),
     "refused schema": (
         ["grammar", "t.json"],
-        {"t.json": schema(type="string", contentSchema={"type": "string"}, frobnicate=1)},
-        "tools[0].function.parameters.properties.a",
+        {"t.json": schema(type="string", pattern="^a+$")},
+        "tools[0].function.parameters.properties.a.pattern",
     ),
     "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes?"),
     "prompt too long": (["call", "word " * 3000], {}, "the context holds 2048"),

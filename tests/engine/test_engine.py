@@ -78,17 +78,35 @@ def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: En
 
 
 @pytest.mark.parametrize("constrained", [False, True])
-@pytest.mark.parametrize("which", ["engine", "random_engine"])
-def test_four_requests_at_once_say_what_each_says_alone(
-    which: str, constrained: bool, request: pytest.FixtureRequest
-) -> None:
-    engine: Engine = request.getfixturevalue(which)
+def test_four_requests_at_once_say_what_each_says_alone(engine: Engine, constrained: bool) -> None:
     rules = grammar() if constrained else None
     prompts = [prompt(engine, question) for question in QUESTIONS]
     alone = [engine.submit(p, max_tokens=40, grammar=rules).result().token_ids for p in prompts]
     for _ in range(3):
         together = [engine.submit(p, max_tokens=40, grammar=rules) for p in prompts]
         assert [generation.result().token_ids for generation in together] == alone
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_four_requests_at_once_say_what_each_says_alone_with_random_weights(
+    tiny_qwen2: Path, constrained: bool
+) -> None:
+    """Random weights over 151,936 tokens are near ties everywhere: the least rounding would show.
+
+    Each way in an engine of its own: in a KV cache with holes from earlier requests, cells are added up in another
+    order, which docs/decisions.md names as the limit of this promise.
+    """
+    rules = grammar() if constrained else None
+    told: list[list[list[int]]] = []
+    for at_once in (False, True):
+        with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024)) as fresh:
+            generations = []
+            for question in QUESTIONS:
+                generations.append(fresh.submit(prompt(fresh, question), max_tokens=40, grammar=rules))
+                if not at_once:
+                    generations[-1].result()
+            told.append([generation.result().token_ids for generation in generations])
+    assert told[0] == told[1]
 
 
 def test_more_requests_than_slots_are_all_served(engine: Engine) -> None:
@@ -98,13 +116,13 @@ def test_more_requests_than_slots_are_all_served(engine: Engine) -> None:
 
 
 def test_a_seed_makes_sampling_repeatable_whatever_runs_beside_it(engine: Engine) -> None:
-    options = SamplingOptions(temperature=1.2, top_p=0.9, min_p=0.01, top_k=50, seed=7)
+    options = SamplingOptions(temperature=4.0, top_p=0.95, min_p=0.001, top_k=50, seed=7)
     first = engine.submit(prompt(engine, "hello"), max_tokens=30, sampling=options).result()
     beside = [engine.submit(prompt(engine, q), max_tokens=30) for q in QUESTIONS]
     second = engine.submit(prompt(engine, "hello"), max_tokens=30, sampling=options).result()
     assert first.token_ids == second.token_ids
     assert first.stats.seed == 7
-    other = engine.submit(prompt(engine, "hello"), max_tokens=30, sampling=SamplingOptions(temperature=1.2, seed=8))
+    other = engine.submit(prompt(engine, "hello"), max_tokens=30, sampling=SamplingOptions(temperature=4.0, seed=8))
     assert other.result().token_ids != first.token_ids
     for generation in beside:
         generation.result()

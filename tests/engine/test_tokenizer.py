@@ -44,3 +44,15 @@ def test_without_a_tokenizer_json_the_file_s_own_serves(demo_path: Path, tmp_pat
     with Engine.load(shutil.copy(demo_path, tmp_path)) as engine:
         assert engine.tokenizer.source == "llama.cpp"
         assert engine.submit(engine.tokenizer.encode("hello"), max_tokens=2).result().token_ids
+
+
+def test_pieces_are_right_while_several_threads_ask(demo_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with Engine.load(demo_path) as engine:
+        vocabulary = engine.tokenizer.vocabulary
+        wanted = [vocabulary.piece(token) for token in range(vocabulary.size)]
+        with ThreadPoolExecutor(4) as pool:
+            for told in pool.map(lambda _: [vocabulary.piece(token) for token in range(vocabulary.size)], range(8)):
+                assert told == wanted
+        assert wanted[engine.tokenizer.encode("é")[0]] in {b"\xc3", "é".encode()}
