@@ -46,7 +46,9 @@ def load(
     """
     found = registry.resolve(str(name))
     metadata = gguf.read_metadata(found.path)
-    family_name = family or (found.card.family if found.card else None) or formats.detect(metadata).family
+    family_name = (
+        family or (found.card.family if found.card else None) or formats.detect(metadata, found.path.name).family
+    )
     chat_format = formats.load_family(family_name)
     engine = Engine.load(
         found.path,

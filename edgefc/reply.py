@@ -96,17 +96,18 @@ class ChatStream:
             yield {"role": "assistant"}
             for text in self._generation:
                 yield from self._parser.feed(text)
-            self._reply = self._finish()
+            yield from self._finish()
         finally:
             if self._reply is None:
                 self._generation.cancel()
 
-    def _finish(self) -> Reply:
+    def _finish(self) -> tuple[Delta, ...]:
+        """Make the reply; the deltas that were held back until the end."""
         result = self._generation.result()
         parsed = self._parser.finish(result.finish_reason)
         stats = result.stats
         finish: FinishReason = "tool_calls" if parsed.outcome == "call" else result.finish_reason
-        return Reply(
+        self._reply = Reply(
             message=parsed.message,
             outcome=parsed.outcome,
             finish_reason=finish,
@@ -118,3 +119,4 @@ class ChatStream:
             },
             stats=stats,
         )
+        return parsed.deltas

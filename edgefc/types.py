@@ -47,6 +47,7 @@ class Message(TypedDict):
     tool_calls: NotRequired[list[ToolCall]]
     tool_call_id: NotRequired[str]
     required_functions: NotRequired[list[str]]  # edgefc: the tools a clarification is about
+    no_tool: NotRequired[bool]  # edgefc: the answer said that no tool fits
 
 
 class FunctionCallDelta(TypedDict, total=False):

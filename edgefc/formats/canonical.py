@@ -54,6 +54,11 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
         else:
             role = "system" if role == "developer" else role
             result.append({"role": role, "content": _content(message, place)})
+    if waiting:
+        missing = ", ".join(waiting)
+        raise RequestError(
+            "messages", f"the last tool calls have no result yet: {missing}", "Add a tool message for each."
+        )
     for entry in result:
         entry.pop("id", None)
     return result
@@ -82,7 +87,11 @@ def _assistant(message: Mapping[str, Any], place: str) -> tuple[dict[str, Any], 
     if parsed:
         entry["tool_calls"] = parsed
     if required := message.get("required_functions"):
-        entry["required_functions"] = list(required)
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+            raise RequestError(f"{place}.required_functions", "must be a list of tool names")
+        entry["required_functions"] = [_clean(name, f"{place}.required_functions") for name in required]
+    if message.get("no_tool"):
+        entry["no_tool"] = True
     return entry, ids
 
 
@@ -96,12 +105,16 @@ def _arguments(function: Mapping[str, Any], place: str) -> dict[str, Any]:
             raise RequestError(place, f"is not JSON: {error}") from None
     if not isinstance(arguments, dict):
         raise RequestError(place, "must be a JSON object")
-    return arguments
+    try:  # what a template writes must be JSON again: no Infinity, no keys that are not strings, no half characters
+        plain: dict[str, Any] = json.loads(_clean(json.dumps(arguments, ensure_ascii=False, allow_nan=False), place))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(place, f"is not JSON: {error}") from None
+    return plain
 
 
 def _tool_result(message: Mapping[str, Any], place: str, waiting: dict[str, str]) -> dict[str, Any]:
     call_id = message.get("tool_call_id")
-    if call_id not in waiting:
+    if not isinstance(call_id, str) or call_id not in waiting:
         known = f"; waiting are {', '.join(waiting)}" if waiting else ""
         raise RequestError(f"{place}.tool_call_id", f"{call_id!r} is no call of the message before{known}")
     name = waiting.pop(str(call_id))

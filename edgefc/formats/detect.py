@@ -29,18 +29,26 @@ def detect(metadata: Mapping[str, object], file_name: str = "") -> Detection:
     if versioned:
         return Detection(versioned[0][1], "its chat template names the family")
     for key in ("general.name", "general.basename", "file name"):
-        text = (file_name if key == "file name" else str(metadata.get(key) or "")).lower().replace("_", "-")
-        found = [(len(m), f.name, m) for f in families for m in f.match_name if m in text]
+        text = _plain(file_name if key == "file name" else str(metadata.get(key) or ""))
+        found = [(len(m), f.name, m) for f in families for m in f.match_name if _plain(m) in text]
+        # A name says what a model was trained on, but not that ChatML survived the next fine-tune.
+        if template and "<|im_start|>" not in template:
+            found = [entry for entry in found if entry[1] == "demo"]
         if found:
             _, family, match = max(found)
             return Detection(family, f"{key} contains {match!r}")
+    chatml = "<|im_start|>" in template
     matched = [(len(m), f.name, m) for f in families for m in f.match_template if m in template]
-    if matched:
+    if matched and chatml:
         _, family, match = max(matched)
         return Detection(family, f"its chat template contains {match!r}")
-    if "<|im_start|>" in template:
+    if chatml:
         return Detection("hermes", "its chat template is ChatML")
     raise FormatError(
         "the model's family cannot be told from its file",
         f"Name it with family=… (--family on the command line); there are {', '.join(family_names())}.",
     )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefc import resources
-from edgefc.errors import FormatError
+from edgefc.errors import FormatError, RequestError
 from edgefc.formats.canonical import canonical
 from edgefc.formats.parse import StreamParser
 from edgefc.formats.render import Prompt, render_prompt
@@ -72,6 +72,10 @@ class Family:
 
         Raises RequestError for a malformed conversation and FormatError when the template refuses it.
         """
+        try:
+            json.dumps(list(tools), ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise RequestError("tools", f"cannot be written as JSON: {error}") from None
         # BOS is the tokenizer's business: rendered here as well, it would stand twice.
         return render_prompt(
             self.template,
@@ -106,7 +110,13 @@ def load_family(name: str) -> Family:
         declared = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise FormatError(f"chat_formats/{name}.toml: {error}") from None
-    return parse_declaration(name, declared, (folder / declared["prompt"]["template"]).read_text(encoding="utf-8"))
+    _check(name, declared)
+    template = folder / declared["prompt"]["template"]
+    try:
+        source = template.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FormatError(f"chat_formats/{name}.toml: prompt.template {template.name}: {error.strerror}") from None
+    return parse_declaration(name, declared, source)
 
 
 def parse_declaration(name: str, declared: Mapping[str, Any], template: str) -> Family:
@@ -173,6 +183,8 @@ def _check(name: str, declared: Mapping[str, Any]) -> None:
                 raise FormatError(f"{place}: unknown key {section}.{key}", f"Keys are {', '.join(_KEYS[section])}.")
             if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
                 raise FormatError(f"{place}: {section}.{key} has the wrong type")
+            if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+                raise FormatError(f"{place}: {section}.{key} must be a list of strings")
     for section, key in (("prompt", "template"), ("calls", "each")):
         if key not in declared.get(section, {}):
             raise FormatError(f"{place}: {section}.{key} is missing")

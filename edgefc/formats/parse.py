@@ -25,11 +25,12 @@ def new_call_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A finished message; `missing` are the tools a clarification is about."""
+    """A finished message; `missing` are the tools a clarification is about, `deltas` what was not streamed yet."""
 
     message: Message
     outcome: Outcome
     missing: tuple[str, ...]
+    deltas: tuple[Delta, ...] = ()
 
 
 class StreamParser:
@@ -61,21 +62,32 @@ class StreamParser:
         return deltas
 
     def finish(self, reason: Literal["stop", "length"]) -> Parsed:
-        """The message once no more text can come."""
+        """The message once no more text can come, and the deltas of what was still held back."""
         if self._state in (self._at_begin, self._at_branch, self._in_free_text, self._in_plain):
-            self._say(self._held)
-        cut = len(self._calls) > self._complete
-        calls = self._calls[: self._complete]
+            self._say(self._rest(cut_off=reason == "length"))
+        cut = reason == "length" or len(self._calls) > self._complete
+        # Calls of an answer that is cut off are not for running: the next turn could not answer them all.
+        calls = [] if cut else self._calls
         content = "".join(self._content)
         message: Message = {"role": "assistant", "content": content if content or not calls else None}
         if calls:
             message["tool_calls"] = calls
             self._outcome = "call"
-        if self._missing and self._outcome == "clarify":
+        if self._outcome == "clarify":
             message["required_functions"] = list(self._missing)
-        if reason == "length" or cut or self._state in (self._in_name, self._in_functions):
+        if self._outcome == "no_tool":
+            message["no_tool"] = True
+        if cut or self._state in (self._in_name, self._in_functions):
             self._outcome = "length"
-        return Parsed(message, self._outcome, self._missing if self._outcome == "clarify" else ())
+        deltas, self._deltas = tuple(self._deltas), []
+        return Parsed(message, self._outcome, self._missing if self._outcome == "clarify" else (), deltas)
+
+    def _rest(self, *, cut_off: bool) -> str:
+        """What is held at the end as text; the beginning of a call or template that was cut off is none."""
+        if not cut_off:
+            return self._held
+        before, found, _ = self._held.partition(self._syntax.marker or "\0")
+        return before.removesuffix(self._syntax.calls_preamble or "") if found else ""
 
     # -- states: each consumes what it can of what is held and tells whether it made progress -------------------
 

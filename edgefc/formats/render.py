@@ -56,7 +56,10 @@ def render_prompt(
     if not any(pattern.search(text) for text in _strings(content)):
         return Prompt(template.render(messages=messages, tools=tools, **variables))
     mark = _free_mark(content)
-    marked = _map_strings(content, lambda text: pattern.sub(rf"\1{mark}", text))
+    try:
+        marked = _map_strings(content, lambda text: pattern.sub(rf"\1{mark}", text))
+    except RecursionError:
+        raise FormatError("the conversation or a tool is nested too deeply to be rendered") from None
     rendered = template.render(messages=marked["messages"], tools=marked["tools"], **variables)
     # A template that writes JSON in ASCII has written the mark as an escape.
     parts = re.split(f"{mark}|{re.escape(_escaped(mark))}", rendered)

@@ -47,6 +47,23 @@ BAD: dict[str, tuple[Any, str]] = {
     "orphan result": ([USER, result("9")], "messages[1].tool_call_id"),
     "result twice": ([USER, calls("1"), result("1"), result("1")], "messages[3].tool_call_id"),
     "missing result": ([USER, calls("1", "2"), result("1"), USER], "messages[3]"),
+    "no result at the end": ([USER, calls("1")], "messages"),
+    "infinite argument": (
+        [USER, calls("1", arguments={"a": float("inf")}), result("1")],
+        "messages[1].tool_calls[0].function.arguments",
+    ),
+    "half a pair in arguments": (
+        [USER, calls("1", arguments='{"a": "\\ud800"}'), result("1")],
+        "messages[1].tool_calls[0].function.arguments",
+    ),
+    "id a list": (
+        [USER, calls("1"), {"role": "tool", "tool_call_id": ["1"], "content": ""}],
+        "messages[2].tool_call_id",
+    ),
+    "required_functions a number": (
+        [USER, {"role": "assistant", "content": "x", "required_functions": 5}],
+        "messages[1].required_functions",
+    ),
     "not an object": ([USER, 7], "messages[1]"),
 }
 

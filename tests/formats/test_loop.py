@@ -69,7 +69,8 @@ def parse(syntax: OutputSyntax, text: str, rng: random.Random | None = None) -> 
         size = len(text) if rng is None else rng.choice([1, 1, 2, 3, 7, 20])
         deltas += parser.feed(text[place : place + size])
         place += size
-    return parser.finish("stop"), deltas
+    parsed = parser.finish("stop")
+    return parsed, [*deltas, *parsed.deltas]
 
 
 def instance(schema: dict[str, Any], rng: random.Random, root: dict[str, Any]) -> Any:
