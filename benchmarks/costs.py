@@ -37,11 +37,28 @@ def prefill(path: Path, count: int) -> None:
             started = time.perf_counter()
             for begin in range(0, count, n):
                 part = tokens[begin : begin + n]
-                assert context.decode([(t, begin + i, 0, begin + i == count - 1) for i, t in enumerate(part)]) == 0
+                assert context.decode([llama.Rows(0, begin, part, wanted=begin + n >= count)]) == 0
             rates[n].append(count / (time.perf_counter() - started))
     for n, context in contexts.items():
         print(f"prefill of {count} tokens, {n} rows a batch: {statistics.median(rates[n]):.0f} tokens/s")
         context.close()
+    model.close()
+
+
+def batches(path: Path) -> None:
+    """Milliseconds of a decode batch by its rows: what a row costs, and what reading the weights does."""
+    model = llama.Model(path, n_gpu_layers=0)
+    threads = hardware.default_threads()
+    context = llama.Context(model, n_ctx=256, n_batch=63, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
+    times: dict[int, list[float]] = {rows: [] for rows in (2, 3, 4, 6, 8, 12, 16, 32, 63)}
+    for _ in range(9):
+        for rows, measured in times.items():
+            context.forget(0)
+            started = time.perf_counter()
+            assert context.decode([llama.Rows(0, 0, range(5, 5 + rows), wanted=True)]) == 0
+            measured.append(1000 * (time.perf_counter() - started))
+    print("a batch of", ", ".join(f"{rows} rows {statistics.median(ms):.1f} ms" for rows, ms in times.items()))
+    context.close()
     model.close()
 
 
@@ -72,6 +89,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1500)
     options = parser.parse_args()
     prefill(options.model, options.tokens)
+    batches(options.model)
     constraint(options.model, options.family)
 
 

@@ -96,17 +96,15 @@ def check(run: Path, path: Path, texts: int = 20) -> None:
     network.eval()
     encoder = Tokenizer.from_file(str(run / "tokenizer.json"))
     model = llama.Model(path, n_gpu_layers=0)
-    context = llama.Context(model, n_ctx=2048, n_batch=512, n_seq_max=1, n_threads=2, n_threads_batch=2)
+    context = llama.Context(model, n_ctx=2048, n_batch=2, n_seq_max=1, n_threads=2, n_threads_batch=2)
     same = total = 0
     for number in range(texts):
         ids = encoder.encode(render(*conversation(10**9 + number)), add_special_tokens=False).ids[:1024]
         context.forget(0)
-        rows = [(token, i, 0, True) for i, token in enumerate(ids)]
         theirs: list[int] = []
-        for begin in range(0, len(rows), 512):
-            part = rows[begin : begin + 512]
-            assert context.decode(part) == 0
-            theirs += [int(np.argmax(context.logits(i))) for i in range(len(part))]
+        for place, token in enumerate(ids):
+            assert context.decode([llama.Rows(0, place, [token], wanted=True)]) == 0
+            theirs.append(int(np.argmax(context.logits(0))))
         with torch.no_grad():
             hidden = network(torch.tensor([ids]))[0].float()
             ours = (hidden @ network.embedding.weight.T).argmax(-1).tolist()

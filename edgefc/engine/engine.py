@@ -1,7 +1,6 @@
 """The loop: one thread owns the context and serves all requests, a batch at a time.
 
-A batch holds the next tokens of every request that is decoding, and a chunk of one prompt. What a request says
-does not depend on what else is in its batch; docs/decisions.md has the measurements and the limits.
+What a request says does not depend on what else is computed; docs/decisions.md has the measurements.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from edgefc.grammar import CompiledGrammar
 
 log = logging.getLogger("edgefc.engine")
 GREEDY = SamplingOptions()
+PASS = 4  # reading the weights costs as much as computing so many rows: 3 to 5 on two cores, benchmarks/costs.py
+SHORT = 16  # what is left of a prompt is computed with the tokens others decode, up to so many rows
 MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -42,7 +43,7 @@ class EngineOptions:
     """How a model is set up. None: chosen for the model and this machine.
 
     n_ctx      context of one request, in tokens
-    n_seq_max  requests computed at the same time; together they share a KV cache of n_ctx · n_seq_max cells
+    n_seq_max  requests computed at the same time, each with a KV cache of n_ctx tokens
     n_batch    most tokens computed at once. Up to 63 on the CPU, what a request says does not depend on what runs
                beside it; more prefills long prompts faster
     n_threads, n_threads_batch   for decoding and for prefill
@@ -114,7 +115,7 @@ class Engine:
             threads = options.n_threads or hardware.default_threads()
             context = llama.Context(
                 model,
-                n_ctx=n_ctx * options.n_seq_max,
+                n_ctx=n_ctx,
                 n_batch=n_batch,
                 n_seq_max=options.n_seq_max,
                 n_threads=threads,
@@ -250,46 +251,58 @@ class Engine:
                 self._fail(sequence, error)
 
     def _step(self) -> None:
-        """Compute one batch and let every request whose tokens are all computed choose its next."""
-        taken = self._choose_rows()
-        rows = [
-            (token, sequence.position + i, sequence.slot, i == count - 1 and count == len(sequence.pending))
-            for sequence, count in taken
-            for i, token in enumerate(sequence.pending[:count])
+        """Compute what is due and let every request whose tokens are all computed choose its next.
+
+        First the requests that are decoding, or about to, in one batch; then a piece of the oldest prompt.
+        """
+        active = sorted(self._slots.active, key=lambda sequence: sequence.admitted)
+        decoding = [s for s in active if len(s.pending) <= SHORT]
+        if decoding:
+            height = self._height(decoding)
+            self._compute([(sequence, min(len(sequence.pending), height)) for sequence in decoding])
+        prefill = next((s for s in active if s not in decoding), None)
+        if prefill is not None and not self._closed:
+            self._compute([(prefill, min(len(prefill.pending), self._context.n_batch))])
+
+    def _height(self, decoding: list[Sequence]) -> int:
+        """How many rows of each request to compute: the most that are due for what they cost.
+
+        A batch costs reading the weights, about as much as computing PASS rows, and all its rows, also the padding.
+        """
+        slots = [sequence.slot for sequence in decoding]
+        width = max(slots) - min(slots) + 1
+        due = [len(sequence.pending) for sequence in decoding]
+
+        def worth(height: int) -> float:
+            return sum(min(count, height) for count in due) / (PASS + width * height)
+
+        return max((h for h in range(1, max(due) + 1) if h == 1 or h * width <= self._context.n_batch), key=worth)
+
+    def _compute(self, taken: list[tuple[Sequence, int]]) -> None:
+        """Compute so many pending tokens of these requests."""
+        parts = [
+            llama.Rows(s.slot, s.position, s.pending[:count], wanted=count == len(s.pending)) for s, count in taken
         ]
         with self._changed:
             self._in_batch = [sequence for sequence, _ in taken]
-        status = self._context.decode(rows)
+        status = self._context.decode(parts)
         with self._changed:
             self._in_batch = []
         if status:
             self._recover(status, taken)
             return
-        end = 0
-        for sequence, count in taken:
-            end += count
+        for number, (sequence, count) in enumerate(taken):
             sequence.stats.model_steps += 1
             done, sequence.pending = sequence.pending[:count], sequence.pending[count:]
             self._slots.advance(sequence, done)
             if not sequence.pending and not sequence.handle.cancelled:
                 try:
-                    self._choose_token(sequence, end - 1)
+                    self._choose_token(sequence, number)
                 except EdgefcError as error:
                     self._fail(sequence, error)
 
-    def _choose_rows(self) -> list[tuple[Sequence, int]]:
-        """How many pending tokens of which requests go into the batch: decoding first, then prompts, oldest first."""
-        left = self._context.n_batch
-        taken: list[tuple[Sequence, int]] = []
-        for sequence in sorted(self._slots.active, key=lambda s: (not s.generated or len(s.pending) > 64, s.admitted)):
-            count = min(len(sequence.pending), left)
-            if count:
-                taken.append((sequence, count))
-                left -= count
-        return taken
-
-    def _choose_token(self, sequence: Sequence, row: int) -> None:
-        token = sequence.sampler.sample(self._context.logits(row), sequence.constraint, sequence.ends)
+    def _choose_token(self, sequence: Sequence, part: int) -> None:
+        token = sequence.sampler.sample(self._context.logits(part), sequence.constraint, sequence.ends)
         if not sequence.first_token:
             sequence.first_token = time.perf_counter()
         sequence.stats.sampled_tokens += 1
@@ -348,8 +361,8 @@ class Engine:
         """After a batch that was not computed: undo it, and end the requests if it cannot be tried again."""
         for sequence, _ in taken:
             self._slots.rewind(sequence)
-        if status == 2 or (status == 1 and self._slots.drop_idle()):
-            return  # aborted for a cancelled request, or there is room now: the next batch tries again
+        if status == 2:
+            return  # aborted for a cancelled request: the next batch tries again
         log.error("llama_decode failed with status %d", status)
         for sequence, _ in taken:
             self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from llama_cpp import llama_cpp as api
 # Up to this many rows a batch, ggml's CPU attention computes each row the same way whatever the others are; from 64
 # on it switches to tiles, with differences in the second digit of a logit. See docs/decisions.md.
 SAFE_ROWS = 63
-PAD = 256  # KV cells beyond what is asked for: one for the padding row, and llama.cpp rounds up to this
+CELLS = 256  # llama.cpp's KV cache comes in blocks of so many cells
 log = logging.getLogger("edgefc.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
 VERSION: str = llama_cpp.__version__
@@ -148,8 +148,21 @@ class Model:
             api.llama_model_free(handle)
 
 
+class Rows(NamedTuple):
+    """Tokens of one sequence for a batch. `wanted`: the logits of the last one are."""
+
+    sequence: int
+    position: int
+    tokens: Sequence[int]
+    wanted: bool
+
+
 class Context:
-    """A context: KV cache, batch and logits. To be used from one thread, except for `abort`."""
+    """A context: KV cache, batch and logits. To be used from one thread, except for `abort`.
+
+    Every sequence has `n_ctx` KV cells of its own, in the order of its tokens: what attention adds up, and in which
+    order, depends on the sequence alone.
+    """
 
     def __init__(
         self,
@@ -162,11 +175,13 @@ class Context:
         n_threads_batch: int,
     ) -> None:
         params = api.llama_context_default_params()
-        params.n_ctx = n_ctx + PAD
-        params.n_batch = params.n_ubatch = n_batch
-        params.n_seq_max = n_seq_max + 1  # the last is for padding
+        # Room for rows of padding behind a full sequence.
+        params.n_ctx = n_seq_max * -(-(n_ctx + SAFE_ROWS) // CELLS) * CELLS
+        self.n_batch = max(n_batch, n_seq_max)
+        params.n_batch = params.n_ubatch = self.n_batch
+        params.n_seq_max = n_seq_max
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
-        params.kv_unified = True  # so that a prefix can be shared between sequences
+        params.kv_unified = False
         params.no_perf = True
         _recent.clear()
         self.handle = api.llama_init_from_model(model.handle, params)
@@ -176,16 +191,27 @@ class Context:
                 f"llama.cpp could not make a context of {n_ctx} tokens: {reason}", "Try a smaller n_ctx."
             )
         self.n_vocab = model.vocabulary.size
-        self.n_seq_max, self.n_batch = n_seq_max, n_batch
-        self.n_ctx = n_ctx
+        self.n_seq_max, self.n_ctx = n_seq_max, n_ctx
+        # Recurrent memory cannot be cut, so it cannot be padded.
+        self._pads = not (api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle))
+        self._last_row: list[int] = []
         self._memory = api.llama_get_memory(self.handle)
-        self._batch = api.llama_batch_init(n_batch, 0, 1)
-        view = np.ctypeslib.as_array
-        self._tokens: NDArray[np.int32] = view(self._batch.token, (n_batch,))
-        self._positions: NDArray[np.int32] = view(self._batch.pos, (n_batch,))
-        self._wanted: NDArray[np.int8] = view(self._batch.logits, (n_batch,))
-        view(self._batch.n_seq_id, (n_batch,))[:] = 1
-        self._sequences = [view(self._batch.seq_id[i], (1,)) for i in range(n_batch)]
+        # The batch llama.cpp reads is these arrays.
+        size = self.n_batch
+        self._tokens = np.zeros(size, dtype=np.int32)
+        self._positions = np.zeros(size, dtype=np.int32)
+        self._sequences = np.zeros(size, dtype=np.int32)
+        self._wanted = np.zeros(size, dtype=np.int8)
+        self._ones = np.ones(size, dtype=np.int32)
+        integers = ctypes.POINTER(ctypes.c_int32)
+        pointers = [ctypes.cast(self._sequences.ctypes.data + 4 * i, integers) for i in range(size)]
+        self._batch = api.llama_batch(
+            token=self._tokens.ctypes.data_as(integers),
+            pos=self._positions.ctypes.data_as(integers),
+            n_seq_id=self._ones.ctypes.data_as(integers),
+            seq_id=(integers * size)(*pointers),
+            logits=self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
         # The abort callback is libc's strlen: a C function, so that checking it needs no GIL. A non-empty string
         # means "stop".
         self._flag = ctypes.create_string_buffer(2)
@@ -198,52 +224,77 @@ class Context:
         self._flag[0] = b"\x01"
         _aborting.append(True)
 
-    def decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> int:
-        """Compute rows of (token, position, sequence, logits wanted).
+    def decode(self, parts: Sequence[Rows]) -> int:
+        """Compute one batch.
+
+        llama.cpp computes it in one pass only when its sequences are neighbours and have equally many rows: the rest
+        is padded with rows whose results are dropped, which `rows_computed` counts. A single row is padded as well,
+        since it takes another path through ggml's attention, with other rounding.
 
         Returns llama_decode's status: 0 done, 1 no room in the KV cache, 2 aborted, negative: failed.
         """
-        count = len(rows)
-        assert 0 < count <= self.n_batch
-        # One row alone takes another path through ggml than several, with other rounding.
-        padded = count == 1 and self.n_batch > 1
-        rows = [*rows, (rows[0][0], 0, self.n_seq_max, False)] if padded else rows
-        count = len(rows)
-        for i, (token, position, sequence, wanted) in enumerate(rows):
-            assert 0 <= token < self.n_vocab
-            assert 0 <= sequence <= self.n_seq_max
-            self._tokens[i], self._positions[i], self._wanted[i] = token, position, wanted
-            self._sequences[i][0] = sequence
-        self._batch.n_tokens = count
+        by_sequence = {part.sequence: (number, part) for number, part in enumerate(parts)}
+        assert 0 < len(by_sequence) == len(parts)
+        height = max(len(part.tokens) for part in parts)
+        span: Iterable[int] = sorted(by_sequence)
+        if self._pads:
+            span = range(min(by_sequence), max(by_sequence) + 1)
+            height = max(height, 2) if len(span) == 1 and self.n_batch > 1 else height
+        self._last_row = [0] * len(parts)
+        count, padded = 0, []
+        for sequence in span:
+            number, part = by_sequence.get(sequence, (-1, None))
+            position, tokens = (self._length(sequence), ()) if part is None else (part.position, part.tokens)
+            end = position + len(tokens)
+            if self._pads and len(tokens) < height:
+                padded.append((sequence, end))
+                tokens = [*tokens, *[0] * (height - len(tokens))]
+            assert 0 <= sequence < self.n_seq_max
+            assert all(0 <= token < self.n_vocab for token in tokens)
+            first, count = count, count + len(tokens)
+            assert count <= self.n_batch
+            self._tokens[first:count] = tokens
+            self._positions[first:count] = range(position, position + len(tokens))
+            self._sequences[first:count] = sequence
+            self._wanted[first:count] = 0
+            if part is not None:
+                self._last_row[number] = first + len(part.tokens) - 1
+                self._wanted[self._last_row[number]] = part.wanted
+        self._batch.n_tokens = self.rows_computed = count
         status = int(api.llama_decode(self.handle, self._batch))
-        if padded:
-            api.llama_memory_seq_rm(self._memory, self.n_seq_max, -1, -1)
+        for sequence, end in padded:
+            self.forget(sequence, end)
         self._flag[0] = b"\x00"
         _aborting.clear()
         return status
 
-    def logits(self, row: int) -> NDArray[np.float32]:
-        """The logits of a row of the last batch: a view, valid until the next decode."""
-        pointer = api.llama_get_logits_ith(self.handle, row)
+    def logits(self, part: int) -> NDArray[np.float32]:
+        """The logits after a part of the last batch: a view, valid until the next decode."""
+        pointer = api.llama_get_logits_ith(self.handle, self._last_row[part])
         if not pointer:
-            raise EdgefcError(f"llama.cpp has no logits for row {row}")
+            raise EdgefcError(f"llama.cpp has no logits for part {part} of the batch")
         view: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.n_vocab,))
         return view
+
+    def _length(self, sequence: int) -> int:
+        return int(api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def forget(self, sequence: int, begin: int = 0) -> bool:
         """Drop a sequence's tokens from position `begin` on; False when the model's memory cannot be cut there."""
         assert 0 <= sequence < self.n_seq_max
         return bool(api.llama_memory_seq_rm(self._memory, sequence, begin, -1))
 
-    def share(self, source: int, target: int, end: int) -> None:
-        """Make the first `end` positions of one sequence part of another, which must be empty."""
+    def share(self, source: int, target: int, end: int) -> bool:
+        """Copy the first `end` positions of one sequence to another; False when this memory cannot be cut there.
+
+        llama.cpp copies all cells of the sequence when the next batch is computed.
+        """
         assert 0 <= source < self.n_seq_max
         assert 0 <= target < self.n_seq_max
-        api.llama_memory_seq_cp(self._memory, source, target, 0, end)
+        api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        return self.forget(target, end)
 
     def close(self) -> None:
         handle, self.handle = self.handle, None
         if handle:
-            self._sequences.clear()
-            api.llama_batch_free(self._batch)
             api.llama_free(handle)

@@ -87,7 +87,7 @@ def _decode_once(*, extra_buffers: bool) -> None:
 
     model = llama.Model(resources.demo_model(), n_gpu_layers=0, use_extra_bufts=extra_buffers)
     context = llama.Context(model, n_ctx=256, n_batch=64, n_seq_max=1, n_threads=1, n_threads_batch=1)
-    status = context.decode([(token, token, 0, token == 31) for token in range(32)])
+    status = context.decode([llama.Rows(0, 0, range(32), wanted=True)])
     context.close()
     model.close()
     if status:

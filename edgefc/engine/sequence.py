@@ -137,11 +137,6 @@ class Sequence:
     admitted: float = 0.0
     first_token: float = 0.0
 
-    @property
-    def reserved(self) -> int:
-        """KV cells it may come to need."""
-        return len(self.prompt) + self.limit
-
     def say(self, data: bytes) -> None:
         text = self.output.feed(data)
         self.text.append(text)

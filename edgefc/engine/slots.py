@@ -31,9 +31,9 @@ class Slots:
         return [slot.sequence for slot in self._slots if slot.sequence is not None]
 
     def admit(self, sequence: Sequence) -> bool:
-        """Give the request a slot; False when it must wait for one, or for room in the KV cache."""
+        """Give the request a slot; False when it must wait for one."""
         free = [slot for slot in self._slots if slot.sequence is None]
-        if not free or sum(s.reserved for s in [*self.active, sequence]) > self._context.n_ctx:
+        if not free:
             return False
         # The last prompt token is always computed anew: its logits are needed.
         most = len(sequence.prompt) - 1
@@ -41,14 +41,14 @@ class Slots:
         best = max(self._slots, key=lambda slot: common[slot.number])
         # Another slot's longer prefix is worth copying; a slot's own is kept, and of equals the oldest goes.
         target = max(free, key=lambda slot: (common[slot.number], -len(slot.tokens), -slot.used))
-        length = common[target.number]
-        if common[best.number] > length:
+        length = common[best.number]
+        if length > common[target.number]:
             target = min(free, key=lambda slot: (len(slot.tokens) > 0, slot.used))
-            length = common[best.number]
+            kept = self._context.share(best.number, target.number, length)
+        else:
+            kept = self._context.forget(target.number, length)
+        if not kept:  # a memory that cannot be cut, as recurrent models have
             self._clear(target)
-            self._context.share(best.number, target.number, length)
-        elif not self._context.forget(target.number, length):
-            self._clear(target)  # a memory that cannot be cut, as recurrent models have
             length = 0
         target.tokens = sequence.prompt[:length]
         target.sequence, sequence.slot = sequence, target.number
@@ -56,7 +56,6 @@ class Slots:
         sequence.pending = [*sequence.prompt[length:], *sequence.pending]
         self._clock += 1
         target.used = self._clock
-        self._make_room()
         return True
 
     def advance(self, sequence: Sequence, tokens: list[int]) -> None:
@@ -79,20 +78,6 @@ class Slots:
         sequence.pending = [*slot.tokens, *sequence.pending]
         sequence.position = 0
         self._clear(slot)
-
-    def drop_idle(self) -> bool:
-        """Forget the prefixes of all ended requests; False when there were none."""
-        idle = [slot for slot in self._slots if slot.sequence is None and slot.tokens]
-        for slot in idle:
-            self._clear(slot)
-        return bool(idle)
-
-    def _make_room(self) -> None:
-        """Forget the oldest prefixes until all that is admitted is sure to fit."""
-        needed = sum(s.reserved for s in self.active)
-        idle = sorted((s for s in self._slots if s.sequence is None and s.tokens), key=lambda slot: slot.used)
-        while idle and needed + sum(len(slot.tokens) for slot in idle) > self._context.n_ctx:
-            self._clear(idle.pop(0))
 
     def _clear(self, slot: Slot) -> None:
         self._context.forget(slot.number)
