@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from edgefc.errors import FormatError, RequestError, SchemaError
+from edgefc.errors import FormatError, RequestError, SchemaError, SchemaPath, format_path
 from edgefc.grammar import strings
 from edgefc.grammar.cache import TextCache
 from edgefc.grammar.document import check_document
@@ -51,15 +51,32 @@ ARRAY = OutputSyntax(
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about one place of a schema that its author should know."""
+
+    path: SchemaPath
+    reason: str
+
+    def __str__(self) -> str:
+        place = format_path(self.path)
+        return f"{place}: {self.reason}" if place else self.reason
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledGrammar:
     """One grammar in two spellings.
 
-    gbnf  the artefact: llama.cpp's own notation, starting at `root`
-    lark  the same language for llguidance, which executes it
+    gbnf        the artefact: llama.cpp's own notation, starting at `root`
+    lark        the same language for llguidance, which executes it
+    unenforced  keywords that the grammar does not assert: what it accepts must be checked against them afterwards.
+                Empty: all that it accepts is valid
+    changes     what was read otherwise than it is written, such as the type `dict`
     """
 
     gbnf: str
     lark: str
+    unenforced: tuple[Finding, ...] = ()
+    changes: tuple[Finding, ...] = ()
 
 
 _cache: TextCache[CompiledGrammar] = TextCache(lambda grammar: len(grammar.gbnf) + len(grammar.lark))
