@@ -6,11 +6,11 @@ which executes it here.
 
 from edgefc.grammar.calls import (
     CompiledGrammar,
-    Finding,
     calls_gbnf,
     compile_output,
     compile_schema,
     schema_gbnf,
 )
+from edgefc.grammar.findings import Finding
 
 __all__ = ["CompiledGrammar", "Finding", "calls_gbnf", "compile_output", "compile_schema", "schema_gbnf"]

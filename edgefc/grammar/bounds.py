@@ -37,6 +37,14 @@ def _bounds(places: Sequence[Place]) -> tuple[Bound | None, Bound | None]:
     return low, high
 
 
+def step_of(place: Place, keyword: str) -> Decimal:
+    """The number that `multipleOf` names. Raises SchemaError."""
+    value = place.get(keyword)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise SchemaError((*place.path, keyword), f"must be a number above 0, not {value!r}")
+    return Decimal(repr(value))
+
+
 def integer_bounds(places: Sequence[Place]) -> tuple[int | None, int | None]:
     """Inclusive bounds of an integer; None: without that bound. They may exclude everything."""
     low, high = _bounds(places)

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from edgefc.errors import FormatError, RequestError, SchemaError, SchemaPath, format_path
+from edgefc.errors import FormatError, RequestError, SchemaError
 from edgefc.grammar import strings
 from edgefc.grammar.cache import TextCache
+from edgefc.grammar.deadline import OutOfTimeError, deadline
 from edgefc.grammar.document import check_document
+from edgefc.grammar.findings import Finding
 from edgefc.grammar.gbnf import GbnfWriter
 from edgefc.grammar.keywords import COMBINING
 from edgefc.grammar.lark import LarkWriter
@@ -40,6 +42,7 @@ from edgefc.types import OutputSyntax, ToolChoice, Tools
 
 MAX_TOOLS = 256
 MAX_NAME = 256
+DEADLINE_S, DEADLINE_EACH_S = 0.2, 0.05
 # How the calls of `calls_gbnf` are written: a bare JSON array.
 ARRAY = OutputSyntax(
     call='{"name": "{name}", "arguments": {arguments}}',
@@ -48,18 +51,6 @@ ARRAY = OutputSyntax(
     calls_separator=", ",
     calls_end="]",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about one place of a schema that its author should know."""
-
-    path: SchemaPath
-    reason: str
-
-    def __str__(self) -> str:
-        place = format_path(self.path)
-        return f"{place}: {self.reason}" if place else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +73,24 @@ class CompiledGrammar:
 _cache: TextCache[CompiledGrammar] = TextCache(lambda grammar: len(grammar.gbnf) + len(grammar.lark))
 
 
-def compile_schema(schema: Any) -> CompiledGrammar:
-    """The grammar of the JSON values that satisfy a schema. Raises SchemaError."""
+def compile_schema(schema: Any, *, spaced: bool | None = True) -> CompiledGrammar:
+    """The grammar of the JSON values that satisfy a schema. Raises SchemaError.
+
+    spaced  spaces after commas and colons; None: at most one space wherever JSON allows some, which leaves a model
+            more to choose
+    """
 
     def build() -> CompiledGrammar:
         rules: Rules = {"root": EMPTY}
-        compiler = SchemaCompiler(json.loads(content), rules, "value")
+        compiler = SchemaCompiler(json.loads(content), rules, "value", spaced=spaced, closed=False)
         rules["root"] = compiler.compile()
         if simplified(rules["root"], endings(rules)) == NOTHING:
             raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
-        return _written(rules)
+        return _written(rules, tuple(compiler.unenforced.values()), tuple(compiler.changes))
 
     content = check_document(schema)
-    return _cache.get(f"schema {content}", build)
+    with _in_time():
+        return _cache.get(f"schema {spaced} {content}", build)
 
 
 def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, parallel: bool = True) -> CompiledGrammar:
@@ -108,9 +104,16 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
 
     def build() -> CompiledGrammar:
         rules: Rules = {"root": EMPTY}
-        calls = _calls(syntax, json.loads(content), choice, rules, parallel=parallel)
+        compilers: dict[int, SchemaCompiler] = {}
+        calls = _calls(syntax, json.loads(content), choice, rules, compilers, parallel=parallel)
+        unenforced: list[Finding] = []
+        changes: list[Finding] = []
+        for number, compiler in compilers.items():
+            where = ("tools", number, "function", "parameters")
+            unenforced += (finding.under(*where) for finding in compiler.unenforced.values())
+            changes += (finding.under(*where) for finding in compiler.changes)
         rules["root"] = sequence(token(syntax.begin), _branches(syntax, choice, calls))
-        return _written(rules)
+        return _written(rules, tuple(unenforced), tuple(changes))
 
     _check_syntax(syntax)
     _check_tools(tools)
@@ -120,7 +123,8 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
     if choice.mode == "required" and not choice.names:
         raise RequestError("tool_choice", "a call is required, but there is no tool to call")
     content = json.dumps([_named(tool) for tool in tools], ensure_ascii=False)
-    return _cache.get(f"output {syntax!r} {choice!r} {parallel} {content}", build)
+    with _in_time(len(tools)):
+        return _cache.get(f"output {syntax!r} {choice!r} {parallel} {content}", build)
 
 
 def calls_gbnf(tools: Tools) -> str:
@@ -131,13 +135,23 @@ def calls_gbnf(tools: Tools) -> str:
 
 
 def schema_gbnf(schema: Any) -> str:
-    """GBNF of the JSON values that satisfy a schema."""
-    return compile_schema(schema).gbnf
+    """GBNF of the JSON values that satisfy a schema, with a space or none wherever JSON allows some."""
+    return compile_schema(schema, spaced=None).gbnf
 
 
-def _written(rules: Rules) -> CompiledGrammar:
+@contextmanager
+def _in_time(schemas: int = 1) -> Iterator[None]:
+    """Raises SchemaError when compiling takes too long altogether."""
+    try:
+        with deadline(DEADLINE_S + DEADLINE_EACH_S * schemas):
+            yield
+    except OutOfTimeError as error:
+        raise SchemaError((), f"compiling takes longer than {error.seconds * 1000:.0f} ms") from None
+
+
+def _written(rules: Rules, unenforced: tuple[Finding, ...], changes: tuple[Finding, ...]) -> CompiledGrammar:
     rules = pruned(rules)
-    return CompiledGrammar(GbnfWriter(rules).text(), LarkWriter(rules).text())
+    return CompiledGrammar(GbnfWriter(rules).text(), LarkWriter(rules).text(), unenforced, changes)
 
 
 def _check_syntax(syntax: OutputSyntax) -> None:
@@ -246,13 +260,21 @@ def _functions(names: tuple[str, ...], *, spaced: bool) -> Node:
     return sequence(Literal("["), name, *([more] if len(names) > 1 else []), Literal("]"))
 
 
-def _calls(syntax: OutputSyntax, tools: list[Any], allowed: ToolChoice, rules: Rules, *, parallel: bool) -> Node | None:
-    """One call after another; None when no tool may be called."""
+def _calls(
+    syntax: OutputSyntax,
+    tools: list[Any],
+    allowed: ToolChoice,
+    rules: Rules,
+    compilers: dict[int, SchemaCompiler],
+    *,
+    parallel: bool,
+) -> Node | None:
+    """One call after another; None when no tool may be called. Adds the tools' compilers by number."""
     if allowed.mode == "none" or not allowed.names:
         return None
     before_name, _, rest = syntax.call.partition("{name}")
     between, _, after = rest.partition("{arguments}")
-    made: dict[str, tuple[int, SchemaCompiler, Node]] = {}
+    made: dict[str, tuple[int, Node]] = {}
     for number, tool in enumerate(tools):
         if tool["name"] not in allowed.names:
             continue
@@ -261,14 +283,14 @@ def _calls(syntax: OutputSyntax, tools: list[Any], allowed: ToolChoice, rules: R
             reason = f"{head!r} and {clash[0]!r} cannot be told apart"
             raise SchemaError(("tools", number, "function", "name"), reason)
         with _at(number):
-            compiler = _arguments(tool["parameters"], rules, tool["name"], spaced=syntax.spaced)
-            made[head] = (number, compiler, compiler.compile())
+            compilers[number] = _arguments(tool["parameters"], rules, tool["name"], spaced=syntax.spaced)
+            made[head] = (number, compilers[number].compile())
     finite = endings(rules)
     ways: dict[str, Node] = {}
-    for head, (number, compiler, node) in made.items():
+    for head, (number, node) in made.items():
         if simplified(node, finite) == NOTHING:
             with _at(number):
-                raise compiler.impossible or SchemaError((), "no finite object satisfies the parameters")
+                raise compilers[number].impossible or SchemaError((), "no finite object satisfies the parameters")
         ways[head] = sequence(token(head), node, token(after))
     rules["call"] = choice(*ways.values())
     body: Node = Ref("call")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -22,27 +22,46 @@ NAMED_SCHEMAS = {"properties", "patternProperties", "$defs", "definitions", "dep
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A schema and where it stands. `done` are keywords that have been dealt with; places are equal by these two."""
+    """A schema and where it stands. Schemas made on the way, such as by `not`, have paths of their own.
+
+    done      keywords that have been dealt with
+    negative  whether the schema must not hold
+    own       whether the compiler made it
+    origin    the keyword because of which a schema is negated, to be given up when that cannot be enforced
+    """
 
     path: SchemaPath
     schema: Any = field(compare=False)
     done: frozenset[str] = frozenset()
+    negative: bool = False
+    own: bool = field(default=False, compare=False)
+    origin: tuple[SchemaPath, str] | None = field(default=None, compare=False)
 
     def has(self, keyword: str) -> bool:
-        return isinstance(self.schema, Mapping) and keyword in self.schema and keyword not in self.done
+        return isinstance(self.schema, dict) and keyword in self.schema and keyword not in self.done
 
     def get(self, keyword: str, default: Any = None) -> Any:
-        return self.schema[keyword] if self.has(keyword) else default
+        if isinstance(self.schema, dict) and keyword in self.schema and keyword not in self.done:
+            return self.schema[keyword]
+        return default
 
     def inside(self, *parts: str | int) -> Place:
         """The schema at a path below this one."""
         node = self.schema
         for part in parts:
             node = node[part]
-        return Place((*self.path, *parts), node)
+        return node if isinstance(node, Place) else Place((*self.path, *parts), node, origin=self.origin)
 
-    def without(self, keyword: str) -> Place:
-        return Place(self.path, self.schema, self.done | {keyword})
+    def without(self, *keywords: str) -> Place:
+        return replace(self, done=self.done.union(keywords))
+
+    def negated(self, because: tuple[SchemaPath, str] | None = None) -> Place:
+        """The place that holds where this one does not."""
+        return replace(self, negative=not self.negative, origin=self.origin or because)
+
+    def made(self, name: str, schema: dict[str, Any]) -> Place:
+        """A schema of the compiler's own that stands for something of this one's."""
+        return Place((*self.path, f"~{name}"), schema, own=True, origin=self.origin)
 
 
 def check_document(document: Any) -> str:
@@ -76,13 +95,19 @@ class Document:
         self.root = root
         self._targets: dict[str, SchemaPath] | None = None
         self._bases: dict[SchemaPath, str] = {}
+        self._dynamic_anchors: dict[str, int] = {}
 
-    def resolve(self, place: Place) -> Place:
-        """What the place's `$ref` refers to (RFC 6901 pointers, `$anchor`, `$id` of an embedded schema)."""
-        pointer, where = place.get("$ref"), (*place.path, "$ref")
+    def resolve(self, place: Place, keyword: str = "$ref") -> Place:
+        """What the place's `$ref` refers to (RFC 6901 pointers, `$anchor`, `$id` of an embedded schema).
+
+        A `$dynamicRef` is a `$ref` as long as no other schema has a `$dynamicAnchor` of that name.
+        """
+        pointer, where = place.get(keyword), (*place.path, keyword)
         if not isinstance(pointer, str):
             raise SchemaError(where, f"must be a string, not {kind_of(pointer)}")
         base, fragment = urldefrag(urljoin(self._base(place.path), pointer))
+        if keyword == "$dynamicRef" and self._dynamic(fragment) > 1:
+            raise SchemaError(where, f"several schemas have the $dynamicAnchor {fragment!r}", "Use $ref.")
         root: SchemaPath | None = () if base == "" else self._index().get(base)
         if root is None:
             raise SchemaError(where, f"{pointer!r} is outside this schema", "Copy the definition into $defs.")
@@ -90,7 +115,7 @@ class Document:
             anchored = self._index().get(f"{base}#{fragment}")
             if anchored is None:
                 raise SchemaError(where, f"there is no anchor {fragment!r}")
-            return Place((), self.root).inside(*anchored)
+            return replace(Place((), self.root).inside(*anchored), origin=place.origin)
         node, path = Place((), self.root).inside(*root).schema, root
         for part in fragment.split("/")[1:]:
             key: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
@@ -99,7 +124,11 @@ class Document:
                 node, path = node[key], (*path, key)
             except (KeyError, IndexError, ValueError, TypeError):
                 raise SchemaError(where, f"{pointer!r} refers to nothing") from None
-        return Place(path, node)
+        return Place(path, node, origin=place.origin)
+
+    def _dynamic(self, name: str) -> int:
+        self._index()
+        return self._dynamic_anchors.get(name, 0)
 
     def _base(self, path: SchemaPath) -> str:
         """The URI that references at this place are relative to; empty for the document itself."""
@@ -122,6 +151,8 @@ class Document:
                     for keyword in ("$anchor", "$dynamicAnchor"):
                         if isinstance(node.get(keyword), str):
                             self._targets.setdefault(f"{base}#{node[keyword]}", path)
+                    if isinstance(name := node.get("$dynamicAnchor"), str):
+                        self._dynamic_anchors[name] = self._dynamic_anchors.get(name, 0) + 1
                     for key, value in node.items():
                         if key in NAMED_SCHEMAS and isinstance(value, Mapping):
                             pending += [(item, (*path, key, name), base) for name, item in value.items()]

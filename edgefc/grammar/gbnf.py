@@ -7,22 +7,32 @@ groups, each a rule of its own; no NUL can stand in its text, so one is written 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from edgefc.grammar import numbers, strings
+from edgefc.grammar.automata import Ranges, automaton, is_plain
+from edgefc.grammar.deadline import tick
 from edgefc.grammar.rules import (
+    And,
     Chars,
     Choice,
+    Except,
     Literal,
+    Multiple,
     Node,
+    Not,
+    Quoted,
     Ref,
     Repeat,
     Rules,
     Sequence,
     Token,
     Without,
+    sequence,
 )
 
 MAX_REPEAT = 500
+_QUOTE = Literal('"')
 
 
 class GbnfWriter:
@@ -35,12 +45,19 @@ class GbnfWriter:
         self._numbers: dict[str, int] = {}
         # What stands everywhere gets a name, so that the text stays readable.
         self._shared: dict[Node, str] = {}
-        self._common: dict[Node, str] = {strings.CHARACTER: "char", numbers.number(): "number"}
+        self._common: dict[Node, str] = {
+            strings.CHARACTER: "char",
+            strings.ESCAPED: "escape",
+            numbers.number(): "number",
+        }
         self._owner = "root"
+        self._states = 0
+        self._leaves: dict[tuple[Ranges, bool], str] = {}
 
     def text(self) -> str:
         """The grammar, `root` first, one rule a line; the same graph gives the same text."""
         for name, node in self._rules.items():
+            tick()
             self._owner = name
             self._lines[name] = ""  # keeps the order: a rule before its helpers
             self._lines[name] = self._write(node)
@@ -50,6 +67,11 @@ class GbnfWriter:
         """A node's text; `inner` asks for one that a repetition or sequence may stand around."""
         if isinstance(node, Token):
             return self._write(node.item, inner=inner)
+        if isinstance(node, Quoted):
+            text = self._quoted(node.item)
+            return f"({text})" if inner else text
+        if isinstance(node, And | Not | Except | Multiple):
+            return self._automaton(node, Chars)
         if name := self._common.get(node):
             if name not in self._lines:
                 self._lines[name] = ""
@@ -113,6 +135,29 @@ class GbnfWriter:
         last = f"{unit}{_count(0, rest)}" if rest else '""'
         return f"({self._up_to(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
 
+    def _quoted(self, value: Node) -> str:
+        if is_plain(value):
+            return self._write(sequence(_QUOTE, strings.spelled(value), _QUOTE))
+        return f'"\\"" {self._automaton(value, strings.spelled_chars)} "\\""'
+
+    def _automaton(self, node: Node, spelled: Callable[[Ranges], Node]) -> str:
+        """An automaton, one rule a state."""
+        key = Quoted(node) if spelled is strings.spelled_chars else node
+        if key not in self._shared:
+            machine = automaton(node)
+            names = [self._state() for _ in machine.accepts]
+            self._lines.update(dict.fromkeys(names, ""))
+            for name, moves, accepts in zip(names, machine.moves, machine.accepts, strict=True):
+                ways = []
+                for ranges, after in moves:
+                    leaf = self._leaf(ranges, spelled)
+                    # A state that only ends needs no mention.
+                    ways.append(f"{leaf} {names[after]}" if machine.moves[after] else leaf)
+                text = " | ".join(ways)
+                self._lines[name] = f"({text})?" if accepts and ways else text or '""'
+            self._shared[key] = names[0]
+        return self._shared[key]
+
     def _without(self, node: Without) -> str:
         """The automaton of texts that do not contain the marker, one rule a state (Knuth, Morris, Pratt)."""
         if node in self._shared:
@@ -143,6 +188,21 @@ class GbnfWriter:
             name = self._helpers[text] = self._fresh()
             self._lines[name] = text
         return name
+
+    def _leaf(self, ranges: Ranges, spelled: Callable[[Ranges], Node]) -> str:
+        """What a move of an automaton is written as."""
+        key = (ranges, spelled is strings.spelled_chars)
+        if key not in self._leaves:
+            self._leaves[key] = self._write(spelled(ranges), inner=True)
+        return self._leaves[key]
+
+    def _state(self) -> str:
+        """A short name: automata have many states."""
+        while True:
+            self._states += 1
+            name = f"s{self._states}"
+            if name not in self._rules and name not in self._lines:
+                return name
 
     def _fresh(self) -> str:
         """A free name for a helper of the rule that is being written."""

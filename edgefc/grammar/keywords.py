@@ -15,6 +15,7 @@ from typing import Any
 
 from edgefc.errors import SchemaError
 from edgefc.grammar.document import Place, kind_of
+from edgefc.grammar.findings import Finding
 
 # `number` is `integer` and `fraction` together, so that types intersect as sets.
 KINDS = ("object", "array", "string", "integer", "fraction", "boolean", "null")
@@ -23,49 +24,37 @@ TYPES = {
     "integer": {"integer"}, "boolean": {"boolean"}, "null": {"null"},
 }  # fmt: skip
 DIALECTS = {
-    "str": "string", "text": "string", "char": "string", "int": "integer", "long": "integer",
-    "float": "number", "double": "number", "bool": "boolean", "list": "array", "tuple": "array", "set": "array",
-    "dict": "object", "dictionary": "object", "map": "object", "hashmap": "object", "none": "null",
+    "str": "string", "text": "string", "char": "string", "int": "integer", "long": "integer", "short": "integer",
+    "byte": "integer", "bigint": "integer", "float": "number", "double": "number", "bool": "boolean",
+    "list": "array", "tuple": "array", "set": "array", "arraylist": "array", "hashset": "array",
+    "dict": "object", "dictionary": "object", "map": "object", "hashmap": "object", "hashtable": "object",
+    "none": "null",
 }  # fmt: skip
 ANNOTATIONS = {
     "title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment",
     "$schema", "$id", "id", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary", "format",
     "contentMediaType", "contentEncoding", "contentSchema", "strict", "optional", "nullable",
 }  # fmt: skip
-COMBINING = {"$ref", "allOf", "anyOf", "oneOf"}
-GENERAL = {"type", "enum", "const"}
-OBJECT = {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
-ARRAY = {"items", "prefixItems", "additionalItems", "minItems", "maxItems"}
-STRING = {"minLength", "maxLength"}
-NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+COMBINING = {"$ref", "allOf", "anyOf", "oneOf", "not", "if"}
+GENERAL = {"type", "enum", "const", "$dynamicRef", "then", "else", "dependentSchemas", "dependencies"}
+OBJECT = {
+    "properties", "required", "additionalProperties", "minProperties", "maxProperties", "patternProperties",
+    "propertyNames", "dependentRequired", "unevaluatedProperties",
+}  # fmt: skip
+ARRAY = {
+    "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains",
+    "maxContains", "unevaluatedItems",
+}  # fmt: skip
+STRING = {"minLength", "maxLength", "pattern"}
+NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 ENFORCED = COMBINING | GENERAL | OBJECT | ARRAY | STRING | NUMBER
-# Assertions of the standard that a grammar here cannot make; each with what to do instead.
+# Assertions of older drafts that have a newer form; each with it.
 REFUSED = {
-    "pattern": "Drop it, or list the values with enum.",
-    "not": "Say what is allowed instead.",
-    "if": "Use anyOf with one branch for each case.",
-    "then": "Use anyOf with one branch for each case.",
-    "else": "Use anyOf with one branch for each case.",
-    "multipleOf": "Drop it, or list the values with enum.",
-    "uniqueItems": "Drop it, and check the call's arguments yourself.",
-    "contains": "Use prefixItems, or drop it.",
-    "minContains": "Use prefixItems, or drop it.",
-    "maxContains": "Use prefixItems, or drop it.",
-    "patternProperties": "List the properties by name.",
-    "propertyNames": "List the properties by name.",
-    "dependentRequired": "Use anyOf with one branch for each case.",
-    "dependentSchemas": "Use anyOf with one branch for each case.",
-    "dependencies": "Use anyOf with one branch for each case.",
-    "unevaluatedProperties": "Use additionalProperties in a schema without combinators.",
-    "unevaluatedItems": "Use items in a schema without combinators.",
-    "$dynamicRef": "Use $ref.",
     "$recursiveRef": "Use $ref.",
-    "divisibleBy": "Drop it.",
+    "divisibleBy": "Use multipleOf.",
     "extends": "Use allOf.",
-    "disallow": "Say what is allowed instead.",
+    "disallow": "Use not.",
 }
-# Values of these keywords that assert nothing.
-IDLE = {"uniqueItems": (False,), "patternProperties": ({},), "propertyNames": (True, {}), "dependencies": ({},)}
 
 
 MAX_COUNT = 10**9
@@ -77,8 +66,8 @@ def check_keywords(place: Place) -> None:
 
     Any other unknown keyword is an annotation (draft 2020-12 core, §4.3.1).
     """
-    for keyword, value in place.schema.items():
-        if keyword in ENFORCED or keyword in ANNOTATIONS or value in IDLE.get(keyword, ()):
+    for keyword in place.schema:
+        if keyword in ENFORCED or keyword in ANNOTATIONS or place.own:
             continue
         if keyword in REFUSED:
             raise SchemaError((*place.path, keyword), f"{keyword!r} cannot be enforced", REFUSED[keyword])
@@ -116,6 +105,30 @@ def kinds_of(place: Place) -> set[str] | None:
             raise SchemaError(path, f"unknown type {name!r}", f"Types are {', '.join(TYPES)}.")
         kinds |= TYPES[plain]
     return kinds
+
+
+def changes_at(place: Place) -> list[Finding]:
+    """What is read otherwise than draft 2020-12 reads it."""
+    found: list[Finding] = []
+    given = place.get("type")
+    for name in given if isinstance(given, list) else [given]:
+        if isinstance(name, str) and name not in TYPES and not (name == "any" and place.own):
+            plain = DIALECTS.get(name.lower(), name.lower())
+            found.append(Finding((*place.path, "type"), f"{name!r} is read as {plain!r}"))
+    if place.get("nullable") is True:
+        found.append(Finding((*place.path, "nullable"), "null is allowed besides the type"))
+    if isinstance(place.get("required"), bool):
+        found.append(Finding((*place.path, "required"), "says nothing about a value: only an array of names does"))
+    found += [
+        Finding((*place.path, keyword), "a boolean is read as draft 4 does")
+        for keyword in ("exclusiveMinimum", "exclusiveMaximum")
+        if isinstance(place.get(keyword), bool)
+    ]
+    if isinstance(place.get("items"), list):
+        found.append(Finding((*place.path, "items"), "an array of schemas is read as prefixItems"))
+    if place.has("dependencies"):
+        found.append(Finding((*place.path, "dependencies"), "is read as dependentRequired or dependentSchemas"))
+    return found
 
 
 def kind(value: Any) -> str:
@@ -181,7 +194,7 @@ def schemas(place: Place, keyword: str) -> list[Place]:
 def mapping(place: Place, keyword: str) -> Mapping[str, Any]:
     """The value of a keyword that must be an object; empty when it is missing."""
     value = place.get(keyword)
-    if value is not None and not isinstance(value, Mapping):
+    if value is not None and not isinstance(value, dict):
         raise SchemaError((*place.path, keyword), f"must be an object, not {kind_of(value)}")
     return value or {}
 

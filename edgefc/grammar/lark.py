@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import re
 
+from edgefc.grammar import strings
+from edgefc.grammar.automata import automaton
 from edgefc.grammar.rules import (
+    And,
     Chars,
     Choice,
+    Except,
     Literal,
+    Multiple,
     Node,
+    Not,
+    Quoted,
     Ref,
     Repeat,
     Rules,
     Sequence,
     Token,
     Without,
+    children,
+    sequence,
 )
+
+_QUOTE = Literal('"')
 
 
 class LarkWriter:
@@ -30,10 +41,13 @@ class LarkWriter:
         self._names = {name: f"r{number}" for number, name in enumerate(rules)}
         self._names["root"] = "start"
         self._terminals: dict[Node, str] = {}
+        self._machines: dict[Node, str] = {}
+        self._lines: list[str] = []
 
     def text(self) -> str:
         """The grammar; rules are numbered in the graph's order, `root` is `start`."""
         lines = [f"{self._names[name]}: {self._rule(node)}" for name, node in self._rules.items()]
+        lines += self._lines
         lines += [f"{name}: {_terminal(node)}" for node, name in self._terminals.items()]
         return "\n".join(lines) + "\n"
 
@@ -51,33 +65,60 @@ class LarkWriter:
         if isinstance(node, Repeat):
             return self._rule(node.item, inner=True) + _count(node.low, node.high)
         item = node.item if isinstance(node, Token) else node
+        if _counts_remainders(item):
+            return self._machine(item)
         return self._terminals.setdefault(item, f"T{len(self._terminals)}")
+
+    def _machine(self, node: Node) -> str:
+        """An automaton as rules of single characters: as a regular expression it would be too long.
+
+        Where another number may stand at the same place, the lexer prefers that one's longer lexemes, and what only
+        the automaton allows may be lost; nothing is gained.
+        """
+        if node not in self._machines:
+            machine = automaton(node)
+            prefix = f"m{len(self._machines)}"
+            self._machines[node] = f"{prefix}_0"
+            for number, (moves, accepts) in enumerate(zip(machine.moves, machine.accepts, strict=True)):
+                ways = [f"{self._rule(Chars(ranges))} {prefix}_{after}" for ranges, after in moves]
+                if accepts:
+                    ways.append('""')
+                self._lines.append(f"{prefix}_{number}: {' | '.join(ways)}")
+        return self._machines[node]
+
+
+def _counts_remainders(node: Node) -> bool:
+    return isinstance(node, Multiple) or any(map(_counts_remainders, children(node)))
 
 
 def _terminal(node: Node) -> str:
-    """A lexeme's definition. Intersection and complement exist only between whole lexemes."""
+    """A lexeme's definition. Intersection and complement exist only outside of regular expressions."""
+    if isinstance(node, Quoted):
+        return _terminal(sequence(_QUOTE, strings.spelled(node.item), _QUOTE))
     if isinstance(node, Without):
         return f"/[^\\x{{0}}]+/ & ~/(?s:.*){_quote(node.marker)}(?s:.*)/"
-    if isinstance(node, Sequence) and any(
-        isinstance(item, Without | Repeat) and _has_without(item) for item in node.items
-    ):
-        return " ".join(_terminal_part(item) for item in node.items)
-    return f"/{_regex(node)}/"
+    if not _is_composed(node):
+        return f"/{_regex(node) or '(?:)'}/"
+    if isinstance(node, Sequence):
+        return " ".join(_part(item) for item in node.items)
+    if isinstance(node, Choice):
+        return " | ".join(_part(item) for item in node.items)
+    if isinstance(node, And):
+        return " & ".join(_part(item) for item in node.items)
+    if isinstance(node, Not):
+        return f"~{_part(node.item)}"
+    assert isinstance(node, Repeat)
+    return f"{_part(node.item)}{_count(node.low, node.high)}"
 
 
-def _terminal_part(node: Node) -> str:
-    if isinstance(node, Without):
-        return f"({_terminal(node)})"
-    if isinstance(node, Repeat) and _has_without(node):
-        items = node.item.items if isinstance(node.item, Sequence) else (node.item,)
-        return f"({' '.join(_terminal_part(item) for item in items)}){_count(node.low, node.high)}"
-    return f"/{_regex(node)}/"
+def _part(node: Node) -> str:
+    text = _terminal(node)
+    return f"({text})" if _is_composed(node) else text
 
 
-def _has_without(node: Node) -> bool:
-    if isinstance(node, Repeat):
-        return _has_without(node.item)
-    return isinstance(node, Without) or (isinstance(node, Sequence) and any(map(_has_without, node.items)))
+def _is_composed(node: Node) -> bool:
+    """Whether a node is no regular expression by itself."""
+    return isinstance(node, Without | And | Not | Except | Quoted) or any(map(_is_composed, children(node)))
 
 
 def _regex(node: Node, *, inner: bool = False) -> str:

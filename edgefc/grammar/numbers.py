@@ -9,13 +9,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from edgefc.grammar.rules import DIGIT, EMPTY, NOTHING, Chars, Literal, Node, Repeat, choice, optional, sequence
+from edgefc.grammar.automata import is_empty
+from edgefc.grammar.rules import (
+    DIGIT,
+    EMPTY,
+    NOTHING,
+    And,
+    Chars,
+    Literal,
+    Multiple,
+    Node,
+    Repeat,
+    choice,
+    optional,
+    sequence,
+)
 
 _MAX_DIGITS = 16
 # Decimals of up to so many digits in all are different doubles, so none is rounded onto an excluded bound.
 _EXACT_DIGITS = 15
 _NON_ZERO = Chars(((0x31, 0x39),))
 _MINUS = Literal("-")
+# Numbers of any length, without exponents: what an automaton can count in.
+WHOLE = sequence(optional(_MINUS), choice(Literal("0"), sequence(_NON_ZERO, Repeat(DIGIT, 0, None))))
+DECIMAL = sequence(WHOLE, optional(sequence(Literal("."), Repeat(DIGIT, 1, None))))
+# Whole numbers, also where they are written with a point.
+INTEGRAL = sequence(WHOLE, optional(sequence(Literal("."), Repeat(Literal("0"), 1, None))))
 
 
 def integer(low: int | None = None, high: int | None = None) -> Node:
@@ -80,6 +99,31 @@ def _unsigned(low: tuple[Decimal, bool], high: tuple[Decimal, bool] | None) -> N
     if last is not None:
         ways.append(sequence(Literal(str(last)), _part(None, upper, digits)))
     return choice(*ways)
+
+
+def multiple(step: Decimal) -> Node:
+    """Numbers that are multiples of `step` > 0, in whatever form without an exponent."""
+    _, digits, exponent = step.normalize().as_tuple()
+    assert isinstance(exponent, int)
+    divisor = int("".join(map(str, digits)))
+    wanted = Multiple(divisor * 10**exponent) if exponent >= 0 else Multiple(divisor, -exponent)
+    return sequence(optional(_MINUS), wanted)
+
+
+def equal_to(value: float) -> Node:
+    """The spellings without exponent of one number."""
+    whole, _, part = f"{abs(Decimal(repr(value))):f}".partition(".")
+    part = part.rstrip("0")
+    sign = Literal("-") if value < 0 else optional(_MINUS) if value == 0 else EMPTY
+    zeros = Repeat(Literal("0"), 0, None)
+    end = sequence(Literal(f".{part}"), zeros) if part else optional(sequence(Literal("."), zeros))
+    return sequence(sign, Literal(whole), end)
+
+
+def within(form: Node, *, also: list[Node]) -> Node:
+    """Numbers of a form that are as all of `also` say. Raises TooLargeError."""
+    node = And((form, *also))
+    return NOTHING if is_empty(node) else node
 
 
 @dataclass(frozen=True)

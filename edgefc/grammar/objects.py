@@ -1,18 +1,29 @@
-"""Objects and arrays as rules: members in the schema's order, counted, each once."""
+"""Objects as rules: members in the schema's order, counted, each once; then those of any name."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgefc.errors import SchemaError
 from edgefc.grammar import strings
-from edgefc.grammar.document import Place, kind_of
+from edgefc.grammar.automata import TooLargeError, is_empty, matches
+from edgefc.grammar.combine import Flat
+from edgefc.grammar.document import Place
+from edgefc.grammar.findings import Unenforceable
 from edgefc.grammar.keywords import mapping, size
+from edgefc.grammar.patterns import ANYTHING
 from edgefc.grammar.rules import (
+    ANY,
     EMPTY,
     NOTHING,
+    And,
     Choice,
+    Literal,
     Node,
+    Not,
     Ref,
     Repeat,
     Token,
@@ -23,9 +34,12 @@ from edgefc.grammar.rules import (
 )
 
 if TYPE_CHECKING:
-    from edgefc.grammar.schema import Flat, SchemaCompiler
+    from edgefc.grammar.schema import SchemaCompiler
 
 MAX_STATES = 5_000
+MAX_PATTERNS = 6
+MAX_DEMANDS = 3
+MAX_DECLARED = 20
 
 
 def required_of(flat: Flat) -> dict[str, None]:
@@ -43,45 +57,70 @@ def required_of(flat: Flat) -> dict[str, None]:
 
 def declared_of(flat: Flat) -> dict[str, None]:
     """Names of the properties that any of the places declares, in order."""
-    return {name: None for place in flat for name in mapping(place, "properties")}
+    return {name: None for place in flat for keyword in ("properties", "~member") for name in mapping(place, keyword)}
 
 
-def member_of(flat: Flat, name: str) -> list[Place]:
+def member_of(compiler: SchemaCompiler, flat: Flat, name: str) -> list[Place]:
     """The schemas that must all hold of a property's value."""
     places: list[Place] = []
     for place in flat:
+        if place.has("~absent") and name in place.get("~absent"):
+            places.append(place.made("absent", {"allOf": [False]}))
+        if name in mapping(place, "~member"):
+            places.append(place.inside("~member", name))
+        matching = [
+            pattern
+            for pattern in mapping(place, "patternProperties")
+            if matches(compiler.pattern(place, "patternProperties", pattern), name)
+        ]
+        places += [place.inside("patternProperties", pattern) for pattern in matching]
         if name in mapping(place, "properties"):
             places.append(place.inside("properties", name))
-        elif place.has("additionalProperties"):
+        elif not matching and place.has("additionalProperties"):
             places.append(place.inside("additionalProperties"))
+        if place.has("propertyNames") and not compiler.admits(name, place.inside("propertyNames")):
+            places.append(place.made("no such name", {"allOf": [False]}))
     return places
 
 
-def is_closed(flat: Flat) -> bool:
-    """Whether undeclared properties are left out: where they are forbidden, and where nothing is said of them.
+def is_closed(compiler: SchemaCompiler, flat: Flat) -> bool:
+    """Whether undeclared properties are left out: where they are forbidden and, of a closed compiler, where nothing
+    is said of them.
 
     The standard would allow them by default, but a call has no use for invented arguments.
     """
     extras = [place.get("additionalProperties") for place in flat if place.has("additionalProperties")]
-    return False in [extra for extra in extras if isinstance(extra, bool)] or (not extras and bool(declared_of(flat)))
+    if False in [extra for extra in extras if isinstance(extra, bool)]:
+        return True
+    declares = declared_of(flat) or any(place.has("patternProperties") for place in flat)
+    return compiler.closed and not extras and bool(declares)
 
 
 def object_of(compiler: SchemaCompiler, flat: Flat, name: str) -> Node:
     """An object that satisfies all places. A rule for each tail keeps its size linear in the properties."""
     required = required_of(flat)
-    members = [
-        (sequence(compiler.key(key), compiler.value(*member_of(flat, key))), key in required)
-        for key in {**declared_of(flat), **required}
-    ]
     low, high = size(flat, "minProperties", "maxProperties")
-    extra: Node | None = None
-    if not is_closed(flat):
-        value = compiler.value(
-            *(place.inside("additionalProperties") for place in flat if place.has("additionalProperties"))
-        )
-        key = strings.string(0, None) if not members else strings.other_than([*declared_of(flat), *required])
-        extra = sequence(Token(key), compiler.colon, value)
-    elif high is not None and high >= len(members):
+    for place in flat:
+        if any(isinstance(value, Mapping) for value in place.get("~enum", ())):
+            if any(value for value in place.get("~enum") if isinstance(value, Mapping)):
+                raise compiler.give_up(place, "not", "that an object is not one of some others cannot be enforced")
+            low = max(low, 1)
+    demands = [place for place in flat if place.has("~some")]
+    if demands:
+        return _demanding(compiler, flat, name, demands)
+    return _object(compiler, flat, name, required, low, high)
+
+
+def _object(
+    compiler: SchemaCompiler, flat: Flat, name: str, required: dict[str, None], low: int, high: int | None
+) -> Node:
+    members = _members(compiler, flat, required)
+    if members is None:
+        return NOTHING
+    regions = regions_of(compiler, flat, [*declared_of(flat), *required])
+    pairs = [_pair(compiler, region, compiler.value(*region.places)) for region in regions]
+    extra = choice(*pairs) if pairs else None
+    if extra is None and high is not None and high >= len(members):
         high = None
     if low <= len(required):
         low = 0
@@ -90,8 +129,199 @@ def object_of(compiler: SchemaCompiler, flat: Flat, name: str) -> Node:
     rules = _Rules(compiler, flat, name, extra=extra, count=(low, high))
     if len(members) * rules.cap > MAX_STATES:
         place = next(place for place in flat if place.has("minProperties") or place.has("maxProperties"))
-        raise SchemaError(place.path, "counting this many properties takes too many rules", "Drop the count.")
+        keyword = "minProperties" if place.has("minProperties") else "maxProperties"
+        raise compiler.give_up(place, keyword, "counting this many properties takes too many rules")
     return compiler.braces("{", rules.members(members), "}")
+
+
+def _members(compiler: SchemaCompiler, flat: Flat, required: dict[str, None]) -> list[tuple[Node, bool]] | None:
+    """Pairs of declared properties, and whether each is needed; None when one that is needed cannot be."""
+    members: list[tuple[Node, bool]] = []
+    for key in {**declared_of(flat), **required}:
+        places = member_of(compiler, flat, key)
+        if compiler.alternatives(places):
+            members.append((sequence(compiler.key(key), compiler.value(*places)), key in required))
+        elif key in required:
+            return None
+    return members
+
+
+@dataclass(frozen=True)
+class Region:
+    """Undeclared properties that are all subject to the same schemas.
+
+    key     what their names match; None: any name
+    places  the schemas of their values
+    """
+
+    key: Node | None
+    places: tuple[Place, ...]
+
+
+def regions_of(compiler: SchemaCompiler, flat: Flat, names: list[str]) -> list[Region]:
+    """The regions of names that are none of these."""
+    base: list[Node] = [strings.other_than(names)] if names else []
+    for place in flat:
+        if place.has("~absent"):
+            base.append(strings.other_than(place.get("~absent")))
+        if place.has("propertyNames"):
+            base.append(names_of(compiler, place.inside("propertyNames")))
+    sources = {
+        pattern: compiler.pattern(place, "patternProperties", pattern)
+        for place in flat
+        for pattern in mapping(place, "patternProperties")
+    }
+    if len(sources) > MAX_PATTERNS:
+        place = next(place for place in flat if place.has("patternProperties"))
+        raise compiler.give_up(place, "patternProperties", f"more than {MAX_PATTERNS} patterns")
+    closed = is_closed(compiler, flat)
+    found: dict[tuple[Place, ...], list[Node]] = {}
+    parts: list[tuple[list[Node], frozenset[str]]] = [(base, frozenset())]
+    try:
+        for source, node in sources.items():
+            parts = [
+                (nodes, matched)
+                for before, matching in parts
+                for nodes, matched in (([*before, node], matching | {source}), ([*before, Not(node)], matching))
+                if not is_empty(And(tuple(nodes)))
+            ]
+    except TooLargeError:
+        place = next(place for place in flat if place.has("patternProperties"))
+        raise compiler.give_up(place, "patternProperties", "these patterns take too many rules") from None
+    for nodes, matching in parts:
+        places = _governing(flat, matching)
+        if (matching or not closed) and compiler.alternatives(places):
+            found.setdefault(places, []).append(_both(nodes))
+    return [Region(choice(*nodes) if ANYTHING not in nodes else None, places) for places, nodes in found.items()]
+
+
+def _both(nodes: list[Node]) -> Node:
+    kept = [node for node in dict.fromkeys(nodes) if node not in {ANYTHING, Not(NOTHING)}]
+    return And(tuple(kept)) if len(kept) > 1 else kept[0] if kept else ANYTHING
+
+
+def _governing(flat: Flat, matching: frozenset[str]) -> tuple[Place, ...]:
+    """The schemas of undeclared properties of which the names match exactly these patterns."""
+    places: list[Place] = []
+    for place in flat:
+        mine = [pattern for pattern in mapping(place, "patternProperties") if pattern in matching]
+        places += [place.inside("patternProperties", pattern) for pattern in mine]
+        if not mine and place.has("additionalProperties"):
+            places.append(place.inside("additionalProperties"))
+    return tuple(places)
+
+
+def names_of(compiler: SchemaCompiler, place: Place) -> Node:
+    """The texts that satisfy a schema, as values of strings."""
+    ways: list[Node] = []
+    for flat in compiler.alternatives([place]):
+        values = compiler.values(flat)
+        if values is not None:
+            ways += [Literal(value) if value else EMPTY for value in values if isinstance(value, str)]
+        elif "string" in compiler.kinds(flat):
+            low, high = size(flat, "minLength", "maxLength")
+            text = compiler.text(flat)
+            ways.append(text if (low, high) == (0, None) else And((text, Repeat(ANY, low, high))))
+    return choice(*ways)
+
+
+def _pair(compiler: SchemaCompiler, region: Region, value: Node) -> Node:
+    try:
+        key = strings.string(0, None) if region.key is None else strings.quoted(region.key)
+    except TooLargeError:
+        owner = region.places[0] if region.places else None
+        raise Unenforceable(owner.path if owner else (), "propertyNames", "these names take too many rules") from None
+    return NOTHING if key == NOTHING else sequence(Token(key), compiler.colon, value)
+
+
+def _demanding(compiler: SchemaCompiler, flat: Flat, name: str, demands: list[Place]) -> Node:
+    """An object that must have properties of which the names are not fixed.
+
+    Such a property is one of the declared ones, or an undeclared one, behind all declared ones.
+    """
+    first, others = demands[0], tuple(place for place in flat if place != demands[0])
+    key, value = first.get("~some")
+    declared = [*declared_of(flat), *required_of(flat)]
+    if len(demands) > MAX_DEMANDS or len(declared) > MAX_DECLARED:
+        raise compiler.give_up(first, "not", "so many properties of any name cannot be asked for")
+    ways: list[Node] = []
+    for number, known in enumerate(dict.fromkeys(declared)):
+        if compiler.admits(known, key):
+            made = first.made(f"{number}", {"required": [known], "~member": {known: value}})
+            ways.append(object_of(compiler, (*others, made), f"{name}-{number + 1}"))
+    ways.append(_Demands(compiler, flat, name, demands).node())
+    return choice(*(way for way in ways if way != NOTHING))
+
+
+class _Demands:
+    """Objects in which undeclared properties meet demands: a rule for each set of demands that are met.
+
+    A name written again takes back what its first value met, so a property that could do that must meet it too.
+    """
+
+    def __init__(self, compiler: SchemaCompiler, flat: Flat, name: str, demands: list[Place]) -> None:
+        self.compiler, self.name, self.demands = compiler, name, demands
+        self.flat = tuple(place for place in flat if place not in demands)
+        low, high = size(flat, "minProperties", "maxProperties")
+        if low > len(demands) or high is not None:
+            keyword = "maxProperties" if high is not None else "minProperties"
+            place = next(place for place in flat if place.has(keyword))
+            raise compiler.give_up(place, keyword, "cannot be enforced beside properties that are asked for")
+        self.required = required_of(self.flat)
+        self.keys = [names_of(compiler, place.get("~some")[0]) for place in demands]
+        self.rules: dict[frozenset[int], str] = {}
+        self.pairs = list(self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[frozenset[int], frozenset[int], Node]]:
+        """(demands whose names it has, demands it meets, pair)"""
+        regions = regions_of(self.compiler, self.flat, [*declared_of(self.flat), *self.required])
+        numbers = range(len(self.demands))
+        for region in regions:
+            for held in _subsets(numbers):
+                keys = [self.keys[n] if n in held else Not(self.keys[n]) for n in numbers]
+                key = _both([*([] if region.key is None else [region.key]), *keys])
+                if is_empty(key):
+                    continue
+                for met in _subsets(held):
+                    places = [*region.places, *(self.demands[n].get("~some")[1] for n in met)]
+                    if self.compiler.alternatives(places):
+                        value = self.compiler.value(*places)
+                        yield held, met, _pair(self.compiler, Region(key, ()), value)
+
+    def node(self) -> Node:
+        members = _members(self.compiler, self.flat, self.required)
+        if members is None:
+            return NOTHING
+        tails = {begun: self.tail(frozenset(), begun=begun) for begun in (True, False)}
+        if NOTHING in tails.values():
+            return NOTHING
+        rules = _Rules(self.compiler, self.flat, self.name, extra=None, count=(0, None), tails=tails)
+        return self.compiler.braces("{", rules.members(members), "}")
+
+    def tail(self, met: frozenset[int], *, begun: bool) -> Node:
+        """Undeclared properties when these demands are met already."""
+        if begun and met in self.rules:
+            return Ref(self.rules[met])
+        if begun:
+            self.rules[met] = rule = self.compiler.reserve(f"{self.name}-rest")
+        ways: list[Node] = []
+        for held, meets, pair in self.pairs:
+            if held & met <= meets:
+                comma = [self.compiler.comma] if begun else []
+                ways.append(sequence(*comma, pair, self.tail(met | meets, begun=True)))
+        body = choice(*ways) if ways else NOTHING
+        if len(met) == len(self.demands):
+            body = optional(body)
+        if not begun:
+            return body
+        self.compiler.rules[rule] = body
+        return Ref(rule)
+
+
+def _subsets(numbers: Iterable[int]) -> Iterator[frozenset[int]]:
+    every = list(numbers)
+    for count in range(len(every) + 1):
+        yield from map(frozenset, itertools.combinations(every, count))
 
 
 class _Rules:
@@ -102,9 +332,17 @@ class _Rules:
     """
 
     def __init__(
-        self, compiler: SchemaCompiler, flat: Flat, name: str, *, extra: Node | None, count: tuple[int, int | None]
+        self,
+        compiler: SchemaCompiler,
+        flat: Flat,
+        name: str,
+        *,
+        extra: Node | None,
+        count: tuple[int, int | None],
+        tails: dict[bool, Node] | None = None,
     ) -> None:
-        self.compiler, self.flat, self.name, self.extra = compiler, flat, name, extra
+        """tails: what follows the declared members, when some were written and when none were."""
+        self.compiler, self.flat, self.name, self.extra, self.tails = compiler, flat, name, extra, tails
         low, high = count
         self.low, self.high, self.cap = low, high, max(1, low) if high is None else high
 
@@ -145,14 +383,15 @@ class _Rules:
 
     def extras(self, state: int) -> Node:
         """Undeclared properties, after `state` others."""
+        if self.tails is not None:
+            return self.tails[state > 0]
         least, most = max(0, self.low - state), None if self.high is None else self.high - state
         if self.extra is None:
             return NOTHING if least else EMPTY
         if least > 1:
             # The same free name could be written twice, and count once.
             place = next(place for place in self.flat if place.has("minProperties"))
-            reason = "cannot be enforced for properties of any name"
-            raise SchemaError((*place.path, "minProperties"), reason, "Drop it.")
+            self.compiler.note(place, "minProperties", "a name written twice is counted twice")
         if state == 0:
             return listed(self.extra, self.compiler.comma, least, most)
         return EMPTY if most == 0 else Repeat(sequence(self.compiler.comma, self.extra), least, most)
@@ -163,53 +402,3 @@ class _Rules:
     def part(self, node: Node) -> Node:
         """A node as part of a sequence; a choice becomes a rule, so that groups do not nest without end."""
         return self.called(node) if isinstance(node, Choice) and node.items else node
-
-
-def heads_of(place: Place) -> tuple[int, str, str]:
-    """How many items have schemas of their own, the keyword of those, and the keyword of all later items.
-
-    Up to draft 2019-09 `items` could be the array, with `additionalItems` for the rest.
-    """
-    if isinstance(place.get("items"), list):
-        return len(place.get("items")), "items", "additionalItems"
-    heads = place.get("prefixItems", [])
-    if not isinstance(heads, list):
-        raise SchemaError((*place.path, "prefixItems"), f"must be an array of schemas, not {kind_of(heads)}")
-    return len(heads), "prefixItems", "items"
-
-
-def item_of(flat: Flat, number: int | None) -> list[Place]:
-    """The schemas that must all hold of an item; None: of every item that has none of its own."""
-    places: list[Place] = []
-    for place in flat:
-        count, head, rest = heads_of(place)
-        if number is not None and number < count:
-            places.append(place.inside(head, number))
-        elif place.has(rest):
-            places.append(place.inside(rest))
-    return places
-
-
-def array_of(compiler: SchemaCompiler, flat: Flat, name: str) -> Node:
-    """An array that satisfies all places."""
-    low, high = size(flat, "minItems", "maxItems")
-    if high is not None and high < low:
-        return NOTHING
-    heads = max((heads_of(place)[0] for place in flat), default=0)
-    heads = heads if high is None else min(heads, high)
-    more = None if high is None else high - heads
-    rest = item_of(flat, None)
-    body: Node = EMPTY
-    if more != 0 and not any(place.schema is False for place in rest):
-        item = compiler.value(*rest)
-        if heads == 0:
-            return compiler.braces("[", listed(item, compiler.comma, low, high), "]")
-        body = Repeat(sequence(compiler.comma, item), max(0, low - heads), more)
-    elif low > heads:
-        return NOTHING
-    for number in range(heads - 1, -1, -1):
-        part = compiler.value(*item_of(flat, number))
-        body = sequence(*([compiler.comma] if number else []), part, body)
-        if number >= low:
-            body = optional(compiler.rule(f"{name}-rest", body) if number else body)
-    return compiler.braces("[", body, "]")

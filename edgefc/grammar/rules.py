@@ -90,7 +90,53 @@ class Without:
     marker: str
 
 
-Node = Literal | Chars | Sequence | Choice | Repeat | Ref | Token | Without
+@dataclass(frozen=True, slots=True)
+class And(_Hashed):
+    """Texts that match all of these regular items."""
+
+    items: tuple[Node, ...]
+    __hash__ = _Hashed.__hash__
+
+
+@dataclass(frozen=True, slots=True)
+class Not(_Hashed):
+    """Texts, the empty one too, that do not match this regular item."""
+
+    item: Node
+    __hash__ = _Hashed.__hash__
+
+
+@dataclass(frozen=True, slots=True)
+class Except(_Hashed):
+    """Texts, the empty one too, that are none of these; sorted, and at least one."""
+
+    texts: tuple[str, ...]
+    __hash__ = _Hashed.__hash__
+
+
+@dataclass(frozen=True, slots=True)
+class Multiple:
+    """The rest of a decimal number that is a multiple of `divisor` · 10^-`places`, or nothing.
+
+    `rest` is the remainder of the digits already written; with `point` the decimal point is among them, and `places`
+    counts from there.
+    """
+
+    divisor: int
+    places: int = 0
+    rest: int = 0
+    point: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted(_Hashed):
+    """A JSON string of which the value matches this regular item; written plainly, escaped only where it must be."""
+
+    item: Node
+    __hash__ = _Hashed.__hash__
+
+
+Node = Literal | Chars | Sequence | Choice | Repeat | Ref | Token | Without | And | Not | Except | Multiple | Quoted
 Rules = dict[str, Node]  # `root` is where it starts
 
 FLAT = 24  # so many texts are written out one beside the other, for a reader's sake
@@ -98,6 +144,7 @@ DEEPEST = 40
 EMPTY = Sequence(())
 NOTHING = Choice(())  # matches no text at all; `pruned` leaves none of it
 DIGIT = Chars(((48, 57),))
+ANY = Chars((), negated=True)
 
 
 def token(text: str) -> Node:
@@ -160,9 +207,9 @@ def listed(item: Node, comma: Node, low: int, high: int | None) -> Node:
 
 def children(node: Node) -> tuple[Node, ...]:
     """A node's direct parts."""
-    if isinstance(node, Sequence | Choice):
+    if isinstance(node, Sequence | Choice | And):
         return node.items
-    return (node.item,) if isinstance(node, Repeat | Token) else ()
+    return (node.item,) if isinstance(node, Repeat | Token | Not | Quoted) else ()
 
 
 def references(node: Node) -> Iterator[str]:

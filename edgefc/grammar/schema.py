@@ -10,39 +10,47 @@ always leads to the same rule, which is what makes recursion and shared definiti
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgefc.errors import SchemaError, SchemaPath
 from edgefc.grammar import numbers, strings
-from edgefc.grammar.bounds import integer_bounds, number_bounds
-from edgefc.grammar.document import MAX_DEPTH, NAMED_SCHEMAS, Document, Place
+from edgefc.grammar.arrays import array_of
+from edgefc.grammar.automata import TooLargeError
+from edgefc.grammar.bounds import integer_bounds, number_bounds, step_of
+from edgefc.grammar.combine import SPLITTING, Flat, Step, Trail, combinations, unevaluated
+from edgefc.grammar.deadline import OutOfStepsError, at_most, tick
+from edgefc.grammar.document import MAX_DEPTH, NAMED_SCHEMAS, Document, Place, kind_of
+from edgefc.grammar.findings import Finding, Unenforceable
 from edgefc.grammar.keywords import (
     ANNOTATIONS,
     KINDS,
+    changes_at,
     check_keywords,
     kind,
     kinds_of,
     same,
-    schemas,
     size,
     spelled,
     values_of,
 )
-from edgefc.grammar.objects import array_of, object_of
+from edgefc.grammar.objects import object_of
+from edgefc.grammar.patterns import ANYTHING, PatternError, search
 from edgefc.grammar.rules import (
     EMPTY,
     NOTHING,
+    And,
     Literal,
     Node,
+    Not,
     Ref,
     Rules,
     Token,
     choice,
     listed,
     one_of,
+    optional,
     sequence,
     token,
 )
@@ -51,13 +59,14 @@ from edgefc.grammar.validity import admits, apart
 MAX_SCHEMAS = 20_000
 MAX_ALTERNATIVES = 1_000
 MAX_ENUM = 50_000
-DEADLINE_S = 0.25
+MAX_STEPS = 4_000  # of work before negations are left out, 50 to 100 ms
+COSTLY = ("not", "oneOf", "if", "dependentRequired", "dependentSchemas", "dependencies", "multipleOf")
 # Rules of the whole grammar, and of free JSON, whatever tools and properties are called.
-RESERVED = {"root", "call", "char", "number", "json-value", "json-object", "json-array"}
+RESERVED = {"root", "call", "char", "escape", "number", "json-value", "json-object", "json-array"}
 # A scalar longer than this is a rule of its own, so that references to it stay short.
 MAX_INLINE = 400
 
-Flat = tuple[Place, ...]
+_NO_TRAIL: Trail = frozenset()
 
 
 class SchemaCompiler:
@@ -67,30 +76,84 @@ class SchemaCompiler:
     rules     where rules are added
     prefix    begins the name of every rule added
     also      a schema that must hold of the root besides
-    spaced    `", "` and `": "` as json.dumps writes by default, else no spaces
+    spaced    `", "` and `": "` as json.dumps writes by default, else no spaces; None: at most one space wherever
+              JSON allows some
+    closed    whether objects have none but the declared properties where nothing is said of others
+
+    After `compile`: `unenforced` are the keywords that the rules do not assert, `changes` what was read otherwise
+    than it is written, `impossible` the first place found that nothing can satisfy.
     """
 
-    def __init__(self, document: Any, rules: Rules, prefix: str, *, also: Any = True, spaced: bool = True) -> None:
-        self.document, self.rules, self.spaced = Document(document), rules, spaced
-        self.comma, self.colon = token(", " if spaced else ","), token(": " if spaced else ":")
+    def __init__(
+        self,
+        document: Any,
+        rules: Rules,
+        prefix: str,
+        *,
+        also: Any = True,
+        spaced: bool | None = True,
+        closed: bool = True,
+    ) -> None:
+        self.document, self.rules, self.spaced, self.closed = Document(document), rules, spaced, closed
+        self.comma, self.colon = (self._mark(mark, before=False, after=bool(spaced)) for mark in ",:")
         self._prefix, self._also = prefix, also
+        self.unenforced: dict[tuple[SchemaPath, str], Finding] = {}
+        self.changes: dict[Finding, None] = {}
+        self.frugal = False  # whether time ran out with negations, and they are left out
+        self._reset()
+
+    def _reset(self) -> None:
         self._named: dict[tuple[Flat, ...], str] = {}
         self._pending: deque[tuple[str, tuple[Flat, ...]]] = deque()
         self._expanded: dict[Flat, tuple[Flat, ...]] = {}
         self._numbers: dict[str, int] = {}
         self._valued: dict[Flat, list[Any] | None] = {}
         self._checked: set[SchemaPath] = set()
-        self._exclusive: set[SchemaPath] = set()
-        self._started, self._steps = time.monotonic(), 0
-        self.impossible: SchemaError | None = None  # the first place found that nothing can satisfy
+        self._overlapping: dict[SchemaPath, set[tuple[int, int]]] = {}
+        self._notes: dict[tuple[SchemaPath, str], Finding] = {}
+        self.impossible: SchemaError | None = None
 
     def compile(self) -> Node:
-        """The node of the document's root. Raises SchemaError."""
+        """The node of the document's root. Raises SchemaError.
+
+        A keyword that turns out to be unenforceable is left out, and everything compiled anew.
+        """
+        before = dict(self.rules)
+        while True:
+            try:
+                with at_most(None if self.frugal else MAX_STEPS):
+                    return self._compile()
+            except OutOfStepsError:
+                self.frugal = True
+                self._restart(before)
+            except Unenforceable as found:
+                key = (found.path, found.keyword)
+                if key in self.unenforced:
+                    raise SchemaError((*found.path, found.keyword), found.reason) from None
+                self.unenforced[key] = Finding((*found.path, found.keyword), found.reason)
+                self._restart(before)
+
+    def _restart(self, before: Rules) -> None:
+        self.rules.clear()
+        self.rules.update(before)
+        self._reset()
+
+    def _compile(self) -> Node:
         node = self.value(Place((), self.document.root), Place(("(also)",), self._also))
         while self._pending:
             name, flats = self._pending.popleft()
             self.rules[name] = choice(*(self._flat(flat, name) for flat in flats))
+        self.unenforced.update(self._notes)
         return node
+
+    def note(self, place: Place, keyword: str, reason: str) -> None:
+        """List a keyword as unenforced without giving up what the rules do assert of it."""
+        path, outer = place.origin or (place.path, keyword)
+        self._notes[path, outer] = Finding((*path, outer), reason)
+
+    def give_up(self, place: Place, keyword: str, reason: str) -> Unenforceable:
+        """What to raise for a keyword that cannot be asserted; if a negation asked for it, for that."""
+        return Unenforceable(*(place.origin or (place.path, keyword)), reason)
 
     def value(self, *places: Place) -> Node:
         """A value of which all these places hold; compiled later when it is made of several lexemes."""
@@ -132,66 +195,79 @@ class SchemaCompiler:
 
     def _expand(self, places: Flat) -> list[Flat]:
         """Iterative, for a schema may combine schemas as deep as it is."""
-        # A state is what is still to be looked at, each with the paths that led to it, and what is left.
-        first = [(place, frozenset[Any]()) for place in reversed(places)]
-        states: list[tuple[list[tuple[Place, frozenset[Any]]], Flat]] = [(first, ())]
+        # A state is what is still to be looked at, each with the way that led to it, and what is left.
+        states: list[tuple[list[Step], tuple[Step, ...]]] = [([(p, _NO_TRAIL) for p in reversed(places)], ())]
         found: list[Flat] = []
         while states:
             todo, flat = states.pop()
             while todo:
                 place, trail = todo.pop()
+                place = self._usable(place)
                 self._check(place)
-                if place.schema is False:
-                    self._nothing(place, "nothing can satisfy the schema false")
-                    break
-                if place.schema is True:
+                if isinstance(place.schema, bool):
+                    if place.schema is place.negative:
+                        self._nothing(place, "nothing can satisfy this")
+                        break
                     continue
-                inner = trail | {place.path}
-                if place.has("$ref"):
-                    target = self.document.resolve(place)
-                    if target.path in inner:
-                        raise SchemaError((*place.path, "$ref"), "refers to itself without a value in between")
-                    todo += [(place.without("$ref"), trail), (target, inner)]
-                elif place.has("allOf"):
-                    parts = [(part, inner) for part in schemas(place, "allOf")]
-                    todo += [(place.without("allOf"), trail), *reversed(parts)]
-                elif place.has("anyOf") or place.has("oneOf"):
-                    keyword = "anyOf" if place.has("anyOf") else "oneOf"
-                    branches, rest = schemas(place, keyword), place.without(keyword)
-                    if keyword == "oneOf":
-                        self._check_one_of(place, branches)
-                    states += [([*todo, (branch, inner), (rest, trail)], flat) for branch in reversed(branches)]
-                    if len(states) + len(found) > MAX_ALTERNATIVES:
-                        raise SchemaError(
-                            (*place.path, keyword), f"more than {MAX_ALTERNATIVES} ways to satisfy all of it"
-                        )
+                if (place.path, place.negative) in trail:
+                    raise SchemaError(place.path, "refers to itself without a value in between")
+                ways = combinations(self, place, trail)
+                if ways is None:
+                    if place.schema.keys() - place.done - ANNOTATIONS:
+                        flat = _added(flat, place, trail)
+                elif not ways:
+                    self._nothing(place, "nothing can satisfy this")
                     break
-                elif place not in flat and place.schema.keys() - place.done - ANNOTATIONS:
-                    flat = (*flat, place)
+                elif len(ways) == 1:
+                    todo += reversed(ways[0])
+                else:
+                    states += [([*todo, *reversed(way)], flat) for way in reversed(ways)]
+                    if len(states) + len(found) > MAX_ALTERNATIVES:
+                        raise self._too_many(place)
+                    break
             else:
-                found.append(flat)
+                found.append(unevaluated(flat))
         return found
 
-    def _check_one_of(self, place: Place, branches: list[Place]) -> None:
-        """Refuses branches that one value could satisfy two of."""
-        key = (*place.path, "oneOf")
-        if key in self._exclusive:
-            return
-        self._exclusive.add(key)
-        rest = place.without("oneOf")
-        for number, branch in enumerate(branches):
-            for other in range(number):
-                pairs = (
-                    (a, b)
-                    for a in self.alternatives((branch, rest))
-                    for b in self.alternatives((branches[other], rest))
-                )
-                if not all(apart(self, a, b) for a, b in pairs):
-                    raise SchemaError(
-                        (*key, number),
-                        f"may overlap with branch {other}, so that 'exactly one' cannot be enforced",
-                        "Use anyOf, or tell the branches apart by type or by a required const property.",
+    def _too_many(self, place: Place) -> Exception:
+        reason = f"more than {MAX_ALTERNATIVES} ways to satisfy all of it"
+        if place.origin is not None:
+            return self.give_up(place, "", reason)
+        keyword = next(keyword for keyword in SPLITTING if place.has(keyword))
+        if keyword in {"anyOf", "oneOf"}:
+            return SchemaError((*place.path, keyword), reason)
+        return Unenforceable(place.path, keyword, reason)
+
+    def _usable(self, place: Place) -> Place:
+        """A place without the keywords that were given up; without the compiler's own, which only it may use."""
+        if not isinstance(place.schema, Mapping):
+            return place
+        dropped: list[str] = []
+        if self.frugal and not place.negative:
+            dropped = [keyword for keyword in COSTLY if place.has(keyword)]
+            for keyword in dropped:
+                self.note(place, keyword, "takes too much work together with the rest")
+            dropped = [keyword for keyword in dropped if keyword != "oneOf"]
+        dropped += [keyword for path, keyword in self.unenforced if path == place.path and keyword != "oneOf"]
+        if not place.own:
+            dropped += [keyword for keyword in place.schema if keyword.startswith("~")]
+        return place.without(*dropped) if dropped else place
+
+    def overlapping(self, place: Place, branches: list[Place]) -> set[tuple[int, int]]:
+        """Pairs of branches of a `oneOf` that one value may satisfy, for all that can be told."""
+        if place.path not in self._overlapping:
+            rest, found = place.without("oneOf"), set()
+            for number, branch in enumerate(branches):
+                for other in range(number):
+                    pairs = (
+                        (a, b)
+                        for a in self.alternatives((branch, rest))
+                        for b in self.alternatives((branches[other], rest))
                     )
+                    if not all(apart(self, a, b) for a, b in pairs):
+                        found |= {(number, other), (other, number)}
+            self._overlapping[place.path] = found
+        return self._overlapping[place.path]
 
     # -- one alternative ----------------------------------------------------------------------------------
 
@@ -202,7 +278,13 @@ class SchemaCompiler:
             allowed = kinds_of(place)
             if allowed is not None:
                 left = [name for name in left if name in allowed]
+            if place.has("~type"):
+                left = [name for name in left if name not in place.get("~type")]
         return left
+
+    def excluded(self, flat: Flat) -> list[Any]:
+        """Values that negated `enum` and `const` rule out."""
+        return [value for place in flat for value in place.get("~enum", ())]
 
     def values(self, flat: Flat) -> list[Any] | None:
         """The values that `enum` and `const` leave and everything else admits; None: there is neither."""
@@ -243,24 +325,87 @@ class SchemaCompiler:
         kinds = self.kinds(flat)
         if not kinds:
             return self._nothing(flat[0], "no type of value is left")
-        made = [_MAKERS[name_](self, flat, name) for name_ in kinds if name_ != "fraction" or "integer" not in kinds]
-        if "fraction" in kinds and "integer" in kinds:
-            made[kinds.index("integer")] = self._number(flat)
-        return choice(*made)
+        return choice(
+            *(_MAKERS[what](self, flat, name) for what in kinds if not (what == "fraction" and "integer" in kinds))
+        )
 
-    def _number(self, flat: Flat) -> Node:
-        bounds = number_bounds(flat)
-        return self._made(flat, numbers.number() if bounds is None else numbers.decimal(*bounds), "number")
+    def number_value(self, flat: Flat, _: str) -> Node:
+        """Integers, other numbers or both."""
+        kinds = self.kinds(flat)
+        bounds, conditions = number_bounds(flat), self._conditions(flat)
+        if "fraction" not in kinds:
+            form = numbers.integer(*integer_bounds(flat)) if bounds or not conditions else numbers.WHOLE
+        elif bounds is not None:
+            form = numbers.decimal(*bounds)
+        else:
+            form = numbers.DECIMAL if conditions or "integer" not in kinds else numbers.number()
+        if "integer" not in kinds:
+            conditions.append(Not(numbers.INTEGRAL))
+        if conditions and form != NOTHING:
+            try:
+                form = numbers.within(form, also=conditions)
+            except TooLargeError:
+                place = next(p for p in reversed(flat) if p.has("multipleOf") or p.has("~multiple") or p.has("~enum"))
+                raise self.give_up(place, "multipleOf", "multiples of this number take too many rules") from None
+        return self._made(flat, form, "number")
 
-    def integer_value(self, flat: Flat, _: str) -> Node:
-        return self._made(flat, numbers.integer(*integer_bounds(flat)), "integer")
-
-    def fraction_value(self, flat: Flat, _: str) -> Node:
-        raise SchemaError((*flat[0].path, "type"), "numbers that are no integers cannot be enforced", "Use number.")
+    def _conditions(self, flat: Flat) -> list[Node]:
+        """What `multipleOf` and negations ask of a number."""
+        nodes: list[Node] = []
+        for place in flat:
+            for keyword in ("multipleOf", "~multiple"):
+                if place.has(keyword):
+                    node = numbers.multiple(step_of(place, keyword))
+                    nodes.append(node if keyword == "multipleOf" else Not(node))
+        values = [value for value in self.excluded(flat) if kind(value) in {"integer", "fraction"}]
+        return nodes + [Not(numbers.equal_to(value)) for value in values]
 
     def string_value(self, flat: Flat, _: str) -> Node:
         low, high = size(flat, "minLength", "maxLength")
-        return self._made(flat, NOTHING if high is not None and high < low else strings.string(low, high), "string")
+        try:
+            made = NOTHING if high is not None and high < low else strings.quoted(self.text(flat), low, high)
+        except TooLargeError:
+            raise self._text_too_large(flat) from None
+        return self._made(flat, made, "string")
+
+    def text(self, flat: Flat) -> Node:
+        """What a string's value has to match, its length left out."""
+        nodes: list[Node] = []
+        for place in flat:
+            for keyword in ("pattern", "~pattern"):
+                if place.has(keyword):
+                    node = self.pattern(place, keyword, place.get(keyword))
+                    nodes.append(node if keyword == "pattern" else Not(node))
+        if values := [value for value in self.excluded(flat) if isinstance(value, str)]:
+            nodes.append(strings.other_than(values))
+        nodes = [node for node in dict.fromkeys(nodes) if node != ANYTHING]
+        return And(tuple(nodes)) if len(nodes) > 1 else nodes[0] if nodes else ANYTHING
+
+    def pattern(self, place: Place, keyword: str, pattern: Any) -> Node:
+        """A pattern's regular node. Raises SchemaError."""
+        path = (*place.path, keyword)
+        if not isinstance(pattern, str):
+            raise SchemaError(path, f"must be a string, not {kind_of(pattern)}")
+        try:
+            return search(pattern)
+        except PatternError as error:
+            raise SchemaError(path, f"{pattern[:80]!r} {error}", "Write it without.") from None
+
+    def _text_too_large(self, flat: Flat) -> Unenforceable:
+        keyword, place = next(
+            (keyword, place)
+            for keyword in ("maxLength", "minLength", "~pattern", "pattern", "format", "~enum")
+            for place in reversed(flat)
+            if place.has(keyword)
+        )
+        return self.give_up(place, keyword, "together with the rest takes too many rules")
+
+    def boolean_value(self, flat: Flat, _: str) -> Node:
+        left = [word for word in (True, False) if not any(same(word, value) for value in self.excluded(flat))]
+        return self._made(flat, choice(*(Literal(spelled(word)) for word in left)), "boolean")
+
+    def null_value(self, flat: Flat, _: str) -> Node:
+        return self._made(flat, NOTHING if None in self.excluded(flat) else Literal("null"), "null")
 
     def object_value(self, flat: Flat, name: str) -> Node:
         return object_of(self, flat, name)
@@ -274,6 +419,10 @@ class SchemaCompiler:
     def _nothing(self, place: Place, reason: str) -> Node:
         self.impossible = self.impossible or SchemaError(place.path, reason, "Nothing could be generated here.")
         return NOTHING
+
+    def admits(self, value: Any, place: Place) -> bool:
+        """Whether a value satisfies a place, as the standard reads it."""
+        return admits(self, value, (place,))
 
     # -- parts --------------------------------------------------------------------------------------------
 
@@ -295,13 +444,26 @@ class SchemaCompiler:
         return sequence(*nodes[1:])
 
     def braces(self, left: str, body: Node, right: str) -> Node:
-        return sequence(token(left), body, token(right))
+        return sequence(self._mark(left, before=False, after=False), body, self._mark(right, before=True, after=False))
+
+    def _mark(self, mark: str, *, before: bool, after: bool) -> Node:
+        """A punctuation mark and the space beside it."""
+        if self.spaced is not None:
+            return token(f"{mark} " if after else mark)
+        space = optional(Literal(" "))
+        return Token(sequence(space, Literal(mark)) if before else sequence(Literal(mark), space))
 
     def rule(self, wanted: str, node: Node) -> Node:
         """A rule of its own for a node that stands in several places."""
         name = self._free(wanted)
         self.rules[name] = node
         return Ref(name)
+
+    def reserve(self, wanted: str) -> str:
+        """The name of a rule that is written later."""
+        name = self._free(wanted)
+        self.rules[name] = EMPTY
+        return name
 
     def fresh(self, wanted: str) -> str:
         """A free rule name: ASCII letters, digits and dashes, as GBNF has it."""
@@ -319,7 +481,7 @@ class SchemaCompiler:
 
     def _check(self, place: Place) -> None:
         """One step of work: limits, and a first look at each schema."""
-        self.tick(place)
+        tick()
         if isinstance(place.schema, bool) or place.path in self._checked:
             return
         if not isinstance(place.schema, Mapping):
@@ -330,12 +492,7 @@ class SchemaCompiler:
         if sum(part not in NAMED_SCHEMAS for part in place.path) > MAX_DEPTH:
             raise SchemaError(place.path, f"nested deeper than {MAX_DEPTH} schemas")
         check_keywords(place)
-
-    def tick(self, place: Place) -> None:
-        """Raises SchemaError when the time is up. Called once for each small piece of work."""
-        self._steps += 1
-        if self._steps % 64 == 0 and time.monotonic() - self._started > DEADLINE_S:
-            raise SchemaError(place.path, f"compiling takes longer than {DEADLINE_S * 1000:.0f} ms")
+        self.changes.update(dict.fromkeys(changes_at(place)))
 
 
 _WORDS = ("true", "false", "null")
@@ -343,11 +500,19 @@ _MAKERS: dict[str, Callable[[SchemaCompiler, Flat, str], Node]] = {
     "object": SchemaCompiler.object_value,
     "array": SchemaCompiler.array_value,
     "string": SchemaCompiler.string_value,
-    "integer": SchemaCompiler.integer_value,
-    "fraction": SchemaCompiler.fraction_value,
-    "boolean": lambda *_: Token(choice(Literal("true"), Literal("false"))),
-    "null": lambda *_: token("null"),
+    "integer": SchemaCompiler.number_value,
+    "fraction": SchemaCompiler.number_value,
+    "boolean": SchemaCompiler.boolean_value,
+    "null": SchemaCompiler.null_value,
 }
+
+
+def _added(flat: tuple[Step, ...], place: Place, trail: Trail) -> tuple[Step, ...]:
+    """The flat with one more place, or with one more way to a place that is there."""
+    for number, (other, way) in enumerate(flat):
+        if other == place:
+            return (*flat[:number], (other, way | trail), *flat[number + 1 :])
+    return (*flat, (place, trail))
 
 
 def _hint(flats: tuple[Flat, ...], places: Flat) -> str:

@@ -135,7 +135,7 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "malformed tools": (["call", "hi", "--tools", "t.json"], {"t.json": "[{]"}, "line 1, column"),
     "refused schema": (
         ["grammar", "t.json"],
-        {"t.json": schema(type="string", pattern="^a+$")},
+        {"t.json": schema(type="string", pattern=r"(a)\1")},
         "tools[0].function.parameters.properties.a.pattern",
     ),
     "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes?"),

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from edgefc import resources
-from edgefc.grammar import compile_output, compile_schema, schema_gbnf
+from edgefc.grammar import compile_output, compile_schema
 from edgefc.grammar.gbnf import GbnfWriter
 from edgefc.grammar.rules import Chars, Literal, Node, Ref, Repeat, choice, optional, pruned, sequence
 from edgefc.types import ToolChoice
@@ -28,7 +28,7 @@ def test_the_grammar_of_a_tool_reads_like_the_call() -> None:
 
 def test_the_json_grammar_on_disk_is_the_one_compiled() -> None:
     text = (resources.root() / "grammars" / "json.gbnf").read_text(encoding="utf-8")
-    assert re.sub(r"(?m)^#.*\n", "", text) == schema_gbnf(True)
+    assert re.sub(r"(?m)^#.*\n", "", text) == compile_schema(True).gbnf
     LlamaCpp(text)
 
 

@@ -1,0 +1,69 @@
+"""Bounds on the work that one schema may take, checked wherever work is done in small pieces.
+
+Steps are counted where the outcome depends on the bound, so that the same schema always gives the same grammar; the
+clock only ends what would take too long altogether.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class OutOfTimeError(Exception):
+    """The time is up. `seconds` is how much there was."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class OutOfStepsError(Exception):
+    """The work is more than so many steps."""
+
+
+class _Budget:
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.ends, self.steps = seconds, time.monotonic() + seconds, 0
+        self.most: int | None = None
+
+
+_budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """What is done inside must be done in so many seconds, or `tick` raises OutOfTimeError."""
+    token = _budget.set(_Budget(seconds))
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
+@contextmanager
+def at_most(steps: int | None) -> Iterator[None]:
+    """What is done inside, with a deadline around it, may take so many steps, or `tick` raises OutOfStepsError."""
+    budget = _budget.get()
+    if budget is None:
+        yield
+        return
+    before, budget.most = budget.most, None if steps is None else budget.steps + steps
+    try:
+        yield
+    finally:
+        budget.most = before
+
+
+def tick(steps: int = 1) -> None:
+    """To be called for each piece of work; a step is some ten microseconds of it."""
+    budget = _budget.get()
+    if budget is None:
+        return
+    budget.steps += steps
+    if budget.most is not None and budget.steps > budget.most:
+        raise OutOfStepsError
+    if time.monotonic() > budget.ends:
+        raise OutOfTimeError(budget.seconds)
