@@ -32,6 +32,7 @@ from edgefc.grammar.rules import (
 )
 
 MAX_REPEAT = 500
+MAX_INLINE = 150  # a longer string is a rule of its own
 _QUOTE = Literal('"')
 
 
@@ -137,7 +138,8 @@ class GbnfWriter:
 
     def _quoted(self, value: Node) -> str:
         if is_plain(value):
-            return self._write(sequence(_QUOTE, strings.spelled(value), _QUOTE))
+            text = self._write(sequence(_QUOTE, strings.spelled(value), _QUOTE))
+            return self._named(text) if len(text) > MAX_INLINE else text
         return f'"\\"" {self._automaton(value, strings.spelled_chars)} "\\""'
 
     def _automaton(self, node: Node, spelled: Callable[[Ranges], Node]) -> str:

@@ -32,7 +32,7 @@ DIALECTS = {
 }  # fmt: skip
 ANNOTATIONS = {
     "title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment",
-    "$schema", "$id", "id", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary", "format",
+    "$schema", "$id", "id", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary",
     "contentMediaType", "contentEncoding", "contentSchema", "strict", "optional", "nullable",
 }  # fmt: skip
 COMBINING = {"$ref", "allOf", "anyOf", "oneOf", "not", "if"}
@@ -45,7 +45,7 @@ ARRAY = {
     "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains",
     "maxContains", "unevaluatedItems",
 }  # fmt: skip
-STRING = {"minLength", "maxLength", "pattern"}
+STRING = {"minLength", "maxLength", "pattern", "format"}
 NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 ENFORCED = COMBINING | GENERAL | OBJECT | ARRAY | STRING | NUMBER
 # Assertions of older drafts that have a newer form; each with it.

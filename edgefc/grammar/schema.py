@@ -23,6 +23,7 @@ from edgefc.grammar.combine import SPLITTING, Flat, Step, Trail, combinations, u
 from edgefc.grammar.deadline import OutOfStepsError, at_most, tick
 from edgefc.grammar.document import MAX_DEPTH, NAMED_SCHEMAS, Document, Place, kind_of
 from edgefc.grammar.findings import Finding, Unenforceable
+from edgefc.grammar.formats import format_node
 from edgefc.grammar.keywords import (
     ANNOTATIONS,
     KINDS,
@@ -376,6 +377,8 @@ class SchemaCompiler:
                 if place.has(keyword):
                     node = self.pattern(place, keyword, place.get(keyword))
                     nodes.append(node if keyword == "pattern" else Not(node))
+            if isinstance(name := place.get("format"), str) and (made := format_node(name)) is not None:
+                nodes.append(made)
         if values := [value for value in self.excluded(flat) if isinstance(value, str)]:
             nodes.append(strings.other_than(values))
         nodes = [node for node in dict.fromkeys(nodes) if node != ANYTHING]

@@ -102,6 +102,7 @@ def _escapes(ranges: Ranges) -> tuple[Node, ...]:
     return tuple(ways)
 
 
+@functools.lru_cache(maxsize=1024)
 def spelled(node: Node) -> Node:
     """A regular node over values as one over what stands between the quotes."""
     if isinstance(node, Chars):

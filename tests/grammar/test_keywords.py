@@ -104,7 +104,8 @@ CASES: list[tuple[str, Any, list[str], list[str]]] = [
     ("recursion", TREE, ['{"v": 1}', '{"v": 1, "kids": [{"v": 2, "kids": []}, {"v": 3}]}'], ['{"kids": []}', '{"v": 1, "kids": [{}]}']),
     ("recursion through the root", {"type": "object", "properties": {"next": {"$ref": "#"}}}, ["{}", '{"next": {"next": {}}}'], ['{"next": 1}']),
     ("recursion that can only end one way", {"anyOf": [{"type": "array", "items": {"$ref": "#"}, "minItems": 1}, {"type": "integer"}]}, ["1", "[1, [2]]"], ["[]", "[[]]"]),
-    ("annotations", {**S, "title": "t", "description": "d", "default": 1, "examples": [1], "$comment": "c", "x-own": 1, "vendor": {}, "format": "date", "deprecated": True}, ['"a"'], ["1"]),
+    ("formats", {"type": "array", "prefixItems": [{**S, "format": "date"}, {**S, "format": "email", "maxLength": 8}, {"format": "ipv4"}]}, ['["2024-02-29", "a@b.c", 1]', '["1999-12-31", "a@b.c", "1.2.3.4"]'], ['["2023-02-29"]', '["2024-02-01", "abc@def.gh"]', '["2024-02-01", "a@b.c", "1.2.3"]']),
+    ("annotations", {**S, "title": "t", "description": "d", "default": 1, "examples": [1], "$comment": "c", "x-own": 1, "vendor": {}, "format": "own", "deprecated": True}, ['"a"'], ["1"]),
 ]  # fmt: skip
 
 
