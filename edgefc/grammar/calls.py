@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgefc.errors import FormatError, RequestError, SchemaError
@@ -42,7 +42,7 @@ from edgefc.types import OutputSyntax, ToolChoice, Tools
 
 MAX_TOOLS = 256
 MAX_NAME = 256
-DEADLINE_S, DEADLINE_EACH_S = 0.2, 0.05
+DEADLINE_S, DEADLINE_EACH_S = 0.25, 0.004  # of one compilation, and more for each tool
 # How the calls of `calls_gbnf` are written: a bare JSON array.
 ARRAY = OutputSyntax(
     call='{"name": "{name}", "arguments": {arguments}}',
@@ -53,24 +53,39 @@ ARRAY = OutputSyntax(
 )
 
 
+@dataclass(frozen=True)
+class _Built:
+    """A rule graph, and what there is to say about it."""
+
+    rules: Rules
+    unenforced: tuple[Finding, ...]
+    changes: tuple[Finding, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledGrammar:
     """One grammar in two spellings.
 
-    gbnf        the artefact: llama.cpp's own notation, starting at `root`
-    lark        the same language for llguidance, which executes it
+    lark        what llguidance executes
     unenforced  keywords that the grammar does not assert: what it accepts must be checked against them afterwards.
                 Empty: all that it accepts is valid
     changes     what was read otherwise than it is written, such as the type `dict`
     """
 
-    gbnf: str
     lark: str
     unenforced: tuple[Finding, ...] = ()
     changes: tuple[Finding, ...] = ()
+    # Rules and GBNF are many times larger than what they come from, and seldom asked for: kept is what makes them.
+    build: Callable[[], _Built] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def gbnf(self) -> str:
+        """The same language in llama.cpp's own notation, starting at `root`. Written anew each time."""
+        return "" if self.build is None else _gbnf(self.build, MAX_TOOLS)
 
 
-_cache: TextCache[CompiledGrammar] = TextCache(lambda grammar: len(grammar.gbnf) + len(grammar.lark))
+_grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: len(grammar.lark))
+_texts: TextCache[str] = TextCache(len)
 
 
 def compile_schema(schema: Any, *, spaced: bool | None = True) -> CompiledGrammar:
@@ -79,18 +94,8 @@ def compile_schema(schema: Any, *, spaced: bool | None = True) -> CompiledGramma
     spaced  spaces after commas and colons; None: at most one space wherever JSON allows some, which leaves a model
             more to choose
     """
-
-    def build() -> CompiledGrammar:
-        rules: Rules = {"root": EMPTY}
-        compiler = SchemaCompiler(json.loads(content), rules, "value", spaced=spaced, closed=False)
-        rules["root"] = compiler.compile()
-        if simplified(rules["root"], endings(rules)) == NOTHING:
-            raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
-        return _written(rules, tuple(compiler.unenforced.values()), tuple(compiler.changes))
-
     content = check_document(schema)
-    with _in_time():
-        return _cache.get(f"schema {spaced} {content}", build)
+    return _grammars.get(f"schema {spaced} {content}", lambda: _compiled(_schema_builder(content, spaced=spaced)))
 
 
 def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, parallel: bool = True) -> CompiledGrammar:
@@ -101,8 +106,48 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
     Raises SchemaError with a path that begins at `tools[i]`, RequestError for a choice that the tools do not
     allow, FormatError for a syntax that nothing could tell apart.
     """
+    content = _tools_text(tools)
+    _check_syntax(syntax)
+    names = {tool["name"] for tool in map(_function, tools)}
+    if unknown := set(choice.names) - names:
+        raise RequestError("tool_choice", f"there is no tool {min(unknown)!r}", f"Tools: {', '.join(sorted(names))}.")
+    if choice.mode == "required" and not choice.names:
+        raise RequestError("tool_choice", "a call is required, but there is no tool to call")
+    build = _output_builder(content, syntax, choice, parallel=parallel)
+    return _grammars.get(f"output {syntax!r} {choice!r} {parallel} {content}", lambda: _compiled(build, len(tools)))
 
-    def build() -> CompiledGrammar:
+
+def calls_gbnf(tools: Tools) -> str:
+    """GBNF of a JSON array of one or more `{"name", "arguments"}` calls of these tools."""
+    content = _tools_text(tools)
+    if not tools:
+        raise RequestError("tools", "there is no tool to call")
+    choice = ToolChoice("required", tuple(tool["name"] for tool in map(_function, tools)))
+    return _texts.get(
+        f"calls {content}", lambda: _gbnf(_output_builder(content, ARRAY, choice, parallel=True), len(tools))
+    )
+
+
+def schema_gbnf(schema: Any) -> str:
+    """GBNF of the JSON values that satisfy a schema, with a space or none wherever JSON allows some."""
+    content = check_document(schema)
+    return _texts.get(f"schema {content}", lambda: _gbnf(_schema_builder(content, spaced=None)))
+
+
+def _schema_builder(content: str, *, spaced: bool | None) -> Callable[[], _Built]:
+    def build() -> _Built:
+        rules: Rules = {"root": EMPTY}
+        compiler = SchemaCompiler(json.loads(content), rules, "value", spaced=spaced, closed=False)
+        rules["root"] = compiler.compile()
+        if simplified(rules["root"], endings(rules)) == NOTHING:
+            raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
+        return _Built(pruned(rules), tuple(compiler.unenforced.values()), tuple(compiler.changes))
+
+    return build
+
+
+def _output_builder(content: str, syntax: OutputSyntax, choice: ToolChoice, *, parallel: bool) -> Callable[[], _Built]:
+    def build() -> _Built:
         rules: Rules = {"root": EMPTY}
         compilers: dict[int, SchemaCompiler] = {}
         calls = _calls(syntax, json.loads(content), choice, rules, compilers, parallel=parallel)
@@ -113,45 +158,30 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
             unenforced += (finding.under(*where) for finding in compiler.unenforced.values())
             changes += (finding.under(*where) for finding in compiler.changes)
         rules["root"] = sequence(token(syntax.begin), _branches(syntax, choice, calls))
-        return _written(rules, tuple(unenforced), tuple(changes))
+        return _Built(pruned(rules), tuple(unenforced), tuple(changes))
 
-    _check_syntax(syntax)
-    _check_tools(tools)
-    names = {tool["function"]["name"] for tool in tools}
-    if unknown := set(choice.names) - names:
-        raise RequestError("tool_choice", f"there is no tool {min(unknown)!r}", f"Tools: {', '.join(sorted(names))}.")
-    if choice.mode == "required" and not choice.names:
-        raise RequestError("tool_choice", "a call is required, but there is no tool to call")
-    content = json.dumps([_named(tool) for tool in tools], ensure_ascii=False)
-    with _in_time(len(tools)):
-        return _cache.get(f"output {syntax!r} {choice!r} {parallel} {content}", build)
+    return build
 
 
-def calls_gbnf(tools: Tools) -> str:
-    """GBNF of a JSON array of one or more `{"name", "arguments"}` calls of these tools."""
-    _check_tools(tools)
-    names = tuple(tool["function"]["name"] for tool in tools)
-    return compile_output(ARRAY, tools, ToolChoice("required", names)).gbnf
+def _compiled(build: Callable[[], _Built], tools: int = 0) -> CompiledGrammar:
+    with _in_time(tools):
+        built = build()
+        return CompiledGrammar(LarkWriter(built.rules).text(), built.unenforced, built.changes, build)
 
 
-def schema_gbnf(schema: Any) -> str:
-    """GBNF of the JSON values that satisfy a schema, with a space or none wherever JSON allows some."""
-    return compile_schema(schema, spaced=None).gbnf
+def _gbnf(build: Callable[[], _Built], tools: int = 0) -> str:
+    with _in_time(tools):
+        return GbnfWriter(build().rules).text()
 
 
 @contextmanager
-def _in_time(schemas: int = 1) -> Iterator[None]:
+def _in_time(tools: int = 0) -> Iterator[None]:
     """Raises SchemaError when compiling takes too long altogether."""
     try:
-        with deadline(DEADLINE_S + DEADLINE_EACH_S * schemas):
+        with deadline(DEADLINE_S + DEADLINE_EACH_S * tools):
             yield
     except OutOfTimeError as error:
         raise SchemaError((), f"compiling takes longer than {error.seconds * 1000:.0f} ms") from None
-
-
-def _written(rules: Rules, unenforced: tuple[Finding, ...], changes: tuple[Finding, ...]) -> CompiledGrammar:
-    rules = pruned(rules)
-    return CompiledGrammar(GbnfWriter(rules).text(), LarkWriter(rules).text(), unenforced, changes)
 
 
 def _check_syntax(syntax: OutputSyntax) -> None:
@@ -171,14 +201,18 @@ def _check_syntax(syntax: OutputSyntax) -> None:
         raise FormatError(f"after a call, {again!r} and {end!r} cannot be told apart")
 
 
-def _check_tools(tools: Tools) -> None:
-    """Names that a call can carry, each once, and schemas within the limits."""
+def _tools_text(tools: Tools) -> str:
+    """What a grammar depends on, as JSON: names that a call can carry, each once, and schemas within the limits.
+
+    Descriptions of tools change nothing.
+    """
     if len(tools) > MAX_TOOLS:
         raise RequestError("tools", f"{len(tools)} tools; at most {MAX_TOOLS} are allowed")
     names: set[str] = set()
+    texts: list[str] = []
     for number, tool in enumerate(tools):
-        function = tool.get("function") if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping):
+        function = _function(tool)
+        if function is None:
             raise SchemaError(("tools", number, "function"), "a tool is an object with a function in it")
         place = ("tools", number, "function", "name")
         name = function.get("name")
@@ -190,12 +224,17 @@ def _check_tools(tools: Tools) -> None:
             raise SchemaError(place, f"two tools are called {name!r}")
         names.add(name)
         with _at(number):
-            check_document(function.get("parameters"))
+            parameters = check_document(function.get("parameters"))
+        texts.append(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "parameters": {parameters}}}')
+    return f"[{', '.join(texts)}]"
 
 
-def _named(tool: Any) -> dict[str, Any]:
-    """What a grammar depends on: descriptions change nothing."""
-    return {"name": tool["function"]["name"], "parameters": tool["function"].get("parameters")}
+def _function(tool: Any) -> Any:
+    """A tool's function; a bare one stands for itself. None: there is none."""
+    if not isinstance(tool, Mapping):
+        return None
+    function = tool.get("function", tool if "name" in tool else None)
+    return function if isinstance(function, Mapping) else None
 
 
 def _branches(syntax: OutputSyntax, allowed: ToolChoice, calls: Node | None) -> Node:

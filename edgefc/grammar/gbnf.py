@@ -68,6 +68,13 @@ class GbnfWriter:
         """A node's text; `inner` asks for one that a repetition or sequence may stand around."""
         if isinstance(node, Token):
             return self._write(node.item, inner=inner)
+        if isinstance(node, Literal):
+            return _literal(node.text)
+        if isinstance(node, Ref):
+            return node.name
+        if isinstance(node, Chars):
+            body = "".join(_span(low, high) for low, high in node.ranges)
+            return f"[{'^' if node.negated else ''}{body}]"
         if isinstance(node, Quoted):
             text = self._quoted(node.item)
             return f"({text})" if inner else text
@@ -80,13 +87,6 @@ class GbnfWriter:
                 self._lines[name] = self._write(node)
                 self._common[node] = name
             return name
-        if isinstance(node, Literal):
-            return _literal(node.text)
-        if isinstance(node, Chars):
-            body = "".join(_span(low, high) for low, high in node.ranges)
-            return f"[{'^' if node.negated else ''}{body}]"
-        if isinstance(node, Ref):
-            return node.name
         if isinstance(node, Without):
             return self._without(node)
         if isinstance(node, Sequence):

@@ -7,6 +7,7 @@ is what keeps the Lark text of the same graph exact, see `edgefc.grammar.lark`.
 from __future__ import annotations
 
 import itertools
+import operator
 import os.path
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -147,6 +148,11 @@ DIGIT = Chars(((48, 57),))
 ANY = Chars((), negated=True)
 
 
+def is_nothing(node: Node) -> bool:
+    """Whether a node is NOTHING; quicker than comparing."""
+    return type(node) is Choice and not node.items
+
+
 def token(text: str) -> Node:
     """A literal as one lexeme; nothing for the empty text."""
     return Token(Literal(text)) if text else EMPTY
@@ -156,9 +162,12 @@ def sequence(*items: Node) -> Node:
     """A flat sequence without empty parts; NOTHING if one of them is."""
     flat: list[Node] = []
     for item in items:
-        flat.extend(item.items if isinstance(item, Sequence) else (item,))
-    if NOTHING in flat:
-        return NOTHING
+        if type(item) is Sequence:
+            flat.extend(item.items)
+        elif is_nothing(item):
+            return NOTHING
+        else:
+            flat.append(item)
     return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
 
 
@@ -257,18 +266,22 @@ def pruned(rules: Rules) -> Rules:
 
 def simplified(node: Node, finite: set[str]) -> Node:
     """A node without what refers to rules that are not among those known to end."""
+    if isinstance(node, Token):
+        return NOTHING if is_nothing(node.item) else node
     if isinstance(node, Ref):
         return node if node.name in finite else NOTHING
-    if isinstance(node, Token):
-        return NOTHING if node.item == NOTHING else node
-    if isinstance(node, Sequence):
+    if isinstance(node, Sequence | Choice):
         items = [simplified(item, finite) for item in node.items]
-        return NOTHING if NOTHING in items else sequence(*items)
-    if isinstance(node, Choice):
-        return choice(*(item for item in (simplified(item, finite) for item in node.items) if item != NOTHING))
+        if all(map(operator.is_, items, node.items)) and not any(map(is_nothing, items)):
+            return node
+        if isinstance(node, Sequence):
+            return sequence(*items)
+        return choice(*(item for item in items if not is_nothing(item)))
     if isinstance(node, Repeat):
         item = simplified(node.item, finite)
-        if item == NOTHING:
+        if is_nothing(item):
             return NOTHING if node.low else EMPTY
-        return EMPTY if item == EMPTY else Repeat(item, node.low, node.high)
+        if item == EMPTY:
+            return EMPTY
+        return node if item is node.item else Repeat(item, node.low, node.high)
     return node

@@ -10,6 +10,7 @@ always leads to the same rule, which is what makes recursion and shared definiti
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -525,6 +526,7 @@ def _hint(flats: tuple[Flat, ...], places: Flat) -> str:
     return "-".join(names[-3:]) or "args"
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _length(node: Node) -> int:
     """About how many characters a node's text has."""
     if isinstance(node, Literal):

@@ -269,7 +269,7 @@ def test_sampling_that_makes_no_sense_is_refused(bad: dict[str, object]) -> None
 
 def test_a_broken_grammar_costs_an_error_and_nothing_else(engine: Engine) -> None:
     with pytest.raises(GrammarError):
-        engine.submit([5], grammar=CompiledGrammar("root ::= (((", "start: ((("))
+        engine.submit([5], grammar=CompiledGrammar("start: ((("))
     assert engine.submit([5], max_tokens=2).result().token_ids
 
 
