@@ -25,6 +25,8 @@ from edgefc.grammar.rules import (
     Repeat,
     Sequence,
     children,
+    choice,
+    sequence,
 )
 
 Ranges = tuple[tuple[int, int], ...]
@@ -78,7 +80,18 @@ def automaton(node: Node) -> Automaton:
 
 def is_empty(node: Node) -> bool:
     """Whether a regular node matches no text. Raises TooLargeError."""
-    return not automaton(node).accepts
+    return not _has_text(node) if is_plain(node) else not automaton(node).accepts
+
+
+def _has_text(node: Node) -> bool:
+    """Whether a plain node matches anything."""
+    if isinstance(node, Sequence):
+        return all(map(_has_text, node.items))
+    if isinstance(node, Choice):
+        return any(map(_has_text, node.items))
+    if isinstance(node, Repeat):
+        return node.low == 0 or _has_text(node.item)
+    return True
 
 
 def matches(node: Node, text: str) -> bool:
@@ -340,3 +353,64 @@ def _leading(node: Node) -> frozenset[Ranges]:
                 break
         return found
     return frozenset().union(*map(_leading, children(node)))
+
+
+# -- and back ------------------------------------------------------------------------------------------------
+
+
+def expression(machine: Automaton, most: int) -> Node | None:
+    """A plain node for an automaton, by eliminating its states one by one; None when it takes over `most` nodes."""
+    machine = _minimal(machine)
+    start, end = -1, -2
+    edges: dict[tuple[int, int], tuple[Node, int]] = {(start, 0): (EMPTY, 0)}
+
+    def add(pair: tuple[int, int], node: Node, size: int) -> None:
+        before = edges.get(pair)
+        edges[pair] = (choice(before[0], node), before[1] + size) if before else (node, size)
+
+    for state, (moves, accepts) in enumerate(zip(machine.moves, machine.accepts, strict=True)):
+        for ranges, after in moves:
+            add((state, after), Chars(ranges), 1)
+        if accepts:
+            add((state, end), EMPTY, 0)
+    left = set(range(len(machine.accepts)))
+    while left:
+        state = min(left, key=lambda s: (sum(b == s for _, b in edges) * sum(a == s for a, _ in edges), s))
+        left.remove(state)
+        loop = edges.pop((state, state), None)
+        turns = (Repeat(loop[0], 0, None), loop[1]) if loop else (EMPTY, 0)
+        into = [(a, edges.pop((a, b))) for a, b in list(edges) if b == state]
+        out = [(b, edges.pop((a, b))) for a, b in list(edges) if a == state]
+        for a, (first, size) in into:
+            for b, (last, other) in out:
+                add((a, b), sequence(first, turns[0], last), size + turns[1] + other)
+        if sum(size for _, size in edges.values()) > most:
+            return None
+    return edges[start, end][0] if (start, end) in edges else NOTHING
+
+
+def _minimal(machine: Automaton) -> Automaton:
+    """The same language with the fewest states (Moore): states that nothing tells apart are one."""
+    block = [int(accepts) for accepts in machine.accepts]
+    while True:
+        marks: dict[tuple[object, ...], int] = {}
+        after = []
+        for state, moves in enumerate(machine.moves):
+            by_block: dict[int, list[tuple[int, int]]] = {}
+            for ranges, target in moves:
+                by_block.setdefault(block[target], []).extend(ranges)
+            mark = (block[state], tuple(sorted((merged(ranges), b) for b, ranges in by_block.items())))
+            after.append(marks.setdefault(mark, len(marks)))
+        if len(marks) == len(set(block)):
+            break
+        block = after
+    # Block numbers in order of their first state: the start stays 0.
+    numbers = {old: new for new, old in enumerate(dict.fromkeys(block))}
+    first = {numbers[block[state]]: state for state in reversed(range(len(block)))}
+    moves_of = []
+    for number in range(len(numbers)):
+        joined: dict[int, list[tuple[int, int]]] = {}
+        for ranges, target in machine.moves[first[number]]:
+            joined.setdefault(numbers[block[target]], []).extend(ranges)
+        moves_of.append(tuple((merged(ranges), target) for target, ranges in joined.items()))
+    return Automaton(tuple(moves_of), tuple(machine.accepts[first[number]] for number in range(len(numbers))))

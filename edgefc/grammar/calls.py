@@ -182,6 +182,8 @@ def _in_time(tools: int = 0) -> Iterator[None]:
             yield
     except OutOfTimeError as error:
         raise SchemaError((), f"compiling takes longer than {error.seconds * 1000:.0f} ms") from None
+    except RecursionError:
+        raise SchemaError((), "schemas depend on one another too deeply", "Flatten some of them.") from None
 
 
 def _check_syntax(syntax: OutputSyntax) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from edgefc.grammar import strings
-from edgefc.grammar.automata import automaton
+from edgefc.grammar.automata import automaton, expression
 from edgefc.grammar.rules import (
     And,
     Chars,
@@ -33,6 +33,7 @@ from edgefc.grammar.rules import (
 )
 
 _QUOTE = Literal('"')
+MAX_EXPRESSION = 2_000  # characters' classes of a regular expression made from an automaton
 
 
 class LarkWriter:
@@ -70,13 +71,15 @@ class LarkWriter:
         return self._terminals.setdefault(item, f"T{len(self._terminals)}")
 
     def _machine(self, node: Node) -> str:
-        """An automaton as rules of single characters: as a regular expression it would be too long.
+        """An automaton as a lexeme, or as rules of single characters where that would be too long.
 
         Where another number may stand at the same place, the lexer prefers that one's longer lexemes, and what only
         the automaton allows may be lost; nothing is gained.
         """
         if node not in self._machines:
             machine = automaton(node)
+            if (plain := expression(machine, MAX_EXPRESSION)) is not None:
+                return self._terminals.setdefault(plain, f"T{len(self._terminals)}")
             prefix = f"m{len(self._machines)}"
             self._machines[node] = f"{prefix}_0"
             for number, (moves, accepts) in enumerate(zip(machine.moves, machine.accepts, strict=True)):

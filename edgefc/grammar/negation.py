@@ -59,7 +59,9 @@ def _ways(compiler: SchemaCompiler, place: Place, keyword: str) -> Ways:
     if keyword in {"type", "nullable"}:
         kinds = kinds_of(place)
         return [] if kinds is None or keyword == "nullable" else [[place.made("type", {"~type": sorted(kinds)})]]
-    if keyword in {"uniqueItems", "unevaluatedProperties", "unevaluatedItems", "dependencies"} and value is not False:
+    if keyword in {"uniqueItems", "unevaluatedProperties", "unevaluatedItems", "dependencies"} and value not in (
+        {"uniqueItems": (False,), "dependencies": ({},)}.get(keyword, (True, {}))
+    ):
         raise _cannot(place, keyword)
     return []
 

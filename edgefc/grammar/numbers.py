@@ -106,8 +106,11 @@ def multiple(step: Decimal) -> Node:
     _, digits, exponent = step.normalize().as_tuple()
     assert isinstance(exponent, int)
     divisor = int("".join(map(str, digits)))
-    wanted = Multiple(divisor * 10**exponent) if exponent >= 0 else Multiple(divisor, -exponent)
-    return sequence(optional(_MINUS), wanted)
+    if exponent <= 0:
+        return sequence(optional(_MINUS), Multiple(divisor, -exponent))
+    # A power of ten is so many zeros at the end, which takes far fewer states than remainders.
+    whole = choice(Literal("0"), sequence(And((Repeat(DIGIT, 1, None), Multiple(divisor))), Literal("0" * exponent)))
+    return sequence(optional(_MINUS), whole, optional(sequence(Literal("."), Repeat(Literal("0"), 1, None))))
 
 
 def equal_to(value: float) -> Node:

@@ -112,6 +112,7 @@ class SchemaCompiler:
         self._valued: dict[Flat, list[Any] | None] = {}
         self._checked: set[SchemaPath] = set()
         self._overlapping: dict[SchemaPath, set[tuple[int, int]]] = {}
+        self._comparing: set[SchemaPath] = set()
         self._notes: dict[tuple[SchemaPath, str], Finding] = {}
         self.impossible: SchemaError | None = None
 
@@ -258,6 +259,9 @@ class SchemaCompiler:
     def overlapping(self, place: Place, branches: list[Place]) -> set[tuple[int, int]]:
         """Pairs of branches of a `oneOf` that one value may satisfy, for all that can be told."""
         if place.path not in self._overlapping:
+            if place.path in self._comparing:
+                raise SchemaError(place.path, "refers to itself without a value in between")
+            self._comparing.add(place.path)
             rest, found = place.without("oneOf"), set()
             for number, branch in enumerate(branches):
                 for other in range(number):
@@ -268,6 +272,7 @@ class SchemaCompiler:
                     )
                     if not all(apart(self, a, b) for a, b in pairs):
                         found |= {(number, other), (other, number)}
+            self._comparing.remove(place.path)
             self._overlapping[place.path] = found
         return self._overlapping[place.path]
 

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Iterable
 
-from edgefc.grammar.automata import LAST, Ranges, is_empty, is_plain, lengths, merged, ranges_of, without
+from edgefc.grammar.automata import LAST, Ranges, is_empty, lengths, merged, ranges_of, without
 from edgefc.grammar.patterns import ANYTHING
 from edgefc.grammar.rules import (
     ANY,
@@ -61,10 +61,7 @@ def quoted(value: Node, low: int = 0, high: int | None = None) -> Node:
     if value == ANYTHING:
         return string(low, high)
     value = _counted(value, low, high)
-    # Without any automaton the node is written as it stands.
-    if not is_plain(value) and is_empty(value):
-        return NOTHING
-    return Quoted(value)
+    return NOTHING if is_empty(value) else Quoted(value)
 
 
 def other_than(names: Iterable[str]) -> Node:
