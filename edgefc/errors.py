@@ -129,6 +129,19 @@ class ConstraintError(EdgefcError):
     code = "constraint_error"
 
 
+class InvalidCallError(EdgefcError):
+    """The model's calls did not satisfy what only a check after decoding can see, however often they were sampled."""
+
+    code = "invalid_call"
+
+    def __init__(self, tool: str, path: SchemaPath, reason: str, attempts: int) -> None:
+        super().__init__(
+            f"{tool}: {format_path(path)}: {reason} ({attempts} attempts)",
+            "Ask again, or say in the schema what a grammar can enforce; `edgefc lint` shows what it cannot.",
+        )
+        self.tool, self.path = tool, path
+
+
 class ToolError(EdgefcError):
     """A tool could not be built from a function or file, or the tool loop was stopped."""
 

@@ -6,20 +6,24 @@ another package's; this module only joins them.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from typing_extensions import Self, TypedDict, Unpack
 
 from edgefc import formats, gguf, grammar, registry
-from edgefc.engine import Engine, EngineOptions, SamplingOptions
+from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, SamplingOptions
 from edgefc.errors import RequestError
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.reply import ChatStream, Reply
 from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
-from edgefc.types import Message
+from edgefc.types import Message, Tool, ToolCall
+from edgefc.validation import CallChecker
+
+RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
 
 
 def load(
@@ -159,7 +163,10 @@ class Model:
         stream    True: a ChatStream of deltas at once; False: the whole Reply when it is complete
         options   see ChatOptions
 
-        Raises RequestError, ContextOverflowError, SchemaError, FormatError or EngineClosedError.
+        What a grammar cannot enforce of a schema is checked when a call is complete; a call that fails is sampled
+        again, a few times.
+
+        Raises RequestError, ContextOverflowError, SchemaError, FormatError, InvalidCallError or EngineClosedError.
         """
         schemas, _ = as_tools(tools or ())
         checked = check_tools(schemas)
@@ -170,14 +177,16 @@ class Model:
             self.family.syntax, checked, choice, parallel=options.get("parallel_tool_calls", True)
         )
         prompt = self.family.render(messages, checked, special_tokens=self.engine.tokenizer.special_tokens)
-        generation = self.engine.submit(
-            self.engine.tokenizer.encode(prompt, add_bos=self.family.bos),
+        request = _Request(
+            self,
+            checked,
+            compiled,
+            prompt=self.engine.tokenizer.encode(prompt, add_bos=self.family.bos),
             max_tokens=options.get("max_tokens"),
             sampling=self._sampling(options),
-            grammar=compiled,
             stop=(*self.family.stop, *_stop_strings(options.get("stop", ()))),
         )
-        answer = ChatStream(generation, self.family.parser(checked))
+        answer = ChatStream(request.submit(request.sampling), request)
         return answer if stream else answer.reply
 
     def run(
@@ -227,6 +236,67 @@ class Model:
             if (given := options.get(field.name)) is not None:
                 values[field.name] = given
         return SamplingOptions(**values)
+
+
+class _Request:
+    """One chat's request, as often as it has to be sampled."""
+
+    def __init__(
+        self,
+        model: Model,
+        tools: list[Tool],
+        compiled: grammar.CompiledGrammar,
+        *,
+        prompt: list[int],
+        max_tokens: int | None,
+        sampling: SamplingOptions,
+        stop: tuple[str, ...],
+    ) -> None:
+        self.sampling = sampling
+        self._model, self._tools, self._grammar = model, tools, compiled
+        self._prompt, self._max_tokens, self._stop = prompt, max_tokens, stop
+        self._checker = CallChecker(tools, compiled.unenforced) if compiled.unenforced else None
+
+    @property
+    def is_checked(self) -> bool:
+        return self._checker is not None
+
+    def parser(self) -> formats.StreamParser:
+        return self._model.family.parser(self._tools)
+
+    def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, grammar.Finding] | None:
+        return self._checker.first_problem(calls) if self._checker else None
+
+    def submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
+        return self._model.engine.submit(
+            self._prompt,
+            max_tokens=self._max_tokens,
+            sampling=sampling,
+            grammar=self._grammar,
+            stop=self._stop,
+            answer=answer,
+        )
+
+    def again(self, result: GenerationResult, call: int, attempt: int) -> Generation:
+        """From the tokens before the call. Greedy sampling would say the same again; it stays repeatable."""
+        greedy = self.sampling.temperature == 0
+        sampling = replace(
+            self.sampling,
+            temperature=max(self.sampling.temperature, RESAMPLE_TEMPERATURES[attempt - 1]),
+            seed=(self.sampling.seed or 0 if greedy else result.stats.seed) + attempt,
+        )
+        return self.submit(sampling, tuple(result.token_ids[: self._before(result.token_ids, call)]))
+
+    def _before(self, tokens: list[int], call: int) -> int:
+        """How many tokens were said before a call began."""
+        parser, decode = self.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
+        begun = 0
+        for number, token in enumerate(tokens):
+            deltas = parser.feed(decode(self._model.engine.tokenizer.piece(token)))
+            begun += sum("id" in part for delta in deltas for part in delta.get("tool_calls", ()))
+            if begun > call:
+                return number
+        return 0
 
 
 def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:

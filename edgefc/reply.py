@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import Self, TypedDict
 
-from edgefc.errors import CancelledError
+from edgefc.errors import CancelledError, InvalidCallError
 from edgefc.types import Delta, FinishReason, Message, Outcome, ToolCall
 
 if TYPE_CHECKING:
-    from edgefc.engine import Generation, GenerationStats
-    from edgefc.formats import StreamParser
+    from edgefc.engine import Generation, GenerationResult, GenerationStats
+    from edgefc.formats import Parsed, StreamParser
+    from edgefc.grammar import Finding
 
 
 class Usage(TypedDict):
@@ -52,15 +53,36 @@ class Reply:
         return self.message.get("tool_calls") or []
 
 
+class Sampling(Protocol):
+    """Where a stream's answer comes from, and how it is checked."""
+
+    def parser(self) -> StreamParser:
+        """A parser of one answer."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether calls have to be checked once they are there."""
+
+    def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, Finding] | None:
+        """The first call that is not valid, and why."""
+
+    def again(self, result: GenerationResult, call: int, attempt: int) -> Generation:
+        """The same answer up to this call, and from there on another one."""
+
+
+MAX_RESAMPLES = 3  # one for each of the temperatures in edgefc.model
+
+
 class ChatStream:
     """Iterates over a reply's deltas while they are generated; `.reply` is there once it ended.
 
-    Leaving the loop early, `close()` or the end of a `with` block cancels the request.
+    Where calls have to be checked after decoding, their deltas come together, once they are valid. Leaving the loop
+    early, `close()` or the end of a `with` block cancels the request.
     """
 
-    def __init__(self, generation: Generation, parser: StreamParser) -> None:
+    def __init__(self, generation: Generation, sampling: Sampling) -> None:
         self._generation = generation
-        self._parser = parser
+        self._sampling = sampling
         self._reply: Reply | None = None
         self._deltas = self._run()
 
@@ -94,29 +116,70 @@ class ChatStream:
     def _run(self) -> Generator[Delta, None, None]:
         try:
             yield {"role": "assistant"}
-            for text in self._generation:
-                yield from self._parser.feed(text)
-            yield from self._finish()
+            yield from self._attempts()
         finally:
             if self._reply is None:
                 self._generation.cancel()
 
-    def _finish(self) -> tuple[Delta, ...]:
-        """Make the reply; the deltas that were held back until the end."""
-        result = self._generation.result()
-        parsed = self._parser.finish(result.finish_reason)
-        stats = result.stats
-        finish: FinishReason = "tool_calls" if parsed.outcome == "call" else result.finish_reason
-        self._reply = Reply(
-            message=parsed.message,
-            outcome=parsed.outcome,
-            finish_reason=finish,
-            missing=parsed.missing,
-            usage={
-                "prompt_tokens": stats.prompt_tokens,
-                "completion_tokens": stats.completion_tokens,
-                "total_tokens": stats.prompt_tokens + stats.completion_tokens,
-            },
-            stats=stats,
+    def _attempts(self) -> Generator[Delta, None, None]:
+        """Deltas of the answer, sampled again from its first call that is not valid as long as there is one."""
+        told = 0  # characters of text that were shown
+        spent: list[GenerationStats] = []
+        while True:
+            parser, said, calls = self._sampling.parser(), 0, list[Delta]()
+            for deltas in self._pieces(parser):
+                for delta in deltas:
+                    if "tool_calls" in delta and self._sampling.is_checked:
+                        calls.append(delta)
+                    elif "content" in delta:
+                        said += len(delta["content"])
+                        if said > told:
+                            yield {**delta, "content": delta["content"][-(said - told) :]}
+                            told = said
+                    else:
+                        yield delta
+            result, parsed = self._generation.result(), self._parsed
+            spent.append(result.stats)
+            problem = self._sampling.first_problem(parsed.message.get("tool_calls") or [])
+            if problem is None:
+                yield from calls if parsed.outcome == "call" else ()
+                self._reply = _reply(parsed, result, spent)
+                return
+            number, finding = problem
+            if len(spent) > MAX_RESAMPLES:
+                name = parsed.message["tool_calls"][number]["function"]["name"]
+                raise InvalidCallError(name, finding.path, finding.reason, len(spent))
+            self._generation = self._sampling.again(result, number, len(spent))
+
+    def _pieces(self, parser: StreamParser) -> Iterator[Sequence[Delta]]:
+        for text in self._generation:
+            yield parser.feed(text)
+        self._parsed = parser.finish(self._generation.result().finish_reason)
+        yield self._parsed.deltas
+
+
+def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats]) -> Reply:
+    """The reply of the last attempt, with what all of them cost."""
+    stats = result.stats
+    if len(spent) > 1:
+        stats = replace(
+            stats, resamples=len(spent) - 1, **{name: sum(getattr(s, name) for s in spent) for name in _SUMMED}
         )
-        return parsed.deltas
+    return Reply(
+        message=parsed.message,
+        outcome=parsed.outcome,
+        finish_reason="tool_calls" if parsed.outcome == "call" else result.finish_reason,
+        missing=parsed.missing,
+        usage={
+            "prompt_tokens": stats.prompt_tokens,
+            "completion_tokens": stats.completion_tokens,
+            "total_tokens": stats.prompt_tokens + stats.completion_tokens,
+        },
+        stats=stats,
+    )
+
+
+_SUMMED = (
+    "sampled_tokens", "forced_tokens", "model_steps", "constraint_us", "constraint_compile_us", "masks", "queue_s",
+    "prefill_s", "decode_s",
+)  # fmt: skip

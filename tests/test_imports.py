@@ -13,7 +13,7 @@ ORDER = [
     {"registry", "hub", "gguf", "hardware", "hints", "tools"},
     {"grammar"},
     {"formats"},
-    {"engine"},
+    {"engine", "validation"},
     {"reply", "loop", "model"},
     {"example_tools"},
     {"cli", "__main__"},

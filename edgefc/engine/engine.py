@@ -141,21 +141,23 @@ class Engine:
         sampling: SamplingOptions = GREEDY,
         grammar: CompiledGrammar | None = None,
         stop: tuple[str, ...] = (),
+        answer: tuple[int, ...] = (),
     ) -> Generation:
         """Queue a request and return at once.
 
         prompt      token ids
         max_tokens  most tokens to generate; None: as many as the context has room for
+        answer      tokens that the answer begins with; they count as generated
         stop        end the text, and are not part of it; the text of a special token stands for the token
 
         Raises RequestError, ContextOverflowError, GrammarError or EngineClosedError.
         """
         if not prompt:
             raise RequestError("messages", "the prompt is empty")
-        if bad := [token for token in prompt if not 0 <= token < self.tokenizer.n_vocab]:
+        if bad := [token for token in (*prompt, *answer) if not 0 <= token < self.tokenizer.n_vocab]:
             raise RequestError("prompt", f"token {bad[0]} is not in the vocabulary of {self.tokenizer.n_vocab}")
         room = self.n_ctx - len(prompt)
-        if room < 1:
+        if room < 1 + len(answer):
             raise ContextOverflowError(len(prompt), self.n_ctx)
         if max_tokens is not None and (
             isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1
@@ -172,6 +174,7 @@ class Engine:
             constraint=None if grammar is None else Constraint(self._guidance.result(), grammar),
             output=TextOutput([text for text in stop if text not in ids]),
             ends=self.tokenizer.eog | frozenset(ids.values()),
+            answer=list(answer),
         )
         with self._changed:
             if self._closed or self._stopped:
@@ -246,9 +249,18 @@ class Engine:
             self._waiting.popleft()
             sequence.admitted = time.perf_counter()
             try:
-                self._follow(sequence)  # what the grammar forces at the very start belongs to the prefill
+                self._begin(sequence)
             except EdgefcError as error:
                 self._fail(sequence, error)
+
+    def _begin(self, sequence: Sequence) -> None:
+        """What was said already, and what the grammar forces at the very start, belong to the prefill."""
+        if sequence.constraint is not None:
+            for token in sequence.answer:
+                sequence.constraint.consume(token)
+        self._append(sequence, sequence.answer)
+        if sequence.slot >= 0:
+            self._follow(sequence)
 
     def _step(self) -> None:
         """Compute what is due and let every request whose tokens are all computed choose its next.

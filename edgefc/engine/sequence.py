@@ -27,6 +27,8 @@ class GenerationStats:
     masks               how often a mask over the whole vocabulary was needed
     queue_s, prefill_s, decode_s   seconds waiting, until the first token, and from there to the end
     seed                what makes this sampling repeatable
+    resamples           how often an answer was sampled again because a check after decoding refused a call; the
+                        other figures are of all attempts together
     """
 
     prompt_tokens: int = 0
@@ -42,6 +44,7 @@ class GenerationStats:
     prefill_s: float = 0.0
     decode_s: float = 0.0
     seed: int = 0
+    resamples: int = 0
 
     @property
     def constraint_us_per_sampled_token(self) -> float:
@@ -127,6 +130,7 @@ class Sequence:
     constraint: Constraint | None
     output: TextOutput
     ends: frozenset[int]
+    answer: list[int] = field(default_factory=list)  # what was said already
     slot: int = -1
     position: int = 0
     pending: list[int] = field(default_factory=list)

@@ -14,6 +14,7 @@ from edgefc.engine import Engine, EngineOptions, SamplingOptions, llama
 from edgefc.engine.constraint import Constraint
 from edgefc.errors import (
     CancelledError,
+    ConstraintError,
     ContextOverflowError,
     EngineClosedError,
     GrammarError,
@@ -315,3 +316,22 @@ def test_memory_comes_back_after_close(demo_path: Path) -> None:
     for _ in range(5):
         after = load_and_close()
     assert after < before + 40 * 2**20
+
+
+def test_an_answer_can_go_on_from_what_was_said(engine: Engine) -> None:
+    rules, ids = grammar(mode="required"), prompt(engine, QUESTIONS[0])
+    whole = engine.submit(ids, max_tokens=60, grammar=rules).result()
+    for size in (1, len(whole.token_ids) // 2, len(whole.token_ids) - 1):
+        begun = tuple(whole.token_ids[:size])
+        generation = engine.submit(ids, max_tokens=60, grammar=rules, answer=begun)
+        assert "".join(generation) == whole.text
+        assert generation.result().token_ids == whole.token_ids
+
+
+def test_an_answer_cannot_go_on_from_what_the_grammar_forbids(engine: Engine) -> None:
+    wrong = tuple(engine.tokenizer.encode("nonsense"))
+    with pytest.raises(ConstraintError):
+        engine.submit(prompt(engine, "hi"), grammar=grammar(mode="required"), answer=wrong).result()
+    with pytest.raises(RequestError):
+        engine.submit(prompt(engine, "hi"), answer=(1 << 30,))
+    assert engine.submit(prompt(engine, "hi"), max_tokens=2).result().token_ids
