@@ -177,6 +177,15 @@ def load_tools(path: Path) -> list[ToolLike]:
 
 
 def _from_json(path: Path) -> list[Mapping[str, Any]]:
+    tools = read_json_tools(path)
+    check_tools(tools)
+    return tools
+
+
+def read_json_tools(path: Path) -> list[Any]:
+    """The list of tools in a .json file, as it is. Raises ToolError."""
+    if not path.is_file():
+        raise ToolError(f"there is no file {path}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -187,7 +196,6 @@ def _from_json(path: Path) -> list[Mapping[str, Any]]:
     tools = data.get("tools") if isinstance(data, dict) else data
     if not isinstance(tools, list):
         raise ToolError(f"{path}: must be a list of tools, or an object with one under 'tools'")
-    check_tools(tools)
     return tools
 
 

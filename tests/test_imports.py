@@ -14,7 +14,7 @@ ORDER = [
     {"grammar"},
     {"formats"},
     {"engine", "validation"},
-    {"reply", "loop", "model"},
+    {"reply", "loop", "model", "lint"},
     {"example_tools"},
     {"cli", "__main__"},
 ]

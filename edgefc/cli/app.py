@@ -170,6 +170,22 @@ def grammar(
 
 
 @app.command()
+def lint(
+    tools: Annotated[Optional[Path], typer.Argument(help="A .py or .json with tools. Default: example tools.")] = None,
+    model: Annotated[
+        Optional[str], typer.Option("--model", "-m", help="Count prompt tokens as this model does.")
+    ] = None,
+    family: Annotated[Optional[str], typer.Option(help="Chat format. Default: the model's own.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail for warnings and unenforced keywords too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check tools without a model: what is refused, what no grammar enforces, what each costs."""
+    from edgefc.cli import lint as command
+
+    command.lint(tools, model=model, family=family, strict=strict, as_json=as_json)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models edgefc knows by name."""
     from edgefc.cli import inspect

@@ -115,7 +115,7 @@ class Vocabulary:
 
 
 class Model:
-    """Weights in memory."""
+    """Weights in memory; with `vocab_only` just the vocabulary."""
 
     def __init__(
         self,
@@ -123,11 +123,13 @@ class Model:
         *,
         n_gpu_layers: int,
         use_extra_bufts: bool = True,
+        vocab_only: bool = False,
         progress: Callable[[float], bool] | None = None,
     ) -> None:
         params = api.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.use_extra_bufts = use_extra_bufts
+        params.vocab_only = vocab_only
         if progress is not None:
             report = progress
 

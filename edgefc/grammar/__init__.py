@@ -7,10 +7,19 @@ which executes it here.
 from edgefc.grammar.calls import (
     CompiledGrammar,
     calls_gbnf,
+    compile_calls,
     compile_output,
     compile_schema,
     schema_gbnf,
 )
 from edgefc.grammar.findings import Finding
 
-__all__ = ["CompiledGrammar", "Finding", "calls_gbnf", "compile_output", "compile_schema", "schema_gbnf"]
+__all__ = [
+    "CompiledGrammar",
+    "Finding",
+    "calls_gbnf",
+    "compile_calls",
+    "compile_output",
+    "compile_schema",
+    "schema_gbnf",
+]

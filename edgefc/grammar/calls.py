@@ -117,15 +117,26 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
     return _grammars.get(f"output {syntax!r} {choice!r} {parallel} {content}", lambda: _compiled(build, len(tools)))
 
 
+def compile_calls(tools: Tools) -> CompiledGrammar:
+    """The grammar of a JSON array of one or more `{"name", "arguments"}` calls of these tools.
+
+    Raises as `compile_output` does.
+    """
+    return compile_output(ARRAY, tools, _any_of(tools))
+
+
 def calls_gbnf(tools: Tools) -> str:
-    """GBNF of a JSON array of one or more `{"name", "arguments"}` calls of these tools."""
-    content = _tools_text(tools)
-    if not tools:
-        raise RequestError("tools", "there is no tool to call")
-    choice = ToolChoice("required", tuple(tool["name"] for tool in map(_function, tools)))
+    """The GBNF of `compile_calls`."""
+    content, choice = _tools_text(tools), _any_of(tools)
     return _texts.get(
         f"calls {content}", lambda: _gbnf(_output_builder(content, ARRAY, choice, parallel=True), len(tools))
     )
+
+
+def _any_of(tools: Tools) -> ToolChoice:
+    if not tools:
+        raise RequestError("tools", "there is no tool to call")
+    return ToolChoice("required", tuple((_function(tool) or {}).get("name", "") for tool in tools))
 
 
 def schema_gbnf(schema: Any) -> str:

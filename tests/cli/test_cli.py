@@ -8,24 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-Edgefc = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def edgefc(tmp_path: Path) -> Edgefc:
-    def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "edgefc", *words],
-            input=stdin, capture_output=True, text=True, timeout=180, cwd=tmp_path, check=False,
-        )  # fmt: skip
-
-    return run
+from tests.cli.conftest import Edgefc
 
 
 def test_two_cities_are_two_calls(edgefc: Edgefc) -> None:
