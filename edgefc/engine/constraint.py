@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance import numpy as guidance_numpy
 from numpy.typing import NDArray
 
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import ConstraintError, GrammarError
 from edgefc.grammar import CompiledGrammar
+
+
+# Patterns that exclude one another take more work than llguidance does by default; an error amid an answer is worse
+# than a slow mask. The compiler bounds how complex they get.
+LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
 
 
 def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
@@ -37,7 +42,7 @@ class Constraint:
 
     def __init__(self, tokenizer: LLTokenizer, grammar: CompiledGrammar) -> None:
         started = time.perf_counter()
-        self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0)
+        self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0, limits=LIMITS)
         if self._matcher.is_error():
             raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
         self._bits = guidance_numpy.allocate_token_bitmask(1, tokenizer.vocab_size)

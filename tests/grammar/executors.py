@@ -16,6 +16,7 @@ from typing import Protocol
 import llama_cpp
 import llguidance
 
+from edgefc.engine.constraint import LIMITS
 from edgefc.grammar import CompiledGrammar
 
 END = 256
@@ -35,7 +36,7 @@ class Guidance:
     """llguidance on the Lark text."""
 
     def __init__(self, lark: str) -> None:
-        self.matcher = llguidance.LLMatcher(_byte_tokenizer(), lark, log_level=0)
+        self.matcher = llguidance.LLMatcher(_byte_tokenizer(), lark, log_level=0, limits=LIMITS)
         if self.matcher.is_error():
             raise ValueError(self.matcher.get_error())
 

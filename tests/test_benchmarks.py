@@ -1,0 +1,17 @@
+"""The benchmarks run; what they measure is for people to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import masks
+
+
+def test_masks_measures_both_executors(demo_path: Path) -> None:
+    rows = masks.main([str(demo_path), "--tools", "1", "3", "--json"])
+    assert [(row["tools"], row["mode"]) for row in rows] == [(n, mode) for n in (1, 3) for mode in ("required", "auto")]
+    for row in rows:
+        assert row["answers_refused"] == 0
+        assert row["tokens"] > 100
+        assert row["llama_cpp_tokens"] >= masks.LLAMA_TOKENS
+        assert row["mask_us_p50"] > 0
