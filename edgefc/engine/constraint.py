@@ -13,7 +13,6 @@ from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import ConstraintError, GrammarError
 from edgefc.grammar import CompiledGrammar
 
-
 # Patterns that exclude one another take more work than llguidance does by default; an error amid an answer is worse
 # than a slow mask. The compiler bounds how complex they get.
 LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
