@@ -88,21 +88,26 @@ _grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: len(grammar.la
 _texts: TextCache[str] = TextCache(len)
 
 
-def compile_schema(schema: Any, *, spaced: bool | None = True) -> CompiledGrammar:
+def compile_schema(schema: Any, *, spaced: bool | None = True, any_order: bool = False) -> CompiledGrammar:
     """The grammar of the JSON values that satisfy a schema. Raises SchemaError.
 
-    spaced  spaces after commas and colons; None: at most one space wherever JSON allows some, which leaves a model
-            more to choose
+    spaced     spaces after commas and colons; None: at most one space wherever JSON allows some, which leaves a model
+               more to choose
+    any_order  objects of up to 6 declared properties may have them in any order, else in the schema's
     """
     content = check_document(schema)
-    return _grammars.get(f"schema {spaced} {content}", lambda: _compiled(_schema_builder(content, spaced=spaced)))
+    build = _schema_builder(content, spaced=spaced, any_order=any_order)
+    return _grammars.get(f"schema {spaced} {any_order} {content}", lambda: _compiled(build))
 
 
-def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, parallel: bool = True) -> CompiledGrammar:
+def compile_output(
+    syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, parallel: bool = True, any_order: bool = False
+) -> CompiledGrammar:
     """The grammar of all a family may answer with these tools and this choice.
 
     none → text alone; auto → text, a clarification, "no tool fits" or calls; required → calls alone. Calls name
-    only `choice.names`, with arguments that fit the tool's parameters. Without tools only text is left.
+    only `choice.names`, with arguments that fit the tool's parameters. Without tools only text is left. `any_order` is
+    that of `compile_schema`.
     Raises SchemaError with a path that begins at `tools[i]`, RequestError for a choice that the tools do not
     allow, FormatError for a syntax that nothing could tell apart.
     """
@@ -113,8 +118,9 @@ def compile_output(syntax: OutputSyntax, tools: Tools, choice: ToolChoice, *, pa
         raise RequestError("tool_choice", f"there is no tool {min(unknown)!r}", f"Tools: {', '.join(sorted(names))}.")
     if choice.mode == "required" and not choice.names:
         raise RequestError("tool_choice", "a call is required, but there is no tool to call")
-    build = _output_builder(content, syntax, choice, parallel=parallel)
-    return _grammars.get(f"output {syntax!r} {choice!r} {parallel} {content}", lambda: _compiled(build, len(tools)))
+    build = _output_builder(content, syntax, choice, parallel=parallel, any_order=any_order)
+    key = f"output {syntax!r} {choice!r} {parallel} {any_order} {content}"
+    return _grammars.get(key, lambda: _compiled(build, len(tools)))
 
 
 def compile_calls(tools: Tools) -> CompiledGrammar:
@@ -145,10 +151,10 @@ def schema_gbnf(schema: Any) -> str:
     return _texts.get(f"schema {content}", lambda: _gbnf(_schema_builder(content, spaced=None)))
 
 
-def _schema_builder(content: str, *, spaced: bool | None) -> Callable[[], _Built]:
+def _schema_builder(content: str, *, spaced: bool | None, any_order: bool = False) -> Callable[[], _Built]:
     def build() -> _Built:
         rules: Rules = {"root": EMPTY}
-        compiler = SchemaCompiler(json.loads(content), rules, "value", spaced=spaced, closed=False)
+        compiler = SchemaCompiler(json.loads(content), rules, "value", spaced=spaced, closed=False, any_order=any_order)
         rules["root"] = compiler.compile()
         if simplified(rules["root"], endings(rules)) == NOTHING:
             raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
@@ -157,11 +163,13 @@ def _schema_builder(content: str, *, spaced: bool | None) -> Callable[[], _Built
     return build
 
 
-def _output_builder(content: str, syntax: OutputSyntax, choice: ToolChoice, *, parallel: bool) -> Callable[[], _Built]:
+def _output_builder(
+    content: str, syntax: OutputSyntax, choice: ToolChoice, *, parallel: bool, any_order: bool = False
+) -> Callable[[], _Built]:
     def build() -> _Built:
         rules: Rules = {"root": EMPTY}
         compilers: dict[int, SchemaCompiler] = {}
-        calls = _calls(syntax, json.loads(content), choice, rules, compilers, parallel=parallel)
+        calls = _calls(syntax, json.loads(content), choice, rules, compilers, parallel=parallel, any_order=any_order)
         unenforced: list[Finding] = []
         changes: list[Finding] = []
         for number, compiler in compilers.items():
@@ -320,6 +328,7 @@ def _calls(
     compilers: dict[int, SchemaCompiler],
     *,
     parallel: bool,
+    any_order: bool,
 ) -> Node | None:
     """One call after another; None when no tool may be called. Adds the tools' compilers by number."""
     if allowed.mode == "none" or not allowed.names:
@@ -335,7 +344,9 @@ def _calls(
             reason = f"{head!r} and {clash[0]!r} cannot be told apart"
             raise SchemaError(("tools", number, "function", "name"), reason)
         with _at(number):
-            compilers[number] = _arguments(tool["parameters"], rules, tool["name"], spaced=syntax.spaced)
+            compilers[number] = _arguments(
+                tool["parameters"], rules, tool["name"], spaced=syntax.spaced, any_order=any_order
+            )
             made[head] = (number, compilers[number].compile())
     finite = endings(rules)
     ways: dict[str, Node] = {}
@@ -362,7 +373,7 @@ def _at(number: int) -> Iterator[None]:
         raise error.under("tools", number, "function", "parameters") from None
 
 
-def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> SchemaCompiler:
+def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool, any_order: bool) -> SchemaCompiler:
     """The compiler of one tool's arguments: always an object, and an empty one when the tool declares none."""
     if parameters is None:
         parameters = {}
@@ -371,4 +382,4 @@ def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool) -> Sch
     extra: dict[str, Any] = {"type": "object"}
     if not any(parameters.get(keyword) for keyword in ("properties", "additionalProperties", *COMBINING)):
         extra["additionalProperties"] = False
-    return SchemaCompiler(parameters, rules, name, spaced=spaced, also=extra)
+    return SchemaCompiler(parameters, rules, name, spaced=spaced, also=extra, any_order=any_order)

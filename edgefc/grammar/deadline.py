@@ -1,7 +1,7 @@
 """Bounds on the work that one schema may take, checked wherever work is done in small pieces.
 
 Steps are counted where the outcome depends on the bound, so that the same schema always gives the same grammar; the
-clock only ends what would take too long altogether.
+clock, which is the processor time of the thread, only ends what would take too long altogether.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OutOfStepsError(Exception):
 
 class _Budget:
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.ends, self.steps = seconds, time.monotonic() + seconds, 0
+        self.seconds, self.ends, self.steps = seconds, time.thread_time() + seconds, 0
         self.most: int | None = None
 
 
@@ -65,5 +65,5 @@ def tick(steps: int = 1) -> None:
     budget.steps += steps
     if budget.most is not None and budget.steps > budget.most:
         raise OutOfStepsError
-    if time.monotonic() > budget.ends:
+    if time.thread_time() > budget.ends:
         raise OutOfTimeError(budget.seconds)

@@ -33,6 +33,10 @@ _MINUS = Literal("-")
 # Numbers of any length, without exponents: what an automaton can count in.
 WHOLE = sequence(optional(_MINUS), choice(Literal("0"), sequence(_NON_ZERO, Repeat(DIGIT, 0, None))))
 DECIMAL = sequence(WHOLE, optional(sequence(Literal("."), Repeat(DIGIT, 1, None))))
+# What a double tells apart: a longer decimal could be read as a multiple, or as a value, that it is not.
+EXACT = sequence(
+    optional(_MINUS), choice(Repeat(DIGIT, 1, None), sequence(Repeat(DIGIT, 1, 9), Literal("."), Repeat(DIGIT, 1, 6)))
+)
 # Whole numbers, also where they are written with a point.
 INTEGRAL = sequence(WHOLE, optional(sequence(Literal("."), Repeat(Literal("0"), 1, None))))
 

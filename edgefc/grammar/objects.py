@@ -40,6 +40,7 @@ MAX_STATES = 5_000
 MAX_PATTERNS = 6
 MAX_DEMANDS = 3
 MAX_DECLARED = 20
+MAX_ANY_ORDER = 6  # properties that may come in any order: a rule for every set of them
 
 
 def required_of(flat: Flat) -> dict[str, None]:
@@ -131,7 +132,27 @@ def _object(
         place = next(place for place in flat if place.has("minProperties") or place.has("maxProperties"))
         keyword = "minProperties" if place.has("minProperties") else "maxProperties"
         raise compiler.give_up(place, keyword, "counting this many properties takes too many rules")
+    if compiler.any_order and len(members) <= MAX_ANY_ORDER and (low, high) == (0, None):
+        return compiler.braces("{", _in_any_order(compiler, members, rules), "}")
     return compiler.braces("{", rules.members(members), "}")
+
+
+def _in_any_order(compiler: SchemaCompiler, members: list[tuple[Node, bool]], rules: _Rules) -> Node:
+    """The pairs in any order, then undeclared ones: a rule for each set of those that were written."""
+    needed = sum(1 << number for number, (_, is_needed) in enumerate(members) if is_needed)
+    rests: dict[int, Node] = {}
+    for written in range((1 << len(members)) - 1, -1, -1):
+        comma = [compiler.comma] if written else []
+        ways = [
+            sequence(*comma, pair, rests[written | 1 << number])
+            for number, (pair, _) in enumerate(members)
+            if not written >> number & 1
+        ]
+        end = [rules.extras(min(1, written))] if needed & ~written == 0 else []
+        rests[written] = (
+            rules.called(choice(*ways, *end)) if written and (ways or end[0] != EMPTY) else choice(*ways, *end)
+        )
+    return rests[0]
 
 
 def _members(compiler: SchemaCompiler, flat: Flat, required: dict[str, None]) -> list[tuple[Node, bool]] | None:

@@ -80,6 +80,7 @@ class SchemaCompiler:
     also      a schema that must hold of the root besides
     spaced    `", "` and `": "` as json.dumps writes by default, else no spaces; None: at most one space wherever
               JSON allows some
+    any_order whether the properties of small objects may come in any order
     closed    whether objects have none but the declared properties where nothing is said of others
 
     After `compile`: `unenforced` are the keywords that the rules do not assert, `changes` what was read otherwise
@@ -95,7 +96,9 @@ class SchemaCompiler:
         also: Any = True,
         spaced: bool | None = True,
         closed: bool = True,
+        any_order: bool = False,
     ) -> None:
+        self.any_order = any_order
         self.document, self.rules, self.spaced, self.closed = Document(document), rules, spaced, closed
         self.comma, self.colon = (self._mark(mark, before=False, after=bool(spaced)) for mark in ",:")
         self._prefix, self._also = prefix, also
@@ -339,6 +342,10 @@ class SchemaCompiler:
     def number_value(self, flat: Flat, _: str) -> Node:
         """Integers, other numbers or both."""
         kinds = self.kinds(flat)
+        if "integer" in kinds and any(
+            place.has("multipleOf") and step_of(place, "multipleOf") % 1 == 0 for place in flat
+        ):
+            kinds = ["integer"]
         bounds, conditions = number_bounds(flat), self._conditions(flat)
         if "fraction" not in kinds:
             form = numbers.integer(*integer_bounds(flat)) if bounds or not conditions else numbers.WHOLE
@@ -349,6 +356,8 @@ class SchemaCompiler:
         if "integer" not in kinds:
             conditions.append(Not(numbers.INTEGRAL))
         if conditions and form != NOTHING:
+            if "fraction" in kinds:
+                conditions.append(numbers.EXACT)
             try:
                 form = numbers.within(form, also=conditions)
             except TooLargeError:
