@@ -168,11 +168,14 @@ def _output_builder(
 ) -> Callable[[], _Built]:
     def build() -> _Built:
         rules: Rules = {"root": EMPTY}
+        tools = json.loads(content)
         compilers: dict[int, SchemaCompiler] = {}
-        calls = _calls(syntax, json.loads(content), choice, rules, compilers, parallel=parallel, any_order=any_order)
+        calls = _calls(syntax, tools, choice, rules, compilers, parallel=parallel, any_order=any_order)
         unenforced: list[Finding] = []
         changes: list[Finding] = []
         for number, compiler in compilers.items():
+            if tools[number]["bare"]:
+                changes.append(Finding(("tools", number), "a bare function is read as a tool of type function"))
             where = ("tools", number, "function", "parameters")
             unenforced += (finding.under(*where) for finding in compiler.unenforced.values())
             changes += (finding.under(*where) for finding in compiler.changes)
@@ -246,7 +249,8 @@ def _tools_text(tools: Tools) -> str:
         names.add(name)
         with _at(number):
             parameters = check_document(function.get("parameters"))
-        texts.append(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "parameters": {parameters}}}')
+        bare = json.dumps(function is tool)
+        texts.append(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "bare": {bare}, "parameters": {parameters}}}')
     return f"[{', '.join(texts)}]"
 
 
@@ -379,7 +383,22 @@ def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool, any_or
         parameters = {}
     if not isinstance(parameters, dict):
         raise SchemaError((), "must be a schema of an object")
+    change = ""
+    if parameters and all(isinstance(value, dict) and "type" in value for value in parameters.values()):
+        # Some data sets give the properties alone; read as a schema, they would be annotations and say nothing.
+        change = "bare properties are read as those of an object; needed are those without a default"
+        needed = [name for name, value in parameters.items() if not _is_optional(value)]
+        parameters = {"type": "object", "properties": parameters, "required": needed}
+    elif parameters and "type" not in parameters:
+        change = "has no type, and is read as that of an object"
     extra: dict[str, Any] = {"type": "object"}
     if not any(parameters.get(keyword) for keyword in ("properties", "additionalProperties", *COMBINING)):
         extra["additionalProperties"] = False
-    return SchemaCompiler(parameters, rules, name, spaced=spaced, also=extra, any_order=any_order)
+    compiler = SchemaCompiler(parameters, rules, name, spaced=spaced, also=extra, any_order=any_order)
+    if change:
+        compiler.changes[Finding((), change)] = None
+    return compiler
+
+
+def _is_optional(schema: dict[str, Any]) -> bool:
+    return "default" in schema or schema.get("optional") is True or "optional" in str(schema["type"]).lower()

@@ -98,7 +98,7 @@ def kinds_of(place: Place) -> set[str] | None:
     for name in names:
         if not isinstance(name, str):
             raise SchemaError(path, f"must be a type name or an array of them, not {kind_of(name)}")
-        plain = DIALECTS.get(name.lower(), name.lower())
+        plain = plain_type(name)
         if plain == "any":
             return None
         if plain not in TYPES:
@@ -107,14 +107,20 @@ def kinds_of(place: Place) -> set[str] | None:
     return kinds
 
 
+def plain_type(name: str) -> str:
+    """A dialect's type as the standard's: `Str`, `List[int]` and `str, optional` too. Unknown names stay."""
+    base = name.partition(",")[0].partition("[")[0].strip().lower()
+    return DIALECTS.get(base, base)
+
+
 def changes_at(place: Place) -> list[Finding]:
     """What is read otherwise than draft 2020-12 reads it."""
-    found: list[Finding] = []
     given = place.get("type")
-    for name in given if isinstance(given, list) else [given]:
-        if isinstance(name, str) and name not in TYPES and not (name == "any" and place.own):
-            plain = DIALECTS.get(name.lower(), name.lower())
-            found.append(Finding((*place.path, "type"), f"{name!r} is read as {plain!r}"))
+    found = [
+        Finding((*place.path, "type"), f"{name!r} is read as {plain_type(name)!r}")
+        for name in (given if isinstance(given, list) else [given])
+        if isinstance(name, str) and name not in TYPES
+    ]
     if place.get("nullable") is True:
         found.append(Finding((*place.path, "nullable"), "null is allowed besides the type"))
     if isinstance(place.get("required"), bool):

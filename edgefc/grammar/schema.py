@@ -18,7 +18,7 @@ from typing import Any
 from edgefc.errors import SchemaError, SchemaPath
 from edgefc.grammar import numbers, strings
 from edgefc.grammar.arrays import array_of
-from edgefc.grammar.automata import TooLargeError
+from edgefc.grammar.automata import TooLargeError, is_plain
 from edgefc.grammar.bounds import integer_bounds, number_bounds, step_of
 from edgefc.grammar.combine import SPLITTING, Flat, Step, Trail, combinations, unevaluated
 from edgefc.grammar.deadline import OutOfStepsError, at_most, tick
@@ -43,6 +43,7 @@ from edgefc.grammar.rules import (
     EMPTY,
     NOTHING,
     And,
+    Choice,
     Literal,
     Node,
     Not,
@@ -117,6 +118,7 @@ class SchemaCompiler:
         self._overlapping: dict[SchemaPath, set[tuple[int, int]]] = {}
         self._comparing: set[SchemaPath] = set()
         self._notes: dict[tuple[SchemaPath, str], Finding] = {}
+        self._number_nodes: set[Node] = set()
         self.impossible: SchemaError | None = None
 
     def compile(self) -> Node:
@@ -148,7 +150,7 @@ class SchemaCompiler:
         node = self.value(Place((), self.document.root), Place(("(also)",), self._also))
         while self._pending:
             name, flats = self._pending.popleft()
-            self.rules[name] = choice(*(self._flat(flat, name) for flat in flats))
+            self.rules[name] = self._one_of(self._flat(flat, name) for flat in flats)
         self.unenforced.update(self._notes)
         return node
 
@@ -167,7 +169,7 @@ class SchemaCompiler:
         if flats == ((),):
             return self.any_value()
         if all(self._scalar(flat) for flat in flats):
-            node = choice(*(self._flat(flat, "") for flat in flats))
+            node = self._one_of(self._flat(flat, "") for flat in flats)
             if _length(node) <= MAX_INLINE:
                 return node
         if flats not in self._named:
@@ -363,7 +365,19 @@ class SchemaCompiler:
             except TooLargeError:
                 place = next(p for p in reversed(flat) if p.has("multipleOf") or p.has("~multiple") or p.has("~enum"))
                 raise self.give_up(place, "multipleOf", "multiples of this number take too many rules") from None
-        return self._made(flat, form, "number")
+        node = self._made(flat, form, "number")
+        self._number_nodes.add(node)
+        return node
+
+    def _one_of(self, nodes: Iterable[Node]) -> Node:
+        """One of these values. Numbers are one lexeme together: lexers would prefer the one that reads further."""
+        node = choice(*nodes)
+        items = node.items if isinstance(node, Choice) else ()
+        numbers_ = [item for item in items if isinstance(item, Token) and item in self._number_nodes]
+        if len(numbers_) < 2 or all(is_plain(item.item) for item in numbers_):
+            return node
+        together = Token(choice(*(item.item for item in numbers_)))
+        return choice(*(item for item in items if item not in self._number_nodes), together)
 
     def _conditions(self, flat: Flat) -> list[Node]:
         """What `multipleOf` and negations ask of a number."""

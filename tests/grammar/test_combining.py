@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edgefc.grammar import compile_output, compile_schema
+from edgefc.grammar import compile_calls, compile_output, compile_schema
 from edgefc.types import OutputSyntax, ToolChoice
 from tests.grammar.executors import accepts
 
@@ -191,3 +191,24 @@ def test_an_order_is_kept_where_any_would_take_too_many_rules() -> None:
     assert accepts(grammar, json.dumps(dict.fromkeys(names, 1)))
     assert not accepts(grammar, json.dumps(dict.fromkeys(reversed(names), 1)))
     assert len(grammar.gbnf) < 1000
+
+
+def test_dialects_of_tools_are_read_and_reported() -> None:
+    parameters = {
+        "city": {"type": "str"},
+        "days": {"type": "int, optional"},
+        "tags": {"type": "List[str]", "default": []},
+    }
+    grammar = compile_calls([{"name": "f", "parameters": parameters}])  # type: ignore[typeddict-item]
+    good = ['{"city": "x"}', '{"city": "x", "days": 2, "tags": ["a"]}']
+    bad = ["{}", '{"days": 2}', '{"city": 1}', '{"city": "x", "more": 1}']
+    assert [text for text in good if not accepts(grammar, f'[{{"name": "f", "arguments": {text}}}]')] == []
+    assert [text for text in bad if accepts(grammar, f'[{{"name": "f", "arguments": {text}}}]')] == []
+    said = [str(finding) for finding in grammar.changes]
+    assert said[0] == "tools[0]: a bare function is read as a tool of type function"
+    assert any("bare properties" in line for line in said)
+    assert any("'int, optional' is read as 'integer'" in line for line in said)
+    untyped = compile_calls([{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": S}}}}])
+    assert [str(finding) for finding in untyped.changes] == [
+        "tools[0].function.parameters: has no type, and is read as that of an object"
+    ]
