@@ -11,6 +11,7 @@ from typing import Any
 
 from edgefc.errors import FormatError, RequestError, SchemaError
 from edgefc.grammar import strings
+from edgefc.grammar.automata import TooLargeError
 from edgefc.grammar.cache import TextCache
 from edgefc.grammar.deadline import OutOfTimeError, deadline
 from edgefc.grammar.document import check_document
@@ -204,6 +205,8 @@ def _in_time(tools: int = 0) -> Iterator[None]:
             yield
     except OutOfTimeError as error:
         raise SchemaError((), f"compiling takes longer than {error.seconds * 1000:.0f} ms") from None
+    except TooLargeError:
+        raise SchemaError((), "patterns or numbers together take too many rules", "Make them simpler.") from None
     except RecursionError:
         raise SchemaError((), "schemas depend on one another too deeply", "Flatten some of them.") from None
 

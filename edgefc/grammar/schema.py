@@ -18,7 +18,7 @@ from typing import Any
 from edgefc.errors import SchemaError, SchemaPath
 from edgefc.grammar import numbers, strings
 from edgefc.grammar.arrays import array_of
-from edgefc.grammar.automata import TooLargeError, is_plain
+from edgefc.grammar.automata import TooLargeError, automaton, is_plain
 from edgefc.grammar.bounds import integer_bounds, number_bounds, step_of
 from edgefc.grammar.combine import SPLITTING, Flat, Step, Trail, combinations, unevaluated
 from edgefc.grammar.deadline import OutOfStepsError, at_most, tick
@@ -377,6 +377,10 @@ class SchemaCompiler:
         if len(numbers_) < 2 or all(is_plain(item.item) for item in numbers_):
             return node
         together = Token(choice(*(item.item for item in numbers_)))
+        try:
+            automaton(together.item)
+        except TooLargeError:
+            return node  # each by itself is small enough
         return choice(*(item for item in items if item not in self._number_nodes), together)
 
     def _conditions(self, flat: Flat) -> list[Node]:
