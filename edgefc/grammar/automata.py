@@ -57,6 +57,8 @@ class Automaton:
 @functools.lru_cache(maxsize=512)
 def automaton(node: Node) -> Automaton:
     """The trimmed automaton of a regular node. Raises TooLargeError."""
+    if isinstance(node, Except):
+        return _trie(node.texts)
     numbers: dict[Node, int] = {(start := _normal(node)): 0}
     order, moves, steps = [start], [], 0
     for state in order:
@@ -76,6 +78,41 @@ def automaton(node: Node) -> Automaton:
             raise TooLargeError
         moves.append([(merged(ranges), numbers[after]) for after, ranges in found.items()])
     return _trimmed(moves, [_nullable(state) for state in order])
+
+
+def _trie(texts: tuple[str, ...]) -> Automaton:
+    """All texts but these: what an object's undeclared names are, so it is made without derivatives."""
+    # The last state stands for all texts that have left the tree.
+    tree: list[dict[str, int]] = [{}]
+    ends: set[int] = set()
+    for text in texts:
+        state = 0
+        for char in text:
+            if char not in tree[state]:
+                tree[state][char] = len(tree)
+                tree.append({})
+            state = tree[state][char]
+        ends.add(state)
+    if len(tree) >= MAX_STATES:
+        raise TooLargeError
+    tick(1 + len(tree) // 4)
+    # States with the same future are one. A state was made after those that lead to it, so futures come last.
+    same: list[int] = list(range(len(tree)))
+    known: dict[tuple[object, ...], int] = {}
+    for state in reversed(range(len(tree))):
+        tree[state] = {char: same[after] for char, after in sorted(tree[state].items())}
+        same[state] = known.setdefault((state in ends, tuple(tree[state].items())), state)
+    kept = [state for state in range(len(tree)) if same[state] == state]
+    numbers = {state: number for number, state in enumerate(sorted(kept, key=lambda state: state != same[0]))}
+    free = len(kept)
+    everything = without(((0, LAST),), _SURROGATES)
+    moves: list[tuple[tuple[Ranges, int], ...]] = []
+    for state in numbers:
+        own = [(((ord(char), ord(char)),), numbers[after]) for char, after in tree[state].items()]
+        rest = without(everything, [ranges[0] for ranges, _ in own])
+        moves.append(((rest, free), *own))
+    moves.append(((everything, free),))
+    return Automaton(tuple(moves), (*(state not in ends for state in numbers), True))
 
 
 def is_empty(node: Node) -> bool:
@@ -104,11 +141,13 @@ def matches(node: Node, text: str) -> bool:
     return _nullable(state)
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def is_plain(node: Node) -> bool:
     """Whether a node is made without intersection, complement and multiples, so that it can be written as it is."""
     return not isinstance(node, And | Not | Except | Multiple) and all(map(is_plain, children(node)))
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def lengths(node: Node) -> tuple[int, int | None]:
     """Least and most characters of what a node matches; bounds that may be wide where it intersects."""
     if isinstance(node, Literal):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 
 from edgefc import resources
-from edgefc.grammar.gbnf_reader import read_gbnf
+from edgefc.grammar.gbnf_reader import GbnfRules
 from edgefc.grammar.rules import Node
 
 
 @functools.lru_cache(maxsize=1)
-def _formats() -> dict[str, Node]:
-    return read_gbnf((resources.root() / "grammars" / "formats.gbnf").read_text(encoding="utf-8"))
+def _formats() -> GbnfRules:
+    return GbnfRules((resources.root() / "grammars" / "formats.gbnf").read_text(encoding="utf-8"))
 
 
 FORMATS = (

@@ -7,6 +7,7 @@ goes on until the next one begins. Rules may not refer to themselves: what is re
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NoReturn
 
 from edgefc.errors import GrammarError
@@ -25,8 +26,22 @@ _COUNTS: dict[str, tuple[int, int | None]] = {"?": (0, 1), "*": (0, None), "+": 
 Part = tuple[str, str, int]  # kind, text, line
 
 
-def read_gbnf(text: str) -> dict[str, Node]:
-    """The rules of a grammar, each with what it refers to in its place. Raises GrammarError with the line."""
+class GbnfRules:
+    """The rules of a grammar; each is made when it is asked for. Raises GrammarError with the line."""
+
+    def __init__(self, text: str) -> None:
+        self._rules = _split(text)
+        self._made: dict[str, Node] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rules)
+
+    def __getitem__(self, name: str) -> Node:
+        """A rule's node, with what it refers to in the place of its name."""
+        return _Reader(self._rules, self._made, (name,)).rule()
+
+
+def _split(text: str) -> dict[str, list[Part]]:
     rules: dict[str, list[Part]] = {}
     name, at, line = "", 0, 1
     while at < len(text):
@@ -44,10 +59,7 @@ def read_gbnf(text: str) -> dict[str, Node]:
                 _fail(line, "a rule's name is missing")
             rules[name].append((kind, found[kind], line))
         line += found[0].count("\n")
-    made: dict[str, Node] = {}
-    for rule in rules:
-        _Reader(rules, made, (rule,)).rule()
-    return made
+    return rules
 
 
 def _fail(line: int, reason: str) -> NoReturn:

@@ -62,7 +62,7 @@ from edgefc.grammar.validity import admits, apart
 MAX_SCHEMAS = 20_000
 MAX_ALTERNATIVES = 1_000
 MAX_ENUM = 50_000
-MAX_STEPS = 4_000  # of work before negations are left out, 50 to 100 ms
+MAX_STEPS = 3_500  # of work before negations are left out, 50 to 100 ms
 COSTLY = ("not", "oneOf", "if", "dependentRequired", "dependentSchemas", "dependencies", "multipleOf")
 # Rules of the whole grammar, and of free JSON, whatever tools and properties are called.
 RESERVED = {"root", "call", "char", "escape", "number", "json-value", "json-object", "json-array"}
@@ -267,7 +267,8 @@ class SchemaCompiler:
             if place.path in self._comparing:
                 raise SchemaError(place.path, "refers to itself without a value in between")
             self._comparing.add(place.path)
-            rest, found = place.without("oneOf"), set()
+            # What is unevaluated depends on the branch, and must not tell branches apart.
+            rest, found = place.without("oneOf", "unevaluatedProperties", "unevaluatedItems"), set()
             for number, branch in enumerate(branches):
                 for other in range(number):
                     pairs = (
