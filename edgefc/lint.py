@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from edgefc import formats, gguf, registry
-from edgefc.engine import Tokenizer, llama
+from edgefc import inspection
 from edgefc.errors import EdgefcError, SchemaError, format_path
 from edgefc.grammar import Finding, compile_calls
 from edgefc.tools import check_tools
@@ -76,12 +75,8 @@ def prompt_counter(model: str, family: str | None = None) -> Callable[[list[Tool
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
     """
-    found = registry.resolve(model)
-    name = family or (found.card.family if found.card else None)
-    name = name or formats.detect(gguf.read_metadata(found.path), found.path.name).family
-    chat_format = formats.load_family(name)
-    vocabulary = llama.Model(found.path, n_gpu_layers=0, vocab_only=True)
-    tokenizer = Tokenizer(vocabulary.vocabulary, found.path.with_name("tokenizer.json"))
+    chat_format, _ = inspection.family_of(model, family)
+    tokenizer = inspection.tokenizer_of(model)
     conversation: list[Message] = [{"role": "user", "content": "Hello"}]
 
     def count(tools: list[Tool]) -> int:

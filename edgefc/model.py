@@ -7,6 +7,7 @@ another package's; this module only joins them.
 from __future__ import annotations
 
 import codecs
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
 from edgefc.types import Message, Tool, ToolCall
 from edgefc.validation import CallChecker
 
+log = logging.getLogger("edgefc.model")
 RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
 
 
@@ -50,15 +52,22 @@ def load(
     """
     found = registry.resolve(str(name))
     metadata = gguf.read_metadata(found.path)
-    family_name = (
-        family or (found.card.family if found.card else None) or formats.detect(metadata, found.path.name).family
-    )
-    chat_format = formats.load_family(family_name)
+    family_name = family or (found.card.family if found.card else None)
+    chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
     engine = Engine.load(
         found.path,
         EngineOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, n_seq_max=n_parallel),
         progress=progress,
     )
+    if detection.template == formats.OWN:
+        chat_format, _ = formats.family_of(metadata, found.path.name, family_name, eos=engine.tokenizer.eos_text)
+    for warning in (
+        detection.note,
+        *chat_format.missing_tokens(engine.tokenizer.special_tokens),
+        *engine.tokenizer.notes,
+    ):
+        if warning:
+            log.warning("%s: %s", found.path.name, warning)
     return Model(engine, chat_format, path=found.path, name=found.card.id if found.card else found.path.stem)
 
 
@@ -72,6 +81,7 @@ class ChatOptions(TypedDict, total=False):
     temperature …        sampling; None: the family's recommendation, which is greedy for most
     seed                 makes sampling repeatable; None: drawn anew for each request
     logit_bias           token id → what is added to its logit
+    thinking             False: a family that thinks before it answers is told not to
     """
 
     tool_choice: str | Mapping[str, Any]
@@ -87,6 +97,7 @@ class ChatOptions(TypedDict, total=False):
     presence_penalty: float | None
     seed: int | None
     logit_bias: Mapping[int, float] | None
+    thinking: bool | None
 
 
 class Model:
@@ -116,7 +127,8 @@ class Model:
     def render(self, messages: Sequence[Message], tools: Sequence[ToolLike] | None = None) -> formats.Prompt:
         """The exact prompt that `chat` would send for these messages and tools."""
         schemas, _ = as_tools(tools or ())
-        return self.family.render(messages, check_tools(schemas), special_tokens=self.engine.tokenizer.special_tokens)
+        shown = check_tools(schemas) if tools is not None else None
+        return self.family.render(messages, shown, special_tokens=self.engine.tokenizer.special_tokens)
 
     @overload
     def chat(
@@ -173,15 +185,24 @@ class Model:
         if unknown := options.keys() - ChatOptions.__annotations__.keys():
             raise TypeError(f"chat() got an unexpected keyword argument {min(unknown)!r}")
         choice = parse_tool_choice(options.get("tool_choice", "auto"), checked)
+        tokenizer, thinking = self.engine.tokenizer, options.get("thinking")
+        shown = checked if tools is not None else None
         compiled = grammar.compile_output(
-            self.family.syntax, checked, choice, parallel=options.get("parallel_tool_calls", True)
+            self.family.syntax_for(shown, choice, thinking=thinking),
+            checked,
+            choice,
+            parallel=options.get("parallel_tool_calls", True),
+            control=tokenizer.control,
         )
-        prompt = self.family.render(messages, checked, special_tokens=self.engine.tokenizer.special_tokens)
+        prompt = self.family.render(
+            messages, shown, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens
+        )
         request = _Request(
             self,
             checked,
             compiled,
-            prompt=self.engine.tokenizer.encode(prompt, add_bos=self.family.bos),
+            lambda: self.family.parser(checked, choice, thinking=thinking),
+            prompt=tokenizer.encode(prompt, bos=self.family.bos),
             max_tokens=options.get("max_tokens"),
             sampling=self._sampling(options),
             stop=(*self.family.stop, *_stop_strings(options.get("stop", ()))),
@@ -246,6 +267,7 @@ class _Request:
         model: Model,
         tools: list[Tool],
         compiled: grammar.CompiledGrammar,
+        parser: Callable[[], formats.StreamParser],
         *,
         prompt: list[int],
         max_tokens: int | None,
@@ -253,6 +275,7 @@ class _Request:
         stop: tuple[str, ...],
     ) -> None:
         self.sampling = sampling
+        self.parser = parser
         self._model, self._tools, self._grammar = model, tools, compiled
         self._prompt, self._max_tokens, self._stop = prompt, max_tokens, stop
         self._checker = CallChecker(tools, compiled.unenforced) if compiled.unenforced else None
@@ -260,9 +283,6 @@ class _Request:
     @property
     def is_checked(self) -> bool:
         return self._checker is not None
-
-    def parser(self) -> formats.StreamParser:
-        return self._model.family.parser(self._tools)
 
     def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, grammar.Finding] | None:
         return self._checker.first_problem(calls) if self._checker else None

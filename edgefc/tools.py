@@ -19,6 +19,17 @@ from edgefc import hints
 from edgefc.errors import RequestError, ToolError
 from edgefc.types import Tool, ToolChoice
 
+# What `{"type": "code_interpreter"}` is a short spelling of.
+CODE_INTERPRETER = {
+    "name": "python",
+    "description": "Run a Python program and get what it prints",
+    "parameters": {
+        "type": "object",
+        "properties": {"code": {"type": "string", "description": "The program"}},
+        "required": ["code"],
+        "additionalProperties": False,
+    },
+}
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
 
 
@@ -92,8 +103,9 @@ def check_tools(tools: Sequence[Mapping[str, Any]]) -> list[Tool]:
         place = f"tools[{number}]"
         if not isinstance(item, Mapping):
             raise RequestError(place, "must be an object with type and function")
-        function = item.get("function", item if "name" in item else None)
-        if item.get("type", "function") != "function" or not isinstance(function, Mapping):
+        is_code = item.get("type") == "code_interpreter"
+        function = item.get("function", CODE_INTERPRETER if is_code else item if "name" in item else None)
+        if item.get("type", "function") not in {"function", "code_interpreter"} or not isinstance(function, Mapping):
             raise RequestError(place, 'must be {"type": "function", "function": {…}}')
         name = function.get("name")
         if not isinstance(name, str) or not _NAME.match(name):
@@ -107,7 +119,8 @@ def check_tools(tools: Sequence[Mapping[str, Any]]) -> list[Tool]:
             raise RequestError(f"{place}.function.description", "must be a string")
         if not isinstance(function.get("parameters", {}), Mapping):
             raise RequestError(f"{place}.function.parameters", "must be a JSON Schema object")
-        checked.append(typing.cast(Tool, {"type": "function", "function": dict(function)}))
+        kind = "code_interpreter" if is_code else "function"
+        checked.append(typing.cast(Tool, {"type": kind, "function": dict(function)}))
     return checked
 
 

@@ -25,7 +25,9 @@ class FunctionSpec(TypedDict):
 
 
 class Tool(TypedDict):
-    type: Literal["function"]
+    """A function; one of the type `code_interpreter` takes a program as its only argument, `code`."""
+
+    type: Literal["function", "code_interpreter"]
     function: FunctionSpec
 
 
@@ -46,6 +48,7 @@ class Message(TypedDict):
     name: NotRequired[str]
     tool_calls: NotRequired[list[ToolCall]]
     tool_call_id: NotRequired[str]
+    reasoning_content: NotRequired[str]  # what the model thought before it answered, as other servers call it
     required_functions: NotRequired[list[str]]  # edgefc: the tools a clarification is about
     no_tool: NotRequired[bool]  # edgefc: the answer said that no tool fits
 
@@ -67,6 +70,7 @@ class Delta(TypedDict, total=False):
 
     role: Literal["assistant"]
     content: str
+    reasoning_content: str
     tool_calls: list[ToolCallDelta]
 
 
@@ -91,18 +95,25 @@ class OutputSyntax:
     r"""How one family spells an answer. Grammar, parser and history are derived from these strings alone.
 
     Placeholders, replaced by exact match (all other text, braces too, is literal):
-    `{name}` the tool's name; `{arguments}` the arguments as a JSON object; `{text}` a JSON string with its
-    quotes; `{functions}` a JSON array of tool names. JSON is written with `", "` and `": "` (json.dumps'
-    default) when `spaced`, else without spaces.
+    `{name}` the tool's name; `{arguments}` the arguments as a JSON object; `{id}` nine letters or digits; `{text}` a
+    JSON string with its quotes; `{functions}` a JSON array of tool names; `{code}` a program as it is. JSON is written
+    with `", "` and `": "` (json.dumps' default) when `spaced`, else without spaces.
 
-    call          one call; contains {name} before {arguments}
-    marker        what announces calls and free text can therefore not contain; "" where text is not free
-    calls_begin, calls_separator, calls_end     around and between calls
+    call          one call; contains {name}, after it {arguments}, and perhaps after that {id}
+    calls_begin, calls_separator, calls_end     around and between calls. With {text} in calls_begin, that text is what
+                  the answer says besides its calls
+    calls_lead    may stand before the first call and means nothing
     calls_preamble  free text may stand before the first call, then this separator ("\n"); None: it may not
+    code          a call of raw code, which ends the answer; ends with {code}. None: the family has none
+    marker        what announces calls, and free text can therefore not contain; "" where text is not free, or told
+                  by its beginning
+    not_first     what free text can therefore not begin with
     text          None: plain text is free text; else a template with {text}
+    text_begin    stands before free text; what then introduces calls after it is calls_separator
     clarify       template with {functions} and {text}, or None: clarifications are plain text
-    no_tool       template with {text}, or None: "no tool fits" is plain text
+    no_tool       template with {text}, or where text is free one without; None: "no tool fits" is plain text
     begin, end    literals around every output (a code fence), for all branches alike
+    think_begin, think_end   around what the model thinks before it answers; "": it does not
     parallel      the family can make several calls in one answer
     """
 
@@ -111,11 +122,47 @@ class OutputSyntax:
     calls_begin: str = ""
     calls_separator: str = ""
     calls_end: str = ""
+    calls_lead: str = ""
     calls_preamble: str | None = None
+    code: str | None = None
+    not_first: tuple[str, ...] = ()
     text: str | None = None
+    text_begin: str = ""
     clarify: str | None = None
     no_tool: str | None = None
     begin: str = ""
     end: str = ""
+    think_begin: str = ""
+    think_end: str = ""
     spaced: bool = True
     parallel: bool = True
+
+    @property
+    def before_name(self) -> str:
+        return self.call.partition("{name}")[0]
+
+    @property
+    def before_arguments(self) -> str:
+        """What stands between name and arguments."""
+        return self.call.partition("{name}")[2].partition("{arguments}")[0]
+
+    @property
+    def after_arguments(self) -> str:
+        return self.call.partition("{arguments}")[2]
+
+    @property
+    def calls_head(self) -> str:
+        """What an answer that begins with a call begins with."""
+        return self.calls_begin + self.before_name
+
+    @property
+    def calls_intro(self) -> str:
+        """What introduces the first call after free text."""
+        return (self.calls_separator if self.text_begin else self.calls_begin) + self.before_name
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """All that free text cannot contain."""
+        code = self.code.partition("{code}")[0] if self.code and self.marker and not self.text_begin else ""
+        head = code.startswith(self.marker) or not code
+        return tuple(text for text in (self.marker, "" if head else code) if text)

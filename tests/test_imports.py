@@ -14,7 +14,7 @@ ORDER = [
     {"grammar"},
     {"formats"},
     {"engine", "validation"},
-    {"reply", "loop", "model", "lint"},
+    {"reply", "loop", "model", "inspection", "lint"},
     {"example_tools"},
     {"cli", "__main__"},
 ]

@@ -143,7 +143,9 @@ def render(
     messages: Annotated[Optional[Path], typer.Option(help="A conversation: .json with OpenAI messages.")] = None,
     tools: Tools = None,
     no_tools: Annotated[bool, typer.Option("--no-tools", help="Offer no tools.")] = False,
-    family: Annotated[str, typer.Option(help="Chat format.")] = "demo",
+    tool_choice: Choice = "auto",
+    no_thinking: Annotated[bool, typer.Option("--no-thinking", help="Tell the model not to think first.")] = False,
+    family: Family = None,
     system: System = None,
     ids: Annotated[bool, typer.Option("--ids", help="Print the token ids of --model instead of the text.")] = False,
     model: Model = "demo",
@@ -152,8 +154,9 @@ def render(
     from edgefc.cli import inspect
 
     inspect.render(
-        prompt, messages, tools, no_tools=no_tools, family=family, system=system, model=model if ids else None
-    )
+        prompt, messages, tools, no_tools=no_tools, tool_choice=tool_choice,
+        thinking=False if no_thinking else None, family=family, system=system, model=model, ids=ids,
+    )  # fmt: skip
 
 
 @app.command()
@@ -167,6 +170,18 @@ def grammar(
     from edgefc.cli import inspect
 
     inspect.grammar(tools, family=family, tool_choice=tool_choice, parallel=not no_parallel)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="Id from `edgefc models`, or path of a .gguf.")] = "demo",
+    family: Family = None,
+    as_json: Json = False,
+) -> None:
+    """Print what is known of a model: its file, its chat format and why that one, its tokenizer."""
+    from edgefc.cli import inspect
+
+    inspect.show(model, family=family, as_json=as_json)
 
 
 @app.command()

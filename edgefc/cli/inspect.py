@@ -1,4 +1,4 @@
-"""`edgefc render`, `grammar` and `models`: see what goes in, what may come out, and what there is."""
+"""`edgefc render`, `grammar`, `show` and `models`: see what goes in, what may come out, and what there is."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-import edgefc
-from edgefc import formats, registry
+from edgefc import formats, inspection, registry
 from edgefc.cli.common import out, print_json, tools_of
 from edgefc.errors import RequestError
 from edgefc.grammar import compile_output
 from edgefc.tools import as_tools, check_tools, parse_tool_choice
-from edgefc.types import Message, Tool
+from edgefc.types import Message, Tool, ToolChoice
 
 
 def render(
@@ -22,29 +21,58 @@ def render(
     tools: Path | None,
     *,
     no_tools: bool,
-    family: str,
+    tool_choice: str,
+    thinking: bool | None,
+    family: str | None,
     system: str | None,
-    model: str | None,
+    model: str,
+    ids: bool,
 ) -> None:
-    """Print a prompt's text, or with a model its token ids."""
+    """Print a prompt's text, or its token ids as a model's tokenizer has them."""
     conversation = _conversation(prompt, messages, system)
-    offered = [] if no_tools else _schemas(tools)
-    if model is None:
-        sys.stdout.write(formats.load_family(family).render(conversation, offered).text)
+    offered = None if no_tools else _schemas(tools)
+    choice = _choice(tool_choice, offered or [])
+    chat_format = _family(model, family)
+    if not ids:
+        text = chat_format.render(conversation, offered, choice=choice, thinking=thinking).text
+        sys.stdout.write(text)
         return
-    with edgefc.load(model) as loaded:
-        print_json(loaded.engine.tokenizer.encode(loaded.render(conversation, offered)))
+    tokenizer = inspection.tokenizer_of(model)
+    special = tokenizer.special_tokens
+    shown = chat_format.render(conversation, offered, choice=choice, thinking=thinking, special_tokens=special)
+    print_json(tokenizer.encode(shown, bos=chat_format.bos))
 
 
 def grammar(tools: Path | None, *, family: str, tool_choice: str, parallel: bool) -> None:
     """Print GBNF; needs no model."""
     offered = _schemas(tools)
-    named = tool_choice not in {"auto", "none", "required"}
-    choice = parse_tool_choice(
-        {"type": "function", "function": {"name": tool_choice}} if named else tool_choice, offered
-    )
-    syntax = formats.load_family(family).syntax
+    choice = _choice(tool_choice, offered)
+    syntax = formats.load_family(family).syntax_for(offered, choice)
     sys.stdout.write(compile_output(syntax, offered, choice, parallel=parallel).gbnf)
+
+
+def show(model: str, *, family: str | None, as_json: bool) -> None:
+    """What is known of a model without loading its weights."""
+    facts = inspection.describe(model, family)
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+        out.print(f"{key.replace('_', ' '):<{width}}  {text}", markup=False)
+
+
+def _family(model: str, family: str | None) -> formats.Family:
+    """The named family, or the model's; a family by name needs no model."""
+    if family is not None and model == "demo":
+        return formats.load_family(family)
+    return inspection.family_of(model, family)[0]
+
+
+def _choice(name: str, offered: list[Tool]) -> ToolChoice:
+    named = name not in {"auto", "none", "required"}
+    return parse_tool_choice({"type": "function", "function": {"name": name}} if named else name, offered)
 
 
 def models(*, as_json: bool) -> None:

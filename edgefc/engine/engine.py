@@ -165,6 +165,7 @@ class Engine:
             raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
         if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
             raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
+        spoken = frozenset() if grammar is None else grammar.control
         ids = {text: token for text in stop if (token := self.tokenizer.special_id(text)) is not None}
         sequence = Sequence(
             handle=Generation(self._cancel),
@@ -173,7 +174,8 @@ class Engine:
             sampler=Sampler(sampling, self.tokenizer.n_vocab, prompt),
             constraint=None if grammar is None else Constraint(self._guidance.result(), grammar),
             output=TextOutput([text for text in stop if text not in ids]),
-            ends=self.tokenizer.eog | frozenset(ids.values()),
+            ends=(self.tokenizer.eog | frozenset(ids.values())) - spoken,
+            spoken=spoken,
             answer=list(answer),
         )
         with self._changed:
@@ -346,7 +348,7 @@ class Engine:
             sequence.generated.append(token)
             sequence.pending.append(token)
             sequence.sampler.accept(token)
-            sequence.say(self.tokenizer.piece(token))
+            sequence.say(self.tokenizer.piece(token, spoken=token in sequence.spoken))
             if sequence.output.stopped:
                 self._end(sequence, "stop")
                 return

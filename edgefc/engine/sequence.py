@@ -130,6 +130,7 @@ class Sequence:
     constraint: Constraint | None
     output: TextOutput
     ends: frozenset[int]
+    spoken: frozenset[int] = frozenset()  # control tokens of which the text is part of the answer's
     answer: list[int] = field(default_factory=list)  # what was said already
     slot: int = -1
     position: int = 0

@@ -1,13 +1,14 @@
 """Text ↔ token ids.
 
-The HF tokenizer (`tokenizer.json` beside the model) is the reference; it is used once it is proven to agree with
-llama.cpp's vocabulary. Without one, llama.cpp's own tokenizer serves.
+The HF tokenizer (`tokenizer.json` beside the model) is the reference; it is used once it is proven that its ids
+stand for the same text as the model's. Where it cuts text otherwise than llama.cpp, it is right, and a note says so.
+Without one, llama.cpp's own tokenizer serves.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgefc.engine.llama import Vocabulary
 from edgefc.errors import ModelFileError
@@ -16,6 +17,7 @@ from edgefc.formats import Prompt
 if TYPE_CHECKING:
     import tokenizers
 
+_APART = "\x01"
 PROBES = (
     "Hello world",
     " leading and  double  spaces ",
@@ -40,37 +42,69 @@ class Tokenizer:
         special = {token: vocabulary.piece(token).decode("utf-8", "replace") for token in self._special_ids()}
         self._special = {text: token for token, text in special.items() if text}
         self.special_tokens = frozenset(self._special)
+        # Those that a grammar of text cannot match: text → id.
+        self.control = {text: token for text, token in self._special.items() if vocabulary.is_control(token)}
         self.eog = frozenset(token for token in range(self.n_vocab) if vocabulary.is_eog(token))
+        self.notes: list[str] = []  # what a user should know of how ids are made
         self._hf: tokenizers.Tokenizer | None = None
         if tokenizer_json is not None and tokenizer_json.is_file():
             self._load_reference(tokenizer_json)
+        self._prefix_tokens = self._count_prefix()
 
     @property
     def source(self) -> str:
         """Which tokenizer makes the ids: `tokenizer.json` or `llama.cpp`."""
         return "llama.cpp" if self._hf is None else "tokenizer.json"
 
-    def encode(self, prompt: Prompt | str, *, add_bos: bool = False) -> list[int]:
-        """Token ids of a prompt; special tokens are recognised, except where the prompt is cut."""
+    def encode(self, prompt: Prompt | str, *, bos: Literal["never", "always", "vocabulary"] = "never") -> list[int]:
+        """Token ids of a prompt; special tokens are recognised, except where the prompt is cut.
+
+        bos  whether a begin-of-sequence token comes first; one that stands there already is enough
+        """
         pieces = prompt.pieces if isinstance(prompt, Prompt) else [prompt]
-        ids = [token for piece in pieces for token in self._encode(piece)]
-        return [self.vocabulary.bos, *ids] if add_bos and self.vocabulary.bos >= 0 else ids
+        ids = [token for number, piece in enumerate(pieces) for token in self._encode(piece, within=number > 0)]
+        wanted = bos == "always" or (bos == "vocabulary" and self.vocabulary.add_bos)
+        if wanted and self.vocabulary.bos >= 0 and ids[:1] != [self.vocabulary.bos]:
+            ids.insert(0, self.vocabulary.bos)
+        return ids
+
+    @property
+    def eos_text(self) -> str:
+        """The text of the end-of-sequence token; empty when there is none."""
+        eos = self.vocabulary.eos
+        return self.vocabulary.piece(eos).decode("utf-8", "replace") if eos >= 0 else ""
 
     def special_id(self, text: str) -> int | None:
         """The id of a special token by its text."""
         return self._special.get(text)
 
-    def piece(self, token: int) -> bytes:
-        """The bytes a generated token adds to the text; a control token adds none."""
-        return b"" if self.vocabulary.is_control(token) else self.vocabulary.piece(token)
+    def piece(self, token: int, *, spoken: bool = False) -> bytes:
+        """The bytes a generated token adds to the text; a control token adds none, unless it is `spoken`."""
+        return b"" if self.vocabulary.is_control(token) and not spoken else self.vocabulary.piece(token)
 
     def decode(self, tokens: list[int]) -> str:
         return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, *, within: bool) -> list[int]:
+        """Ids of a piece of text; `within` says that other text stands before it."""
+        if not within or not self._prefix_tokens:
+            return self._ids(text)
+        # SentencePiece begins a text with a space of its own. After a character that is in no vocabulary, and
+        # therefore merges with nothing, it does not.
+        return self._ids(_APART + text)[self._prefix_tokens :]
+
+    def _ids(self, text: str) -> list[int]:
         if self._hf is None:
             return self.vocabulary.tokenize(text, parse_special=True)
         return list(self._hf.encode(text, add_special_tokens=False).ids)
+
+    def _count_prefix(self) -> int:
+        """How many tokens a text that begins with `_APART` has before its own; 0 where none is needed."""
+        plain = b"".join(map(self.vocabulary.piece, self._ids("a")))
+        if plain == b"a":
+            return 0
+        apart = self._ids(_APART)
+        return len(apart) if self._ids(_APART + "a")[: len(apart)] == apart else 0
 
     def _special_ids(self) -> list[int]:
         return [token for token in range(self.n_vocab) if self.vocabulary.is_special(token)]
@@ -88,12 +122,31 @@ class Tokenizer:
             theirs = reference.token_to_id(text)
             if theirs is not None and theirs != token:
                 raise self._disagree(path, f"{text!r} is {theirs} there and {token} in the model")
-        for probe in PROBES:
-            ours = self.vocabulary.tokenize(probe, parse_special=True)
-            ids = list(reference.encode(probe, add_special_tokens=False).ids)
-            if ours != ids:
-                raise self._disagree(path, f"{probe!r} gives {ids[:12]} there and {ours[:12]} in the model")
+        self._compare_pieces(reference, path)
+        differing = [
+            probe
+            for probe in PROBES
+            if self.vocabulary.tokenize(probe, parse_special=True)
+            != list(reference.encode(probe, add_special_tokens=False).ids)
+        ]
+        if differing:
+            self.notes.append(
+                f"{path.name} cuts text otherwise than llama.cpp ({len(differing)} of {len(PROBES)} probes, such as "
+                f"{differing[0]!r}); the model was trained with the former, which is used"
+            )
         self._hf = reference
+
+    def _compare_pieces(self, reference: tokenizers.Tokenizer, path: Path) -> None:
+        """The same ids must stand for the same text, whatever cuts it."""
+        step = max(1, self.n_vocab // 512)
+        for token in range(0, self.n_vocab, step):
+            theirs = reference.id_to_token(token)
+            if theirs is None or self.vocabulary.is_special(token):
+                continue
+            text = reference.decode([token], skip_special_tokens=False).strip(" ")
+            ours = self.vocabulary.piece(token).decode("utf-8", "replace").strip(" ")
+            if text != ours and "\ufffd" not in text + ours and text:
+                raise self._disagree(path, f"token {token} is {text!r} there and {ours!r} in the model")
 
     @staticmethod
     def _disagree(path: Path, how: str) -> ModelFileError:

@@ -1,7 +1,8 @@
 """Conversations in one canonical form, whatever spelling of OpenAI's they came in.
 
-Every error names the message. In the canonical form content is a string, calls are `{"name", "arguments"}` with
-arguments as an object, and tool results carry their tool's name and stand in the order of their calls.
+Every error names the message. In the canonical form content is a string, calls are `{"id", "name", "arguments"}` with
+arguments as an object, and tool results carry their tool's name and stand in the order of their calls. A call also has
+`arguments_text`, the arguments as they came, and `is_code` when they are a program for the code interpreter.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from edgefc.types import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_MESSAGES = 4096
+CODE_TOOL = "python"  # the name of the code interpreter
 
 
 def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -35,8 +37,6 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
         role = message.get("role")
         if role not in ROLES:
             raise RequestError(f"{place}.role", f"unknown role {role!r}", f"Roles are {', '.join(ROLES)}.")
-        if role in {"system", "developer"} and number:
-            raise RequestError(f"{place}.role", "a system message may only stand first")
         if role != "tool" and waiting:
             missing = ", ".join(waiting)
             raise RequestError(
@@ -59,8 +59,6 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
         raise RequestError(
             "messages", f"the last tool calls have no result yet: {missing}", "Add a tool message for each."
         )
-    for entry in result:
-        entry.pop("id", None)
     return result
 
 
@@ -83,7 +81,7 @@ def _assistant(message: Mapping[str, Any], place: str) -> tuple[dict[str, Any], 
         if not isinstance(call_id, str) or not call_id or call_id in dict(ids):
             raise RequestError(f"{where}.id", "must be a string of its own, so that the result can refer to it")
         ids.append((call_id, _clean(function["name"], f"{where}.function.name")))
-        parsed.append({"name": function["name"], "arguments": _arguments(function, f"{where}.function.arguments")})
+        parsed.append({"id": call_id, **_call(function, f"{where}.function.arguments")})
     if parsed:
         entry["tool_calls"] = parsed
     if required := message.get("required_functions"):
@@ -92,11 +90,25 @@ def _assistant(message: Mapping[str, Any], place: str) -> tuple[dict[str, Any], 
         entry["required_functions"] = [_clean(name, f"{place}.required_functions") for name in required]
     if message.get("no_tool"):
         entry["no_tool"] = True
+    if thoughts := message.get("reasoning_content"):
+        if not isinstance(thoughts, str):
+            raise RequestError(f"{place}.reasoning_content", "must be a string")
+        entry["reasoning_content"] = _clean(thoughts, f"{place}.reasoning_content")
     return entry, ids
 
 
-def _arguments(function: Mapping[str, Any], place: str) -> dict[str, Any]:
-    arguments = function.get("arguments", "{}")
+def _call(function: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Name and arguments of a call."""
+    name, given = function["name"], function.get("arguments", "{}")
+    if name == CODE_TOOL and isinstance(given, str) and not given.lstrip().startswith("{"):
+        given = {"code": given}  # other servers pass a program on as it is
+    arguments = _arguments(given, place)
+    text = given if isinstance(given, str) and given else json.dumps(arguments, ensure_ascii=False)
+    is_code = name == CODE_TOOL and arguments.keys() == {"code"} and isinstance(arguments["code"], str)
+    return {"name": name, "arguments": arguments, "arguments_text": text, "is_code": is_code}
+
+
+def _arguments(arguments: Any, place: str) -> dict[str, Any]:
     if isinstance(arguments, str):
         _clean(arguments, place)
         try:
@@ -118,7 +130,7 @@ def _tool_result(message: Mapping[str, Any], place: str, waiting: dict[str, str]
         known = f"; waiting are {', '.join(waiting)}" if waiting else ""
         raise RequestError(f"{place}.tool_call_id", f"{call_id!r} is no call of the message before{known}")
     name = waiting.pop(str(call_id))
-    return {"role": "tool", "name": name, "content": _content(message, place), "id": call_id}
+    return {"role": "tool", "name": name, "content": _content(message, place), "id": str(call_id)}
 
 
 def _reorder(result: list[dict[str, Any]], order: list[str]) -> None:

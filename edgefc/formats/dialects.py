@@ -7,6 +7,7 @@ cannot express stays in the grammar.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 _SPACES = str.maketrans({"\n": " ", "\r": " ", "\t": " "})
 
 
-def outline(tools: Sequence[Mapping[str, Any]]) -> str:
+def outline(tools: Sequence[Mapping[str, Any]] | None) -> str:
     """The demo family's tool list: one line a tool, one indented line a parameter.
 
     `get_weather: Get the current weather`
@@ -24,8 +25,7 @@ def outline(tools: Sequence[Mapping[str, Any]]) -> str:
     It spends about a third of the tokens of the JSON schema, which is what a very small model needs most.
     """
     lines: list[str] = []
-    for tool in tools:
-        function = tool.get("function", tool)
+    for function in functions(tools):
         lines.append(_described(str(function["name"]), function))
         parameters = function.get("parameters") or {}
         required = set(parameters.get("required") or ())
@@ -33,6 +33,128 @@ def outline(tools: Sequence[Mapping[str, Any]]) -> str:
             optional = "" if name in required else ", optional"
             kind = _outline_type(schema, depth=0)
             lines.append(_described(f"  {name} ({kind}{optional})", schema))
+    return "\n".join(lines)
+
+
+def functions(tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """The bare functions of tools."""
+    return [dict(tool.get("function", tool)) for tool in tools or ()]
+
+
+def concise(tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """XLAM's tool list: name, description, and of the parameters the properties alone."""
+    return [
+        {
+            "name": function["name"],
+            "description": function.get("description") or "",
+            "parameters": (function.get("parameters") or {}).get("properties") or {},
+        }
+        for function in functions(tools)
+    ]
+
+
+def hammer(tools: Sequence[Mapping[str, Any]] | None, *, flat: bool = False) -> list[dict[str, Any]]:
+    """Hammer's tool list: the concise one, with `required` and the default told in each parameter.
+
+    flat  a parameter that is an object becomes the mapping of its properties (Hammer 2.0 and 2.1)
+
+    The caller's schemas stay as they are. Source: MadeAgents' converter, and BFCL's Hammer handler.
+    """
+    made = copy.deepcopy(concise(tools))
+    for function, tool in zip(functions(tools), made, strict=True):
+        parameters = tool["parameters"]
+        for name, schema in parameters.items() if flat else ():
+            if isinstance(schema, dict) and isinstance(schema.get("properties"), dict):
+                parameters[name] = schema["properties"]
+                _require(parameters[name], schema.get("required"))
+        _require(parameters, (function.get("parameters") or {}).get("required"))
+        for schema in parameters.values():
+            if isinstance(schema, dict) and "default" in schema and isinstance(schema.get("description", ""), str):
+                schema["description"] = schema.get("description", "") + f"default is '{schema['default']}'"
+    return made
+
+
+def _require(parameters: dict[str, Any], names: Any) -> None:
+    for name in names if isinstance(names, list) else ():
+        if isinstance(parameters.get(name), dict):
+            parameters[name]["required"] = True
+
+
+def hermes_signatures(tools: Sequence[Mapping[str, Any]] | None) -> str:
+    """The tool list of Hermes 2 Pro and Hermes 3: every description tells its function's Python signature."""
+    return "\n".join(map(_hermes_tool, functions(tools)))
+
+
+def _hermes_tool(function: Mapping[str, Any]) -> str:
+    parameters = function.get("parameters") or {}
+    properties = parameters.get("properties") or {}
+    signature = ", ".join(f"{name}: {_python_type(schema)}" for name, schema in properties.items())
+    lines = "".join(
+        f"        {name}({_python_type(schema)}): {str(schema.get('description', '')).strip()}"
+        for name, schema in properties.items()
+    )
+    told = f"{function['name']}({signature}) - {function.get('description') or ''}\n\n"
+    args = f"    Args:\n{lines}" if properties else ""
+    schema = json.dumps(parameters, ensure_ascii=False) if properties else "{}"
+    head = f'{{"type": "function", "function": {{"name": "{function["name"]}", "description": "{told}{args}"'
+    return f'{head}, "parameters": {schema}}}'
+
+
+def _python_type(schema: Any, depth: int = 0) -> str:
+    kind = schema.get("type") if isinstance(schema, Mapping) else None
+    if depth > 16:
+        return "Any"
+    basic = {"string": "str", "number": "float", "integer": "int", "boolean": "bool"}
+    if isinstance(kind, list):
+        return f"Union[{','.join(_python_type({'type': one}, depth + 1) for one in kind)}]"
+    if kind == "array":
+        return f"list[{_python_type(schema.get('items'), depth + 1)}]"
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return "dict" if inner is None else f"dict[str, {_python_type(inner, depth + 1)}]"
+    return basic.get(str(kind), "Any")
+
+
+def history_steps(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """xLAM-r's history: each turn of user and assistant is a step, with what the tools returned on it."""
+    steps: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "tool" and steps:
+            seen = steps[-1]["next_observation"]
+            steps[-1]["next_observation"] = f"{seen}\n{message['content']}" if seen else message["content"]
+        elif message["role"] in {"user", "assistant"}:
+            calls = message.get("tool_calls") or ()
+            steps.append(
+                {
+                    "step_id": len(steps) + 1,
+                    "thought": message["content"],
+                    "tool_calls": [{"name": call["name"], "arguments": call["arguments_text"]} for call in calls],
+                    "next_observation": "",
+                    "user_input": message["content"] if message["role"] == "user" else "",
+                }
+            )
+    return steps
+
+
+def narrated(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A conversation as one query, for models that were trained on single questions.
+
+    What was done is told in the first person; transcripts with roles make such models stop at once.
+    """
+    lines: list[str] = []
+    calls: list[Mapping[str, Any]] = []
+    for message in messages:
+        if message["role"] == "assistant":
+            calls = list(message.get("tool_calls") or ())
+            if message["content"]:
+                lines.append(f"You answered: {message['content']}")
+        elif message["role"] == "tool":
+            call = calls.pop(0) if calls else {"name": message["name"], "arguments_text": "{}"}
+            lines.append(f"I called {call['name']} with {call['arguments_text']}. It returned: {message['content']}")
+        else:
+            lines.append(message["content"])
+    if messages and messages[-1]["role"] == "tool":
+        lines.append("Continue with what is left to do.")
     return "\n".join(lines)
 
 

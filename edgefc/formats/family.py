@@ -5,37 +5,34 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from edgefc import resources
 from edgefc.errors import FormatError, RequestError
+from edgefc.formats import dialects
 from edgefc.formats.canonical import canonical
-from edgefc.formats.parse import StreamParser
+from edgefc.formats.declaration import check, history_syntax, output_syntax
+from edgefc.formats.parse import Parsed, StreamParser, new_call_id, new_short_id
 from edgefc.formats.render import Prompt, render_prompt
 from edgefc.formats.templates import Template
+from edgefc.formats.typescript import typescript
 from edgefc.formats.write import write_assistant
-from edgefc.types import Messages, OutputSyntax, Tools
+from edgefc.grammar.answers import check_syntax
+from edgefc.types import Messages, OutputSyntax, ToolChoice, Tools
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-# What a declaration may say: section → key → type.
-_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "match": {"template": list, "name": list},
-    "prompt": {"template": str, "stop": list, "bos": bool, "history_calls": str, "tool_response": str},
-    "calls": {
-        "begin": str, "each": str, "separator": str, "end": str, "marker": str, "preamble": str, "spaced": bool,
-        "parallel": bool,
-    },
-    "text": {"begin": str, "end": str, "answer": str, "clarify": str, "no_tool": str},
-    "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
-}  # fmt: skip
-_TOOL_RESPONSES = ("plain", "named")
+# What is said without tools by families that have their own spelling of text only for use with tools.
+_PLAIN = OutputSyntax(call="<tool_call>{name}{arguments}", marker="<tool_call>")
+_MARK = re.compile(r"<\|[^|<>]+\|>|</s>|\[TOOL_CALLS\]")  # what all families' control tokens look like
+Variables = Callable[[list[dict[str, Any]], "list[dict[str, Any]] | None"], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,10 @@ class Family:
     history   how past answers are written in its prompts; nearly always `syntax` again
     sampling  what its authors recommend
     stop      texts of the tokens that end its turn
-    bos       whether a begin-of-sequence token stands before the prompt
+    bos       whether a begin-of-sequence token stands before the prompt: never, always, or as the vocabulary says
+    prompt    the declaration's section of that name
+    plain     without tools it answers in plain text, whatever its syntax for text
+    adapt     what a template that came with a model is given; None: the template is the family's own
     """
 
     name: str
@@ -55,40 +55,106 @@ class Family:
     history: OutputSyntax
     sampling: Mapping[str, float]
     stop: tuple[str, ...]
-    bos: bool
-    match_template: tuple[str, ...]
-    match_name: tuple[str, ...]
+    bos: Literal["never", "always", "vocabulary"]
+    prompt: Mapping[str, Any]
+    plain: bool
+    match: Mapping[str, tuple[str, ...]]
     template: Template
+    adapt: Variables | None = None
 
     def render(
         self,
         messages: Messages,
-        tools: Tools = (),
+        tools: Tools | None = (),
         *,
+        choice: ToolChoice | None = None,
+        thinking: bool | None = None,
         add_generation_prompt: bool = True,
         special_tokens: frozenset[str] = frozenset(),
     ) -> Prompt:
-        """The prompt for a conversation; `special_tokens` are what content must not turn into.
+        """The prompt for a conversation, without a begin-of-sequence token.
+
+        tools           None: none are spoken of; an empty list is shown as such where the family's prompt does
+        choice          what may be called: a choice of `none`, or of one tool, changes some families' prompts
+        thinking        False: the family is told not to think first; None: as it likes
+        special_tokens  what content must not turn into
 
         Raises RequestError for a malformed conversation and FormatError when the template refuses it.
         """
         try:
-            json.dumps(list(tools), ensure_ascii=False).encode()
+            json.dumps(list(tools or ()), ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise RequestError("tools", f"cannot be written as JSON: {error}") from None
-        # BOS is the tokenizer's business: rendered here as well, it would stand twice.
+        conversation = self._with_ids(canonical(messages))
+        shown = self._shown(tools, choice)
+        variables = (
+            {"messages": conversation, "tools": shown} if self.adapt is None else self.adapt(conversation, shown)
+        )
         return render_prompt(
-            self.template,
-            canonical(messages),
-            list(tools),
-            special_tokens,
-            add_generation_prompt=add_generation_prompt,
-            bos_token="",
+            self.template, variables, special_tokens, thinking=thinking, add_generation_prompt=add_generation_prompt
         )
 
-    def parser(self, tools: Tools = ()) -> StreamParser:  # noqa: ARG002 - families with typed arguments will need them
-        """A parser for one answer."""
-        return StreamParser(self.syntax)
+    def syntax_for(
+        self, tools: Tools | None, choice: ToolChoice | None = None, *, thinking: bool | None = None
+    ) -> OutputSyntax:
+        """How the answer to a prompt with these tools is spelled."""
+        syntax = self.syntax
+        if self.plain and not self._shown(tools, choice):
+            syntax = replace(_PLAIN, think_begin=syntax.think_begin, think_end=syntax.think_end)
+        return replace(syntax, think_begin="", think_end="") if thinking is False else syntax
+
+    def parser(
+        self, tools: Tools | None = None, choice: ToolChoice | None = None, *, thinking: bool | None = None
+    ) -> StreamParser:
+        """A parser for one answer; tools None: what reads like a call is one, whatever it calls."""
+        names = None if tools is None else [tool["function"]["name"] for tool in tools]
+        code = [tool["function"]["name"] for tool in tools or () if tool["type"] == "code_interpreter"]
+        return StreamParser(
+            self.syntax if tools is None else self.syntax_for(tools, choice, thinking=thinking),
+            new_short_id if self.prompt.get("ids") == "nine" else new_call_id,
+            names=names,
+            code=code[0] if code and self.syntax.code else None,
+        )
+
+    def parse(self, text: str, tools: Tools | None = None) -> Parsed:
+        """The message of a finished answer, with or without the token that ended it."""
+        for stop in self.stop:
+            text = text.removesuffix(stop)
+        parser = self.parser(tools)
+        parser.feed(text)
+        return replace(parser.finish("stop"), deltas=())
+
+    def missing_tokens(self, special_tokens: frozenset[str]) -> list[str]:
+        """What the family needs as tokens and the vocabulary has not: its prompts are then spelled out in text."""
+        marks = _MARK.findall(" ".join((self.syntax.call, self.syntax.marker, self.syntax.calls_begin, *self.stop[:1])))
+        missing = [mark for mark in dict.fromkeys(marks) if mark not in special_tokens]
+        return [f"{mark} is no token of this model, which {self.name} models have" for mark in missing]
+
+    def _shown(self, tools: Tools | None, choice: ToolChoice | None) -> list[dict[str, Any]] | None:
+        """The tools that the prompt speaks of."""
+        if tools is None or (
+            choice is not None and choice.mode == "none" and self.prompt.get("when_none", "omit") == "omit"
+        ):
+            return None
+        named = choice is not None and choice.mode == "required" and len(choice.names) == 1
+        if choice is not None and named and self.prompt.get("tools") == "named":
+            tools = [tool for tool in tools if tool.get("function", tool).get("name") in choice.names]
+        # Where there is no syntax for raw code, the interpreter is a function like any other.
+        known = {"function", "code_interpreter"} if self.syntax.code else {"function"}
+        shown: list[dict[str, Any]] = [dict(tool) for tool in tools]
+        return [tool if tool.get("type") in known else {**tool, "type": "function"} for tool in shown]
+
+    def _with_ids(self, conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ids as the family has them: some templates take nine letters or digits and nothing else."""
+        if self.prompt.get("ids") != "nine":
+            return conversation
+        ids: dict[str, str] = {}
+        for message in conversation:
+            for entry in [*message.get("tool_calls", ()), *([message] if message["role"] == "tool" else ())]:
+                given = entry["id"]
+                short = given if len(given) == 9 and given.isascii() and given.isalnum() else f"call{len(ids):05d}"
+                entry["id"] = ids.setdefault(given, short)
+        return conversation
 
 
 def family_names() -> list[str]:
@@ -110,7 +176,7 @@ def load_family(name: str) -> Family:
         declared = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise FormatError(f"chat_formats/{name}.toml: {error}") from None
-    _check(name, declared)
+    check(name, declared)
     template = folder / declared["prompt"]["template"]
     try:
         source = template.read_text(encoding="utf-8")
@@ -121,72 +187,83 @@ def load_family(name: str) -> Family:
 
 def parse_declaration(name: str, declared: Mapping[str, Any], template: str) -> Family:
     """A family from its declaration and template source. Raises FormatError naming the key that is wrong."""
-    _check(name, declared)
-    match, prompt, calls = (declared.get(section, {}) for section in ("match", "prompt", "calls"))
-    text, sampling = declared.get("text", {}), declared.get("sampling", {})
-    if "answer" not in text and not calls.get("marker"):
-        raise FormatError(f"chat_formats/{name}.toml: calls.marker is needed where text is free, to tell calls from it")
-    syntax = OutputSyntax(
-        call=calls["each"].removeprefix("\n"),
-        marker=calls.get("marker", ""),
-        calls_begin=calls.get("begin", ""),
-        calls_separator=calls.get("separator", ""),
-        calls_end=calls.get("end", ""),
-        calls_preamble=calls.get("preamble"),
-        text=text.get("answer"),
-        clarify=text.get("clarify"),
-        no_tool=text.get("no_tool"),
-        begin=text.get("begin", ""),
-        end=text.get("end", ""),
-        spaced=calls.get("spaced", True),
-        parallel=calls.get("parallel", True),
-    )
-    if syntax.call.count("{name}") != 1 or syntax.call.count("{arguments}") != 1:
-        raise FormatError(f"chat_formats/{name}.toml: calls.each must contain {{name}} and {{arguments}} once")
-    history = syntax
-    if "history_calls" in prompt:
-        history = OutputSyntax(
-            call=prompt["history_calls"].removeprefix("\n"), calls_separator="\n", calls_preamble="\n", marker="<"
-        )
-    filters = {
-        "assistant_text": lambda message: write_assistant(history, message),
-        "tool_response": _tool_response if prompt.get("tool_response") == "named" else lambda m: m["content"],
-    }
+    check(name, declared)
+    match, prompt, text = (declared.get(section, {}) for section in ("match", "prompt", "text"))
+    try:
+        syntax = output_syntax(declared)
+        check_syntax(syntax)
+    except FormatError as error:
+        raise FormatError(f"chat_formats/{name}.toml: {error.reason}") from None
+    history = history_syntax(declared, syntax)
     return Family(
         name=name,
         description=declared.get("description", ""),
         syntax=syntax,
         history=history,
-        sampling=dict(sampling),
+        sampling=dict(declared.get("sampling", {})),
         stop=tuple(prompt.get("stop", ())),
-        bos=prompt.get("bos", False),
-        match_template=tuple(match.get("template", ())),
-        match_name=tuple(match.get("name", ())),
-        template=Template(name, template, filters),
+        bos=prompt.get("bos", "never"),
+        prompt=dict(prompt),
+        plain=syntax.text is not None and not text.get("always", False),
+        match={key: tuple(values) for key, values in match.items()},
+        template=Template(name, template, _filters(history, prompt)),
     )
 
 
-def _tool_response(message: Mapping[str, Any]) -> str:
+def _filters(history: OutputSyntax, prompt: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """What a family's template may use besides Jinja's own."""
+    verbatim = prompt.get("arguments") == "verbatim"
+    named = prompt.get("tool_response") == "named"
+    return {
+        "assistant_text": lambda message: write_assistant(history, message, verbatim=verbatim),
+        "tool_response": _named_response if named else lambda message: message["content"],
+        "call_arguments": lambda call: call["arguments"]["code"] if call["is_code"] else call["arguments_text"],
+        "one_call_a_turn": one_call_a_turn,
+        "has_code": lambda tools: any(tool.get("type") == "code_interpreter" for tool in tools or ()),
+        "without_code": lambda tools: dialects.functions(
+            [tool for tool in tools or () if tool.get("type") != "code_interpreter"]
+        ),
+        "functions": dialects.functions,
+        "outline": dialects.outline,
+        "typescript": typescript,
+        "typescript_v1": functools.partial(typescript, v1=True),
+        "concise": dialects.concise,
+        "hammer": dialects.hammer,
+        "hammer_flat": functools.partial(dialects.hammer, flat=True),
+        "hermes_signatures": dialects.hermes_signatures,
+        "history_steps": dialects.history_steps,
+        "narrated": dialects.narrated,
+        "transcript": lambda messages: _transcript(messages, history),
+    }
+
+
+def _named_response(message: Mapping[str, Any]) -> str:
     return json.dumps({"name": message["name"], "result": message["content"]})
 
 
-def _check(name: str, declared: Mapping[str, Any]) -> None:
-    place = f"chat_formats/{name}.toml"
-    for section, values in declared.items():
-        if section == "description" and isinstance(values, str):
+def one_call_a_turn(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Several calls of one message as messages of their own, each with its result."""
+    turns: list[Mapping[str, Any]] = []
+    place = 0
+    while place < len(messages):
+        message = messages[place]
+        calls = message.get("tool_calls") or ()
+        place += 1
+        if len(calls) < 2:
+            turns.append(message)
             continue
-        if section not in _KEYS or not isinstance(values, dict):
-            raise FormatError(f"{place}: unknown section {section!r}", f"Sections are {', '.join(_KEYS)}.")
-        for key, value in values.items():
-            wanted = _KEYS[section].get(key)
-            if wanted is None:
-                raise FormatError(f"{place}: unknown key {section}.{key}", f"Keys are {', '.join(_KEYS[section])}.")
-            if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
-                raise FormatError(f"{place}: {section}.{key} has the wrong type")
-            if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-                raise FormatError(f"{place}: {section}.{key} must be a list of strings")
-    for section, key in (("prompt", "template"), ("calls", "each")):
-        if key not in declared.get(section, {}):
-            raise FormatError(f"{place}: {section}.{key} is missing")
-    if declared["prompt"].get("tool_response", "plain") not in _TOOL_RESPONSES:
-        raise FormatError(f"{place}: prompt.tool_response is one of {', '.join(_TOOL_RESPONSES)}")
+        for number, call in enumerate(calls):
+            turns.append({**message, "content": message["content"] if not number else "", "tool_calls": [call]})
+            turns += messages[place + number : place + number + 1]
+        place += len(calls)
+    return turns
+
+
+def _transcript(messages: Sequence[Mapping[str, Any]], history: OutputSyntax) -> str:
+    """Hammer 2.0's query: a line for each message, and one for the user to speak in when it is not the last."""
+    lines = [
+        f"{'user' if m['role'] == 'system' else m['role']}: "
+        f"{write_assistant(history, m) if m['role'] == 'assistant' else m['content']}\n"
+        for m in messages
+    ]
+    return "".join(lines) + ("" if messages and messages[-1]["role"] == "user" else "user:  \n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -35,32 +35,27 @@ class Prompt:
 
 
 def render_prompt(
-    template: Template,
-    messages: Sequence[Mapping[str, Any]],
-    tools: Sequence[Mapping[str, Any]],
-    special_tokens: Iterable[str],
-    **variables: Any,
+    template: Template, content: Mapping[str, Any], special_tokens: Iterable[str], **variables: Any
 ) -> Prompt:
     """Render, with every special token's text inside content cut in two.
 
-    Each occurrence in messages and tools gets a mark after its first character before rendering; the marks are
-    taken out of the result and their places kept. So whatever the template does with a string, the text is
-    byte for byte what it would have been.
+    Each occurrence in `content`, which is what callers had a say in, gets a mark after its first character before
+    rendering; the marks are taken out of the result and their places kept. So whatever the template does with a
+    string, the text is byte for byte what it would have been.
     """
     # A token of one character cannot be cut; none of the families has one.
     special = sorted((text for text in special_tokens if len(text) > 1), key=len, reverse=True)
     if not special:
-        return Prompt(template.render(messages=messages, tools=tools, **variables))
+        return Prompt(template.render(**content, **variables))
     pattern = re.compile(f"(?=(?:{'|'.join(map(re.escape, special))}))(.)", re.DOTALL)
-    content = {"messages": messages, "tools": tools}
     if not any(pattern.search(text) for text in _strings(content)):
-        return Prompt(template.render(messages=messages, tools=tools, **variables))
+        return Prompt(template.render(**content, **variables))
     mark = _free_mark(content)
     try:
         marked = _map_strings(content, lambda text: pattern.sub(rf"\1{mark}", text))
     except RecursionError:
         raise FormatError("the conversation or a tool is nested too deeply to be rendered") from None
-    rendered = template.render(messages=marked["messages"], tools=marked["tools"], **variables)
+    rendered = template.render(**marked, **variables)
     # A template that writes JSON in ASCII has written the mark as an escape.
     parts = re.split(f"{mark}|{re.escape(_escaped(mark))}", rendered)
     cuts: list[int] = []

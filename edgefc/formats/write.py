@@ -9,27 +9,49 @@ from typing import Any
 from edgefc.types import OutputSyntax
 
 
-def write_calls(syntax: OutputSyntax, calls: Sequence[Mapping[str, Any]]) -> str:
+def write_calls(syntax: OutputSyntax, calls: Sequence[Mapping[str, Any]], *, verbatim: bool = False) -> str:
     """Calls with arguments as objects, one after the other in the family's syntax."""
-    written = (write_call(syntax.call, call, spaced=syntax.spaced) for call in calls)
-    return syntax.calls_begin + syntax.calls_separator.join(written) + syntax.calls_end
+    written = [_write_call(syntax, call, first=not number, verbatim=verbatim) for number, call in enumerate(calls)]
+    return "".join(written) + ("" if _is_code(syntax, calls[-1]) else syntax.calls_end)
 
 
-def write_call(template: str, call: Mapping[str, Any], *, spaced: bool = True) -> str:
-    name = _dump(call["name"], spaced=spaced)[1:-1]
-    before, _, rest = template.partition("{name}")
-    between, _, after = rest.partition("{arguments}")
-    return f"{before}{name}{between}{_dump(call['arguments'], spaced=spaced)}{after}"
+def _write_call(syntax: OutputSyntax, call: Mapping[str, Any], *, first: bool, verbatim: bool) -> str:
+    """One call and what stands before it."""
+    if _is_code(syntax, call):
+        code = str(syntax.code).replace("{code}", call["arguments"]["code"])
+        return code if first or code.startswith(syntax.marker) else syntax.calls_separator + code
+    arguments = call.get("arguments_text") if verbatim else None
+    name = _dump(call["name"], spaced=syntax.spaced)[1:-1]
+    written = _dump(call["arguments"], spaced=syntax.spaced) if arguments is None else arguments
+    after = syntax.after_arguments.replace("{id}", str(call.get("id", "")))
+    begin = syntax.calls_begin if first else syntax.calls_separator
+    return f"{begin}{syntax.before_name}{name}{syntax.before_arguments}{written}{after}"
 
 
-def write_assistant(syntax: OutputSyntax, message: Mapping[str, Any]) -> str:
-    """A canonical assistant message as the model would have said it."""
+def _is_code(syntax: OutputSyntax, call: Mapping[str, Any]) -> bool:
+    return bool(syntax.code and call.get("is_code"))
+
+
+def write_assistant(syntax: OutputSyntax, message: Mapping[str, Any], *, verbatim: bool = False) -> str:
+    """A canonical assistant message as the model would have said it.
+
+    verbatim  arguments that came as text are written as they came, as some families' templates do
+    """
     content = message.get("content") or ""
     if calls := message.get("tool_calls"):
-        before = content + (syntax.calls_preamble or "") if content and syntax.calls_preamble is not None else ""
-        return syntax.begin + before + write_calls(syntax, calls) + syntax.end
+        written = write_calls(syntax, calls, verbatim=verbatim)
+        if "{text}" in syntax.calls_begin:
+            return syntax.begin + written.replace("{text}", _dump(content, spaced=syntax.spaced), 1) + syntax.end
+        before = ""
+        if content and syntax.text_begin:
+            before = syntax.text_begin + content + syntax.calls_separator
+        elif content and syntax.calls_preamble is not None:
+            before = content + syntax.calls_preamble
+        return syntax.begin + before + written + syntax.end
     if syntax.text is None:
-        return str(content)
+        if message.get("no_tool") and not content and syntax.no_tool is not None:
+            return syntax.no_tool
+        return syntax.begin + syntax.text_begin + str(content)
     template = syntax.text
     if message.get("no_tool") and syntax.no_tool is not None:
         template = syntax.no_tool

@@ -16,6 +16,7 @@ from edgefc.grammar.rules import (
     And,
     Chars,
     Choice,
+    Control,
     Except,
     Literal,
     Multiple,
@@ -28,6 +29,7 @@ from edgefc.grammar.rules import (
     Sequence,
     Token,
     Without,
+    excluding,
     sequence,
 )
 
@@ -68,7 +70,7 @@ class GbnfWriter:
         """A node's text; `inner` asks for one that a repetition or sequence may stand around."""
         if isinstance(node, Token):
             return self._write(node.item, inner=inner)
-        if isinstance(node, Literal):
+        if isinstance(node, Literal | Control):
             return _literal(node.text)
         if isinstance(node, Ref):
             return node.name
@@ -88,7 +90,8 @@ class GbnfWriter:
                 self._common[node] = name
             return name
         if isinstance(node, Without):
-            return self._without(node)
+            one = len(node.markers) == 1 and not node.not_first
+            return self._without(node, node.markers[0]) if one else self._automaton(excluding(node), Chars)
         if isinstance(node, Sequence):
             items = _joined(node.items)
             if not items:
@@ -160,11 +163,10 @@ class GbnfWriter:
             self._shared[key] = names[0]
         return self._shared[key]
 
-    def _without(self, node: Without) -> str:
+    def _without(self, node: Without, marker: str) -> str:
         """The automaton of texts that do not contain the marker, one rule a state (Knuth, Morris, Pratt)."""
         if node in self._shared:
             return self._shared[node]
-        marker = node.marker
         names = [self._fresh() for _ in marker]
         self._shared[node] = some = self._fresh()
         alphabet = sorted(set(marker))
@@ -224,6 +226,7 @@ def _joined(items: tuple[Node, ...]) -> list[Node]:
     joined: list[Node] = []
     for item in items:
         bare = item.item if isinstance(item, Token) else item
+        bare = Literal(bare.text) if isinstance(bare, Control) else bare
         last = joined[-1] if joined else None
         if isinstance(bare, Literal) and isinstance(last, Literal):
             joined[-1] = Literal(last.text + bare.text)

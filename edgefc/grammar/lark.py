@@ -16,6 +16,7 @@ from edgefc.grammar.rules import (
     And,
     Chars,
     Choice,
+    Control,
     Except,
     Literal,
     Multiple,
@@ -65,6 +66,8 @@ class LarkWriter:
             return f"({text})" if inner else text
         if isinstance(node, Repeat):
             return self._rule(node.item, inner=True) + _count(node.low, node.high)
+        if isinstance(node, Control):
+            return f"<[{node.id}]>"
         item = node.item if isinstance(node, Token) else node
         if _counts_remainders(item):
             return self._machine(item)
@@ -99,7 +102,10 @@ def _terminal(node: Node) -> str:
     if isinstance(node, Quoted):
         return _terminal(sequence(_QUOTE, strings.spelled(node.item), _QUOTE))
     if isinstance(node, Without):
-        return f"/[^\\x{{0}}]+/ & ~/(?s:.*){_quote(node.marker)}(?s:.*)/"
+        parts = ["/[^\\x{0}]+/", *(f"~/(?s:.*){_quote(text)}(?s:.*)/" for text in node.markers)]
+        if node.not_first:
+            parts.append(f"~/[ \\n\\r\\t]*(?:{'|'.join(map(_quote, node.not_first))})(?s:.*)/")
+        return " & ".join(parts)
     if not _is_composed(node):
         return f"/{_regex(node) or '(?:)'}/"
     if isinstance(node, Sequence):

@@ -36,6 +36,14 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """A control token of the model's vocabulary: its text, and its id. No text of other tokens matches it."""
+
+    text: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chars:
     """One character within, or with `negated` outside, these inclusive code point ranges."""
 
@@ -85,10 +93,15 @@ class Token(_Hashed):
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
-    """One or more characters of any text that does not contain `marker`, nor NUL, which llama.cpp cannot match."""
+class Without(_Hashed):
+    """One or more characters of text that contains no `marker`, nor NUL, which llama.cpp cannot match.
 
-    marker: str
+    With `not_first` it begins with none of those either, not even after white space.
+    """
+
+    markers: tuple[str, ...]
+    not_first: tuple[str, ...] = ()
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,22 @@ class Quoted(_Hashed):
     __hash__ = _Hashed.__hash__
 
 
-Node = Literal | Chars | Sequence | Choice | Repeat | Ref | Token | Without | And | Not | Except | Multiple | Quoted
+Node = (
+    Literal
+    | Control
+    | Chars
+    | Sequence
+    | Choice
+    | Repeat
+    | Ref
+    | Token
+    | Without
+    | And
+    | Not
+    | Except
+    | Multiple
+    | Quoted
+)
 Rules = dict[str, Node]  # `root` is where it starts
 
 FLAT = 24  # so many texts are written out one beside the other, for a reader's sake
@@ -212,6 +240,17 @@ def listed(item: Node, comma: Node, low: int, high: int | None) -> Node:
     more = Repeat(sequence(comma, item), max(0, low - 1), None if high is None else high - 1)
     body = item if more.high == 0 else sequence(item, more)
     return optional(body) if low == 0 else body
+
+
+_SPACE = Chars(((9, 10), (13, 13), (32, 32)))
+
+
+def excluding(node: Without) -> Node:
+    """The same texts by nodes that an automaton can be made of."""
+    anything = Repeat(ANY, 0, None)
+    banned = [Sequence((anything, Literal(text), anything)) for text in node.markers]
+    banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), anything)) for text in node.not_first]
+    return And((Repeat(Chars(((0, 0),), negated=True), 1, None), *map(Not, banned)))
 
 
 def children(node: Node) -> tuple[Node, ...]:

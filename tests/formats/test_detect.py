@@ -5,42 +5,87 @@ from __future__ import annotations
 import pytest
 
 from edgefc.errors import FormatError
-from edgefc.formats import detect
+from edgefc.formats import OWN, detect, family_of
 
-CASES = [
-    ({"general.name": "Arch Function Chat 3B", "tokenizer.chat_template": "<|im_start|><tool_call>"}, "arch-chat"),
-    ({"general.name": "Arch-Function-Chat-3B", "tokenizer.chat_template": "<|im_start|> <tool_call>"}, "arch-chat"),
-    ({"general.name": "Arch-Function-3B", "tokenizer.chat_template": "<|im_start|> <tool_call>"}, "arch-function"),
-    ({"general.name": "arch_agent_1.5b"}, "arch-agent"),
-    ({"general.name": "Qwen2.5 7B Instruct", "tokenizer.chat_template": "<|im_start|> <tool_call> …"}, "hermes"),
-    ({"general.name": "anything", "tokenizer.chat_template": "<|im_start|>"}, "hermes"),
-    ({"general.name": "Arch-Agent", "tokenizer.chat_template": "{# edgefc family=demo #}"}, "demo"),
+CHATML, LLAMA3 = "<|im_start|> <tool_call>", "<|start_header_id|>"
+# Metadata, file name, family; in the order of what gives a model away.
+CASES: list[tuple[str, str, str, str]] = [
+    # a version that the template states
+    ("", "{# version=v2 #}", "", "functionary-v2"),
+    ("", "{# version=v2.llama3 #} <|reserved_special_token_249|>", "", "functionary-v2.llama3"),
+    ("", "{# version=v3.llama3 #} >>>${recipient} <|eom_id|>", "", "functionary-v3.llama3"),
+    ("functionary-small-v3.2", "{# version=v3-llama3.1 #}", "", "functionary-v3.1"),
+    ("Arch-Agent", "{# edgefc family=demo #}", "", "demo"),
+    # text of one family's template
+    ("", f"{LLAMA3} >>>${{recipient}}", "", "functionary-v3.llama3"),
+    ("", f"{LLAMA3} Think very carefully before calling functions", "", "functionary-v3.1"),
+    ("", f"{LLAMA3} <|reserved_special_token_249|>", "", "functionary-v2.llama3"),
+    ("", "<|from|> <|recipient|>", "", "functionary-v2"),
+    ("", f"{CHATML} developed by Salesforce xLAM team", "", "xlam2-qwen"),
+    ("", f"{LLAMA3} developed by Salesforce xLAM team", "", "xlam2-llama"),
+    ("", f"{CHATML} [BEGIN OF AVAILABLE_TOOLS]", "", "hammer2.1"),
+    ("", "You are an AI assistant for function calling ### Instruction:", "", "xlam-fc-v1"),
+    # names: the longest wins, and those of one family before those of many
+    ("Arch Function Chat 3B", CHATML, "", "arch-chat"),
+    ("Arch-Function-3B", CHATML, "", "arch-function"),
+    ("arch_agent_1.5b", "", "", "arch-agent"),
+    ("Hammer2.1 7b", CHATML, "", "hammer2.1"),
+    ("Hammer2.0-1.5b", CHATML, "", "hammer2.0"),
+    ("hammer-7b", CHATML, "", "hammer1"),
+    ("xLAM-2-3B-fc-r", "", "", "xlam2-qwen"),
+    ("Llama-xLAM-2-8B-fc-r", "", "", "xlam2-llama"),
+    ("xLAM-1b-fc-r", "### Instruction:", "", "xlam-fc-v1"),
+    ("xLAM-7b-r", "[INST]", "", "xlam-r"),
+    ("Llama-3.2-1B-Instruct-APIGen-FC-v0.1", LLAMA3, "", "apigen-fc"),
+    ("functionary-small-v2.4", "", "", "functionary-v2"),
+    ("functionary-small-v2.5", "", "", "functionary-v2.llama3"),
+    ("functionary-small-v3.1", "", "", "functionary-v3.1"),
+    ("functionary-small-v3.2", "", "", "functionary-v3.llama3"),
+    ("functionary-7b-v1.4", "", "", "functionary-v1"),
+    ("", "", "Arch-Agent-1.5B.Q4_K_M.gguf", "arch-agent"),
+    # templates that many use
+    ("Qwen2.5 7B Instruct", CHATML, "", "hermes"),
+    ("some fine-tune", CHATML, "", "hermes"),
+    ("Qwen3 4B", f"{CHATML} enable_thinking is defined and enable_thinking is false", "", "qwen3"),
+    ("Llama 3.1 8B", f'{LLAMA3} "parameters": dictionary of argument name and its value', "", "llama3-json"),
+    ("Mistral Nemo", "[AVAILABLE_TOOLS]", "", "mistral"),
+    ("Hermes 3", f"{CHATML} You are a function calling AI model", "", "hermes-2-pro"),
+    # nobody's: a name is no proof once the template is another one
+    ("Nous Hermes Llama2 13B", "### Instruction:", "", "generic"),
+    ("gpt-2", "{{ messages[0].content }}", "", "generic"),
+    ("anything", "", "", "generic"),
 ]
 
 
-@pytest.mark.parametrize(("metadata", "family"), CASES)
-def test_a_family_is_recognised(metadata: dict[str, object], family: str) -> None:
-    found = detect(metadata)
+@pytest.mark.parametrize(("name", "template", "file_name", "family"), CASES)
+def test_a_family_is_recognised(name: str, template: str, file_name: str, family: str) -> None:
+    metadata: dict[str, object] = {"general.name": name} if name else {}
+    if template:
+        metadata["tokenizer.chat_template"] = template
+    found = detect(metadata, file_name)
     assert found.family == family
     assert found.reason
 
 
-STRANGERS = [
-    {"general.name": "Llama 3", "tokenizer.chat_template": "<|start_header_id|> <tool_call>"},
-    {"general.name": "Nous Hermes Llama2 13B", "tokenizer.chat_template": "### Instruction:"},
-]
+def test_a_named_family_is_taken_whatever_the_file_says() -> None:
+    family, found = family_of({"general.name": "Arch-Agent"}, name="hammer2.1")
+    assert (family.name, found.reason) == ("hammer2.1", "it was named")
+    with pytest.raises(FormatError, match="hammer2.1"):
+        family_of({}, name="hammer2")
 
 
-@pytest.mark.parametrize("metadata", STRANGERS)
-def test_what_is_not_chatml_is_not_taken_for_it(metadata: dict[str, object]) -> None:
-    with pytest.raises(FormatError):
-        detect(metadata)
+def test_a_template_that_drops_the_tools_gives_way_to_the_built_in_one() -> None:
+    source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<tool_call>"
+    family, found = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
+    assert (family.name, found.template) == ("hermes", "built in")
+    assert "drops the tools" in found.note
 
 
-def test_a_file_name_counts_when_the_file_says_nothing() -> None:
-    assert detect({}, "Arch-Agent-1.5B.Q4_K_M.gguf").family == "arch-agent"
-
-
-def test_an_unknown_model_is_not_guessed() -> None:
-    with pytest.raises(FormatError, match="--family"):
-        detect({"general.name": "gpt-2", "tokenizer.chat_template": "{{ x }}"})
+def test_a_template_that_shows_them_is_used() -> None:
+    source = (
+        "{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
+    )
+    family, found = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
+    assert (found.template, found.note) == (OWN, "")
+    assert family.render([{"role": "user", "content": "hi"}], []).text == "<|im_start|>user\nhi<|im_end|>\n"

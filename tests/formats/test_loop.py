@@ -101,7 +101,10 @@ def instance(schema: dict[str, Any], rng: random.Random, root: dict[str, Any]) -
 
 def random_calls(tools: list[Any], rng: random.Random) -> list[dict[str, Any]]:
     chosen = [rng.choice(tools)["function"] for _ in range(rng.choice([1, 1, 2, 3]))]
-    return [{"name": f["name"], "arguments": instance(f["parameters"], rng, f["parameters"])} for f in chosen]
+    return [
+        {"id": "abcdefgh1", "name": f["name"], "arguments": instance(f["parameters"], rng, f["parameters"])}
+        for f in chosen
+    ]
 
 
 @pytest.mark.parametrize("number", range(len(TOOL_SETS)))
@@ -111,19 +114,23 @@ def test_calls_are_written_accepted_and_parsed_to_the_same_calls(family: str, nu
     rng = random.Random(f"{family}{number}")
     grammar = compile_output(syntax, tools, ToolChoice("auto", tuple(t["function"]["name"] for t in tools)))
     for _ in range(3):
-        calls = random_calls(tools, rng)
+        calls = random_calls(tools, rng)[: None if syntax.parallel else 1]
         text = write_assistant(syntax, {"role": "assistant", "content": "", "tool_calls": calls})
         assert accepts(grammar, text), text
         parsed, _ = parse(syntax, text, rng)
         assert parsed.outcome == "call"
         found = [c["function"] for c in parsed.message["tool_calls"]]
-        assert [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in found] == calls
+        assert [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in found] == [
+            {"name": call["name"], "arguments": call["arguments"]} for call in calls
+        ]
 
 
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_text_is_written_accepted_and_parsed_to_the_same_text(family: str, word: str) -> None:
     syntax, tools = load_family(family).syntax, TOOL_SETS[3]
+    if word.startswith(syntax.not_first):
+        pytest.skip("no text of this family can begin so: it would read like a call")
     names = tuple(t["function"]["name"] for t in tools)
     for mode in ("auto", "none"):
         text = write_assistant(syntax, {"role": "assistant", "content": word})

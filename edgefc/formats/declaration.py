@@ -1,0 +1,101 @@
+"""A family's declaration, `chat_formats/NAME.toml`: what it may say, checked, and the output syntax it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgefc.errors import FormatError
+from edgefc.types import OutputSyntax
+
+# Section → key → type. Keys with a tuple of texts take one of those.
+KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
+    "match": {"template": list, "name": list, "also": list},
+    "prompt": {
+        "template": str, "stop": list, "bos": ("never", "always", "vocabulary"), "own": bool,
+        "tools": ("all", "named"), "when_none": ("omit", "keep"), "arguments": ("object", "verbatim"),
+        "tool_response": ("plain", "named"), "ids": ("openai", "nine"),
+        "history_begin": str, "history_calls": str, "history_separator": str, "history_end": str,
+    },
+    "calls": {
+        "begin": str, "each": str, "separator": str, "end": str, "lead": str, "marker": str, "preamble": str,
+        "code": str, "spaced": bool, "parallel": bool,
+    },
+    "text": {
+        "begin": str, "not_first": list, "answer": str, "clarify": str, "no_tool": str, "always": bool,
+    },
+    "output": {"begin": str, "end": str},
+    "thinking": {"begin": str, "end": str},
+    "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
+}  # fmt: skip
+
+
+def check(name: str, declared: Mapping[str, Any]) -> None:
+    """Raises FormatError naming the file and the key that is wrong."""
+    place = f"chat_formats/{name}.toml"
+    for section, values in declared.items():
+        if section == "description" and isinstance(values, str):
+            continue
+        if section not in KEYS or not isinstance(values, dict):
+            raise FormatError(f"{place}: unknown section {section!r}", f"Sections are {', '.join(KEYS)}.")
+        for key, value in values.items():
+            _check_value(place, section, key, value)
+    for section, key in (("prompt", "template"), ("calls", "each")):
+        if key not in declared.get(section, {}):
+            raise FormatError(f"{place}: {section}.{key} is missing")
+
+
+def _check_value(place: str, section: str, key: str, value: Any) -> None:
+    wanted = KEYS[section].get(key)
+    if wanted is None:
+        raise FormatError(f"{place}: unknown key {section}.{key}", f"Keys are {', '.join(KEYS[section])}.")
+    if isinstance(wanted, tuple) and all(isinstance(option, str) for option in wanted):
+        if value not in wanted:
+            raise FormatError(f"{place}: {section}.{key} is one of {', '.join(map(str, wanted))}")
+        return
+    kinds: Any = wanted
+    if not isinstance(value, kinds) or (wanted is not bool and isinstance(value, bool)):
+        raise FormatError(f"{place}: {section}.{key} has the wrong type")
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        raise FormatError(f"{place}: {section}.{key} must be a list of strings")
+
+
+def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
+    """How the family spells its answers."""
+    calls, text, output, thinking = (declared.get(name, {}) for name in ("calls", "text", "output", "thinking"))
+    return OutputSyntax(
+        call=calls["each"].removeprefix("\n"),
+        marker=calls.get("marker", ""),
+        calls_begin=calls.get("begin", ""),
+        calls_separator=calls.get("separator", ""),
+        calls_end=calls.get("end", ""),
+        calls_lead=calls.get("lead", ""),
+        calls_preamble=calls.get("preamble"),
+        code=calls.get("code"),
+        not_first=tuple(text.get("not_first", ())),
+        text=text.get("answer"),
+        text_begin=text.get("begin", ""),
+        clarify=text.get("clarify"),
+        no_tool=text.get("no_tool"),
+        begin=output.get("begin", ""),
+        end=output.get("end", ""),
+        think_begin=thinking.get("begin", ""),
+        think_end=thinking.get("end", ""),
+        spaced=calls.get("spaced", True),
+        parallel=calls.get("parallel", True),
+    )
+
+
+def history_syntax(declared: Mapping[str, Any], syntax: OutputSyntax) -> OutputSyntax:
+    """How past answers are written: as they were said, unless the declaration has it otherwise."""
+    prompt = declared["prompt"]
+    if "history_calls" not in prompt:
+        return syntax
+    return OutputSyntax(
+        call=prompt["history_calls"].removeprefix("\n"),
+        calls_begin=prompt.get("history_begin", ""),
+        calls_separator=prompt.get("history_separator", "\n"),
+        calls_end=prompt.get("history_end", ""),
+        calls_preamble="\n",
+        marker="<",
+    )

@@ -1,0 +1,64 @@
+"""What can be told of a model without loading its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgefc import formats, gguf, registry
+from edgefc.engine import llama
+from edgefc.engine.tokenizer import Tokenizer
+
+
+def family_of(model: str, family: str | None = None) -> tuple[formats.Family, formats.Detection]:
+    """A model's chat format, and how it was found; `family` overrides what the file says.
+
+    Raises ModelNotFoundError, ModelFileError or FormatError.
+    """
+    found = registry.resolve(model)
+    metadata = gguf.read_metadata(found.path)
+    if family is None and found.card is not None:
+        chat_format, detection = formats.family_of(metadata, found.path.name, found.card.family)
+        return chat_format, formats.Detection(
+            detection.family, "models.toml says so", detection.template, detection.note
+        )
+    return formats.family_of(metadata, found.path.name, family)
+
+
+def tokenizer_of(model: str) -> Tokenizer:
+    """A model's tokenizer. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
+    found = registry.resolve(model)
+    vocabulary = llama.Model(found.path, n_gpu_layers=0, vocab_only=True)
+    return Tokenizer(vocabulary.vocabulary, found.path.with_name("tokenizer.json"))
+
+
+def describe(model: str, family: str | None = None) -> dict[str, Any]:
+    """The facts of `edgefc show`, as JSON. Raises what `family_of` and `tokenizer_of` raise."""
+    found = registry.resolve(model)
+    header = gguf.read_header(found.path)
+    chat_format, detection = family_of(model, family)
+    tokenizer = tokenizer_of(model)
+    facts: dict[str, Any] = {
+        "model": found.card.title if found.card else header.metadata.get("general.name", found.path.stem),
+        "path": str(found.path),
+        "bytes": found.path.stat().st_size,
+        "architecture": header.metadata.get("general.architecture", "?"),
+        "layers": header.number("block_count") or 0,
+        "context": header.number("context_length") or 0,
+        "licence": found.card.licence if found.card else header.metadata.get("general.license", "unknown"),
+        "family": detection.family,
+        "because": detection.reason,
+        "chat_template": detection.template,
+        "stop_tokens": list(chat_format.stop),
+        "tokenizer": tokenizer.source,
+        "vocabulary": tokenizer.n_vocab,
+        "notes": [
+            note
+            for note in (
+                detection.note,
+                *chat_format.missing_tokens(tokenizer.special_tokens),
+                *tokenizer.notes,
+            )
+            if note
+        ],
+    }
+    return facts

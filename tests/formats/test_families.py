@@ -1,0 +1,173 @@
+"""Every family, every choice: what is written is accepted by both executors and parsed back to the same message."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgefc.formats import Family, Parsed, StreamParser, family_names, load_family
+from edgefc.formats.write import write_assistant
+from edgefc.grammar import CompiledGrammar, compile_output
+from edgefc.types import Delta, Tool, ToolChoice
+from tests.grammar import executors
+
+FAMILIES = family_names()
+EXAMPLES = 200
+MODES = ["none", "auto", "required", "named", "allowed"]
+
+
+def values() -> st.SearchStrategy[tuple[dict[str, Any], Any]]:
+    """A schema, and a value of it."""
+    text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+    word = st.sampled_from(["Paris", '"', "\\", "</tool_call>", ">>>", "<|im_end|>", "]}", "```", "日本🙂", ""])
+    plain = st.one_of(
+        (text | word).map(lambda value: ({"type": "string"}, value)),
+        st.integers(-(10**6), 10**6).map(lambda value: ({"type": "integer"}, value)),
+        st.booleans().map(lambda value: ({"type": "boolean"}, value)),
+        st.sampled_from(["celsius", "fahrenheit"]).map(lambda value: ({"enum": ["celsius", "fahrenheit"]}, value)),
+        st.lists(text, max_size=3).map(lambda value: ({"type": "array", "items": {"type": "string"}}, value)),
+        st.none().map(lambda value: ({"type": ["string", "null"]}, value)),
+    )
+    nested = plain.map(
+        lambda pair: ({"type": "object", "properties": {"a": pair[0]}, "required": ["a"]}, {"a": pair[1]})
+    )
+    return plain | nested
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[list[Tool], list[dict[str, Any]]]:
+    """Tools, and calls of some of them."""
+    names = draw(
+        st.lists(
+            st.sampled_from(["get_weather", "spotify.play", "f", "send-mail", "now", "get"]),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        )
+    )
+    tools: list[Tool] = []
+    examples: list[dict[str, Any]] = []
+    for name in names:
+        parts = draw(st.dictionaries(st.sampled_from(["location", "unit", "q", "x y"]), values(), max_size=3))
+        required = [key for key in parts if draw(st.booleans())]
+        schema = {"type": "object", "properties": {k: v[0] for k, v in parts.items()}, "required": required}
+        tools.append({"type": "function", "function": {"name": name, "description": "d", "parameters": schema}})
+        kept = [key for key in parts if key in required or draw(st.booleans())]
+        examples.append({"name": name, "arguments": {key: parts[key][1] for key in kept}, "id": "abcdefgh1"})
+    calls = draw(st.lists(st.sampled_from(examples), min_size=1, max_size=3))
+    return tools, calls
+
+
+def choice_of(mode: str, tools: list[Tool], calls: list[dict[str, Any]]) -> ToolChoice:
+    names = tuple(tool["function"]["name"] for tool in tools)
+    if mode == "named":
+        return ToolChoice("required", (calls[0]["name"],))
+    if mode == "allowed":
+        return ToolChoice("auto", tuple(name for name in names if name in {call["name"] for call in calls}))
+    return ToolChoice(mode, names)  # type: ignore[arg-type]
+
+
+def takes(grammar: CompiledGrammar, text: str) -> bool:
+    return executors.accepts(grammar, text)
+
+
+def parsed(parser: StreamParser, text: str, rng: random.Random) -> tuple[Parsed, list[Delta]]:
+    """The message of a text that comes in pieces, and its deltas."""
+    deltas, place = [], 0
+    while place < len(text):
+        size = rng.choice([1, 1, 2, 3, 7, 200])
+        deltas += parser.feed(text[place : place + size])
+        place += size
+    result = parser.finish("stop")
+    return result, [*deltas, *result.deltas]
+
+
+def found_calls(message: Any) -> list[dict[str, Any]]:
+    functions = [call["function"] for call in message.get("tool_calls", [])]
+    return [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in functions]
+
+
+def streamed_calls(deltas: list[Delta]) -> list[dict[str, Any]]:
+    """Calls put together from deltas; each id, type and name comes once."""
+    calls: dict[int, dict[str, Any]] = {}
+    for delta in deltas:
+        for part in delta.get("tool_calls", []):
+            if "id" in part:
+                assert part["index"] not in calls
+                calls[part["index"]] = {"name": part["function"]["name"], "arguments": ""}
+                assert part["type"] == "function"
+            calls[part["index"]]["arguments"] += part["function"].get("arguments", "")
+    return [{**call, "arguments": json.loads(call["arguments"])} for call in calls.values()]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+)
+@given(conversations(), st.sampled_from(["", "Let me <see>.", "naïve 🙂\n\nok"]), st.integers(0, 1 << 30))
+def test_the_loop_closes(name: str, given_: tuple[list[Tool], list[dict[str, Any]]], said: str, seed: int) -> None:
+    family, (tools, calls), rng = load_family(name), given_, random.Random(seed)
+    syntax = family.syntax
+    for mode in MODES:
+        choice = choice_of(mode, tools, calls)
+        for parallel in (True, False):
+            if mode == "none" and not parallel:
+                continue
+            many = parallel and syntax.parallel
+            legal = [call for call in calls if call["name"] in choice.names][: None if many else 1]
+            grammar = compile_output(syntax, tools, choice, parallel=parallel)
+            may_say = mode in {"auto", "allowed"} and _says_beside(family)
+            content = said if may_say else ""
+            text = write_assistant(syntax, {"role": "assistant", "content": content, "tool_calls": legal})
+            assert takes(grammar, text) == (mode != "none"), text
+            if mode == "none":
+                answer = write_assistant(syntax, {"role": "assistant", "content": said or "x"})
+                assert takes(grammar, answer), answer
+                message, _ = parsed(family.parser(tools), answer, rng)
+                assert (message.outcome, message.message["content"]) == ("answer", said or "x")
+                continue
+            message, deltas = parsed(family.parser(tools), text, rng)
+            wanted = [{"name": call["name"], "arguments": call["arguments"]} for call in legal]
+            assert message.outcome == "call"
+            assert found_calls(message.message) == wanted
+            assert streamed_calls(deltas) == wanted
+            assert (message.message["content"] or "") == content
+            assert "".join(delta.get("content", "") for delta in deltas) == content
+
+
+def _says_beside(family: Family) -> bool:
+    """Whether an answer can have text and calls."""
+    syntax = family.syntax
+    return bool(syntax.text_begin) or syntax.calls_preamble is not None or "{text}" in syntax.calls_begin
+
+
+@pytest.mark.parametrize("mode", ["none", "auto", "required"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_both_executors_allow_the_same_answers(name: str, mode: Any) -> None:
+    family = load_family(name)
+    schema = {"type": "object", "properties": {"q": {"type": "string"}, "n": {"type": "integer"}}, "required": ["q"]}
+    tools: list[Tool] = [
+        {"type": "function", "function": {"name": tool, "parameters": schema}} for tool in ("get", "get_it")
+    ]
+    tools.append({"type": "code_interpreter", "function": {"name": "python", "parameters": {"type": "object"}}})
+    names = ("get", "get_it", "python")
+    grammar = compile_output(family.syntax, tools, ToolChoice(mode, names))
+    ended = 0
+    for seed in range(6):
+        text = executors.walk(grammar, random.Random(seed), limit=300)
+        if text is None:
+            continue
+        ended += 1
+        message, _ = parsed(family.parser(tools), text, random.Random(seed))
+        if mode == "required":
+            assert message.outcome == "call", text
+        if mode == "none":
+            assert message.outcome == "answer", text
+        for call in found_calls(message.message):
+            assert call["name"] in names
+    assert ended or mode != "required"
