@@ -138,7 +138,7 @@ class Tokenizer:
 
     def _compare_pieces(self, reference: tokenizers.Tokenizer, path: Path) -> None:
         """The same ids must stand for the same text, whatever cuts it."""
-        step = max(1, self.n_vocab // 512)
+        step = max(1, self.n_vocab // 2048)
         for token in range(0, self.n_vocab, step):
             theirs = reference.id_to_token(token)
             if theirs is None or self.vocabulary.is_special(token):

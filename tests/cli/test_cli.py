@@ -126,7 +126,7 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
         {"t.json": schema(type="string", pattern=r"(a)\1")},
         "tools[0].function.parameters.properties.a.pattern",
     ),
-    "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes?"),
+    "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes"),
     "prompt too long": (["call", "word " * 3000], {}, "the context holds 2048"),
     "bad temperature": (["call", "hi", "--temperature", "-3"], {}, "temperature"),
     "nothing to render": (["render"], {}, "nothing to render"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -31,13 +32,29 @@ def test_a_tokenizer_of_another_model_is_refused(demo_path: Path, tmp_path: Path
     model = Path(shutil.copy(demo_path, tmp_path))
     text = demo_path.with_name("tokenizer.json").read_text(encoding="utf-8")
     if damage == "ids":
-        changed = text.replace('"add_prefix_space": false', '"add_prefix_space": true')
-        assert changed != text
+        data = json.loads(text)
+        vocabulary = data["model"]["vocab"]
+        others = {
+            piece: token ^ 1 if 300 <= token < len(vocabulary) // 2 * 2 else token
+            for piece, token in vocabulary.items()
+        }
+        changed = json.dumps({**data, "model": {**data["model"], "vocab": others}})
     else:
         changed = text[: len(text) // 2]
     (tmp_path / "tokenizer.json").write_text(changed, encoding="utf-8")
     with pytest.raises(ModelFileError, match=r"tokenizer\.json"):
         Engine.load(model)
+
+
+def test_a_tokenizer_that_cuts_otherwise_is_used_and_said(demo_path: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copy(demo_path, tmp_path))
+    text = demo_path.with_name("tokenizer.json").read_text(encoding="utf-8")
+    changed = text.replace('"add_prefix_space": false', '"add_prefix_space": true')
+    assert changed != text
+    (tmp_path / "tokenizer.json").write_text(changed, encoding="utf-8")
+    with Engine.load(model) as engine:
+        assert engine.tokenizer.source == "tokenizer.json"
+        assert "cuts text otherwise than llama.cpp" in engine.tokenizer.notes[0]
 
 
 def test_without_a_tokenizer_json_the_file_s_own_serves(demo_path: Path, tmp_path: Path) -> None:

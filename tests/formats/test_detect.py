@@ -70,7 +70,7 @@ def test_a_family_is_recognised(name: str, template: str, file_name: str, family
 def test_a_named_family_is_taken_whatever_the_file_says() -> None:
     family, found = family_of({"general.name": "Arch-Agent"}, name="hammer2.1")
     assert (family.name, found.reason) == ("hammer2.1", "it was named")
-    with pytest.raises(FormatError, match="hammer2.1"):
+    with pytest.raises(FormatError, match=r"hammer2\.1"):
         family_of({}, name="hammer2")
 
 
