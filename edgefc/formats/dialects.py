@@ -101,14 +101,15 @@ def _hermes_tool(function: Mapping[str, Any]) -> str:
 
 
 def _python_type(schema: Any, depth: int = 0) -> str:
+    """A schema's type as those templates have it, in which items of arrays and what has no type are `Union[]`."""
     kind = schema.get("type") if isinstance(schema, Mapping) else None
-    if depth > 16:
-        return "Any"
+    if kind is None or depth > 16:
+        return "Union[]"
     basic = {"string": "str", "number": "float", "integer": "int", "boolean": "bool"}
     if isinstance(kind, list):
         return f"Union[{','.join(_python_type({'type': one}, depth + 1) for one in kind)}]"
     if kind == "array":
-        return f"list[{_python_type(schema.get('items'), depth + 1)}]"
+        return "list[Union[]]"
     if kind == "object":
         inner = schema.get("additionalProperties")
         return "dict" if inner is None else f"dict[str, {_python_type(inner, depth + 1)}]"

@@ -7,6 +7,7 @@ template drops them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -63,6 +64,7 @@ def with_own_template(family: Family, source: str, *, eos: str = "") -> Family:
             continue
         if missing := [text for text in wanted if text not in shown]:
             raise FormatError(f"the model's chat template drops the tools: {missing[0]!r} is not in the prompt")
+        _probe(adapted, _PROBE_QUESTION, None)  # some are for use with tools only
         if '"probe_parameter": "probe value"' in shown or '"probe_parameter":"probe value"' in shown:
             return adapted
         reason = reason or "the model's chat template does not write arguments as JSON"
@@ -77,8 +79,8 @@ def generic(family: Family, source: str, *, eos: str = "") -> Family:
     template = Template("generic (the model's own)", source, {}, is_foreign=True)
     made = replace(family, template=template, bos="always" if "bos_token" in source else family.bos)
     reason = ""
-    for folded in (False, True):
-        adapted = replace(made, adapt=_as_text(family, eos, folded=folded))
+    for folded, no_tools in itertools.product((False, True), (None, [])):
+        adapted = replace(made, adapt=_as_text(family, eos, folded=folded, no_tools=no_tools))
         try:
             shown = _probe(adapted, _PROBE_HISTORY, _PROBE_TOOLS)
         except FormatError as error:
@@ -90,7 +92,7 @@ def generic(family: Family, source: str, *, eos: str = "") -> Family:
     raise FormatError(reason, "Name the chat format with --family.")
 
 
-def _probe(family: Family, conversation: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+def _probe(family: Family, conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
     assert family.adapt is not None
     return family.template.render(**family.adapt(conversation, tools), add_generation_prompt=True)
 
@@ -131,8 +133,11 @@ def _plain(message: Mapping[str, Any], *, as_text: bool) -> dict[str, Any]:
     return plain
 
 
-def _as_text(family: Family, eos: str, *, folded: bool) -> Any:
-    """Tools, calls and results as text of system, assistant and user; `folded` puts the first into the last."""
+def _as_text(family: Family, eos: str, *, folded: bool, no_tools: list[Any] | None) -> Any:
+    """Tools, calls and results as text of system, assistant and user; `folded` puts the first into the last.
+
+    `no_tools` is what the template is given instead of tools.
+    """
     instructions = Template("generic", "{% set listed = tools %}{% include 'hermes_tools.jinja' %}", {})
 
     def adapt(conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -158,6 +163,6 @@ def _as_text(family: Family, eos: str, *, folded: bool) -> Any:
             messages[0] = {"role": "user", "content": f"{text}\n\n{messages[0]['content']}"}
         elif head:
             messages.insert(0, {"role": "user" if folded else "system", "content": text})
-        return _variables(messages, None, eos)
+        return _variables(messages, no_tools, eos)
 
     return adapt

@@ -1,0 +1,224 @@
+"""Prompts byte for byte: the length and sha256 of what each family's reference renderer writes.
+
+The digests were made by executing the vendors' own code and templates on the fixture in tests/goldens/fixture.json.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgefc.formats import dialects, load_family
+from edgefc.formats.typescript import typescript
+
+FIXTURE = json.loads((Path(__file__).parents[1] / "goldens" / "fixture.json").read_text(encoding="utf-8"))
+T, M1, H = FIXTURE["T"], FIXTURE["M1"], FIXTURE["H"]
+ONE_CALL = {**H[1], "tool_calls": H[1]["tool_calls"][:1]}
+HAMMER_TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "live_giveaways_by_type",
+            "description": "Retrieve live giveaways from the GamerPower API based on the specified type.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "type": {
+                        "type": "string",
+                        "description": "The type of giveaways to retrieve (e.g., game, loot, beta).",
+                        "default": "game",
+                    }
+                },
+                "required": ["type"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {
+            "name": "get_current_weather",
+            "description": "Get the current weather",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"}
+                },
+                "required": ["location"],
+            },
+        },
+    },
+]
+QUESTION = "Where can I find live giveaways for beta access and games? And what's the weather like in New York, US?"
+BOS = "<|begin_of_text|>"  # part of some references' text, and the tokenizer's business here
+
+
+def rendered(family: str, messages: Any = M1, tools: Any = T, **options: Any) -> str:
+    return load_family(family).render(messages, tools, **options).text
+
+
+def history(family: str, messages: Any = H) -> str:
+    """A prompt from its first turn of the user on."""
+    text = rendered(family, messages)
+    begin = next(text.index(mark) for mark in ("<|im_start|>user", "<|start_header_id|>user") if mark in text)
+    return text[begin:]
+
+
+def tail(family: str) -> str:
+    """A prompt from 60 characters before the first question on."""
+    text = rendered(family, H)
+    return text[text.index("Weather in Paris?") - 60 :]
+
+
+def apigen_history() -> str:
+    call = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"location": "New York"}'}}
+    result = {"role": "tool", "tool_call_id": "1", "content": "x"}
+    question = {"role": "user", "content": "And in Edinburgh in celsius?"}
+    text = rendered("apigen-fc", [*M1, {"role": "assistant", "content": None, "tool_calls": [call]}, result, question])
+    # The reference has no turn for results.
+    text = text.replace("<|start_header_id|>ipython<|end_header_id|>\n\nx<|eot_id|>", "")
+    return text[text.index("What's the weather") :]
+
+
+def xlam_r() -> str:
+    messages = [H[0], {**ONE_CALL, "content": "Checking."}, H[2], H[5]]
+    return rendered("xlam-r", messages).removeprefix("[INST] ").removesuffix(" [/INST]")
+
+
+def mistral_history() -> str:
+    ids = {"call_1": "abcdefgh0", "call_2": "abcdefgh1"}
+    messages = json.loads(json.dumps(H).replace("call_1", ids["call_1"]).replace("call_2", ids["call_2"]))
+    return "<s>" + rendered("mistral", messages)
+
+
+def hammer_bare() -> str:
+    """What the chat template in Hammer 2.1's repository writes: told apart from ours by what is listed here."""
+    listed = json.dumps(dialects.hammer(HAMMER_TOOLS, flat=True))
+    text = rendered("hammer2.1", [{"role": "user", "content": QUESTION}], HAMMER_TOOLS)
+    changes = [
+        (listed, str([tool["function"] for tool in HAMMER_TOOLS])),
+        ("AVAILABLE TOOLS]", "AVAILABLE_TOOLS]"),
+        ("FORMAT INSTRUCTION]", "TASK INSTRUCTION]"),
+        ("OF AVAILABLE_TOOLS]\n\n[", "OF AVAILABLE_TOOLS]\n\n\n["),
+        ("INSTRUCTION]\n\nThe output", "INSTRUCTION]\nThe output"),
+        ("<|im_end|>\n<|im_start|>user\n[B", "<|im_end|>\n\n<|im_start|>user\n[B"),
+    ]
+    for ours, theirs in changes:
+        assert ours in text
+        text = text.replace(ours, theirs)
+    return text
+
+
+def typescript_edges() -> str:
+    """Every rule of Functionary's tool list in one function."""
+    properties: dict[str, Any] = {
+        "n": {"type": "integer", "description": "How many", "minimum": 1, "maximum": 9, "default": 2},
+        "ratio": {"type": "number"},
+        "when": {"type": "string", "format": "date-time", "description": "When."},
+        "mode": {"type": "string", "enum": ["a", "b"], "default": "a"},
+        "lvl": {"type": "integer", "enum": [1, 2]},
+        "tags": {"type": "array", "items": {"type": "string"}, "description": "Tags"},
+        "codes": {"type": "array", "items": {"type": "string", "enum": ["x", "y"]}},
+        "objs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"k": {"type": "string", "description": "key"}},
+                "required": ["k"],
+            },
+        },
+        "grid": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        "any": {"type": "array"},
+        "addr": {
+            "type": "object",
+            "description": "Address",
+            "properties": {
+                "zip": {"type": "string"},
+                "geo": {"type": "object", "properties": {"lat": {"type": "number"}}},
+            },
+            "required": ["zip"],
+        },
+        "opt": {"type": ["string", "null"]},
+        "nul": {"type": "string", "nullable": True},
+        "free": {"description": "no type"},
+        "u": {"oneOf": [{"type": "integer"}, {"type": "string", "format": "uri"}]},
+        "ex": {"type": "string", "description": "with example", "examples": ["foo", {"a": "b"}]},
+        "name": {"type": "string", "description": "line1\nline2", "maxLength": 5, "minLength": 0},
+    }
+    parameters = {"type": "object", "properties": properties, "required": ["n", "addr"]}
+    empty = {"type": "object", "properties": {}}
+    return typescript(
+        [
+            {"type": "function", "function": {"name": "book", "description": "Book it", "parameters": parameters}},
+            {"type": "function", "function": {"name": "ping", "description": "", "parameters": empty}},
+        ]
+    )
+
+
+def hammer(family: str) -> str:
+    return rendered(family, [{"role": "user", "content": QUESTION}], HAMMER_TOOLS)
+
+
+XLAM = rendered("xlam-fc-v1")
+WRAPPED = [{"type": "function", "function": tool} for tool in T]  # fed to Arch-Agent's template by mistake
+DIGESTS = {
+    "arch_chat": (rendered("arch-chat"), 1623, "8f28a48265402185"),
+    "arch_chat_hist": (history("arch-chat", [H[0], ONE_CALL, H[2]]), 298, "ac267944eb1d1174"),
+    "arch_fn": (rendered("arch-function"), 1210, "193ab85ab56f8fb5"),
+    "arch_agent": (rendered("arch-agent"), 1227, "cf598ce165e2e0cb"),
+    "arch_agent_wrapped": (rendered("arch-agent", tools=WRAPPED), 1295, "36f576c59b86316c"),
+    "arch_agent_hist": (history("arch-agent"), 489, "765fdc2423f395e7"),
+    "fn_v1": (rendered("functionary-v1"), 832, "d08cf046253faf68"),
+    "fn_v2": (rendered("functionary-v2"), 909, "7eeac404cef3fdd5"),
+    "fnh_v2": (tail("functionary-v2"), 528, "62500db8e7bd0063"),
+    "fn_v2.llama3": (rendered("functionary-v2.llama3"), 955, "941137385fbbfff2"),
+    "fnh_v2.llama3": (tail("functionary-v2.llama3"), 628, "55316c6a8eda096b"),
+    "fn_v3.llama3": (rendered("functionary-v3.llama3"), 948, "d2ad702961585db3"),
+    "fnh_v3.llama3": (tail("functionary-v3.llama3"), 550, "68ee54ed76308016"),
+    "fn_v3-llama3.1": (rendered("functionary-v3.1"), 1806, "8146b8690dd806c3"),
+    "fnh_v3-llama3.1": (tail("functionary-v3.1"), 582, "8bc1ac2bbfa4fe37"),
+    "ts_jinja": (typescript_edges(), 777, "51a7464ccf48cfd4"),
+    "xlam1_content": (XLAM[XLAM.index("[BEGIN") : XLAM.index("\n### Response")], 1527, "c340ed4aba70e3e1"),
+    "xlam1": (XLAM, 1737, "127c9652cdb1ea33"),
+    "xlam_r": (xlam_r(), 1713, "e55e0d1be5260e9e"),
+    "xlam2_qwen": (rendered("xlam2-qwen"), 1843, "180cd22cc50e57ec"),
+    "xlam2_qwen_hist": (history("xlam2-qwen"), 397, "7a8237b455818092"),
+    "xlam2_llama": (BOS + rendered("xlam2-llama"), 1935, "ce17a8a8afdcbbec"),
+    "xlam2_llama_hist": (history("xlam2-llama"), 578, "867a40bcadce55fb"),
+    "hammer1": (hammer("hammer1"), 1796, "d71cdc0bdfc25441"),
+    "hammer20": (hammer("hammer2.0"), 1803, "fcfb0ac176a831e2"),
+    "hammer21_bfcl": (hammer("hammer2.1"), 1948, "b90f500a233b1336"),
+    "hammer21_tpl_bare": (hammer_bare(), 2008, "ef2b84eb7fd65dcb"),
+    "apigen": (BOS + rendered("apigen-fc"), 1759, "e0e758ba66a576f0"),
+    "apigen_hist": (apigen_history(), 308, "09082e85c40ebdc0"),
+    "qwen25": (rendered("hermes"), 1249, "09a128fc594445d5"),
+    "qwen3": (rendered("qwen3"), 1179, "e9ffc1de55cc5cf1"),
+    "qwen3_nothink": (rendered("qwen3", thinking=False), 1198, "811725a8c181a6b3"),
+    "hermes2": (BOS + rendered("hermes-2-pro"), 1862, "0cce54557f81093e"),
+    "llama31": (BOS + rendered("llama3-json"), 1823, "69a40b88b1090ff5"),
+    "llama31_hist": (
+        (text := rendered("llama3-json", [H[0], ONE_CALL, H[2], H[4], H[5]]))[text.index("Weather in Paris?") :],
+        410,
+        "790d414bd6eb729a",
+    ),
+    "mistral": ("<s>" + rendered("mistral"), 781, "53aa84ac26c90fff"),
+    "mistral_hist": (mistral_history(), 1137, "1cde230a1633df59"),
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_a_prompt_is_the_reference_s_byte_for_byte(name: str) -> None:
+    text, size, digest = DIGESTS[name]
+    data = text.encode()
+    assert (len(data), hashlib.sha256(data).hexdigest()[:16]) == (size, digest)
+
+
+def test_rendering_leaves_the_caller_s_tools_as_they_are() -> None:
+    tools = copy.deepcopy(HAMMER_TOOLS)
+    first = hammer("hammer2.1")
+    assert hammer("hammer2.1") == first
+    assert tools == HAMMER_TOOLS
