@@ -1,0 +1,88 @@
+"""Small GGUFs with random weights and real vocabularies: right for tokens and grammars, useless for language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+EMBEDDING, LAYERS, HEADS, FORWARD = 64, 2, 2, 128
+CONTROL = int(gguf.TokenType.CONTROL)
+
+
+def write_model(
+    vocabulary: Path,
+    out: Path,
+    *,
+    renamed: Mapping[int, str] | None = None,
+    added: tuple[str, ...] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """A Qwen2-shaped model of 2 layers with a vocabulary from a GGUF.
+
+    renamed   control tokens by id, with the text they have in a later model of the same vocabulary
+    added     control tokens put after the others
+    metadata  keys to set; a chat template of the vocabulary's file is left out
+    """
+    reader, writer = gguf.GGUFReader(vocabulary), gguf.GGUFWriter(out, "qwen2")
+    fields = {key: field for key, field in reader.fields.items() if key.startswith("tokenizer.")}
+    tokens = [*fields["tokenizer.ggml.tokens"].contents(), *added]
+    kinds = [*fields["tokenizer.ggml.token_type"].contents(), *[CONTROL] * len(added)]
+    for token, text in (renamed or {}).items():
+        tokens[token], kinds[token] = text, CONTROL
+    changed: dict[str, Any] = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds}
+    if "tokenizer.ggml.scores" in fields:
+        changed["tokenizer.ggml.scores"] = [*fields["tokenizer.ggml.scores"].contents(), *[-1000.0] * len(added)]
+    for key, field in fields.items():
+        if key == "tokenizer.chat_template":
+            continue
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_array(key, changed.get(key, field.contents()))
+        else:
+            writer.add_key_value(key, field.contents(), field.types[0])
+    for key, text in (metadata or {}).items():
+        writer.add_string(key, text)
+    writer.add_context_length(32768)
+    writer.add_embedding_length(EMBEDDING)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FORWARD)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(1)
+    writer.add_rope_freq_base(1e6)
+    writer.add_layer_norm_rms_eps(1e-6)
+    _add_tensors(writer, len(tokens))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int) -> None:
+    rng = np.random.default_rng(0)
+    quantized = gguf.GGMLQuantizationType.Q8_0
+
+    def weight(name: str, *shape: int) -> None:
+        data = rng.standard_normal(shape, dtype=np.float32) * 0.05
+        writer.add_tensor(name, gguf.quants.quantize(data, quantized), raw_dtype=quantized)
+
+    def vector(name: str, size: int, value: float) -> None:
+        writer.add_tensor(name, np.full(size, value, dtype=np.float32))
+
+    weight("token_embd.weight", n_vocab, EMBEDDING)
+    vector("output_norm.weight", EMBEDDING, 1.0)
+    head = EMBEDDING // HEADS
+    for layer in range(LAYERS):
+        prefix = f"blk.{layer}."
+        vector(prefix + "attn_norm.weight", EMBEDDING, 1.0)
+        vector(prefix + "ffn_norm.weight", EMBEDDING, 1.0)
+        for name, rows in (("q", EMBEDDING), ("k", head), ("v", head)):
+            weight(prefix + f"attn_{name}.weight", rows, EMBEDDING)
+            vector(prefix + f"attn_{name}.bias", rows, 0.0)
+        weight(prefix + "attn_output.weight", EMBEDDING, EMBEDDING)
+        weight(prefix + "ffn_gate.weight", FORWARD, EMBEDDING)
+        weight(prefix + "ffn_up.weight", FORWARD, EMBEDDING)
+        weight(prefix + "ffn_down.weight", EMBEDDING, FORWARD)
