@@ -16,13 +16,14 @@ from edgefc.errors import FormatError, RequestError
 from edgefc.formats import dialects
 from edgefc.formats.canonical import canonical
 from edgefc.formats.declaration import check, history_syntax, output_syntax
+from edgefc.formats.lenient import lenient_calls
 from edgefc.formats.parse import Parsed, StreamParser, new_call_id, new_short_id
 from edgefc.formats.render import Prompt, render_prompt
 from edgefc.formats.templates import Template
 from edgefc.formats.typescript import typescript
 from edgefc.formats.write import write_assistant
 from edgefc.grammar.answers import check_syntax
-from edgefc.types import Messages, OutputSyntax, ToolChoice, Tools
+from edgefc.types import Messages, OutputSyntax, ToolCall, ToolChoice, Tools
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -117,12 +118,30 @@ class Family:
         )
 
     def parse(self, text: str, tools: Tools | None = None) -> Parsed:
-        """The message of a finished answer, with or without the token that ended it."""
+        """The message of a finished answer, with or without the token that ended it.
+
+        With `tools`, calls are also found where an answer does not follow the syntax, as without a grammar.
+        """
         for stop in self.stop:
             text = text.removesuffix(stop)
         parser = self.parser(tools)
         parser.feed(text)
-        return replace(parser.finish("stop"), deltas=())
+        parsed = replace(parser.finish("stop"), deltas=())
+        if parsed.outcome != "answer" or not tools:
+            return parsed
+        calls = lenient_calls(text, {tool["function"]["name"] for tool in tools})
+        if not calls:
+            return parsed
+        make_id = new_short_id if self.prompt.get("ids") == "nine" else new_call_id
+        written: list[ToolCall] = [
+            {
+                "id": make_id(),
+                "type": "function",
+                "function": {"name": call["name"], "arguments": json.dumps(call["arguments"], ensure_ascii=False)},
+            }
+            for call in calls
+        ]
+        return Parsed({"role": "assistant", "content": None, "tool_calls": written}, "call", ())
 
     def missing_tokens(self, special_tokens: frozenset[str]) -> list[str]:
         """What the family needs as tokens and the vocabulary has not: its prompts are then spelled out in text."""

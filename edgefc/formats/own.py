@@ -31,6 +31,8 @@ _PROBE_TOOLS: list[dict[str, Any]] = [
         },
     }
 ]
+# What templates take for "there are no tools": most None, some an empty list.
+_NO_TOOLS: tuple[list[Any] | None, ...] = (None, [])
 _PROBE_CALL = {
     "id": "probecall",
     "name": "probe_tool",
@@ -55,16 +57,16 @@ def with_own_template(family: Family, source: str, *, eos: str = "") -> Family:
     made = replace(family, template=template, bos="always" if "bos_token" in source else family.bos)
     wanted = ("probe_tool", "probe_parameter", "Probe question", "probe result")
     reason = ""
-    for as_text in (False, True):
-        adapted = replace(made, adapt=_transformers(family, eos, as_text=as_text))
+    for as_text, no_tools in itertools.product((False, True), _NO_TOOLS):
+        adapted = replace(made, adapt=_transformers(family, eos, as_text=as_text, no_tools=no_tools))
         try:
             shown = _probe(adapted, _PROBE_HISTORY, _PROBE_TOOLS)
+            _probe(adapted, _PROBE_QUESTION, None)
         except FormatError as error:
             reason = reason or error.reason
             continue
         if missing := [text for text in wanted if text not in shown]:
             raise FormatError(f"the model's chat template drops the tools: {missing[0]!r} is not in the prompt")
-        _probe(adapted, _PROBE_QUESTION, None)  # some are for use with tools only
         if '"probe_parameter": "probe value"' in shown or '"probe_parameter":"probe value"' in shown:
             return adapted
         reason = reason or "the model's chat template does not write arguments as JSON"
@@ -79,7 +81,7 @@ def generic(family: Family, source: str, *, eos: str = "") -> Family:
     template = Template("generic (the model's own)", source, {}, is_foreign=True)
     made = replace(family, template=template, bos="always" if "bos_token" in source else family.bos)
     reason = ""
-    for folded, no_tools in itertools.product((False, True), (None, [])):
+    for folded, no_tools in itertools.product((False, True), _NO_TOOLS):
         adapted = replace(made, adapt=_as_text(family, eos, folded=folded, no_tools=no_tools))
         try:
             shown = _probe(adapted, _PROBE_HISTORY, _PROBE_TOOLS)
@@ -102,12 +104,15 @@ def _variables(messages: list[dict[str, Any]], tools: Any, eos: str) -> dict[str
     return {"messages": messages, "tools": tools, "bos_token": "", "eos_token": eos}
 
 
-def _transformers(family: Family, eos: str, *, as_text: bool) -> Any:
-    """Conversations as transformers gives them to templates; `as_text` gives arguments as JSON text."""
+def _transformers(family: Family, eos: str, *, as_text: bool, no_tools: list[Any] | None) -> Any:
+    """Conversations as transformers gives them to templates; `as_text` gives arguments as JSON text.
+
+    `no_tools` is what the template is given instead of tools.
+    """
 
     def adapt(conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> dict[str, Any]:
         turns = conversation if family.syntax.parallel else one_call_a_turn(conversation)
-        return _variables([_plain(message, as_text=as_text) for message in turns], tools, eos)
+        return _variables([_plain(message, as_text=as_text) for message in turns], tools or no_tools, eos)
 
     return adapt
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,44 +14,13 @@ from edgefc.formats import Prompt, load_family
 GOLDENS = Path(__file__).parents[1] / "goldens"
 FIXTURE = json.loads((GOLDENS / "fixture.json").read_text(encoding="utf-8"))
 TOOLS, FIRST, HISTORY = FIXTURE["T"], FIXTURE["M1"], FIXTURE["H"]
-# sha256 of prompts that the vendors' own code renders from the same fixture.
-VENDORS = {
-    "arch-chat": "8f28a48265402185",
-    "arch-agent": "cf598ce165e2e0cb",
-    "arch-function": "193ab85ab56f8fb5",
-    "hermes": "09a128fc594445d5",
-}
 SPECIAL = frozenset({"<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</tool_call>"})
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def from_first_user_turn(text: str) -> str:
-    return text[text.index("<|im_start|>user") :]
-
-
-@pytest.mark.parametrize(("family", "digest"), VENDORS.items())
-def test_a_first_turn_is_what_the_vendor_renders(family: str, digest: str) -> None:
-    assert sha(load_family(family).render(FIRST, TOOLS).text) == digest
 
 
 @pytest.mark.parametrize("path", sorted(GOLDENS.glob("*.txt")), ids=lambda path: path.stem)
 def test_a_prompt_is_its_golden_file(path: Path) -> None:
     family, case = path.stem.rsplit(".", 1)
     assert load_family(family).render(FIXTURE[case], TOOLS).text == path.read_bytes().decode()
-
-
-def test_arch_agent_history_is_what_the_vendor_renders() -> None:
-    text = from_first_user_turn(load_family("arch-agent").render(HISTORY, TOOLS).text)
-    assert sha(text) == "765fdc2423f395e7"
-
-
-def test_arch_chat_history_of_one_call_is_what_the_vendor_renders() -> None:
-    one_call = {**HISTORY[1], "tool_calls": HISTORY[1]["tool_calls"][:1]}
-    text = from_first_user_turn(load_family("arch-chat").render([HISTORY[0], one_call, HISTORY[2]], TOOLS).text)
-    assert sha(text) == "ac267944eb1d1174"
 
 
 def everywhere(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
