@@ -7,17 +7,18 @@ another package's; this module only joins them.
 from __future__ import annotations
 
 import codecs
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 from typing_extensions import Self, TypedDict, Unpack
 
 from edgefc import formats, gguf, grammar, registry
-from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, SamplingOptions
-from edgefc.errors import RequestError
+from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, SamplingOptions, Tokenizer, gbnf_grammar
+from edgefc.errors import RequestError, SchemaError
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.reply import ChatStream, Reply
 from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
@@ -71,6 +72,29 @@ def load(
     return Model(engine, chat_format, path=found.path, name=found.card.id if found.card else found.path.stem)
 
 
+class Backend(Protocol):
+    """What a model computes with: edgefc's own engine, or a stock Llama."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def n_ctx(self) -> int: ...
+
+    def submit(
+        self,
+        prompt: list[int],
+        *,
+        max_tokens: int | None = None,
+        sampling: SamplingOptions = ...,
+        grammar: grammar.CompiledGrammar | None = None,
+        stop: tuple[str, ...] = (),
+        answer: tuple[int, ...] = (),
+    ) -> Generation: ...
+
+    def close(self) -> None: ...
+
+
 class ChatOptions(TypedDict, total=False):
     """The options of `Model.chat` and `Model.run`, in OpenAI's spelling where it has one.
 
@@ -82,6 +106,8 @@ class ChatOptions(TypedDict, total=False):
     seed                 makes sampling repeatable; None: drawn anew for each request
     logit_bias           token id → what is added to its logit
     thinking             False: a family that thinks before it answers is told not to
+    response_format      what an answer without tools must be: OpenAI's json_object or json_schema
+    grammar              GBNF that an answer without tools must follow
     """
 
     tool_choice: str | Mapping[str, Any]
@@ -98,12 +124,14 @@ class ChatOptions(TypedDict, total=False):
     seed: int | None
     logit_bias: Mapping[int, float] | None
     thinking: bool | None
+    response_format: Mapping[str, Any] | None
+    grammar: str | None
 
 
 class Model:
     """A loaded model. Any thread may use it; `close()`, or the end of a `with` block, frees its memory."""
 
-    def __init__(self, engine: Engine, family: formats.Family, *, path: Path, name: str) -> None:
+    def __init__(self, engine: Backend, family: formats.Family, *, path: Path, name: str) -> None:
         self.engine, self.family, self.path, self.name = engine, family, path, name
 
     def __enter__(self) -> Self:
@@ -187,13 +215,17 @@ class Model:
         choice = parse_tool_choice(options.get("tool_choice", "auto"), checked)
         tokenizer, thinking = self.engine.tokenizer, options.get("thinking")
         shown = checked if tools is not None else None
-        compiled = grammar.compile_output(
-            self.family.syntax_for(shown, choice, thinking=thinking),
-            checked,
-            choice,
-            parallel=options.get("parallel_tool_calls", True),
-            control=tokenizer.control,
-        )
+        parser: Callable[[], formats.StreamParser] = formats.plain_parser
+        compiled = _answer_grammar(options, checked)
+        if compiled is None:
+            parser = functools.partial(self.family.parser, checked, choice, thinking=thinking)
+            compiled = grammar.compile_output(
+                self.family.syntax_for(shown, choice, thinking=thinking),
+                checked,
+                choice,
+                parallel=options.get("parallel_tool_calls", True),
+                control=tokenizer.control,
+            )
         prompt = self.family.render(
             messages, shown, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens
         )
@@ -201,7 +233,7 @@ class Model:
             self,
             checked,
             compiled,
-            lambda: self.family.parser(checked, choice, thinking=thinking),
+            parser,
             prompt=tokenizer.encode(prompt, bos=self.family.bos),
             max_tokens=options.get("max_tokens"),
             sampling=self._sampling(options),
@@ -317,6 +349,42 @@ class _Request:
             if begun > call:
                 return number
         return 0
+
+
+def _answer_grammar(options: ChatOptions, tools: list[Tool]) -> grammar.CompiledGrammar | None:
+    """The grammar of an answer that the caller wants in a form of its own, if it does."""
+    gbnf, wanted = options.get("grammar"), options.get("response_format")
+    if wanted is not None and wanted.get("type") == "text":
+        wanted = None
+    for name, value in (("grammar", gbnf), ("response_format", wanted)):
+        if value is not None and (tools or (gbnf is not None and wanted is not None)):
+            raise RequestError(name, "cannot be combined with tools or another grammar", "Ask for one at a time.")
+    if gbnf is not None:
+        return gbnf_grammar(gbnf)
+    return None if wanted is None else _response_grammar(wanted)
+
+
+def _response_grammar(wanted: Mapping[str, Any]) -> grammar.CompiledGrammar:
+    place: tuple[str, ...] = ("response_format", "schema")
+    schema = wanted.get("schema", {"type": "object"})
+    if wanted.get("type") == "json_schema":
+        place = ("response_format", "json_schema", "schema")
+        inner = wanted.get("json_schema")
+        if not isinstance(inner, Mapping) or "schema" not in inner:
+            raise RequestError("response_format", "json_schema must be an object with a schema in it")
+        schema = inner["schema"]
+    elif wanted.get("type") != "json_object":
+        raise RequestError(
+            "response_format", f"its type is text, json_object or json_schema, not {wanted.get('type')!r}"
+        )
+    try:
+        compiled = grammar.compile_schema(schema)
+    except SchemaError as error:
+        raise error.under(*place) from None
+    if compiled.unenforced:
+        finding = compiled.unenforced[0].under(*place)
+        raise SchemaError(finding.path, f"no grammar enforces it: {finding.reason}", "Leave it out.")
+    return compiled
 
 
 def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ ORDER = [
     {"formats"},
     {"engine", "validation"},
     {"reply", "loop", "model", "inspection", "lint"},
-    {"example_tools"},
+    {"example_tools", "llama_cpp"},
     {"cli", "__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -1,5 +1,6 @@
 """Runs models: llama.cpp's low-level API, batching, constrained sampling."""
 
+from edgefc.engine.constraint import gbnf_grammar
 from edgefc.engine.engine import Engine, EngineOptions
 from edgefc.engine.sampler import SamplingOptions
 from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats
@@ -13,4 +14,5 @@ __all__ = [
     "GenerationStats",
     "SamplingOptions",
     "Tokenizer",
+    "gbnf_grammar",
 ]

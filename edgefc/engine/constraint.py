@@ -7,6 +7,7 @@ import time
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance import numpy as guidance_numpy
+from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 from numpy.typing import NDArray
 
 from edgefc.engine.tokenizer import Tokenizer
@@ -34,6 +35,14 @@ def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
         slices=LLTokenizer.json_slices(),
     )
     return made
+
+
+def gbnf_grammar(text: str) -> CompiledGrammar:
+    """A grammar in llama.cpp's notation, as somebody else wrote it. Raises GrammarError."""
+    try:
+        return CompiledGrammar(gbnf_to_lark(text))
+    except (GbnfToLarkError, ValueError, RecursionError, AssertionError, IndexError, KeyError) as error:
+        raise GrammarError(f"not a GBNF grammar: {error}", "Its first rule is called root.") from None
 
 
 class Constraint:

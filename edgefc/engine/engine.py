@@ -6,9 +6,9 @@ What a request says does not depend on what else is computed; docs/decisions.md 
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -21,20 +21,17 @@ from typing_extensions import Self
 
 from edgefc import gguf, hardware
 from edgefc.engine import llama, selftest
-from edgefc.engine.constraint import Constraint, guidance_tokenizer
-from edgefc.engine.output import TextOutput
-from edgefc.engine.sampler import Sampler, SamplingOptions
-from edgefc.engine.sequence import Generation, Sequence
+from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.engine.sampler import SamplingOptions
+from edgefc.engine.sequence import GREEDY, Generation, Sequence, new_sequence
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
-from edgefc.errors import ContextOverflowError, EdgefcError, EngineClosedError, ModelLoadError, RequestError
+from edgefc.errors import EdgefcError, EngineClosedError, ModelLoadError, RequestError
 from edgefc.grammar import CompiledGrammar
 
 log = logging.getLogger("edgefc.engine")
-GREEDY = SamplingOptions()
 PASS = 4  # reading the weights costs as much as computing so many rows: 3 to 5 on two cores, benchmarks/costs.py
 SHORT = 16  # what is left of a prompt is computed with the tokens others decode, up to so many rows
-MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -152,31 +149,17 @@ class Engine:
 
         Raises RequestError, ContextOverflowError, GrammarError or EngineClosedError.
         """
-        if not prompt:
-            raise RequestError("messages", "the prompt is empty")
-        if bad := [token for token in (*prompt, *answer) if not 0 <= token < self.tokenizer.n_vocab]:
-            raise RequestError("prompt", f"token {bad[0]} is not in the vocabulary of {self.tokenizer.n_vocab}")
-        room = self.n_ctx - len(prompt)
-        if room < 1 + len(answer):
-            raise ContextOverflowError(len(prompt), self.n_ctx)
-        if max_tokens is not None and (
-            isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1
-        ):
-            raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
-        if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
-            raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
-        spoken = frozenset() if grammar is None else grammar.control
-        ids = {text: token for text in stop if (token := self.tokenizer.special_id(text)) is not None}
-        sequence = Sequence(
-            handle=Generation(self._cancel),
-            prompt=prompt,
-            limit=room if max_tokens is None else min(max_tokens, room),
-            sampler=Sampler(sampling, self.tokenizer.n_vocab, prompt),
-            constraint=None if grammar is None else Constraint(self._guidance.result(), grammar),
-            output=TextOutput([text for text in stop if text not in ids]),
-            ends=(self.tokenizer.eog | frozenset(ids.values())) - spoken,
-            spoken=spoken,
-            answer=list(answer),
+        sequence = new_sequence(
+            Generation(self._cancel),
+            self.tokenizer,
+            self.n_ctx,
+            prompt,
+            guidance=self._guidance.result,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            grammar=grammar,
+            stop=stop,
+            answer=answer,
         )
         with self._changed:
             if self._closed or self._stopped:
@@ -249,20 +232,7 @@ class Engine:
             if not self._slots.admit(sequence):
                 return
             self._waiting.popleft()
-            sequence.admitted = time.perf_counter()
-            try:
-                self._begin(sequence)
-            except EdgefcError as error:
-                self._fail(sequence, error)
-
-    def _begin(self, sequence: Sequence) -> None:
-        """What was said already, and what the grammar forces at the very start, belong to the prefill."""
-        if sequence.constraint is not None:
-            for token in sequence.answer:
-                sequence.constraint.consume(token)
-        self._append(sequence, sequence.answer)
-        if sequence.slot >= 0:
-            self._follow(sequence)
+            self._go_on(sequence, sequence.begin)
 
     def _step(self) -> None:
         """Compute what is due and let every request whose tokens are all computed choose its next.
@@ -310,65 +280,20 @@ class Engine:
             done, sequence.pending = sequence.pending[:count], sequence.pending[count:]
             self._slots.advance(sequence, done)
             if not sequence.pending and not sequence.handle.cancelled:
-                try:
-                    self._choose_token(sequence, number)
-                except EdgefcError as error:
-                    self._fail(sequence, error)
+                self._go_on(sequence, functools.partial(sequence.choose, self._context.logits(number)))
 
-    def _choose_token(self, sequence: Sequence, part: int) -> None:
-        token = sequence.sampler.sample(self._context.logits(part), sequence.constraint, sequence.ends)
-        if not sequence.first_token:
-            sequence.first_token = time.perf_counter()
-        sequence.stats.sampled_tokens += 1
-        if token in sequence.ends:
-            self._end(sequence, "stop")
-            return
-        if sequence.constraint is not None:
-            sequence.constraint.consume(token)
-        self._append(sequence, [token])
-        if sequence.slot >= 0:
-            self._follow(sequence)
-
-    def _follow(self, sequence: Sequence) -> None:
-        """Append what the grammar forces next, without asking the model; end where nothing can follow."""
-        if sequence.constraint is None:
-            return
-        forced = sequence.constraint.forced()
-        ended = bool(sequence.ends.intersection(forced))
-        forced = [token for token in forced if token not in sequence.ends]
-        if forced:
-            sequence.stats.forced_tokens += len(forced)
-            self._append(sequence, forced)
-        if sequence.slot >= 0 and (ended or sequence.constraint.is_finished):
-            self._end(sequence, "stop")
-
-    def _append(self, sequence: Sequence, tokens: list[int]) -> None:
-        """Make tokens part of the answer; ends the request at a stop string or its limit."""
-        for number, token in enumerate(tokens):
-            sequence.generated.append(token)
-            sequence.pending.append(token)
-            sequence.sampler.accept(token)
-            sequence.say(self.tokenizer.piece(token, spoken=token in sequence.spoken))
-            if sequence.output.stopped:
-                self._end(sequence, "stop")
-                return
-            if len(sequence.generated) >= sequence.limit:
-                whole = (
-                    number == len(tokens) - 1 and sequence.constraint is not None and sequence.constraint.is_finished
-                )
-                self._end(sequence, "stop" if whole else "length")
-                return
-
-    def _end(self, sequence: Sequence, reason: str) -> None:
-        self._slots.release(sequence)
-        sequence.slot = -1
-        sequence.finish("stop" if reason == "stop" else "length")
+    def _go_on(self, sequence: Sequence, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except EdgefcError as error:
+            self._fail(sequence, error)
+        else:
+            if sequence.ended:
+                self._slots.release(sequence)
 
     def _fail(self, sequence: Sequence, error: EdgefcError) -> None:
         """End one request with an error; the others go on."""
-        if sequence.slot >= 0:
-            self._slots.release(sequence)
-            sequence.slot = -1
+        self._slots.release(sequence)
         sequence.handle.fail(error)
 
     def _recover(self, status: int, taken: list[tuple[Sequence, int]]) -> None:

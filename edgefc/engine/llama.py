@@ -1,4 +1,4 @@
-"""The edge to llama.cpp: the only module that imports llama_cpp.
+"""The edge to llama.cpp: with `stock`, the only module that imports llama_cpp.
 
 llama.cpp ends the process where a library would raise: on a token id out of range, a sequence id above the limit,
 a NULL pointer. Every call here is checked before it is made.
@@ -7,6 +7,7 @@ a NULL pointer. Every call here is checked before it is made.
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -45,12 +46,18 @@ def _log(level: int, text: bytes, _: Any) -> None:
 
 _aborting: list[bool] = []
 _recent: list[str] = []  # llama.cpp's last words, for error messages
-api.llama_log_set(_log, ctypes.c_void_p(0))
-api.llama_backend_init()
+
+
+@functools.cache
+def _start() -> None:
+    """Before the first model: a program that only uses llama-cpp-python keeps its own log."""
+    api.llama_log_set(_log, ctypes.c_void_p(0))
+    api.llama_backend_init()
 
 
 def system_info() -> str:
     """Which instruction sets this build of llama.cpp uses."""
+    _start()
     return str(api.llama_print_system_info().decode())
 
 
@@ -60,6 +67,7 @@ def library_path() -> Path:
 
 
 def supports_gpu() -> bool:
+    _start()
     return bool(api.llama_supports_gpu_offload())
 
 
@@ -138,6 +146,7 @@ class Model:
                 return bool(report(share))
 
             params.progress_callback = told
+        _start()
         _recent.clear()
         self.handle = api.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:

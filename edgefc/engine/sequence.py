@@ -9,10 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from llguidance import LLTokenizer
+from numpy.typing import NDArray
+
 from edgefc.engine.constraint import Constraint
 from edgefc.engine.output import TextOutput
-from edgefc.engine.sampler import Sampler
-from edgefc.errors import CancelledError
+from edgefc.engine.sampler import Sampler, SamplingOptions
+from edgefc.engine.tokenizer import Tokenizer
+from edgefc.errors import CancelledError, ContextOverflowError, RequestError
+from edgefc.grammar import CompiledGrammar
+
+GREEDY = SamplingOptions()
+MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
 
 
 @dataclass(slots=True)
@@ -121,9 +130,11 @@ class Sequence:
     pending   tokens that belong to the text already and are not in the KV cache yet: the prompt at first, then
               the last sampled token and what the grammar forced after it
     position  how many of its tokens are in the KV cache
+    ended     whether the answer is complete, or cut off
     """
 
     handle: Generation
+    tokenizer: Tokenizer
     prompt: list[int]
     limit: int
     sampler: Sampler
@@ -134,6 +145,7 @@ class Sequence:
     answer: list[int] = field(default_factory=list)  # what was said already
     slot: int = -1
     position: int = 0
+    ended: bool = False
     pending: list[int] = field(default_factory=list)
     generated: list[int] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
@@ -142,12 +154,67 @@ class Sequence:
     admitted: float = 0.0
     first_token: float = 0.0
 
-    def say(self, data: bytes) -> None:
+    def begin(self) -> None:
+        """What was said already, and what the grammar forces at the very start, belong to the prefill."""
+        self.admitted = time.perf_counter()
+        if self.constraint is not None:
+            for token in self.answer:
+                self.constraint.consume(token)
+        self._append(self.answer)
+        self._follow()
+
+    def choose(self, logits: NDArray[np.float32]) -> None:
+        """Sample the next token and append it, with what the grammar forces after it. Raises ConstraintError."""
+        token = self.sampler.sample(logits, self.constraint, self.ends)
+        if not self.first_token:
+            self.first_token = time.perf_counter()
+        self.stats.sampled_tokens += 1
+        if token in self.ends:
+            self._finish("stop")
+            return
+        if self.constraint is not None:
+            self.constraint.consume(token)
+        self._append([token])
+        self._follow()
+
+    def cancel(self) -> None:
+        self.handle.fail(CancelledError("the request was cancelled"))
+
+    def _follow(self) -> None:
+        """Append what the grammar forces next, without asking the model; end where nothing can follow."""
+        if self.constraint is None or self.ended:
+            return
+        forced = self.constraint.forced()
+        over = bool(self.ends.intersection(forced))
+        forced = [token for token in forced if token not in self.ends]
+        if forced:
+            self.stats.forced_tokens += len(forced)
+            self._append(forced)
+        if not self.ended and (over or self.constraint.is_finished):
+            self._finish("stop")
+
+    def _append(self, tokens: list[int]) -> None:
+        """Make tokens part of the answer; it ends at a stop string or its limit."""
+        for number, token in enumerate(tokens):
+            self.generated.append(token)
+            self.pending.append(token)
+            self.sampler.accept(token)
+            self._say(self.tokenizer.piece(token, spoken=token in self.spoken))
+            if self.output.stopped:
+                self._finish("stop")
+                return
+            if len(self.generated) >= self.limit:
+                whole = number == len(tokens) - 1 and self.constraint is not None and self.constraint.is_finished
+                self._finish("stop" if whole else "length")
+                return
+
+    def _say(self, data: bytes) -> None:
         text = self.output.feed(data)
         self.text.append(text)
         self.handle.emit(text)
 
-    def finish(self, reason: Literal["stop", "length"]) -> None:
+    def _finish(self, reason: Literal["stop", "length"]) -> None:
+        self.ended = True
         rest = self.output.flush()
         self.text.append(rest)
         self.handle.emit(rest)
@@ -163,5 +230,43 @@ class Sequence:
             stats.masks = self.constraint.masks
         self.handle.succeed(GenerationResult("".join(self.text), self.generated, reason, stats))
 
-    def cancel(self) -> None:
-        self.handle.fail(CancelledError("the request was cancelled"))
+
+def new_sequence(
+    handle: Generation,
+    tokenizer: Tokenizer,
+    n_ctx: int,
+    prompt: list[int],
+    *,
+    guidance: Callable[[], LLTokenizer],
+    max_tokens: int | None = None,
+    sampling: SamplingOptions = GREEDY,
+    grammar: CompiledGrammar | None = None,
+    stop: tuple[str, ...] = (),
+    answer: tuple[int, ...] = (),
+) -> Sequence:
+    """A request, checked: `Engine.submit` has the arguments and what is raised."""
+    if not prompt:
+        raise RequestError("messages", "the prompt is empty")
+    if bad := [token for token in (*prompt, *answer) if not 0 <= token < tokenizer.n_vocab]:
+        raise RequestError("prompt", f"token {bad[0]} is not in the vocabulary of {tokenizer.n_vocab}")
+    room = n_ctx - len(prompt)
+    if room < 1 + len(answer):
+        raise ContextOverflowError(len(prompt), n_ctx)
+    if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
+        raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
+    if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
+        raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
+    spoken = frozenset() if grammar is None else grammar.control
+    ids = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
+    return Sequence(
+        handle=handle,
+        tokenizer=tokenizer,
+        prompt=prompt,
+        limit=room if max_tokens is None else min(max_tokens, room),
+        sampler=Sampler(sampling, tokenizer.n_vocab, prompt),
+        constraint=None if grammar is None else Constraint(guidance(), grammar),
+        output=TextOutput([text for text in stop if text not in ids]),
+        ends=(tokenizer.eog | frozenset(ids.values())) - spoken,
+        spoken=spoken,
+        answer=list(answer),
+    )

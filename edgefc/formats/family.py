@@ -176,6 +176,11 @@ class Family:
         return conversation
 
 
+def plain_parser() -> StreamParser:
+    """A parser for an answer that is text whatever it looks like."""
+    return StreamParser(_PLAIN, names=())
+
+
 def family_names() -> list[str]:
     """All families there are, sorted."""
     folder = resources.root() / "chat_formats"

@@ -1,0 +1,174 @@
+"""edgefc's chat formats and guarantees for llama-cpp-python's own `Llama`.
+
+    from llama_cpp import Llama
+    from edgefc.llama_cpp import chat_handler
+
+    llama = Llama("model.gguf", n_ctx=4096, chat_handler=chat_handler("hammer2.1"))
+    llama.create_chat_completion(messages, tools=tools, tool_choice="required", stream=True)
+
+Importing this module also registers every family's handler by name: `Llama(..., chat_format="edgefc.hammer2.1")`;
+`edgefc.auto` tells the family from the model file.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from llama_cpp.llama_chat_format import LlamaChatCompletionHandler, LlamaChatCompletionHandlerRegistry
+
+from edgefc import formats
+from edgefc.engine.stock import StockEngine
+from edgefc.errors import RequestError
+from edgefc.model import Model
+from edgefc.reply import ChatStream, Reply
+from edgefc.types import Delta, Message
+
+__all__ = ["ChatHandler", "chat_handler"]
+AUTO = "auto"
+# llama-cpp-python's parameters that edgefc's sampler does not have, with the values that turn them off.
+_OFF: dict[str, tuple[Any, ...]] = {
+    "typical_p": (1.0,),
+    "tfs_z": (1.0,),
+    "mirostat_mode": (0,),
+    "logits_processor": (None, []),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+}
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty")
+_IGNORED = {"mirostat_tau", "mirostat_eta"}  # they mean something with mirostat_mode only
+_ENGINES: weakref.WeakKeyDictionary[Any, StockEngine] = weakref.WeakKeyDictionary()
+
+
+class ChatHandler:
+    """A chat completion handler, as `Llama(chat_handler=...)` takes it. Made by `chat_handler`."""
+
+    def __init__(self, family: str | None) -> None:
+        self.family = family
+
+    def __repr__(self) -> str:
+        return f"chat_handler({self.family!r})"
+
+    def __call__(
+        self,
+        *,
+        llama: Any,
+        messages: Sequence[Message],
+        functions: Sequence[Mapping[str, Any]] | None = None,
+        function_call: str | Mapping[str, Any] | None = None,
+        tools: Sequence[Any] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool = True,
+        thinking: bool | None = None,
+        stream: bool = False,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        max_tokens: int | None = None,
+        logit_bias: Mapping[Any, float] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        grammar: Any = None,
+        model: str | None = None,
+        **others: Any,
+    ) -> dict[str, Any] | Iterator[dict[str, Any]]:
+        """Answer as `Llama.create_chat_completion` does; what its parameters mean, they mean here.
+
+        Every call names one of the tools, with arguments that fit its schema. Messages, tool_choice (with
+        allowed_tools) and what is raised are those of `edgefc.Model.chat`.
+
+        Raises RequestError, too, for parameters that edgefc's sampler does not have.
+        """
+        for name, value in others.items():
+            if name in _OFF and not any(value is off or value == off for off in _OFF[name]):
+                raise RequestError(name, "edgefc's chat handlers do not have it", "Leave it out.")
+            if name not in _OFF and name not in _SAMPLING and name not in _IGNORED:
+                raise RequestError(name, "is not a parameter of edgefc's chat handlers")
+        legacy = functions is not None
+        if functions is not None:
+            if tools is not None:
+                raise RequestError("functions", "cannot be combined with tools", "Use tools alone.")
+            tools = [{"type": "function", "function": function} for function in functions]
+            tool_choice = _choice(function_call)
+            parallel_tool_calls = False
+        answer = self._model(llama).chat(
+            messages,
+            tools=tools,
+            stream=True,
+            tool_choice=tool_choice or "auto",
+            parallel_tool_calls=parallel_tool_calls,
+            thinking=thinking,
+            stop=stop or (),
+            seed=seed,
+            max_tokens=max_tokens if max_tokens and max_tokens > 0 else None,
+            logit_bias={int(token): bias for token, bias in (logit_bias or {}).items()},
+            response_format=response_format,
+            grammar=None if grammar is None else grammar._grammar,  # noqa: SLF001 - LlamaGrammar has no other way
+            **{name: others[name] for name in _SAMPLING if name in others},
+        )
+        head = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model or llama.model_path,
+        }
+        return _chunks(head, answer, legacy=legacy) if stream else _completion(head, answer.reply, legacy=legacy)
+
+    def _model(self, llama: Any) -> Model:
+        engine = _ENGINES.get(llama)
+        if engine is None:
+            engine = _ENGINES[llama] = StockEngine(llama)
+        path = Path(llama.model_path)
+        family, _ = formats.family_of(llama.metadata, path.name, self.family, eos=engine.tokenizer.eos_text)
+        return Model(engine, family, path=path, name=path.stem)
+
+
+def chat_handler(family: str | None = None) -> LlamaChatCompletionHandler:
+    """The handler of a family, such as "hammer2.1"; None: told from the model file, as `edgefc show` tells it.
+
+    Raises FormatError when there is no such family.
+    """
+    if family is not None and family not in formats.family_names():
+        formats.load_family(family)  # says what there is
+    return cast(LlamaChatCompletionHandler, ChatHandler(family))
+
+
+def _choice(function_call: str | Mapping[str, Any] | None) -> str | Mapping[str, Any]:
+    """`tool_choice` for the older `function_call`."""
+    if isinstance(function_call, Mapping):
+        return {"type": "function", "function": function_call}
+    return function_call or "auto"
+
+
+def _completion(head: Mapping[str, Any], reply: Reply, *, legacy: bool) -> dict[str, Any]:
+    message: dict[str, Any] = dict(reply.message)
+    reason: str = reply.finish_reason
+    if legacy and reply.tool_calls:
+        message["function_call"] = message.pop("tool_calls")[0]["function"]
+        reason = "function_call"
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+    return {**head, "object": "chat.completion", "choices": [choice], "usage": reply.usage}
+
+
+def _chunks(head: Mapping[str, Any], answer: ChatStream, *, legacy: bool) -> Iterator[dict[str, Any]]:
+    def chunk(delta: Delta | dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return {**head, "object": "chat.completion.chunk", "choices": [choice]}
+
+    with answer:
+        for delta in answer:
+            calls = delta.get("tool_calls")
+            yield chunk({"function_call": calls[0]["function"]} if legacy and calls else delta)
+        called = legacy and bool(answer.reply.tool_calls)
+        yield chunk({}, "function_call" if called else answer.reply.finish_reason)
+
+
+def _register() -> None:
+    registry = LlamaChatCompletionHandlerRegistry()  # type: ignore[no-untyped-call]
+    for name in (*formats.family_names(), AUTO):
+        handler = chat_handler(None if name == AUTO else name)
+        registry.register_chat_completion_handler(f"edgefc.{name}", handler, overwrite=True)
+
+
+_register()
