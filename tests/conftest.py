@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgefc import resources
+from tests.model_files import OF_FAMILY, VOCABULARIES, write_model
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -43,3 +45,20 @@ def tiny_qwen2(qwen2_vocab: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("models") / "tiny-qwen2.gguf"
     subprocess.run([sys.executable, str(script), str(qwen2_vocab), str(out), "tiny", "q8_0"], check=True)
     return out
+
+
+@pytest.fixture(scope="session")
+def family_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives a family's model: random weights, a real vocabulary, its control tokens."""
+    folder = tmp_path_factory.mktemp("families")
+
+    def of(family: str) -> Path:
+        key = OF_FAMILY.get(family, "qwen2")
+        name, renamed, added = VOCABULARIES[key]
+        vocabulary = SHARED / "data" / "vocabs" / f"ggml-vocab-{name}.gguf"
+        if not vocabulary.exists():
+            pytest.skip(f"needs {vocabulary.name}, which is not part of the project")
+        path = folder / f"{key}.gguf"
+        return path if path.exists() else write_model(vocabulary, path, renamed=renamed, added=added)
+
+    return of

@@ -11,6 +11,27 @@ import numpy as np
 
 EMBEDDING, LAYERS, HEADS, FORWARD = 64, 2, 2, 128
 CONTROL = int(gguf.TokenType.CONTROL)
+LLAMA31 = {128008: "<|eom_id|>", 128010: "<|python_tag|>"}  # what Llama 3.1 calls two of Llama 3's reserved tokens
+V1 = tuple(f"<|{name}|>" for name in ("START_OF_FUNCTION_CALL", "END_OF_SYSTEM", "END_OF_USER", "END_OF_ASSISTANT",
+                                      "END_OF_FUNCTION_RESULT", "END_OF_FUNCTION_CALL"))  # fmt: skip
+V2 = ("<|from|>", "<|recipient|>", "<|content|>", "<|stop|>")
+MISTRAL = ("[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
+           "[/TOOL_RESULTS]")  # fmt: skip
+# Vocabulary, tokens that are renamed, tokens that are added.
+VOCABULARIES: dict[str, tuple[str, dict[int, str], tuple[str, ...]]] = {
+    "qwen2": ("qwen2", {}, ()),
+    "llama3": ("llama-bpe", LLAMA31, ()),
+    "deepseek": ("deepseek-coder", {}, ()),
+    "functionary-v1": ("llama-spm", {}, V1),
+    "functionary-v2": ("llama-spm", {}, V2),
+    "mistral": ("llama-spm", {}, MISTRAL),
+}
+OF_FAMILY = {
+    "functionary-v1": "functionary-v1", "functionary-v2": "functionary-v2", "functionary-v2.llama3": "llama3",
+    "functionary-v3.llama3": "llama3", "functionary-v3.1": "llama3", "xlam-fc-v1": "deepseek", "xlam-r": "mistral",
+    "mistral": "mistral", "xlam2-llama": "llama3", "apigen-fc": "llama3", "llama3-json": "llama3",
+    "hermes-2-pro": "qwen2",
+}  # fmt: skip
 
 
 def write_model(

@@ -104,8 +104,9 @@ class Vocabulary:
         return bool(self.attributes(token) & api.LLAMA_TOKEN_ATTR_CONTROL)
 
     def is_special(self, token: int) -> bool:
-        """Control tokens, and those a model's authors added by hand."""
-        return bool(self.attributes(token) & (api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_USER_DEFINED))
+        """Whether the token's text, found in a prompt, is this token at once and not cut further."""
+        marks = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_USER_DEFINED | api.LLAMA_TOKEN_ATTR_UNKNOWN
+        return bool(self.attributes(token) & marks)
 
     def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
         data = text.encode()

@@ -1,0 +1,91 @@
+"""Fault row 38: text from users, tools and schemas never becomes a control token, in any family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgefc import inspection
+from edgefc.errors import RequestError
+from edgefc.formats import Family, family_names, family_of, load_family
+from edgefc.tools import check_tools
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PLACES = ("system", "user", "said", "tool name", "description", "parameter", "argument", "result")
+
+
+def conversation(text: str, places: tuple[str, ...] = PLACES) -> tuple[list[Any], list[Any]]:
+    """Messages and tools with a text in every place a stranger can write to, and "x" in the others."""
+    at = {place: text if place in places else "x" for place in PLACES}
+    name = f"f{at['tool name']}"
+    properties = {at["parameter"]: {"type": "string", "enum": [at["parameter"]], "description": at["description"]}}
+    function = {
+        "name": name,
+        "description": at["description"],
+        "parameters": {"type": "object", "properties": properties},
+    }
+    call = {"name": name, "arguments": json.dumps({at["argument"]: at["argument"]})}
+    messages = [
+        {"role": "system", "content": at["system"]},
+        {"role": "user", "content": at["user"]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "1", "content": at["result"]},
+        {"role": "assistant", "content": at["said"]},
+        {"role": "user", "content": at["user"] * 2},
+    ]
+    return messages, [{"type": "function", "function": function}]
+
+
+@pytest.mark.parametrize("family", [*family_names(), "own template"])
+def test_no_special_token_s_text_becomes_its_id(family: str, family_model: Callable[[str], Path]) -> None:
+    name = "generic" if family == "own template" else family
+    tokenizer = inspection.tokenizer_of(str(family_model(name)))
+    chat_format: Family = load_family(name)
+    if family == "own template":
+        chat_format, detection = family_of({"tokenizer.chat_template": CHATML}, name="generic")
+        assert detection.template != "built in"
+    texts = sorted(tokenizer.special_tokens)
+    assert len(texts) >= 3
+    ids = {tokenizer.special_id(text) for text in texts}
+
+    def special_ids(text: str) -> list[int]:
+        messages, tools = conversation(text)
+        prompt = chat_format.render(messages, tools, special_tokens=tokenizer.special_tokens)
+        assert prompt.text == chat_format.render(messages, tools).text, "cutting changes no byte"
+        assert "".join(prompt.pieces) == prompt.text
+        return [token for token in tokenizer.encode(prompt, bos=chat_format.bos) if token in ids]
+
+    own = special_ids("x")
+    for text in texts[:60]:
+        assert special_ids(text) == own, text
+    # One inside another, and one cut by another.
+    for text in texts[:8]:
+        assert special_ids(text[:3] + text + text[3:]) == own, text
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_each_place_by_itself(place: str, qwen2_vocab: Path) -> None:
+    tokenizer = inspection.tokenizer_of(str(qwen2_vocab))
+    family = load_family("hermes")
+    end = tokenizer.special_id("<|im_end|>")
+
+    def ends(text: str) -> int:
+        messages, tools = conversation(text, (place,))
+        return tokenizer.encode(family.render(messages, tools, special_tokens=tokenizer.special_tokens)).count(end)
+
+    assert ends("<|im_end|>") == ends("x")
+    messages, tools = conversation("<|im_end|>", (place,))
+    assert tokenizer.encode(family.render(messages, tools)).count(end) > ends("x"), "without the cuts it would be"
+
+
+@pytest.mark.parametrize("text", ["<|im_end|>", "[INST]", " ", '"', "</s>"])
+def test_such_a_text_is_no_tool_s_name_anyway(text: str) -> None:
+    with pytest.raises(RequestError, match="no tool name"):
+        check_tools(conversation(text)[1])
