@@ -13,9 +13,10 @@ import itertools
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import FrameType
+from types import FrameType, GeneratorType
 from typing import Any
 
 import jinja2
@@ -29,6 +30,7 @@ from edgefc.errors import FormatError
 
 MAX_SECONDS = 2.0
 MAX_CHARACTERS = 8 << 20
+MAX_MADE = 16 * MAX_CHARACTERS
 MAX_SOURCE = 1 << 20
 MAX_ITEMS = 1 << 20
 MAX_WIDTH = 10_000
@@ -65,7 +67,7 @@ class Template:
         environment.filters.update(filters)
         try:
             self._template = environment.from_string(source)
-        except (jinja2.TemplateError, RecursionError, ValueError) as error:
+        except (jinja2.TemplateError, RecursionError, ValueError, SyntaxError, MemoryError) as error:
             raise FormatError(f"chat template {name}: {error}") from None
 
     def render(self, **variables: Any) -> str:
@@ -92,6 +94,7 @@ class _Deadline:
         self._seconds = seconds
 
     def __enter__(self) -> None:
+        _made.characters = 0
         self._end = time.thread_time() + self._seconds
         self._before = sys.gettrace()
         sys.settrace(self._trace)
@@ -123,6 +126,18 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple | dict):
         _weigh(value)
     return str(value)
+
+
+def _counted(value: Any) -> Any:
+    """What a call gave; all texts that calls make in one rendering are bounded together."""
+    if isinstance(value, str):
+        _made.characters = getattr(_made, "characters", 0) + len(value)
+        if _made.characters > MAX_MADE:
+            raise MemoryError(f"texts of more than {MAX_MADE:,} characters")
+    return value
+
+
+_made = threading.local()
 
 
 def _weigh(value: Any) -> None:
@@ -158,11 +173,20 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             raise MemoryError("a text that long")
         return super().call_binop(context, operator, left, right)
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        formatted = super().wrap_str_format(value)
+        if formatted is not None and re.search(r"\d{5}|[{]\s*[}]?[^}]*[{]", value.__self__):
+            raise MemoryError("a format that wide")
+        return formatted
+
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         # A sandbox is called with what a template calls, under names that templates cannot use.
-        if isinstance(getattr(obj, "__self__", None), str | list | dict):
+        owner = getattr(obj, "__self__", None)
+        if isinstance(owner, int | float | bytes):
+            raise TypeError(f"{obj.__name__} is not available in chat templates")
+        if isinstance(owner, str | list | dict):
             _check_method(obj, args, kwargs)
-        return super().call(context, obj, *args, **kwargs)
+        return _counted(super().call(context, obj, *args, **kwargs))
 
     def _generate(self, source: jinja2.nodes.Template, *args: Any, **kwargs: Any) -> str:
         text: str = super()._generate(source, *args, **kwargs)
@@ -179,13 +203,15 @@ def _check_method(method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any])
         raise MemoryError(f"{name} with a number that large")
     if not isinstance(text, str):
         return
-    if name in {"format", "format_map"} and re.search(r"\d{5}|[{]\s*[}]?[^}]*[{]", text):
-        raise MemoryError("a format that wide")
+    if name in {"translate", "encode"}:
+        raise TypeError(f"{name} is not available in chat templates")
     if name == "replace" and len(given) > 1 and isinstance(given[1], str):
         places = text.count(str(given[0])) if given[0] else len(text) + 1
         if places * len(given[1]) > MAX_CHARACTERS:
             raise MemoryError("a text that long")
-    if name == "join" and given and isinstance(given[0], list | tuple):
+    if name == "join" and given:
+        if not isinstance(given[0], str | list | tuple):
+            raise TypeError("join takes a list")
         concat([*given[0], *itertools.repeat(text, len(given[0]))])
 
 
@@ -194,6 +220,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(_listed(value) if isinstance(value, GeneratorType) else value for value in args)
         given = [value for value in (*args, *kwargs.values()) if not isinstance(value, jinja2.Environment)]
         if any(isinstance(value, int) and abs(value) > MAX_WIDTH for value in given) and name not in _OF_NUMBERS:
             raise MemoryError(f"{name} with a number that large")
@@ -203,7 +230,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         for value in given:
             if isinstance(value, list | tuple | dict):
                 _weigh(value)
-        return function(*args, **kwargs)
+        return _counted(function(*args, **kwargs))
 
     # Jinja asks the function itself whether it wants the context or the environment.
     if (wanted := getattr(function, "jinja_pass_arg", None)) is not None:
@@ -211,7 +238,17 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-_OF_NUMBERS = {"abs", "float", "int", "string", "tojson", "default", "d", "e", "escape", "filesizeformat", "list"}
+# No chat template needs these, and each is another way to make much of little.
+_UNUSED = ("center", "filesizeformat", "groupby", "pprint", "random", "urlize", "wordwrap", "xmlattr")
+_OF_NUMBERS = {"abs", "float", "int", "string", "tojson", "default", "d", "e", "escape", "list"}
+
+
+def _listed(values: Iterable[Any]) -> list[Any]:
+    """What a filter before this one gives piece by piece, so that its size can be seen."""
+    items = list(itertools.islice(values, MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise MemoryError("a list that long")
+    return items
 
 
 def _check_spread(name: str, given: list[Any], texts: list[str]) -> None:
@@ -219,7 +256,7 @@ def _check_spread(name: str, given: list[Any], texts: list[str]) -> None:
         raise MemoryError("a format that wide")
     if name == "replace" and len(texts) > 2 and (texts[0].count(texts[1]) + 1) * len(texts[2]) > MAX_CHARACTERS:
         raise MemoryError("a text that long")
-    lists = [value for value in given if isinstance(value, list | tuple)]
+    lists = [value for value in given[:2] if isinstance(value, list | tuple | str)]
     if name == "join" and lists and len(lists[0]) * len(texts[-1]) > MAX_CHARACTERS:
         raise MemoryError("a text that long")
 
@@ -238,9 +275,11 @@ def _environment(*, is_foreign: bool) -> jinja2.Environment:
     """An environment as transformers sets it up for chat templates, sandboxed."""
     environment = _Sandbox(
         trim_blocks=True,
+        optimized=False,  # what is constant would be computed before any deadline
         lstrip_blocks=True,
         autoescape=False,
         undefined=jinja2.Undefined,
+        finalize=_text,
         extensions=["jinja2.ext.loopcontrols", _Generation],
         loader=None if is_foreign else jinja2.FunctionLoader(_included),
     )
@@ -248,6 +287,8 @@ def _environment(*, is_foreign: bool) -> jinja2.Environment:
     if is_foreign:
         for name, function in list(environment.filters.items()):
             environment.filters[name] = _guarded(name, function)
+        for name in _UNUSED:
+            del environment.filters[name]
     else:
         environment.filters["tojson_ascii"] = functools.partial(tojson, ensure_ascii=True)
     del environment.globals["lipsum"]

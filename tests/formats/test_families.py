@@ -121,7 +121,7 @@ def test_the_loop_closes(name: str, given_: tuple[list[Tool], list[dict[str, Any
             many = parallel and syntax.parallel
             legal = [call for call in calls if call["name"] in choice.names][: None if many else 1]
             grammar = compile_output(syntax, tools, choice, parallel=parallel)
-            may_say = mode in {"auto", "allowed"} and _says_beside(family)
+            may_say = mode in {"auto", "allowed"} and says_beside(family)
             content = said if may_say else ""
             text = write_assistant(syntax, {"role": "assistant", "content": content, "tool_calls": legal})
             assert takes(grammar, text) == (mode != "none"), text
@@ -140,7 +140,7 @@ def test_the_loop_closes(name: str, given_: tuple[list[Tool], list[dict[str, Any
             assert "".join(delta.get("content", "") for delta in deltas) == content
 
 
-def _says_beside(family: Family) -> bool:
+def says_beside(family: Family) -> bool:
     """Whether an answer can have text and calls."""
     syntax = family.syntax
     return bool(syntax.text_begin) or syntax.calls_preamble is not None or "{text}" in syntax.calls_begin

@@ -4,29 +4,53 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from edgefc.formats import load_family
+from edgefc.engine.output import TextOutput
+from edgefc.formats import family_names, load_family
 from edgefc.formats.parse import Parsed, StreamParser
+from edgefc.formats.write import write_assistant
 from edgefc.types import Delta
+from tests.formats.test_families import says_beside
 
-ANSWERS = {
-    "hermes": 'On it.\n<tool_call>\n{"name": "f", "arguments": {"a": "x}\\"]", "b": [1, {"c": null}]}}\n</tool_call>\n'
-    '<tool_call>\n{"name": "g.h", "arguments": {}}\n</tool_call>',
-    "demo": '{"tool_calls": [{"name": "f", "arguments": {"a": "\\u00e9\\ud83d\\ude42"}}, {"name": "g", "arguments": {}}]}',
-    "arch-chat": '```json\n{"tool_calls": [{"name": "f", "arguments": {"a": "``` \\\\"}}]}\n```',
-}
+TOOLS: Any = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("f", "g.h", "get")
+]
+CALLS = [
+    {"name": "f", "arguments": {"a": 'x}\\"] ```', "b": [1, {"c": None}], "é": "日本🙂\n"}, "id": "abcdefgh1"},
+    {"name": "g.h", "arguments": {}, "id": "abcdefgh2"},
+    {"name": "f", "arguments": {"a": "</tool_call>>>>get\n<|im_end|>"}, "id": "abcdefgh3"},
+]
+
+
+def answer(family: str) -> str:
+    """Three calls, or one where a family makes only one, after a word where it may say one."""
+    syntax = load_family(family).syntax
+    calls = CALLS if syntax.parallel else CALLS[:1]
+    content = "" if not says_beside(load_family(family)) else "On <it>, 🙂."
+    return write_assistant(syntax, {"role": "assistant", "content": content, "tool_calls": calls})
+
+
+ANSWERS = {name: answer(name) for name in family_names()}
+CODE = {name: load_family(name).syntax.code for name in family_names() if load_family(name).syntax.code}
 TEXTS = {
     "demo": '{"response": "tab\\t \\"q\\" \\\\ \\u00e9 \\ud83d\\ude42 end"}',
     "arch-chat": '```json\n{"required_functions": ["f", "g"], "clarification": "Which\\none?"}\n```',
     "hermes": "No <tool_cal here, <tool_call",
+    "qwen3": "<think>\nA <tool_call> maybe?\n</think>\n\nYes <b>🙂</b>",
+    "functionary-v3.llama3": "all\nA >>> b\n>>>",
+    "functionary-v3.1": "x <function=nothing>{}</function",
+    "xlam2-qwen": "[1] is a footnote",
 }
 
 
 def parse(family: str, pieces: list[str], reason: str = "stop") -> tuple[Parsed, list[Delta]]:
     ids = iter(range(99))
-    parser = StreamParser(load_family(family).syntax, make_id=lambda: f"call_{next(ids)}")
+    parser = StreamParser(
+        load_family(family).syntax, lambda: f"call_{next(ids)}", names=["f", "g.h", "get", "python"], code="python"
+    )
     deltas = [delta for piece in pieces for delta in parser.feed(piece)]
     parsed = parser.finish(reason)  # type: ignore[arg-type]
     return replace(parsed, deltas=()), [*deltas, *parsed.deltas]
@@ -38,12 +62,15 @@ def test_any_cut_gives_the_same_message(family: str, text: str) -> None:
     for cut in range(len(text)):
         assert parse(family, [text[:cut], text[cut:]])[0] == whole, cut
     assert parse(family, list(text))[0] == whole
+    output = TextOutput()
+    assert parse(family, [*(output.feed(bytes([byte])) for byte in text.encode()), output.flush()])[0] == whole
 
 
 @pytest.mark.parametrize(("family", "text"), ANSWERS.items())
 def test_deltas_concatenate_to_the_message(family: str, text: str) -> None:
     parsed, deltas = parse(family, list(text))
     calls: dict[int, dict[str, str]] = {}
+    assert len(parsed.message["tool_calls"]) == (3 if load_family(family).syntax.parallel else 1)
     for delta in deltas:
         for part in delta.get("tool_calls", []):
             call = calls.setdefault(part["index"], {"arguments": ""})
@@ -63,11 +90,24 @@ def test_deltas_concatenate_to_the_message(family: str, text: str) -> None:
 
 @pytest.mark.parametrize(("family", "text"), ANSWERS.items())
 def test_a_cut_off_answer_never_shows_a_call_as_complete(family: str, text: str) -> None:
+    said = parse(family, [text])[0].message["content"] or ""
     for cut in range(len(text)):
         parsed, _ = parse(family, [text[:cut]], "length")
         assert parsed.outcome == "length"
         assert "tool_calls" not in parsed.message
-        assert not any(mark in (parsed.message["content"] or "") for mark in ("tool_call", "```", "{"))
+        assert said.startswith(parsed.message["content"] or ""), text[:cut]
+
+
+@pytest.mark.parametrize("family", CODE)
+def test_raw_code_is_told_as_it_comes_and_is_no_call_when_cut_off(family: str) -> None:
+    program = 'print("日本🙂")\nx = {"a": 1}  # </function> >>>'
+    text = CODE[family].replace("{code}", program)
+    whole, deltas = parse(family, [text])
+    assert json.loads(whole.message["tool_calls"][0]["function"]["arguments"]) == {"code": program}
+    for cut in range(len(text)):
+        assert parse(family, [text[:cut], text[cut:]])[0] == whole
+        assert "tool_calls" not in parse(family, [text[:cut]], "length")[0].message
+    assert len(parse(family, list(text))[1]) > len(deltas)
 
 
 def test_json_escapes_become_characters() -> None:
@@ -87,7 +127,7 @@ def test_json_escapes_become_characters() -> None:
         "<tool_call>\nnot json",
     ],
 )
-@pytest.mark.parametrize("family", ["demo", "arch-chat", "hermes"])
+@pytest.mark.parametrize("family", family_names())
 def test_damaged_output_is_an_answer_and_no_exception(family: str, text: str) -> None:
     parsed, _ = parse(family, list(text))
     assert "tool_calls" not in parsed.message

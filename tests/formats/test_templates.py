@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ HOSTILE = [
     "{% include '../pyproject.toml' %}",
 ]
 BOMBS = [
+    "{{ ('a' * 99999)|list|map('upper')|join('b' * 99999)|length }}",
     "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
     "{{ 'x' * 1000000000 }}",
     "{{ 9 ** 999999999 }}",
@@ -28,13 +31,64 @@ BOMBS = [
     "{% for a in range(99999) %}{{ 'y' * 9999 }}{% endfor %}",
     "{% set x = namespace(t='a') %}{% for i in range(90) %}{% set x.t = x.t + x.t %}{% endfor %}",
     "{{ '%999999999d' % 5 }}",
+    "{{ lipsum(n=1000000) }}",
+    "{{ 'x'.center(1000000000) }}",
+    "{{ '{:>999999999}'.format(1) }}",
+    "{{ '{:{w}}'.format(1, w=999999999) }}",
+    "{{ 'x'|center(1000000000) }}",
+    "{{ 'x\ny'|indent(1000000000) }}",
+    "{{ [1]|tojson(indent=1000000000) }}",
+    "{{ (['a'] * 1000000000)|length }}",
+    "{{ ((1,) * 1000000000)|length }}",
+    "{{ 1000000000 * 'x' }}",
+    "{{ ['a']|batch(1000000000, 'x')|list }}",
+    "{% set t = 'a' * 1000 %}{% set ns = namespace(t=t) %}{% for i in range(90) %}{% set ns.t %}{{ ns.t }}{{ ns.t }}{% endset %}{% endfor %}",
+    "{% set ns = namespace(t='xx') %}{% for i in range(90) %}{% set ns.t = ns.t|replace('x', 'xx') %}{% endfor %}",
+    "{% set ns = namespace(t='xx') %}{% for i in range(90) %}{% set ns.t = ns.t.replace('x', 'xxxxxxxxxx') %}{% endfor %}",
+    "{% set ns = namespace(t='xx') %}{% for i in range(90) %}{% set ns.t = ns.t.join([ns.t, ns.t]) %}{% endfor %}",
+    "{% set ns = namespace(t='xx') %}{% for i in range(90) %}{% set ns.t = [ns.t, ns.t]|join(ns.t) %}{% endfor %}",
+    "{% set ns = namespace(t=[1]) %}{% for i in range(90) %}{% set ns.t = ns.t + ns.t %}{% endfor %}",
+    "{% set ns = namespace(t=[1]) %}{% for i in range(90) %}{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.t }}",
+    "{% set ns = namespace(t=[1]) %}{% for i in range(90) %}{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.t|tojson }}",
+    "{% set ns = namespace(t=9) %}{% for i in range(90) %}{% set ns.t = ns.t * ns.t %}{% endfor %}",
+    "{{ 2 ** 99999999 }}",
+    "{{ 10 ** 10 ** 10 }}",
+    "{{ '%*d' % (1000000000, 5) }}",
+    "{{ '%.999999999f' % 1.5 }}",
+    "{{ '%1000000000s'|format('x') }}",
+    "{{ range(99999)|list|length }}{{ range(1000000000)|list }}",
+    "{{ messages * 1000000000 }}",
+    "{% set ns = namespace(t='aaaa') %}{% for i in range(90) %}{% set ns.t = ns.t|upper ~ ns.t|lower %}{% endfor %}",
+    "{% set ns = namespace(t='<') %}{% for i in range(60) %}{% set ns.t = ns.t|escape|string|replace('&', '<<') %}{% endfor %}",
+    "{{ ('a' * 100000)|wordwrap(1, true, 'x' * 100000) }}",
+    "{{ ('a,' * 100000).split(',')|map('center', 100000)|list|length }}",
+    "{{ dict(a='x' * 99999).items()|list|string * 99999 }}",
+    "{{ ('x' * 99999).translate({120: 'y' * 99999}) }}",
+    "{{ 'a'.encode('utf-8') * 1000000000 }}",
+    "{{ ('a' * 99999).encode('utf-8').hex() * 99999 }}",
+    "{{ 1000000000 .to_bytes(1000000000, 'big') }}",
+    "{{ (9 ** 999) ** 999 }}",
+    "{{ ('9' * 4000)|int ** 900 }}",
+    "{{ 1 << 99999999999 }}",
+    "{{ ('a'*99999)|list|map('replace','a','b'*99999)|list|length }}",
+    "{{ messages|sum(start=[1]*99999) }}",
+    "{{ '%s' * 99999 % (('a' * 99999,) * 99999) }}",
+    "{{ (['a' * 99999] * 9999)|join(', ')|length }}",
+    "{{ (['a' * 99999] * 9999)|string|length }}",
+    "{{ (['a' * 99999] * 9999)|tojson|length }}",
+    "{{ (['a' * 99999] * 9999)|pprint|length }}",
+    "{{ ''.join(['a' * 99999] * 9999)|length }}",
+    "{{ 'a'|attr('join') }}{{ ('a' * 99999).join('b' * 99999)|length }}",
+    "{{ strftime_now('%Y' * 9999999) }}",
+    "{{ ('a' * 99999)|truncate(5) }}{{ ('aa ' * 33333).title() * 99999 }}",
+    "{{ [0]*99999|map('string')|list }}{{ ([0]*99999)|map('center',99999)|join|length }}",
 ]
 
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_a_template_cannot_reach_out(source: str) -> None:
     try:
-        text = Template("hostile", source, {}).render(messages=[], tools=[])
+        text = Template("hostile", source, {}, is_foreign=True).render(messages=[], tools=[])
     except FormatError:
         return
     assert "<class" not in text
@@ -44,8 +98,43 @@ def test_a_template_cannot_reach_out(source: str) -> None:
 
 @pytest.mark.parametrize("source", BOMBS)
 def test_a_template_cannot_use_up_the_machine(source: str) -> None:
+    tracemalloc.start()
+    started = time.thread_time()
+    try:
+        with pytest.raises(FormatError):
+            Template("bomb", source, {}, is_foreign=True).render(messages=[{"role": "user", "content": "x"}], tools=[])
+        assert tracemalloc.get_traced_memory()[1] < 600 << 20
+    finally:
+        tracemalloc.stop()
+    assert time.thread_time() - started < 60, "bounded, however slow the machine"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in b %}" * 30 + "{% endfor %}" * 30,
+        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+        "{% if a %}" * 3000 + "{% endif %}" * 3000,
+        "{{ " + "-" * 9000 + "1 }}",
+        "x" * (2 << 20),
+        "{% for",
+        "{{ 'a' | nothing }}",
+    ],
+)
+def test_a_template_that_cannot_be_compiled_is_refused(source: str) -> None:
     with pytest.raises(FormatError):
-        Template("bomb", source, {}).render(messages=[], tools=[])
+        Template("odd", source, {}, is_foreign=True)
+
+
+def test_foreign_templates_can_do_what_transformers_lets_them() -> None:
+    source = (
+        "{%- for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m['role'].upper() ~ ': ' ~ m.content.strip() }}"
+        "{{ '%s' | format(m.content) }}{{ '{}!'.format(m.role) }}{{ m | tojson(indent=2) }}{{ m.items() | list | length }}"
+        "{% generation %}{{ m.content.split(' ')[-1].lstrip() }}{% endgeneration %}{% endfor %}{{ strftime_now('%Y') }}"
+    )
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": " a b "}]
+    said = Template("own", source, {}, is_foreign=True).render(messages=messages)
+    assert said == 'USER: a b a b user!{\n  "role": "user",\n  "content": " a b "\n}22024'
 
 
 def test_a_template_may_refuse() -> None:
