@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 import edgefc
+from edgefc import inspection
 from edgefc.formats import family_names, load_family
 from tests.tool_sets import TOOL_SETS
 
@@ -77,3 +78,41 @@ def test_random_weights_only_ever_say_what_is_legal(family: str, family_model: C
             jsonschema.validate(arguments, by_name.get(name, {"required": ["code"]}))
             finished += 1
     assert finished >= REQUESTS // 5, f"only {finished} calls finished"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_bos_token_at_most_and_only_where_the_family_has_it(
+    family: str, family_model: Callable[[str], Path]
+) -> None:
+    chat_format = load_family(family)
+    tokenizer = inspection.tokenizer_of(str(family_model(family)))
+    bos = tokenizer.vocabulary.bos
+    question: Any = [{"role": "system", "content": "S"}, {"role": "user", "content": "<s><|begin_of_text|> hi"}]
+    prompt = chat_format.render(question, TOOL_SETS[0], special_tokens=tokenizer.special_tokens)
+    ids = tokenizer.encode(prompt, bos=chat_format.bos)
+    if chat_format.bos == "always":
+        assert ids.count(bos) == 1
+        assert ids[0] == bos
+        assert tokenizer.encode(prompt.text[: len("<s>")] + "x", bos="always").count(bos) == 1
+    if chat_format.bos == "never" and bos >= 0 and tokenizer.vocabulary.piece(bos).decode() not in prompt.text:
+        assert bos not in ids
+    assert ids.count(bos) <= 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_family_s_stop_ends_an_answer_whatever_the_file_says_of_it(
+    family: str, family_model: Callable[[str], Path]
+) -> None:
+    """Functionary v2's `<|stop|>`, for one, is no end of generation to llama.cpp."""
+    with edgefc.load(family_model(family), family=family, n_ctx=512) as model:
+        tokenizer = model.engine.tokenizer
+        ids = {text: token for text in model.family.stop if (token := tokenizer.special_id(text)) is not None}
+        assert ids, "no stop of this family is a token of its vocabulary"
+        if model.family.syntax_for(None).text is not None:
+            pytest.skip("its answers are JSON, which random weights do not finish")
+        for text, token in ids.items():
+            reply = model.chat([{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8)
+            assert reply.finish_reason == "stop", text
+            assert reply.stats.sampled_tokens <= 2, "one token, for an answer is not empty, and the end"
+        if family == "functionary-v2":
+            assert ids["<|stop|>"] not in tokenizer.eog

@@ -79,7 +79,9 @@ def generic(family: Family, source: str, *, eos: str = "") -> Family:
     Raises FormatError when not even a plain question can be rendered.
     """
     template = Template("generic (the model's own)", source, {}, is_foreign=True)
-    made = replace(family, template=template, bos="always" if "bos_token" in source else family.bos)
+    bos = "always" if "bos_token" in source else family.bos
+    # The declared stop is the built-in template's; this one's turns end as the vocabulary says.
+    made = replace(family, template=template, bos=bos, stop=family.stop if family.stop[0] in source else ())
     reason = ""
     for folded, no_tools in itertools.product((False, True), _NO_TOOLS):
         adapted = replace(made, adapt=_as_text(family, eos, folded=folded, no_tools=no_tools))
