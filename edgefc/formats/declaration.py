@@ -30,9 +30,8 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def check(name: str, declared: Mapping[str, Any]) -> None:
-    """Raises FormatError naming the file and the key that is wrong."""
-    place = f"chat_formats/{name}.toml"
+def check(place: str, declared: Mapping[str, Any]) -> None:
+    """Raises FormatError naming the file, `place`, and the key that is wrong."""
     for section, values in declared.items():
         if section == "description" and isinstance(values, str):
             continue

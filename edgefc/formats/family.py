@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from edgefc import resources
@@ -187,37 +188,54 @@ def family_names() -> list[str]:
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
-@functools.lru_cache(maxsize=64)
 def load_family(name: str) -> Family:
-    """The family of this name. Raises FormatError when there is none, or its declaration is wrong."""
+    """The family of this name, or that of a declaration file if the name ends in `.toml`.
+
+    Raises FormatError when there is none, or its declaration is wrong.
+    """
+    if name.endswith(".toml"):
+        return _read_family(Path(name))
+    return _built_in(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _built_in(name: str) -> Family:
     names = family_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(names)}."
-        raise FormatError(f"unknown chat format {name!r}", hint)
-    folder = resources.root() / "chat_formats"
+        raise FormatError(f"unknown chat format {name!r}", f"{hint} The path of a .toml file is one as well.")
+    return _read_family(resources.root() / "chat_formats" / f"{name}.toml")
+
+
+def _read_family(path: Path) -> Family:
+    """A declaration, with its template beside it."""
     try:
-        declared = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise FormatError(f"chat_formats/{name}.toml: {error}") from None
-    check(name, declared)
-    template = folder / declared["prompt"]["template"]
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {error}") from None
+    check(path.name, declared)
+    template = path.parent / declared["prompt"]["template"]
+    if template.parent != path.parent:
+        raise FormatError(f"{path.name}: prompt.template must lie beside it")
     try:
         source = template.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FormatError(f"chat_formats/{name}.toml: prompt.template {template.name}: {error.strerror}") from None
-    return parse_declaration(name, declared, source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path.name}: prompt.template {template.name}: {error}") from None
+    return parse_declaration(path.name.removesuffix(".toml"), declared, source)
 
 
 def parse_declaration(name: str, declared: Mapping[str, Any], template: str) -> Family:
     """A family from its declaration and template source. Raises FormatError naming the key that is wrong."""
-    check(name, declared)
+    check(f"{name}.toml", declared)
     match, prompt, text = (declared.get(section, {}) for section in ("match", "prompt", "text"))
     try:
         syntax = output_syntax(declared)
         check_syntax(syntax)
     except FormatError as error:
-        raise FormatError(f"chat_formats/{name}.toml: {error.reason}") from None
+        raise FormatError(f"{name}.toml: {error.reason}") from None
     history = history_syntax(declared, syntax)
     return Family(
         name=name,
