@@ -17,7 +17,16 @@ from typing import Any, Literal, Protocol, overload
 from typing_extensions import Self, TypedDict, Unpack
 
 from edgefc import formats, gguf, grammar, registry
-from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, SamplingOptions, Tokenizer, gbnf_grammar
+from edgefc.engine import (
+    Engine,
+    EngineOptions,
+    Generation,
+    GenerationResult,
+    RequestOptions,
+    SamplingOptions,
+    Tokenizer,
+    gbnf_grammar,
+)
 from edgefc.errors import RequestError, SchemaError
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.reply import ChatStream, Reply
@@ -81,16 +90,7 @@ class Backend(Protocol):
     @property
     def n_ctx(self) -> int: ...
 
-    def submit(
-        self,
-        prompt: list[int],
-        *,
-        max_tokens: int | None = None,
-        sampling: SamplingOptions = ...,
-        grammar: grammar.CompiledGrammar | None = None,
-        stop: tuple[str, ...] = (),
-        answer: tuple[int, ...] = (),
-    ) -> Generation: ...
+    def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation: ...
 
     def close(self) -> None: ...
 

@@ -3,7 +3,7 @@
 from edgefc.engine.constraint import gbnf_grammar
 from edgefc.engine.engine import Engine, EngineOptions
 from edgefc.engine.sampler import SamplingOptions
-from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats
+from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats, RequestOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Generation",
     "GenerationResult",
     "GenerationStats",
+    "RequestOptions",
     "SamplingOptions",
     "Tokenizer",
     "gbnf_grammar",

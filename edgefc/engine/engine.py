@@ -17,17 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llguidance import LLTokenizer
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from edgefc import gguf, hardware
 from edgefc.engine import llama, selftest
 from edgefc.engine.constraint import guidance_tokenizer
-from edgefc.engine.sampler import SamplingOptions
-from edgefc.engine.sequence import GREEDY, Generation, Sequence, new_sequence
+from edgefc.engine.sequence import Generation, RequestOptions, Sequence, new_sequence
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError, ModelLoadError, RequestError
-from edgefc.grammar import CompiledGrammar
 
 log = logging.getLogger("edgefc.engine")
 PASS = 4  # reading the weights costs as much as computing so many rows: 3 to 5 on two cores, benchmarks/costs.py
@@ -130,36 +128,18 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(
-        self,
-        prompt: list[int],
-        *,
-        max_tokens: int | None = None,
-        sampling: SamplingOptions = GREEDY,
-        grammar: CompiledGrammar | None = None,
-        stop: tuple[str, ...] = (),
-        answer: tuple[int, ...] = (),
-    ) -> Generation:
-        """Queue a request and return at once.
-
-        prompt      token ids
-        max_tokens  most tokens to generate; None: as many as the context has room for
-        answer      tokens that the answer begins with; they count as generated
-        stop        end the text, and are not part of it; the text of a special token stands for the token
+    def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation:
+        """Queue a request and return at once; `prompt` are token ids.
 
         Raises RequestError, ContextOverflowError, GrammarError or EngineClosedError.
         """
         sequence = new_sequence(
             Generation(self._cancel),
-            self.tokenizer,
-            self.n_ctx,
             prompt,
+            options,
+            tokenizer=self.tokenizer,
+            n_ctx=self.n_ctx,
             guidance=self._guidance.result,
-            max_tokens=max_tokens,
-            sampling=sampling,
-            grammar=grammar,
-            stop=stop,
-            answer=answer,
         )
         with self._changed:
             if self._closed or self._stopped:

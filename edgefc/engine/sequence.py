@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from edgefc.engine.constraint import Constraint
 from edgefc.engine.output import TextOutput
@@ -231,20 +232,35 @@ class Sequence:
         self.handle.succeed(GenerationResult("".join(self.text), self.generated, reason, stats))
 
 
+class RequestOptions(TypedDict, total=False):
+    """What a request may say besides its prompt.
+
+    max_tokens  most tokens to generate; None: as many as the context has room for
+    sampling    how tokens are chosen; greedy unless given
+    grammar     what the answer is held to
+    stop        texts that end the answer and are no part of it; the text of a special token stands for the token
+    answer      tokens that the answer begins with; they count as generated
+    """
+
+    max_tokens: int | None
+    sampling: SamplingOptions
+    grammar: CompiledGrammar | None
+    stop: tuple[str, ...]
+    answer: tuple[int, ...]
+
+
 def new_sequence(
     handle: Generation,
+    prompt: list[int],
+    options: RequestOptions,
+    *,
     tokenizer: Tokenizer,
     n_ctx: int,
-    prompt: list[int],
-    *,
     guidance: Callable[[], LLTokenizer],
-    max_tokens: int | None = None,
-    sampling: SamplingOptions = GREEDY,
-    grammar: CompiledGrammar | None = None,
-    stop: tuple[str, ...] = (),
-    answer: tuple[int, ...] = (),
 ) -> Sequence:
-    """A request, checked: `Engine.submit` has the arguments and what is raised."""
+    """A request, checked. Raises RequestError, ContextOverflowError or GrammarError."""
+    max_tokens, sampling = options.get("max_tokens"), options.get("sampling", GREEDY)
+    grammar, stop, answer = options.get("grammar"), options.get("stop", ()), options.get("answer", ())
     if not prompt:
         raise RequestError("messages", "the prompt is empty")
     if bad := [token for token in (*prompt, *answer) if not 0 <= token < tokenizer.n_vocab]:

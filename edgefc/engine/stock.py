@@ -11,14 +11,13 @@ import numpy as np
 from llama_cpp import llama_cpp as api
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from edgefc.engine.constraint import guidance_tokenizer
 from edgefc.engine.llama import Vocabulary
-from edgefc.engine.sampler import SamplingOptions
-from edgefc.engine.sequence import GREEDY, Generation, GenerationResult, Sequence, new_sequence
+from edgefc.engine.sequence import Generation, GenerationResult, RequestOptions, Sequence, new_sequence
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
-from edgefc.grammar import CompiledGrammar
 
 
 class StockEngine:
@@ -37,32 +36,14 @@ class StockEngine:
         self.tokenizer = Tokenizer(vocabulary, Path(llama.model_path).with_name("tokenizer.json"))
         self._guidance: LLTokenizer | None = None
 
-    def submit(
-        self,
-        prompt: list[int],
-        *,
-        max_tokens: int | None = None,
-        sampling: SamplingOptions = GREEDY,
-        grammar: CompiledGrammar | None = None,
-        stop: tuple[str, ...] = (),
-        answer: tuple[int, ...] = (),
-    ) -> Generation:
+    def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation:
         """As `Engine.submit`; nothing is computed until somebody reads the result."""
         llama = self._llama()
         if llama is None or not llama.model:
             raise _closed()
         handle = StockGeneration(llama)
         handle.sequence = new_sequence(
-            handle,
-            self.tokenizer,
-            self.n_ctx,
-            prompt,
-            guidance=self._guidance_tokenizer,
-            max_tokens=max_tokens,
-            sampling=sampling,
-            grammar=grammar,
-            stop=stop,
-            answer=answer,
+            handle, prompt, options, tokenizer=self.tokenizer, n_ctx=self.n_ctx, guidance=self._guidance_tokenizer
         )
         return handle
 

@@ -30,7 +30,7 @@ from edgefc.errors import FormatError
 
 MAX_SECONDS = 2.0
 MAX_CHARACTERS = 8 << 20
-MAX_MADE = 16 * MAX_CHARACTERS
+MAX_MADE = 4 * MAX_CHARACTERS
 MAX_SOURCE = 1 << 20
 MAX_ITEMS = 1 << 20
 MAX_WIDTH = 10_000
@@ -169,8 +169,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             raise ArithmeticError("a number that large")
         if operator == "**" or (operator == "%" and sizes):
             raise TypeError(f"the operator {operator} is not available in chat templates")
-        if operator == "+" and sum(sizes) > MAX_CHARACTERS:
-            raise MemoryError("a text that long")
+        if operator == "+" and sum(sizes) > (MAX_CHARACTERS if isinstance(left, str) else MAX_ITEMS):
+            raise MemoryError("a text or list that long")
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
