@@ -179,6 +179,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
         [sys.executable, "-m", "edgefc", "chat", "--tools", "mine.py", "--yes"],
         stdin=child, stdout=child, stderr=child, cwd=tmp_path, start_new_session=True,
         env={**os.environ, "TERM": "dumb"},
+        # Where the tests run in the background, children inherit that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(child)
     os.set_blocking(main, False)

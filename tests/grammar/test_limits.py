@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from typing import Any
 
 import pytest
 
 from edgefc.errors import SchemaError
-from edgefc.grammar import compile_schema, schema_gbnf
+from edgefc.grammar import compile_schema, deadline, schema_gbnf
 from edgefc.grammar.cache import TextCache
 from edgefc.grammar.document import MAX_BYTES, MAX_DEPTH
 from tests.grammar.executors import Guidance, LlamaCpp, accepts
@@ -155,3 +157,17 @@ def test_an_enum_written_as_a_tree_takes_each_value_and_no_other() -> None:
     grammar = compile_schema({"enum": values})
     assert [value for value in values if not accepts(grammar, json.dumps(value, ensure_ascii=False))] == []
     assert [text for text in ('"aa"', '"b"', '"value"', '"value 40"', '"value 1', '"éb"', "777", "", '"') if accepts(grammar, text)] == []  # fmt: skip
+
+
+def test_a_garbage_collection_is_no_work_of_the_schema_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "thread_time", lambda: next(clock) * 1.0)
+    gc.disable()
+    try:
+        with deadline.deadline(2.5):  # begins at 0
+            gc.collect()  # 1 to 2
+            deadline.tick()  # 3, of which 1 was spent collecting
+            with pytest.raises(deadline.OutOfTimeError):
+                deadline.tick()  # 4
+    finally:
+        gc.enable()
