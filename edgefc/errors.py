@@ -4,7 +4,12 @@
     ├── ModelError
     │   ├── ModelNotFoundError      no such models.toml id, file or repository
     │   ├── ModelFileError          the file is not a GGUF llama.cpp can be given
-    │   └── ModelLoadError          llama.cpp refused a well-formed file, or memory is short
+    │   ├── ModelLoadError          llama.cpp refused a well-formed file, or memory is short
+    │   ├── DownloadError           the hub or the network did not give the file
+    │   │   ├── OfflineError        it is not on this machine, and no connection may be made
+    │   │   ├── GatedModelError     the hub wants a licence to be accepted, or a token
+    │   │   └── HashMismatchError   what came is not what was published
+    │   └── StoreError              models on this machine could not be read or written; a full disk, a damaged file
     ├── RequestError                a bad argument of one request; `param` names it
     │   └── ContextOverflowError    prompt and answer do not fit into the context
     ├── SchemaError                 a tool schema is malformed, over a limit, or cannot be enforced
@@ -61,6 +66,36 @@ class ModelLoadError(ModelError):
     """llama.cpp would not load the model or create a context for it."""
 
     code = "model_load"
+
+
+class DownloadError(ModelError):
+    """The hub or the network did not give what was asked for. What came so far is kept, and resumed."""
+
+    code = "download_failed"
+
+
+class OfflineError(DownloadError):
+    """It is not on this machine, and no connection may be made."""
+
+    code = "offline"
+
+
+class GatedModelError(DownloadError):
+    """The repository is gated or private: its licence must be accepted, or a token given."""
+
+    code = "gated"
+
+
+class HashMismatchError(DownloadError):
+    """What came has another hash than what the hub published. It was thrown away."""
+
+    code = "hash_mismatch"
+
+
+class StoreError(ModelError):
+    """The folder of models could not be read or written."""
+
+    code = "store"
 
 
 class RequestError(EdgefcError):

@@ -76,6 +76,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("EDGEFC_CACHE_DIR") or platformdirs.user_cache_dir("edgefc", appauthor=False))
 
 
+def config_dir() -> Path:
+    """Where the user's own settings are; `EDGEFC_CONFIG_DIR` overrides the system's own place."""
+    return Path(os.environ.get("EDGEFC_CONFIG_DIR") or platformdirs.user_config_dir("edgefc", appauthor=False))
+
+
 def cpu_has_amx() -> bool:
     """Whether the processor has AMX tiles (Linux on x86 only; elsewhere no build uses them)."""
     if platform.machine() not in {"x86_64", "AMD64"}:

@@ -50,7 +50,7 @@ def load(
 ) -> Model:
     """Load a model for inference.
 
-    name          an id of models.toml (`edgefc models` lists them), such as "demo", or the path of a .gguf
+    name          an id of models.toml (`edgefc list --all` shows them), such as "demo", or the path of a .gguf
     family        the chat format; None: the model card's, else detected from the file
     n_ctx         context in tokens; None: what the model was trained for, at most 8192, if memory allows
     n_gpu_layers  layers on the GPU; None: all when one is there and they fit, else none

@@ -18,8 +18,9 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or writes the user's cache; all of a session share one, as a user's commands do."""
-    monkeypatch.setenv("EDGEFC_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+    """No test reads or writes what is the user's; all of a session share a place, as a user's commands do."""
+    for name in ("cache", "config", "models"):
+        monkeypatch.setenv(f"EDGEFC_{name.upper()}_DIR", str(tmp_path_factory.getbasetemp() / name))
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,9 @@ def test_random_weights_only_ever_say_what_is_legal(family: str, family_model: C
             assert name in allowed
             jsonschema.validate(arguments, by_name.get(name, {"required": ["code"]}))
             finished += 1
-    assert finished >= REQUESTS // 5, f"only {finished} calls finished"
+    # Where text stands before calls, random weights seldom come to an end of it.
+    share = 20 if "{text}" in load_family(family).syntax.calls_begin else 5
+    assert finished >= REQUESTS // share, f"only {finished} calls finished"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

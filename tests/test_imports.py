@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "edgefc"
 ORDER = [
     {"errors", "types", "resources"},
-    {"registry", "hub", "gguf", "hardware", "hints", "tools"},
+    {"bundle", "gguf", "hardware", "hints", "hub", "registry", "store", "tools", "transfer"},
     {"grammar"},
     {"formats"},
     {"engine", "validation"},

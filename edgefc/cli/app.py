@@ -21,7 +21,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a check found something, 2 wrong input, 130 interrupted.",
 )
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Id from `edgefc models`, or path of a .gguf.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")]
 Tools = Annotated[Optional[Path], typer.Option(help="Tools: a .py with functions, or a .json. Default: example tools.")]
 Family = Annotated[Optional[str], typer.Option(help="Chat format. Default: the model's own.")]
 Context = Annotated[Optional[int], typer.Option("--n-ctx", help="Context in tokens.")]
@@ -60,7 +60,7 @@ def options(
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="Id from `edgefc models`, or path of a .gguf.")] = "demo",
+    model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
     tools: Tools = None,
     no_tools: Annotated[bool, typer.Option("--no-tools", help="Offer no tools.")] = False,
     system: System = None,
@@ -174,7 +174,7 @@ def grammar(
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="Id from `edgefc models`, or path of a .gguf.")] = "demo",
+    model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
     family: Family = None,
     as_json: Json = False,
 ) -> None:
@@ -201,11 +201,72 @@ def lint(
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
-    """List the models edgefc knows by name."""
-    from edgefc.cli import inspect
+def pull(
+    name: Annotated[str, typer.Argument(help="Id, OWNER/NAME[:QUANTIZATION], URL of a .gguf, or its path.")],
+    quantization: Annotated[
+        str, typer.Option("--quantization", "-q", help="Such as Q4_K_M. Default: what suits this machine.")
+    ] = "",
+    revision: Annotated[Optional[str], typer.Option(help="Branch, tag or commit. Default: main.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Make no connection: only say where it is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a model and its tokenizer, verified; a broken-off pull goes on where it was."""
+    from edgefc.cli import models
 
-    inspect.models(as_json=as_json)
+    models.pull(name, quantization=quantization, revision=revision, offline=offline, yes=yes, as_json=as_json)
+
+
+@app.command("list")
+def list_models(
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also what can be fetched by name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models on this machine."""
+    from edgefc.cli import models
+
+    models.list_models(everything=everything, as_json=as_json)
+
+
+@app.command()
+def rm(
+    name: Annotated[str, typer.Argument(help="A name from `edgefc list`.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a model."""
+    from edgefc.cli import models
+
+    models.remove(name, yes=yes)
+
+
+@app.command()
+def verify(
+    names: Annotated[Optional[list[str]], typer.Argument(help="Names from `edgefc list`. Default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read models again and compare their hashes. Exit code 1 when one is damaged."""
+    from edgefc.cli import models
+
+    models.verify(names or [], as_json=as_json)
+
+
+@app.command()
+def bundle(
+    name: Annotated[str, typer.Argument(help="A name from `edgefc list`.")],
+    target: Annotated[Optional[Path], typer.Argument(help="The archive. Default: NAME.edgefc.tar here.")] = None,
+) -> None:
+    """Write a model, its tokenizer, licence and hashes into one archive, for a machine without a network."""
+    from edgefc.cli import models
+
+    models.bundle(name, target)
+
+
+@app.command()
+def unbundle(archive: Annotated[Path, typer.Argument(help="Made by `edgefc bundle`.")], as_json: Json = False) -> None:
+    """Make the model of an archive one of this machine's."""
+    from edgefc.cli import models
+
+    models.unbundle(archive, as_json=as_json)
 
 
 @app.command()

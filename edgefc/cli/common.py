@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 import edgefc
+from edgefc import registry
+from edgefc.errors import ModelNotFoundError
 from edgefc.tools import ToolLike, load_tools
 
 out = Console(highlight=False, soft_wrap=True)
@@ -28,7 +30,14 @@ def tools_of(path: Path | None) -> tuple[Sequence[ToolLike], bool]:
 
 
 def load_model(name: str, settings: dict[str, Any]) -> edgefc.Model:
-    """Load with a progress line where someone is looking and it takes long enough to see it."""
+    """Load with a progress line where someone is looking; offers to fetch a model that is not here."""
+    try:
+        registry.resolve(name)
+    except ModelNotFoundError:
+        from edgefc.cli.models import offer_pull
+
+        if offer_pull(name) is None:
+            raise
     if not sys.stderr.isatty():
         return edgefc.load(name, **settings)
     with err.status(f"loading {name} …") as status:

@@ -1,13 +1,12 @@
-"""`edgefc render`, `grammar`, `show` and `models`: see what goes in, what may come out, and what there is."""
+"""`edgefc render`, `grammar` and `show`: see what goes in, what may come out, and what a model is."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
 
-from edgefc import formats, inspection, registry
+from edgefc import formats, inspection
 from edgefc.cli.common import out, print_json, tools_of
 from edgefc.errors import RequestError
 from edgefc.grammar import compile_output
@@ -73,20 +72,6 @@ def _family(model: str, family: str | None) -> formats.Family:
 def _choice(name: str, offered: list[Tool]) -> ToolChoice:
     named = name not in {"auto", "none", "required"}
     return parse_tool_choice({"type": "function", "function": {"name": name}} if named else name, offered)
-
-
-def models(*, as_json: bool) -> None:
-    """List models.toml."""
-    cards = list(registry.cards().values())
-    if as_json:
-        print_json([{**dataclasses.asdict(card), "path": str(card.path) if card.path else None} for card in cards])
-        return
-    rows = [("id", "size", "family", "context", "licence", "on this machine")]
-    rows += [(c.id, c.size, c.family, str(c.context), c.licence, "yes" if c.path else "no") for c in cards]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        out.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), markup=False)
-    out.print("\nAny other GGUF: give its path. Families: " + ", ".join(formats.family_names()))
 
 
 def _schemas(path: Path | None) -> list[Tool]:
