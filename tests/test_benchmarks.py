@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import masks
+import pytest
+
+from benchmarks import masks, pull
 
 
 def test_masks_measures_both_executors(demo_path: Path) -> None:
@@ -15,3 +17,10 @@ def test_masks_measures_both_executors(demo_path: Path) -> None:
         assert row["tokens"] > 100
         assert row["llama_cpp_tokens"] >= masks.LLAMA_TOKENS
         assert row["mask_us_p50"] > 0
+
+
+def test_pull_measures_both_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = pull.main(["--size", "8", "--rounds", "1", "--json"])
+    assert {"edgefc", "huggingface_hub"} <= result.keys()
+    assert result["rate_ratio"] > 0
