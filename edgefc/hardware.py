@@ -10,11 +10,6 @@ from pathlib import Path
 import platformdirs
 import psutil
 
-from edgefc.gguf import Header
-
-DEFAULT_CONTEXT = 8192
-SMALLEST_CONTEXT = 512
-
 
 def usable_cores() -> int:
     """Processors this process may use: affinity and container limits counted."""
@@ -44,31 +39,6 @@ def free_memory() -> int:
         if limit != "max":
             free = min(free, int(limit) - int(used))
     return free
-
-
-def kv_bytes_per_token(header: Header) -> int | None:
-    """KV cache bytes of one token at f16: 2 · layers · KV heads · head size · 2; None when the header lacks them."""
-    layers, heads = header.number("block_count"), header.number("attention.head_count")
-    width = header.number("embedding_length")
-    if not layers or not heads or not width:
-        return None
-    kv_heads = header.number("attention.head_count_kv") or heads
-    head_size = header.number("attention.key_length") or width // heads
-    return 2 * layers * kv_heads * head_size * 2
-
-
-def default_context(header: Header, n_seq_max: int) -> int:
-    """Context in tokens: what the model was trained for, at most 8192, less where memory is short.
-
-    Half of what is free after the weights may go to the KV cache of all sequences together.
-    """
-    trained = header.number("context_length") or DEFAULT_CONTEXT
-    wanted = min(trained, DEFAULT_CONTEXT)
-    per_token = kv_bytes_per_token(header)
-    if per_token:
-        room = (free_memory() - header.tensor_bytes) // 2
-        wanted = min(wanted, max(SMALLEST_CONTEXT, room // (per_token * n_seq_max)))
-    return wanted
 
 
 def cache_dir() -> Path:

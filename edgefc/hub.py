@@ -257,6 +257,7 @@ def pull(
     quantization: str = "",
     revision: str | None = None,
     offline: bool = False,
+    room: int | None = None,
     endpoint: str | None = None,
     watcher: Watcher | None = None,
 ) -> StoredModel:
@@ -265,6 +266,7 @@ def pull(
     name          an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a URL, or a path
     quantization  such as Q4_K_M; empty: what suits this machine's memory
     revision      a branch, tag or commit; None: the main branch
+    room          bytes of memory that the model may take; None: what is free
 
     Raises DownloadError and its kinds, ModelNotFoundError, ModelFileError or StoreError. Whatever happens, a model is
     whole or not there, and what came of it is kept for the next attempt.
@@ -286,7 +288,7 @@ def pull(
         )
     if wanted.url:
         return _pull_url(wanted.url, watcher)
-    return _pull_repository(wanted, here, endpoint, watcher)
+    return _pull_repository(wanted, here, room or hardware.free_memory(), endpoint, watcher)
 
 
 def _with(wanted: Wanted, quantization: str, revision: str | None) -> Wanted:
@@ -295,11 +297,13 @@ def _with(wanted: Wanted, quantization: str, revision: str | None) -> Wanted:
     return replace(wanted, quantization=quantization, revision=revision or wanted.revision)
 
 
-def _pull_repository(wanted: Wanted, here: StoredModel | None, endpoint: str | None, watcher: Watcher) -> StoredModel:
+def _pull_repository(
+    wanted: Wanted, here: StoredModel | None, room: int, endpoint: str | None, watcher: Watcher
+) -> StoredModel:
     repo = repository(wanted.repo, wanted.revision, endpoint=endpoint)
     if here is not None and not wanted.quantization and not wanted.file and here.quantization in repo.models:
         wanted = _with(wanted, here.quantization, wanted.revision)  # what is here stays the choice
-    chosen, files = choose(repo, wanted, hardware.free_memory())
+    chosen, files = choose(repo, wanted, room)
     unhashed = [file.path for file in files if file.sha256 is None and file.git_sha1 is None]
     if unhashed:
         raise DownloadError(f"the hub states no hash of {unhashed[0]}", "It cannot be verified, and is not fetched.")
@@ -401,21 +405,23 @@ def _pull_url(url: str, watcher: Watcher) -> StoredModel:
 
 def _import(path: Path, watcher: Watcher) -> StoredModel:
     """A file of the user's own, with the tokenizer.json beside it: linked where that is possible, else copied."""
-    gguf.read_header(path)
-    store.check_name(path.name)
+    parts = gguf.split_files(path)
+    tokenizer = path.with_name("tokenizer.json")
+    roles: list[tuple[Path, store.Role]] = [(part, "model") for part in parts]
+    if tokenizer.is_file():
+        roles.append((tokenizer, "tokenizer"))
     folder = store.models_dir() / "local--files" / f".{uuid.uuid4().hex}"
     with store.os_errors(folder):
         folder.mkdir(parents=True)
     try:
         stored = []
-        for source, role in ((path, "model"), (path.with_name("tokenizer.json"), "tokenizer")):
-            if source.is_file():
-                watcher.begin(source.name, source.stat().st_size)
-                with store.os_errors(folder):
-                    _link(source, folder / source.name)
-                    digest = store.hash_file(folder / source.name, watcher.advance)
-                size = source.stat().st_size
-                stored.append(StoredFile(source.name, "model" if role == "model" else "tokenizer", size, digest))
+        for source, role in roles:
+            store.check_name(source.name)
+            watcher.begin(source.name, source.stat().st_size)
+            with store.os_errors(folder):
+                _link(source, folder / source.name)
+                digest = store.hash_file(folder / source.name, watcher.advance)
+            stored.append(StoredFile(source.name, role, source.stat().st_size, digest))
         return _adopted(folder, *stored, repo="local/files")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -443,10 +449,9 @@ def _adopted(work: Path, *files: StoredFile, repo: str) -> StoredModel:
 
 
 def _check(folder: Path, files: list[StoredFile]) -> None:
-    """Refuse what is no model before it is one here."""
+    """Refuse what is no model before it is one here; a split one is read from its first part on."""
     try:
-        for file in files:
-            gguf.read_header(folder / file.name)
+        gguf.read_model(folder / files[0].name)
     except ModelFileError:
         for file in files:
             (folder / file.name).unlink(missing_ok=True)

@@ -107,3 +107,24 @@ def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int) -> None:
         weight(prefix + "ffn_gate.weight", FORWARD, EMBEDDING)
         weight(prefix + "ffn_up.weight", FORWARD, EMBEDDING)
         weight(prefix + "ffn_down.weight", EMBEDDING, FORWARD)
+
+
+def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
+    """A model in parts of so many tensors each, named as llama.cpp wants them."""
+    reader = gguf.GGUFReader(source)
+    name = folder / "split-Q8_0.gguf"
+    writer = gguf.GGUFWriter(name, "qwen2", split_max_tensors=tensors)
+    for key, entry in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        if entry.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_array(key, entry.contents())
+        else:
+            writer.add_key_value(key, entry.contents(), entry.types[0])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.glob("split-Q8_0-*.gguf"))

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from typing_extensions import Self
 
+import edgefc
 from edgefc import bundle, hub, registry, store, transfer
 from edgefc.errors import (
     DownloadError,
@@ -35,7 +36,9 @@ from edgefc.errors import (
     RequestError,
     StoreError,
 )
+from edgefc.example_tools import EXAMPLE_TOOLS
 from tests.hub_server import HubServer
+from tests.model_files import split_model
 
 # 100 and more are what is promised: EDGEFC_KILLS=200 pytest tests/test_hub.py -k kill
 KILLS = int(os.environ.get("EDGEFC_KILLS", "40"))
@@ -157,15 +160,22 @@ def test_file_names_state_quantizations(path: str, quantization: str) -> None:
     assert hub.quantization_of(path) == quantization
 
 
-def test_split_models_come_whole_or_not(server: HubServer, content: bytes) -> None:
-    parts = {f"big-Q4_0-{n:05d}-of-00003.gguf": content for n in (1, 2, 3)}
-    server.add("acme/split", {"tokenizer.json": TOKENIZER, **parts})
-    model = pull(server, "acme/split")
-    assert [file.name for file in model.files if file.role == "model"] == sorted(parts)
-    assert model.path.name.endswith("00001-of-00003.gguf")
-    del parts["big-Q4_0-00002-of-00003.gguf"]
+def test_split_models_come_whole_or_not(server: HubServer, demo_path: Path, tmp_path: Path) -> None:
+    files = split_model(demo_path, tmp_path, 25)
+    assert len(files) >= 2
+    parts: dict[str, Any] = {file.name: file for file in files}
+    tokenizer = demo_path.with_name("tokenizer.json").read_bytes()
+    server.add("acme/split", {"tokenizer.json": tokenizer, **parts})
+    pulled, mine = pull(server, "acme/split"), hub.pull(str(files[0]))
+    for model in (pulled, mine):
+        assert [file.name for file in model.files if file.role == "model"] == sorted(parts)
+        with edgefc.load(model.path) as loaded:
+            assert loaded.run("What's 17*23?", tools=EXAMPLE_TOOLS, temperature=0).content.count("391")
+    with pytest.raises(ModelFileError, match="Give the first"):
+        hub.pull(str(files[1]))
+    gone = parts.popitem()[0]
     server.add("acme/broken", parts)
-    with pytest.raises(DownloadError, match="00002-of-00003"):
+    with pytest.raises(DownloadError, match=gone):
         pull(server, "acme/broken")
 
 

@@ -10,11 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "edgefc"
 ORDER = [
     {"errors", "types", "resources"},
-    {"bundle", "gguf", "hardware", "hints", "hub", "registry", "store", "tools", "transfer"},
+    {"bundle", "gguf", "hardware", "hints", "hub", "memory", "registry", "store", "tools", "transfer"},
     {"grammar"},
     {"formats"},
     {"engine", "validation"},
-    {"reply", "loop", "model", "inspection", "lint"},
+    {"reply", "loop", "model", "inspection", "lint", "speed"},
+    {"recommend"},
     {"example_tools", "llama_cpp"},
     {"cli", "__main__"},
 ]

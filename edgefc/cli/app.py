@@ -229,6 +229,29 @@ def list_models(
 
 
 @app.command()
+def recommend(
+    context: Annotated[Optional[int], typer.Option("--n-ctx", help="Context in tokens. Default: the most.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows to show; 0: all.")] = 12,
+    as_json: Json = False,
+) -> None:
+    """Which models suit this machine: quantization, context, expected memory and, once measured, speed."""
+    from edgefc.cli import recommend as command
+
+    command.recommend(context=context, limit=limit, as_json=as_json)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
+    as_json: Json = False,
+) -> None:
+    """Measure a model's prefill and decode here."""
+    from edgefc.cli import recommend as command
+
+    command.bench(model, as_json=as_json)
+
+
+@app.command()
 def rm(
     name: Annotated[str, typer.Argument(help="A name from `edgefc list`.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -13,7 +13,7 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from edgefc import bundle as bundles
-from edgefc import hub, registry, store
+from edgefc import hub, recommend, registry, store
 from edgefc.cli.common import err, out, print_json
 from edgefc.errors import StoreError
 from edgefc.store import StoredModel
@@ -26,7 +26,10 @@ def pull(name: str, *, quantization: str, revision: str | None, offline: bool, y
     _accept_licence(name, yes=yes)
     with _watching() as watcher:
         try:
-            model = hub.pull(name, quantization=quantization, revision=revision, offline=offline, watcher=watcher)
+            room = None if offline else recommend.machine().room
+            model = hub.pull(
+                name, quantization=quantization, revision=revision, offline=offline, room=room, watcher=watcher
+            )
         except KeyboardInterrupt:
             err.print("\ninterrupted: what came is kept, the same command goes on from there")
             raise
@@ -59,7 +62,7 @@ def list_models(*, everything: bool, as_json: bool) -> None:
     rows: list[tuple[str, ...]] = [("name", "size", "family", "licence")]
     rows += [("demo", "0.01 GB", "demo", "Apache-2.0")]
     rows += [(m.name, f"{m.size / 1e9:.2f} GB", m.family or "by its file", m.licence or "unknown") for m in here]
-    _table(rows)
+    table(rows)
     if not everything:
         out.print("\n`edgefc list --all` shows what `edgefc pull` can fetch by name.")
         return
@@ -69,7 +72,7 @@ def list_models(*, everything: bool, as_json: bool) -> None:
     rows += [
         (c.id, c.size, c.family, str(c.context), c.licence, "yes" if c.path or c.id in ids else "no") for c in cards
     ]
-    _table(rows)
+    table(rows)
     out.print("\nAny other GGUF: OWNER/NAME[:QUANTIZATION] of a repository, a URL, or a path.")
 
 
@@ -142,7 +145,8 @@ def offer_pull(name: str) -> StoredModel | None:
         return hub.pull(name, watcher=watcher)
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns, the first as their heads."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         out.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), markup=False)

@@ -19,7 +19,7 @@ from pathlib import Path
 from llguidance import LLTokenizer
 from typing_extensions import Self, Unpack
 
-from edgefc import gguf, hardware
+from edgefc import gguf, hardware, memory
 from edgefc.engine import llama, selftest
 from edgefc.engine.constraint import guidance_tokenizer
 from edgefc.engine.sequence import Generation, RequestOptions, Sequence, new_sequence
@@ -92,21 +92,22 @@ class Engine:
     ) -> Engine:
         """Load a GGUF. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
         path, options = Path(path), options or EngineOptions()
-        header = gguf.read_header(path)
-        if not header.n_tensors:
-            raise ModelLoadError(f"{path} holds a vocabulary and no weights", "Download the model itself.")
+        header = gguf.read_model(path)
         verdict = selftest.verdict()
         if verdict == "broken":
             raise ModelLoadError("llama.cpp crashes on this machine", selftest.ADVICE)
         n_gpu_layers = options.n_gpu_layers
         if n_gpu_layers is None:
             n_gpu_layers = 999 if llama.supports_gpu() else 0
+        n_batch = options.n_batch or (512 if n_gpu_layers else llama.SAFE_ROWS)
+        n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)
+        if not n_gpu_layers or not llama.supports_gpu():
+            need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
+            memory.check_fits(need, path)
         model = llama.Model(
             path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
         )
         try:
-            n_batch = options.n_batch or (512 if n_gpu_layers else llama.SAFE_ROWS)
-            n_ctx = options.n_ctx or hardware.default_context(header, options.n_seq_max)
             threads = options.n_threads or hardware.default_threads()
             context = llama.Context(
                 model,
