@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgefc import formats, gguf, registry
+from edgefc import formats, gguf, memory, registry
 from edgefc.engine import llama
 from edgefc.engine.tokenizer import Tokenizer
 
@@ -32,11 +32,15 @@ def tokenizer_of(model: str) -> Tokenizer:
 
 
 def describe(model: str, family: str | None = None) -> dict[str, Any]:
-    """The facts of `edgefc show`, as JSON. Raises what `family_of` and `tokenizer_of` raise."""
+    """The facts of `edgefc show`, as JSON; `memory` are bytes, with the context that is taken unless another is asked.
+
+    Raises what `family_of` and `tokenizer_of` raise.
+    """
     found = registry.resolve(model)
-    header = gguf.read_header(found.path)
+    header = gguf.read_model(found.path)
     chat_format, detection = family_of(model, family)
     tokenizer = tokenizer_of(model)
+    n_ctx = memory.default_context(header, 1)
     facts: dict[str, Any] = {
         "model": found.card.title if found.card else header.metadata.get("general.name", found.path.stem),
         "path": str(found.path),
@@ -44,6 +48,7 @@ def describe(model: str, family: str | None = None) -> dict[str, Any]:
         "architecture": header.metadata.get("general.architecture", "?"),
         "layers": header.number("block_count") or 0,
         "context": header.number("context_length") or 0,
+        "memory": memory.predict(header, n_ctx=n_ctx, n_seq_max=1).total,
         "licence": found.card.licence if found.card else header.metadata.get("general.license", "unknown"),
         "family": detection.family,
         "because": detection.reason,

@@ -160,7 +160,9 @@ def test_file_names_state_quantizations(path: str, quantization: str) -> None:
     assert hub.quantization_of(path) == quantization
 
 
-def test_split_models_come_whole_or_not(server: HubServer, demo_path: Path, tmp_path: Path) -> None:
+def test_split_models_come_whole_or_not(
+    server: HubServer, demo_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = split_model(demo_path, tmp_path, 25)
     assert len(files) >= 2
     parts: dict[str, Any] = {file.name: file for file in files}
@@ -171,6 +173,11 @@ def test_split_models_come_whole_or_not(server: HubServer, demo_path: Path, tmp_
         assert [file.name for file in model.files if file.role == "model"] == sorted(parts)
         with edgefc.load(model.path) as loaded:
             assert loaded.run("What's 17*23?", tools=EXAMPLE_TOOLS, temperature=0).content.count("391")
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.socket", lambda *_, **__: pytest.fail("a socket was opened"))
+        with edgefc.load("acme/split") as loaded:
+            assert loaded.path == pulled.path
+            assert loaded.chat([{"role": "user", "content": "Hello"}]).content
     with pytest.raises(ModelFileError, match="Give the first"):
         hub.pull(str(files[1]))
     gone = parts.popitem()[0]

@@ -54,6 +54,11 @@ def given(options: dict[str, Any]) -> Any:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def confirmed(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no."""
+    return err.input(f"{question} [y/N] ", markup=False).strip().lower() in {"y", "yes"}
+
+
 def show_call(name: str, arguments: dict[str, Any]) -> None:
     listed = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
     out.print(Text(f"  → {name}({listed})", style="cyan"))
@@ -74,7 +79,7 @@ def asker(*, ask: bool) -> Callable[[str, dict[str, Any]], bool]:
         if not sys.stdin.isatty():
             err.print("  not run: there is no terminal to ask on; --yes runs tools without asking")
             return False
-        return out.input("  run it? [y/N] ").strip().lower() in {"y", "yes"}
+        return confirmed("  run it?")
 
     return allow
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from edgefc import bundle as bundles
 from edgefc import hub, recommend, registry, store
-from edgefc.cli.common import err, out, print_json
+from edgefc.cli.common import confirmed, err, out, print_json
 from edgefc.errors import StoreError
 from edgefc.store import StoredModel
 
@@ -46,7 +46,11 @@ def _accept_licence(name: str, *, yes: bool) -> None:
     if not note:
         return
     err.print(note, style="yellow", markup=False)
-    if not yes and sys.stdin.isatty() and err.input("Fetch it? [y/N] ").strip().lower() not in {"y", "yes"}:
+    if (
+        not yes
+        and sys.stdin.isatty()
+        and err.input("Fetch it? [y/N] ", markup=False).strip().lower() not in {"y", "yes"}
+    ):
         sys.exit(1)
 
 
@@ -79,10 +83,8 @@ def list_models(*, everything: bool, as_json: bool) -> None:
 def remove(name: str, *, yes: bool) -> None:
     """Delete a model."""
     model = store.get(name)
-    if not yes and sys.stdin.isatty():
-        answer = err.input(f"Delete {model.name}, {model.size / 1e9:.2f} GB? [y/N] ")
-        if answer.strip().lower() not in {"y", "yes"}:
-            sys.exit(1)
+    if not yes and sys.stdin.isatty() and not confirmed(f"Delete {model.name}, {model.size / 1e9:.2f} GB?"):
+        sys.exit(1)
     store.remove(model)
     out.print(f"deleted {model.name}", markup=False)
 
@@ -139,7 +141,7 @@ def offer_pull(name: str) -> StoredModel | None:
     err.print(f"{card.title if card else name} is not on this machine.", markup=False)
     if note := registry.licence_note(card) if card else "":
         err.print(note, style="yellow", markup=False)
-    if err.input("Fetch it now? [y/N] ").strip().lower() not in {"y", "yes"}:
+    if not confirmed("Fetch it now?"):
         return None
     with _watching() as watcher:
         return hub.pull(name, watcher=watcher)
