@@ -13,9 +13,10 @@ import mmap
 import re
 import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edgefc.errors import ModelFileError, ModelLoadError, ModelNotFoundError
 
@@ -42,6 +43,10 @@ _BLOCKS = {
     24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54),
     35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
+_F32 = 0
+_NOT_MULTIPLIED = frozenset({15, 24, 25, 26, 27, 28})  # Q8_K, whole numbers, F64
+_ADDED = re.compile(r"norm(_\d)?\.weight$|\.bias$|\brope_\w+\.weight$|_sinks\.weight$")
+_TABLE = re.compile(r"tid2eid|d2t")
 _WEB_PAGE = "a web page, not a model: the download was answered with an error page"
 _OTHER_FILES = (
     (rb"(?i)\s*(<!doctype|<html|<\?xml)", _WEB_PAGE),
@@ -120,6 +125,11 @@ class Header:
         return None
 
 
+class _Tensor(NamedTuple):
+    kind: int
+    shape: tuple[int, ...]
+
+
 def read_header(path: Path) -> Header:
     """The header of one GGUF file. Raises ModelNotFoundError or ModelFileError; never blocks on what is no plain file.
 
@@ -139,7 +149,7 @@ def read_model(path: Path) -> Header:
     Raises what `read_header` raises; ModelFileError also for parts that are missing; ModelLoadError for a well-formed
     file without the weights of a language model, with the name of what it is instead.
     """
-    header, shapes = _read(path)
+    header, tensors = _read(path)
     parts = _parts(path, header)
     for number, part in enumerate(parts[1:], 1):
         other, more = _read(part)
@@ -148,7 +158,7 @@ def read_model(path: Path) -> Header:
         header = replace(
             header, n_tensors=header.n_tensors + other.n_tensors, tensor_bytes=header.tensor_bytes + other.tensor_bytes
         )
-        shapes |= more
+        tensors |= more
     expected = header.metadata.get("split.tensors.count", header.n_tensors)
     if len(parts) > 1 and expected != header.n_tensors:
         raise _bad(path, f"its parts hold {header.n_tensors} tensors, not {expected}", "Download all parts again.")
@@ -157,7 +167,7 @@ def read_model(path: Path) -> Header:
         raise ModelLoadError(f"{path} is {_KINDS[kind]}", "Give the GGUF of the language model.")
     if not header.n_tensors:
         raise ModelLoadError(f"{path} holds a vocabulary and no weights", "Download the model itself.")
-    problem = _problem(header, shapes)
+    problem = _problem(header, tensors)
     if problem:
         raise _bad(path, problem)
     return header
@@ -197,8 +207,8 @@ def _parts(path: Path, header: Header) -> list[Path]:
     return parts
 
 
-def _read(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
-    """A file's header, and the dimensions of its tensors."""
+def _read(path: Path) -> tuple[Header, dict[str, _Tensor]]:
+    """A file's header, and its tensors by name."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -213,7 +223,7 @@ def _read(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             reader = _Reader(path, data)
-            return reader.header(), reader.shapes
+            return reader.header(), reader.tensors
     except (OSError, ValueError) as error:  # ValueError: emptied in between
         raise ModelFileError(f"{path}: {error}") from None
 
@@ -228,7 +238,7 @@ class _Reader:
         self._end = min(self._size, MAX_HEADER)
         self._texts_left = MAX_TEXTS
         self._tokens: set[bytes] | None = None
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.tensors: dict[str, _Tensor] = {}
 
     def header(self) -> Header:
         if self._data[:4] != b"GGUF":
@@ -253,9 +263,9 @@ class _Reader:
                 raise self._bad(f"the metadata key {key!r} appears twice")
             metadata[key] = self._value(self._scalar("I"), key)
         self._check_vocabulary(metadata)
-        return Header(metadata, n_tensors, self._tensors(n_tensors, metadata))
+        return Header(metadata, n_tensors, self._read_tensors(n_tensors, metadata))
 
-    def _tensors(self, count: int, metadata: Mapping[str, object]) -> int:
+    def _read_tensors(self, count: int, metadata: Mapping[str, object]) -> int:
         """Check every tensor's extent; the bytes they take."""
         alignment = metadata.get("general.alignment", ALIGNMENT)
         if not isinstance(alignment, int) or not ALIGNMENT <= alignment <= 1 << 16 or alignment & (alignment - 1):
@@ -263,7 +273,7 @@ class _Reader:
         end, ends = 0, []
         for _ in range(count):
             name = self._string(MAX_NAME)
-            if name in self.shapes:
+            if name in self.tensors:
                 raise self._bad(f"the tensor {name!r} appears twice")
             n_dims = self._scalar("I")
             if not 1 <= n_dims <= 4:
@@ -283,7 +293,7 @@ class _Reader:
                 raise self._bad(f"the tensor {name!r} begins at byte {offset:,} of the data, not at {begin:,}")
             end = offset + elements // per * size
             ends.append((name, end))
-            self.shapes[name] = shape
+            self.tensors[name] = _Tensor(kind, shape)
         start = -(-self._at // alignment) * alignment
         for name, reach in ends:
             if start + reach > self._size:
@@ -380,7 +390,7 @@ class _Reader:
         return _bad(self._path, reason, hint)
 
 
-def _problem(header: Header, shapes: Mapping[str, Sequence[int]]) -> str:
+def _problem(header: Header, tensors: Mapping[str, _Tensor]) -> str:
     """What in a model's description llama.cpp would end the process for; "" when nothing is known to."""
     layers = header.number("block_count")
     if layers is not None and not 1 <= layers <= MAX_LAYERS:
@@ -394,7 +404,7 @@ def _problem(header: Header, shapes: Mapping[str, Sequence[int]]) -> str:
     scaling = header.value("rope.scaling.type")
     if isinstance(scaling, str) and scaling not in _ROPE_SCALING:
         return f"it scales positions in the unknown way {scaling!r}"
-    return _expert_problem(header) or _attention_problem(header, shapes)
+    return _expert_problem(header) or _attention_problem(header, tensors) or _type_problem(tensors)
 
 
 def _expert_problem(header: Header) -> str:
@@ -410,7 +420,7 @@ def _expert_problem(header: Header) -> str:
     return "" if fits else f"it claims {experts} experts in {groups} groups, {used} of them used"
 
 
-def _attention_problem(header: Header, shapes: Mapping[str, Sequence[int]]) -> str:
+def _attention_problem(header: Header, tensors: Mapping[str, _Tensor]) -> str:
     """Heads of which the tensors know nothing: llama.cpp asserts it when it builds the graph."""
     heads = header.per_layer("attention.head_count")
     if header.architecture not in _PLAIN_HEADS or not heads:
@@ -427,9 +437,18 @@ def _attention_problem(header: Header, shapes: Mapping[str, Sequence[int]]) -> s
         rows = {"q": queries * keys, "k": group * keys, "v": group * values}
         rows["qkv"] = sum(rows.values())
         for part, expected in rows.items():
-            shape = shapes.get(f"blk.{layer}.attn_{part}.weight")
-            if shape is not None and shape[-1] != expected:
+            tensor = tensors.get(f"blk.{layer}.attn_{part}.weight")
+            if tensor is not None and tensor.shape[-1] != expected:
                 return f"layer {layer} claims {queries} heads and {group} for keys, which its tensors do not have"
+    return ""
+
+
+def _type_problem(tensors: Mapping[str, _Tensor]) -> str:
+    for name, tensor in tensors.items():
+        if tensor.kind != _F32 and _ADDED.search(name):
+            return f"the tensor {name!r} has the type {tensor.kind}, and llama.cpp computes it as 32-bit floats only"
+        if tensor.kind in _NOT_MULTIPLIED and name.endswith(".weight") and not _TABLE.search(name):
+            return f"the tensor {name!r} has the type {tensor.kind}, with which llama.cpp cannot compute"
     return ""
 
 

@@ -113,7 +113,7 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "missing file": (["call", "hi", "-m", "none.gguf"], {}, "there is no file"),
     "not a GGUF": (["call", "hi", "-m", "x.gguf"], {"x.gguf": "hello " * 20}, "does not begin with 'GGUF'"),
     "unknown model": (["call", "hi", "-m", "demoo"], {}, "Did you mean demo?"),
-    "model not here": (["call", "hi", "-m", "arch-function-3b"], {}, "cannot download"),
+    "model not here": (["call", "hi", "-m", "arch-function-3b"], {}, "edgefc pull arch-function-3b"),
     "unknown tool_choice": (["call", "hi", "--tool-choice", "get_wether"], {}, "Did you mean get_weather"),
     "malformed tools": (["call", "hi", "--tools", "t.json"], {"t.json": "[{]"}, "line 1, column"),
     "refused schema": (
