@@ -44,7 +44,7 @@ _BLOCKS = {
     35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 _F32 = 0
-_NOT_MULTIPLIED = frozenset({15, 24, 25, 26, 27, 28})  # Q8_K, whole numbers, F64
+_NOT_MULTIPLIED = frozenset({9, 15, 24, 25, 26, 27, 28})  # Q8_1, Q8_K, whole numbers, F64
 _ADDED = re.compile(r"norm(_\d)?\.weight$|\.bias$|\brope_\w+\.weight$|_sinks\.weight$")
 _TABLE = re.compile(r"tid2eid|d2t")
 _WEB_PAGE = "a web page, not a model: the download was answered with an error page"

@@ -34,10 +34,14 @@ def free_memory() -> int:
     """Bytes that can be taken without swapping."""
     free: int = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+        folder = Path("/sys/fs/cgroup")
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
         if limit != "max":
-            free = min(free, int(limit) - int(used))
+            used = int((folder / "memory.current").read_text(encoding="ascii"))
+            lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+            # Pages of files count as used, a model just fetched among them, and are given back when they are needed.
+            cached = sum(int(line.split()[1]) for line in lines if line.startswith(("active_file ", "inactive_file ")))
+            free = min(free, int(limit) - used + cached)
     return free
 
 

@@ -128,9 +128,9 @@ path = Path(sys.argv[1])
 selftest.verdict()
 llama.system_info()
 before = resident()
-with Engine.load(path, EngineOptions(n_ctx=2048)) as engine:
+with Engine.load(path, EngineOptions(n_ctx=2048, n_threads=1, n_threads_batch=1)) as engine:
     engine._guidance.result()
-    for answer in [engine.submit([5] * 1500, max_tokens=20) for _ in range(4)]:
+    for answer in [engine.submit([5] * 200, max_tokens=4) for _ in range(4)]:
         answer.result()
     taken = resident() - before
 print(json.dumps([memory.predict(gguf.read_model(path), n_ctx=2048, n_seq_max=4).total, taken]))

@@ -11,7 +11,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 from numpy.typing import NDArray
 
 from edgefc.engine.tokenizer import Tokenizer
-from edgefc.errors import ConstraintError, GrammarError
+from edgefc.errors import ConstraintError, GrammarError, ModelFileError
 from edgefc.grammar import CompiledGrammar
 
 # Patterns that exclude one another take more work than llguidance does by default; an error amid an answer is worse
@@ -27,13 +27,18 @@ def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
     vocabulary = tokenizer.vocabulary
     # 0xff begins no UTF-8: it is llguidance's mark of a special token.
     marks = [b"\xff" if vocabulary.is_control(token) else b"" for token in range(vocabulary.size)]
-    made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
-        tokens=[mark + vocabulary.piece(token) for token, mark in enumerate(marks)],
-        vocab_ptr=vocabulary.handle,
-        tokenize_fptr=vocabulary.tokenize_address,
-        eos_token=sorted(tokenizer.eog) or [vocabulary.eos],
-        slices=LLTokenizer.json_slices(),
-    )
+    try:
+        made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+            tokens=[mark + vocabulary.piece(token) for token, mark in enumerate(marks)],
+            vocab_ptr=vocabulary.handle,
+            tokenize_fptr=vocabulary.tokenize_address,
+            eos_token=sorted(tokenizer.eog) or [vocabulary.eos],
+            slices=LLTokenizer.json_slices(),
+        )
+    except ValueError as error:
+        raise ModelFileError(
+            f"no grammar can be executed on this vocabulary: {error}", "Fetch the file again."
+        ) from None
     return made
 
 

@@ -48,10 +48,14 @@ _aborting: list[bool] = []
 _recent: list[str] = []  # llama.cpp's last words, for error messages
 
 
-@functools.cache
 def _start() -> None:
-    """Before the first model: a program that only uses llama-cpp-python keeps its own log."""
+    """Before each model, for others may have set a log of theirs; not on import, so that theirs is kept until then."""
     api.llama_log_set(_log, ctypes.c_void_p(0))
+    _initialise()
+
+
+@functools.cache
+def _initialise() -> None:
     api.llama_backend_init()
 
 

@@ -509,6 +509,39 @@ def test_odd_values_never_end_the_process(small: dict[str, bytes], tmp_path: Pat
     assert said["loaded"] > 200
 
 
+def with_types(path: Path) -> Iterator[bytes]:
+    """Copies of a file in which one tensor has another type or shape, or another name, and all else fits."""
+    reader, data = gguf.GGUFReader(path), path.read_bytes()
+    start = data[: reader.tensors[0].field.offset]
+    tensors = [(tensor.name, tensor.shape.tolist(), int(tensor.tensor_type), tensor.data.tobytes())
+               for tensor in reader.tensors]  # fmt: skip
+    for index, (name, shape, kind, content) in enumerate(tensors):
+        others: list[tuple[str, list[int], int, bytes]] = [
+            (name, other, kind, content) for other in (shape[::-1], [*shape, 1], [int(np.prod(shape))])
+        ]
+        others += [("other." + name, shape, kind, content)]
+        for other, (per, size) in gguf.GGML_QUANT_SIZES.items():
+            if shape[0] % per == 0:
+                length = int(np.prod(shape)) // per * size
+                others.append((name, shape, int(other), (content * 30)[:length]))
+        for tensor in others:
+            infos, blob = b"", b""
+            for title, dims, number, raw in [*tensors[:index], tensor, *tensors[index + 1 :]]:
+                infos += struct.pack("<Q", len(title)) + title.encode() + struct.pack("<I", len(dims))
+                infos += struct.pack(f"<{len(dims)}QIQ", *dims, number, len(blob))
+                blob += raw + bytes(-len(raw) % 32)
+            yield start + infos + bytes(-len(start + infos) % 32) + blob
+
+
+def test_other_types_and_shapes_never_end_the_process(tmp_path: Path) -> None:
+    damaged = Damaged(tmp_path)
+    for content in with_types(write_small(tmp_path / "whole.gguf", "qwen2")):
+        damaged.add(content)
+    said = damaged.load()
+    assert damaged.count > 300
+    assert said["loaded"] + said["constraint_error"] > 100  # weights of any type with rows of 64 are computed with
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
