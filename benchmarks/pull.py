@@ -1,4 +1,4 @@
-"""What verifying costs: `edgefc.hub.pull` against `huggingface_hub.hf_hub_download`, from the same hub, in turns.
+"""What verifying costs: `edgefc.pull.pull` against `huggingface_hub.hf_hub_download`, from the same hub, in turns.
 
     python benchmarks/pull.py [--size MB] [--rounds N] [--json]
 
@@ -33,7 +33,7 @@ with HubServer() as server:
     sys.stdin.read()
 """
 CLIENT = {
-    "edgefc": "from edgefc import hub\ndef fetch(): return hub.pull(repo, endpoint=url).path",
+    "edgefc": "from edgefc import pull\ndef fetch(): return pull.pull(repo, endpoint=url).path",
     "huggingface_hub": "from huggingface_hub import hf_hub_download\n"
     "def fetch(): return hf_hub_download(repo, name, endpoint=url, cache_dir=place, token=False)",
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgefc import gguf, hardware, hub, memory, registry, speed, store
+from edgefc import gguf, hardware, memory, registry, speed, store
 from edgefc.engine import llama
+from edgefc.wanted import SMALL
 
 # Bits of a weight, scales included, as llama.cpp's quantizations come out on models of 1 to 8B.
 BITS = {"Q8_0": 8.5, "Q4_K_M": 4.9, "Q3_K_M": 3.95, "Q2_K": 3.2}
-ORDER = ("Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")  # as `hub.choose` takes them, which has the reasons
+ORDER = ("Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")  # as `wanted.choose` takes them, which has the reasons
 QUICK = 5.0  # tokens per second, below which waiting for a call is no fun
 PER_CORE = 1_200_000_000  # bytes of weights for each core that decode about so quickly, until something is measured
 CONTEXTS = (32768, 16384, 8192, 4096, 2048)
@@ -102,7 +103,7 @@ def _suggest(card: registry.ModelCard, here: Machine, context: int | None) -> Su
     # A finer quantization is worth more than a context nobody fills: 8192 tokens first, then quantization, then more.
     least = min((tokens for tokens in wanted if tokens >= 8192), default=wanted[0])
     for quantization in ORDER:
-        if quantization == "Q8_0" and _weights(card, "Q8_0") >= hub.SMALL:
+        if quantization == "Q8_0" and _weights(card, "Q8_0") >= SMALL:
             continue
         for tokens in [tokens for tokens in wanted if tokens >= least] or wanted:
             need = estimate(card, quantization, tokens)

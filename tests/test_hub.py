@@ -24,7 +24,8 @@ import pytest
 from typing_extensions import Self
 
 import edgefc
-from edgefc import bundle, hub, registry, store, transfer
+from edgefc import bundle, hub, registry, store, transfer, wanted
+from edgefc import pull as fetching
 from edgefc.errors import (
     DownloadError,
     EdgefcError,
@@ -84,7 +85,7 @@ def server(content: bytes) -> Iterator[HubServer]:
 
 
 def pull(server: HubServer, name: str = REPO, **options: Any) -> store.StoredModel:
-    return hub.pull(name, endpoint=server.url, **options)
+    return fetching.pull(name, endpoint=server.url, **options)
 
 
 def nothing_half(content: bytes) -> None:
@@ -102,7 +103,7 @@ def nothing_half(content: bytes) -> None:
 def test_a_model_comes_with_tokenizer_and_licence(server: HubServer, content: bytes) -> None:
     notes: list[str] = []
 
-    class Watcher(hub.Silent):
+    class Watcher(fetching.Silent):
         def note(self, text: str) -> None:
             notes.append(text)
 
@@ -137,12 +138,12 @@ def test_quantizations_are_chosen_by_memory(server: HubServer, content: bytes, m
     server.add("acme/many", {**names, "mmproj-F16.gguf": content, "imatrix.gguf": content})
     repo = hub.repository("acme/many", endpoint=server.url)
     assert set(repo.models) == {"Q2_K", "Q4_K_M", "Q8_0", "F16"}
-    assert hub.choose(repo, hub.Wanted(repo=repo.id), 1 << 40)[0] == "Q8_0"
-    monkeypatch.setattr(hub, "SMALL", 0)
-    assert hub.choose(repo, hub.Wanted(repo=repo.id), 1 << 40)[0] == "Q4_K_M"
-    assert hub.choose(repo, hub.Wanted(repo=repo.id, quantization="q2_k"), 1)[0] == "Q2_K"
+    assert wanted.choose(repo, wanted.Wanted(repo=repo.id), 1 << 40)[0] == "Q8_0"
+    monkeypatch.setattr(wanted, "SMALL", 0)
+    assert wanted.choose(repo, wanted.Wanted(repo=repo.id), 1 << 40)[0] == "Q4_K_M"
+    assert wanted.choose(repo, wanted.Wanted(repo=repo.id, quantization="q2_k"), 1)[0] == "Q2_K"
     with pytest.raises(DownloadError, match="nothing of acme/many fits"):
-        hub.choose(repo, hub.Wanted(repo=repo.id), 1000)
+        wanted.choose(repo, wanted.Wanted(repo=repo.id), 1000)
     with pytest.raises(ModelNotFoundError, match="Q4_K_M"):
         pull(server, "acme/many:Q9_X")
     assert pull(server, f"{server.url}/acme/many/resolve/main/m-Q2_K.gguf").quantization == "Q2_K"
@@ -152,12 +153,12 @@ def test_quantizations_are_chosen_by_memory(server: HubServer, content: bytes, m
     ("path", "quantization"),
     [
         ("a-Q4_K_M.gguf", "Q4_K_M"), ("a.q4_0.gguf", "Q4_0"), ("Q8_0/a-Q8_0-00001-of-00002.gguf", "Q8_0"),
-        ("a.IQ4_XS.gguf", "IQ4_XS"), ("functionary.f16.gguf", "F16"), ("Arch-Agent-1.5B.gguf", hub.UNNAMED),
+        ("a.IQ4_XS.gguf", "IQ4_XS"), ("functionary.f16.gguf", "F16"), ("Arch-Agent-1.5B.gguf", wanted.UNNAMED),
         ("a-q4_0_4_4.gguf", "Q4_0_4_4"), ("sub/Q6_K/model.gguf", "Q6_K"),
     ],
 )  # fmt: skip
 def test_file_names_state_quantizations(path: str, quantization: str) -> None:
-    assert hub.quantization_of(path) == quantization
+    assert wanted.quantization_of(path) == quantization
 
 
 def test_split_models_come_whole_or_not(
@@ -168,7 +169,7 @@ def test_split_models_come_whole_or_not(
     parts: dict[str, Any] = {file.name: file for file in files}
     tokenizer = demo_path.with_name("tokenizer.json").read_bytes()
     server.add("acme/split", {"tokenizer.json": tokenizer, **parts})
-    pulled, mine = pull(server, "acme/split"), hub.pull(str(files[0]))
+    pulled, mine = pull(server, "acme/split"), fetching.pull(str(files[0]))
     for model in (pulled, mine):
         assert [file.name for file in model.files if file.role == "model"] == sorted(parts)
         with edgefc.load(model.path) as loaded:
@@ -179,7 +180,7 @@ def test_split_models_come_whole_or_not(
             assert loaded.path == pulled.path
             assert loaded.chat([{"role": "user", "content": "Hello"}]).content
     with pytest.raises(ModelFileError, match="Give the first"):
-        hub.pull(str(files[1]))
+        fetching.pull(str(files[1]))
     gone = parts.popitem()[0]
     server.add("acme/broken", parts)
     with pytest.raises(DownloadError, match=gone):
@@ -189,20 +190,20 @@ def test_split_models_come_whole_or_not(
 def test_a_file_and_a_url_elsewhere(server: HubServer, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.gguf"
     path.write_bytes(content)
-    model = hub.pull(str(path))
+    model = fetching.pull(str(path))
     assert model.path.read_bytes() == content
-    assert model.name == f"mine:{hub.UNNAMED}"
-    assert hub.pull(str(path)) == model
+    assert model.name == f"mine:{wanted.UNNAMED}"
+    assert fetching.pull(str(path)) == model
     pull(server)
     cdn = next(request for request in server.seen(NAME, server="cdn") if request.method == "GET")
-    other = hub.pull(f"{server.cdn_url}{cdn.path}")
+    other = fetching.pull(f"{server.cdn_url}{cdn.path}")
     assert other.path.read_bytes() == content
     assert server.requests[-1].authorization is None, "a token is for the hub alone"
     (tmp_path / "bad.gguf").write_bytes(b"<!DOCTYPE html>" + b" " * 99)
     with pytest.raises(ModelFileError):
-        hub.pull(str(tmp_path / "bad.gguf"))
+        fetching.pull(str(tmp_path / "bad.gguf"))
     with pytest.raises(RequestError, match="ftp"):
-        hub.pull("ftp://example.org/x.gguf")
+        fetching.pull("ftp://example.org/x.gguf")
 
 
 def test_the_tokenizer_of_the_model_that_was_quantized(server: HubServer, content: bytes) -> None:
@@ -443,7 +444,7 @@ def test_a_folder_of_somebody_else(server: HubServer, tmp_path: Path, monkeypatc
 
 FORKS = """
 import os, sys
-from edgefc import hub, store, transfer
+from edgefc import pull, store, transfer
 import filelock, httpx2, huggingface_hub.hf_api
 if sys.argv[2] == "no locks":
     filelock.FileLock.acquire = lambda self, **_: None
@@ -455,7 +456,7 @@ while line := sys.stdin.readline():
     pid = os.fork()
     if pid == 0:
         try:
-            model = hub.pull(line.strip(), endpoint=sys.argv[1])
+            model = pull.pull(line.strip(), endpoint=sys.argv[1])
             say("done", os.getpid(), store.hash_file(model.path))
         except BaseException as error:
             say("failed", os.getpid(), type(error).__name__, repr(str(error)))
@@ -558,7 +559,7 @@ def test_offline_opens_no_socket(server: HubServer, monkeypatch: pytest.MonkeyPa
 def test_no_answer(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for endpoint in ("http://127.0.0.1:9", "http://nothing.invalid"):
         with pytest.raises(DownloadError, match="no answer from"):
-            hub.pull(REPO, endpoint=endpoint)
+            fetching.pull(REPO, endpoint=endpoint)
     monkeypatch.setenv("EDGEFC_OFFLINE", "yes")
     with pytest.raises(OfflineError):
         pull(server)

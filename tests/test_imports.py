@@ -10,7 +10,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "edgefc"
 ORDER = [
     {"errors", "types", "resources"},
-    {"bundle", "gguf", "hardware", "hints", "hub", "memory", "registry", "store", "tools", "transfer"},
+    {
+        "bundle",
+        "gguf",
+        "hardware",
+        "hints",
+        "hub",
+        "memory",
+        "pull",
+        "registry",
+        "store",
+        "tools",
+        "transfer",
+        "wanted",
+    },
     {"grammar"},
     {"formats"},
     {"engine", "validation"},

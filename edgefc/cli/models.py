@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from edgefc import bundle as bundles
 from edgefc import hub, recommend, registry, store
+from edgefc import pull as fetching
 from edgefc.cli.common import confirmed, err, out, print_json
 from edgefc.errors import StoreError
 from edgefc.store import StoredModel
@@ -27,7 +28,7 @@ def pull(name: str, *, quantization: str, revision: str | None, offline: bool, y
     with _watching() as watcher:
         try:
             room = None if offline else recommend.machine().room
-            model = hub.pull(
+            model = fetching.pull(
                 name, quantization=quantization, revision=revision, offline=offline, room=room, watcher=watcher
             )
         except KeyboardInterrupt:
@@ -144,7 +145,7 @@ def offer_pull(name: str) -> StoredModel | None:
     if not confirmed("Fetch it now?"):
         return None
     with _watching() as watcher:
-        return hub.pull(name, watcher=watcher)
+        return fetching.pull(name, watcher=watcher)
 
 
 def table(rows: list[tuple[str, ...]]) -> None:
@@ -155,7 +156,7 @@ def table(rows: list[tuple[str, ...]]) -> None:
 
 
 @contextlib.contextmanager
-def _watching() -> Iterator[hub.Watcher]:
+def _watching() -> Iterator[fetching.Watcher]:
     """A bar with rate and time left on a terminal, a line now and then elsewhere."""
     if not err.is_terminal:
         yield _Lines()
