@@ -66,6 +66,14 @@ def repository(repo: str, revision: str | None = None, *, endpoint: str | None =
     )
 
 
+def cached(repo: Repository, file: RemoteFile) -> Path | None:
+    """Where huggingface_hub keeps this file, if another program fetched it; it may be damaged."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo.id, file.path, revision=repo.revision)
+    return Path(found).resolve() if isinstance(found, str) else None
+
+
 def download(file: RemoteFile, target: Path, *, endpoint: str | None, with_token: bool, progress: Progress) -> str:
     """Fetch a file; gives its sha256. Raises DownloadError and its kinds, or StoreError."""
     from huggingface_hub.utils import build_hf_headers

@@ -117,7 +117,10 @@ def _pull_repository(
                 return store.read_manifest(manifest)
         with store.os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        stored = [_fetch(file, folder, "model", endpoint, watcher) for file in files]
+        stored = [
+            _from_cache(repo, file, folder, watcher) or _fetch(file, folder, "model", endpoint, watcher)
+            for file in files
+        ]
         _check(folder, stored)
         stored += _extras(wanted, repo, folder, endpoint, watcher)
         card = wanted.card
@@ -181,6 +184,28 @@ def _fetch(
         watcher.advance(-target.stat().st_size)
     digest = hub.download(file, target, endpoint=endpoint, with_token=with_token, progress=watcher.advance)
     return StoredFile(name, role, target.stat().st_size, digest)
+
+
+def _from_cache(repo: Repository, file: RemoteFile, folder: Path, watcher: Watcher) -> StoredFile | None:
+    """A model that another program fetched with huggingface_hub, if it is what it should be."""
+    source = hub.cached(repo, file)
+    name = store.base_name(file.path)
+    if source is None or file.sha256 is None or (folder / name).exists():
+        return None
+    watcher.begin(f"{name}, from huggingface_hub's cache", file.size)
+    part = folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
+    try:
+        _link(source, part)
+        if store.hash_file(part, watcher.advance) != file.sha256:
+            return None
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(folder / name)
+        return StoredFile(name, "model", (folder / name).stat().st_size, file.sha256)
+    except OSError:
+        return None  # what is wrong with the disk will be said when it is fetched
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _pull_url(url: str, watcher: Watcher) -> StoredModel:

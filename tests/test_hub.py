@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import huggingface_hub
 import numpy as np
 import pytest
 from typing_extensions import Self
@@ -71,6 +72,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EDGEFC_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("EDGEFC_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     for name in ("HF_HUB_OFFLINE", "EDGEFC_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(transfer, "PAUSES", (0.001,) * 5)
@@ -213,6 +215,24 @@ def test_the_tokenizer_of_the_model_that_was_quantized(server: HubServer, conten
     server.add("acme/alone", {NAME: content}, extra={"cardData": {"base_model": "acme/hidden"}})
     server.add("acme/hidden", {"tokenizer.json": b"x"}, gated="manual", token="other")
     assert not pull(server, "acme/alone").path.with_name("tokenizer.json").exists()
+
+
+def test_what_huggingface_hub_fetched_is_taken_if_it_is_right(
+    server: HubServer, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "hf"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+    theirs = Path(huggingface_hub.hf_hub_download(REPO, NAME, endpoint=server.url, cache_dir=place, token=False))
+    asked = len(server.seen(NAME, server="cdn", method="GET"))
+    assert asked == 1
+    model = pull(server)
+    assert model.path.read_bytes() == content
+    assert len(server.seen(NAME, server="cdn", method="GET")) == asked
+    store.remove(model)
+    assert theirs.read_bytes() == content
+    theirs.resolve().write_bytes(b"x" + content[1:])
+    assert pull(server).path.read_bytes() == content
+    assert len(server.seen(NAME, server="cdn", method="GET")) == asked + 1
 
 
 # -- row 12: cut connections ------------------------------------------------------------------------------------
