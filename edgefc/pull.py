@@ -101,7 +101,13 @@ def _with(wanted: Wanted, quantization: str, revision: str | None) -> Wanted:
 def _pull_repository(
     wanted: Wanted, here: StoredModel | None, room: int, endpoint: str | None, watcher: Watcher
 ) -> StoredModel:
-    repo = hub.repository(wanted.repo, wanted.revision, endpoint=endpoint)
+    try:
+        repo = hub.repository(wanted.repo, wanted.revision, endpoint=endpoint)
+    except DownloadError as error:
+        if here is None or wanted.revision is not None:
+            raise
+        watcher.note(f"whether there is a newer version is not known: {error.reason}")
+        return here
     if here is not None and not wanted.quantization and not wanted.file and here.quantization in repo.models:
         wanted = _with(wanted, here.quantization, wanted.revision)  # what is here stays the choice
     chosen, files = choose(repo, wanted, room)

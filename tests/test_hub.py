@@ -135,6 +135,13 @@ def test_a_new_version_replaces_the_old_one(server: HubServer, tmp_path: Path) -
     assert [model.folder for model in store.stored_models()] == [new.folder]
 
 
+def test_without_a_network_what_is_here_is_good_enough(server: HubServer) -> None:
+    model = pull(server)
+    assert fetching.pull(REPO, endpoint="http://127.0.0.1:9") == model
+    with pytest.raises(DownloadError):
+        fetching.pull(REPO, endpoint="http://127.0.0.1:9", revision="v2")
+
+
 def test_quantizations_are_chosen_by_memory(server: HubServer, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {f"m-{q}.gguf": content for q in ("Q2_K", "Q4_K_M", "Q8_0", "F16")}
     server.add("acme/many", {**names, "mmproj-F16.gguf": content, "imatrix.gguf": content})
