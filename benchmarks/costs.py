@@ -10,7 +10,7 @@ import statistics
 import time
 from pathlib import Path
 
-from edgefc import hardware, resources
+from edgefc import hardware, memory, resources
 from edgefc.engine import Engine, SamplingOptions, llama
 from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
@@ -25,7 +25,7 @@ def prefill(path: Path, count: int) -> None:
     model = llama.Model(path, n_gpu_layers=0)
     threads = hardware.default_threads()
     tokens = [5 + i * 7919 % (model.vocabulary.size - 10) for i in range(count)]
-    sizes = (llama.SAFE_ROWS, 256, 512)
+    sizes = (memory.SAFE_ROWS, 256, 512)
     contexts = {
         n: llama.Context(model, n_ctx=count, n_batch=n, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
         for n in sizes

@@ -6,7 +6,6 @@ the files. What is read back is hashed while it is written, and becomes a model 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -94,15 +93,7 @@ def _settle(model: StoredModel, work: Path) -> StoredModel:
     """Move an unpacked model to its place."""
     sha256 = next(file.sha256 for file in model.files if file.role == "model")
     folder = store.folder_for(model.repo or "local/files", model.quantization, sha256)
-    if (folder / MANIFEST).is_file():
-        with contextlib.suppress(StoreError):
-            return store.read_manifest(folder / MANIFEST)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work.replace(folder)
-    store.sync_folder(folder.parent)
-    return store.read_manifest(folder / MANIFEST)
+    return store.settle(work, folder) or store.read_manifest(folder / MANIFEST)
 
 
 def _copy(source: IO[bytes], target: Path, advance: Advance) -> str:

@@ -26,8 +26,10 @@ from edgefc.gguf import ArrayLength, Header
 
 DEFAULT_CONTEXT = 8192
 SMALLEST_CONTEXT = 512
-# As engine/llama.py makes a context: room for rows of padding, in blocks of so many cells.
-PADDING, CELLS = 63, 256
+# Up to this many rows a batch, ggml's CPU attention computes each row the same way whatever the others are; from 64
+# on it switches to tiles, with differences in the second digit of a logit. See docs/decisions.md.
+SAFE_ROWS = 63
+CELLS = 256  # llama.cpp's KV cache comes in blocks of so many cells
 BYTES_PER_TOKEN, BYTES_PER_MERGE = 700, 120
 OVERHEAD = 24 << 20
 # Under `ulimit -v` what is mapped counts: weights also when they are copied, stacks and arenas of the threads.
@@ -52,7 +54,7 @@ class MemoryNeed:
 
 
 def predict(
-    header: Header, *, n_ctx: int, n_seq_max: int, n_batch: int = PADDING, kv_type: str = "f16", gpu_layers: int = 0
+    header: Header, *, n_ctx: int, n_seq_max: int, n_batch: int = SAFE_ROWS, kv_type: str = "f16", gpu_layers: int = 0
 ) -> MemoryNeed:
     """What `header`'s model will take, a little too much rather than too little; what it does not tell counts nothing.
 
@@ -61,7 +63,7 @@ def predict(
     """
     layers = _layers(header)
     share = max(0, layers + 1 - gpu_layers) / (layers + 1)
-    cells = -(-(n_ctx + PADDING) // CELLS) * CELLS
+    cells = kv_cells(n_ctx)
     kv_cache = n_seq_max * (cells * _kv_elements(header) * _KV_BYTES[kv_type] + _state_bytes(header))
     rows = -(-max(n_batch, n_seq_max) // n_seq_max) * n_seq_max
     return MemoryNeed(
@@ -72,6 +74,11 @@ def predict(
             _length(header, "tokens") * BYTES_PER_TOKEN + _length(header, "merges") * BYTES_PER_MERGE + OVERHEAD
         ),
     )
+
+
+def kv_cells(n_ctx: int) -> int:
+    """KV cells of one sequence: room for rows of padding behind a full one, in whole blocks."""
+    return -(-(n_ctx + SAFE_ROWS) // CELLS) * CELLS
 
 
 def check_fits(need: MemoryNeed, path: Path) -> None:

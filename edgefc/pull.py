@@ -264,16 +264,11 @@ def _link(source: Path, target: Path) -> None:
 
 def _adopted(work: Path, *files: StoredFile, repo: str) -> StoredModel:
     """A finished folder under its proper name."""
-    name = files[0].name.removesuffix(".gguf")
-    folder = store.folder_for(repo, quantization_of(files[0].name), files[0].sha256)
-    with store.os_errors(folder):
-        if (folder / store.MANIFEST).is_file():
-            return store.read_manifest(folder / store.MANIFEST)
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work.replace(folder)
-    return store.commit(StoredModel(folder, name, "", "", quantization_of(files[0].name), "", "", _now(), tuple(files)))
+    name, quantization = files[0].name.removesuffix(".gguf"), quantization_of(files[0].name)
+    folder = store.folder_for(repo, quantization, files[0].sha256)
+    return store.settle(work, folder) or store.commit(
+        StoredModel(folder, name, "", "", quantization, "", "", _now(), tuple(files))
+    )
 
 
 def _check(folder: Path, files: list[StoredFile]) -> None:

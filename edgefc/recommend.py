@@ -73,8 +73,13 @@ def suggestions(here: Machine, context: int | None = None) -> list[Suggestion]:
 
     context  in tokens; None: the largest that fits
     """
-    found = [suggestion for card in registry.cards().values() if (suggestion := _suggest(card, here, context))]
-    cards = registry.cards()
+    cards, known = registry.cards(), speed.measured()
+    stored = {model.id: model for model in reversed(store.stored_models())}  # of several, the newest
+    found = [
+        suggestion
+        for card in cards.values()
+        if (suggestion := _suggest(card, here, context, stored.get(card.id), known))
+    ]
 
     def rank(item: Suggestion) -> tuple[object, ...]:
         card = cards[item.id]
@@ -88,17 +93,22 @@ def suggestions(here: Machine, context: int | None = None) -> list[Suggestion]:
     return sorted(found, key=rank)
 
 
-def _suggest(card: registry.ModelCard, here: Machine, context: int | None) -> Suggestion | None:
+def _suggest(
+    card: registry.ModelCard,
+    here: Machine,
+    context: int | None,
+    stored: store.StoredModel | None,
+    known: list[speed.Speed],
+) -> Suggestion | None:
     if card.embedded or not card.repo:
         return None
-    stored = store.find(card.id)
     wanted = [min(context, card.context)] if context else [c for c in CONTEXTS if c <= card.context] or [card.context]
     if stored is not None:
         header = gguf.read_model(stored.path)
         for tokens in wanted:
             need = memory.predict(header, n_ctx=tokens, n_seq_max=1).total
             if need <= here.room:
-                return _made(card, stored.quantization, tokens, need, stored)
+                return _made(card, stored.quantization, tokens, need, stored, known)
         return None
     # A finer quantization is worth more than a context nobody fills: 8192 tokens first, then quantization, then more.
     least = min((tokens for tokens in wanted if tokens >= 8192), default=wanted[0])
@@ -108,7 +118,7 @@ def _suggest(card: registry.ModelCard, here: Machine, context: int | None) -> Su
         for tokens in [tokens for tokens in wanted if tokens >= least] or wanted:
             need = estimate(card, quantization, tokens)
             if need <= here.room:
-                return _made(card, quantization, tokens, need, None)
+                return _made(card, quantization, tokens, need, None, known)
     return None
 
 
@@ -126,10 +136,14 @@ def _weights(card: registry.ModelCard, quantization: str) -> float:
 
 
 def _made(
-    card: registry.ModelCard, quantization: str, context: int, need: int, stored: store.StoredModel | None
+    card: registry.ModelCard,
+    quantization: str,
+    context: int,
+    need: int,
+    stored: store.StoredModel | None,
+    known: list[speed.Speed],
 ) -> Suggestion:
     names = {card.id, stored.path.stem} if stored else {card.id}
-    known = speed.measured()
     own = next((item.decode for item in known if stored and item.name in names), None)
     # Decoding reads all weights for each token: its rate falls as they grow.
     size = stored.size if stored else _weights(card, quantization)

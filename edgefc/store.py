@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -126,6 +127,8 @@ def stored_models() -> list[StoredModel]:
 def find(name: str) -> StoredModel | None:
     """The newest model of this id or repository, perhaps followed by `:QUANTIZATION`."""
     plain, _, quantization = name.partition(":")
+    if not plain:
+        return None
     for model in stored_models():
         named = plain in {model.id, model.repo} or (model.repo and plain.lower() == model.repo.lower())
         if named and (not quantization or quantization.lower() == model.quantization.lower()):
@@ -196,6 +199,20 @@ def commit(model: StoredModel) -> StoredModel:
     return read_manifest(model.folder / MANIFEST)
 
 
+def settle(work: Path, folder: Path) -> StoredModel | None:
+    """Move a finished folder to its place, unless a sound model is there already: then that one. Raises StoreError."""
+    with os_errors(folder):
+        if (folder / MANIFEST).is_file():
+            with contextlib.suppress(StoreError):
+                return read_manifest(folder / MANIFEST)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work.replace(folder)
+        sync_folder(folder.parent)
+    return None
+
+
 def remove(model: StoredModel) -> None:
     """Delete a model; the manifest goes first, so that it is never half there. Raises StoreError."""
     with os_errors(model.folder):
@@ -255,8 +272,6 @@ def store_error(error: OSError, place: Path) -> StoreError:
         "EMFILE": "This process has too many files open.",
         "EIO": "The disk reports an error: check it, then run the command again.",
     }
-    import errno
-
     hint = hints.get(errno.errorcode.get(error.errno or 0), "Run the command again.")
     return StoreError(f"{place}: {error.strerror or error}", hint)
 

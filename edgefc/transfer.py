@@ -250,7 +250,6 @@ def _receive(part: _Part, headers: Mapping[str, str]) -> None:
         if part.size == part.file.size:
             return
         asked["Range"] = f"bytes={part.size}-"
-    options: dict[str, Any] = {"timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT}
     with http_stream_backoff(
         "GET",
         part.file.url,
@@ -259,7 +258,7 @@ def _receive(part: _Part, headers: Mapping[str, str]) -> None:
         retry_on_status_codes=WAIT,
         max_retries=3,
         base_wait_time=PAUSES[1],
-        **options,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
     ) as response:
         if response.status_code == 416:
             part.restart()

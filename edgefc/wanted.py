@@ -118,7 +118,8 @@ def _parse_url(name: str, endpoint: str) -> Wanted:
     hosts = {"huggingface.co", "hf.co", urlsplit(endpoint).netloc}
     steps = [unquote(step) for step in parts.path.strip("/").split("/")]
     if parts.netloc in hosts and len(steps) == 2:
-        return Wanted(repo=store.check_repo("/".join(steps)))
+        repo = store.check_repo("/".join(steps))
+        return Wanted(repo=repo, card=_card_of(repo))
     if parts.netloc in hosts and len(steps) >= 5 and steps[2] in {"resolve", "blob"}:
         repo = store.check_repo("/".join(steps[:2]))
         return Wanted(repo=repo, revision=steps[3], file="/".join(steps[4:]), card=_card_of(repo))

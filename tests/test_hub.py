@@ -202,6 +202,7 @@ def test_a_file_and_a_url_elsewhere(server: HubServer, content: bytes, tmp_path:
     model = fetching.pull(str(path))
     assert model.path.read_bytes() == content
     assert model.name == f"mine:{wanted.UNNAMED}"
+    assert store.find("") is None, "it has no repository, and an empty name is nobody's"
     assert fetching.pull(str(path)) == model
     pull(server)
     cdn = next(request for request in server.seen(NAME, server="cdn") if request.method == "GET")

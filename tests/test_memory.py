@@ -33,7 +33,7 @@ def header(architecture: str, numbers: Mapping[str, object], *, weights: int = 0
 
 
 def test_the_context_is_padded_as_the_engine_pads_it() -> None:
-    assert (memory.PADDING, memory.CELLS) == (llama.SAFE_ROWS, llama.CELLS)
+    assert (memory.SAFE_ROWS, memory.CELLS) == (63, 256)
     model = header("qwen2", QWEN)
     for n_ctx, cells in ((1, 256), (193, 256), (194, 512), (8192, 8448)):
         for n_seq_max in (1, 4):
@@ -107,7 +107,7 @@ def test_buffers_are_as_large_as_predicted(
         gguf.read_model(path),
         n_ctx=options.n_ctx or 0,
         n_seq_max=options.n_seq_max,
-        n_batch=options.n_batch or llama.SAFE_ROWS,
+        n_batch=options.n_batch or memory.SAFE_ROWS,
     )
     assert need.weights / 2**20 == pytest.approx(found["model"], abs=0.1)
     assert need.kv_cache / 2**20 == pytest.approx(found["KV"], abs=0.01)

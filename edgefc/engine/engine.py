@@ -99,7 +99,7 @@ class Engine:
         n_gpu_layers = options.n_gpu_layers
         if n_gpu_layers is None:
             n_gpu_layers = 999 if llama.supports_gpu() else 0
-        n_batch = options.n_batch or (512 if n_gpu_layers else llama.SAFE_ROWS)
+        n_batch = options.n_batch or (512 if n_gpu_layers else memory.SAFE_ROWS)
         n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)
         if not n_gpu_layers or not llama.supports_gpu():
             need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefc import memory
 from edgefc.errors import EdgefcError, ModelLoadError
 
 # On an abort ggml would fork a debugger to print a trace.
@@ -24,10 +25,6 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
-# Up to this many rows a batch, ggml's CPU attention computes each row the same way whatever the others are; from 64
-# on it switches to tiles, with differences in the second digit of a logit. See docs/decisions.md.
-SAFE_ROWS = 63
-CELLS = 256  # llama.cpp's KV cache comes in blocks of so many cells
 log = logging.getLogger("edgefc.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
 VERSION: str = llama_cpp.__version__
@@ -228,8 +225,7 @@ class Context:
         n_threads_batch: int,
     ) -> None:
         params = api.llama_context_default_params()
-        # Room for rows of padding behind a full sequence.
-        params.n_ctx = n_seq_max * -(-(n_ctx + SAFE_ROWS) // CELLS) * CELLS
+        params.n_ctx = n_seq_max * memory.kv_cells(n_ctx)
         self.n_batch = max(n_batch, n_seq_max)
         params.n_batch = params.n_ubatch = self.n_batch
         params.n_seq_max = n_seq_max

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Edgefc
+from tests.cli.conftest import Edgefc, Terminal
 
 
 def test_two_cities_are_two_calls(edgefc: Edgefc) -> None:
@@ -164,52 +162,18 @@ def test_every_command_has_help(edgefc: Edgefc, command: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
 def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
-    import pty
-
     (tmp_path / "mine.py").write_text(
         "import time\ndef get_weather(location: str) -> str:\n"
         '    """Get the current weather for a city"""\n    time.sleep(60)\n    return "sunny"\n',
         encoding="utf-8",
     )
-    main, child = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgefc", "chat", "--tools", "mine.py", "--yes"],
-        stdin=child, stdout=child, stderr=child, cwd=tmp_path, start_new_session=True,
-        env={**os.environ, "TERM": "dumb"},
-        # Where the tests run in the background, children inherit that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    os.close(child)
-    os.set_blocking(main, False)
-    seen = ""
-
-    def wait_for(text: str) -> None:
-        nonlocal seen
-        for _ in range(1200):
-            try:
-                seen += os.read(main, 65536).decode("utf-8", "replace")
-            except BlockingIOError:
-                time.sleep(0.05)
-            if text in seen:
-                seen = seen.partition(text)[2]
-                return
-        raise AssertionError(f"{text!r} did not come: {seen[-500:]!r}")
-
-    try:
-        wait_for("> ")
-        os.write(main, b"What is the weather in Oslo?\r")
-        wait_for("get_weather(")
-        process.send_signal(signal.SIGINT)
-        wait_for("(stopped)")
-        os.write(main, b"/stats\r")
-        wait_for("nothing was answered")
-        os.write(main, b"/exit\r")
-        for _ in range(600):
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
-        assert process.poll() == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(main)
+    with Terminal("chat", "--tools", "mine.py", "--yes", cwd=tmp_path) as terminal:
+        terminal.wait_for("> ")
+        terminal.type("What is the weather in Oslo?")
+        terminal.wait_for("get_weather(")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.wait_for("(stopped)")
+        terminal.type("/stats")
+        terminal.wait_for("nothing was answered")
+        terminal.type("/exit")
+        assert terminal.process.wait(30) == 0

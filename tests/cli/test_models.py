@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Terminal
 from tests.hub_server import HubServer
 
 REPO = "acme/demo-GGUF"
@@ -131,40 +132,11 @@ def test_ctrl_c_keeps_what_came(run: Run, server: HubServer) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
 def test_chat_offers_to_pull(run: Run, server: HubServer) -> None:
-    import pty
-
-    main, child = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgefc", "chat", REPO],
-        stdin=child, stdout=child, stderr=child, start_new_session=True,
-        env={**run.environment, "TERM": "dumb"},  # type: ignore[attr-defined]
-    )  # fmt: skip
-    os.close(child)
-    os.set_blocking(main, False)
-    seen = ""
-
-    def wait_for(text: str) -> None:
-        nonlocal seen
-        for _ in range(1200):
-            try:
-                seen += os.read(main, 65536).decode("utf-8", "replace")
-            except BlockingIOError:
-                time.sleep(0.05)
-            if text in seen:
-                seen = seen.partition(text)[2]
-                return
-        raise AssertionError(f"{text!r} did not come: {seen[-500:]!r}")
-
-    try:
-        wait_for("Fetch it now? [y/N]")
+    with Terminal("chat", REPO, env=run.environment) as terminal:  # type: ignore[attr-defined]
+        terminal.wait_for("Fetch it now? [y/N]")
         assert not server.requests, "nothing is asked before the answer"
-        os.write(main, b"y\r")
-        wait_for("/help")
-        wait_for("> ")
-        os.write(main, b"/exit\r")
-        process.wait(60)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(main)
-    assert process.returncode == 0
+        terminal.type("y")
+        terminal.wait_for("/help")
+        terminal.wait_for("> ")
+        terminal.type("/exit")
+        assert terminal.process.wait(60) == 0
