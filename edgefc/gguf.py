@@ -94,11 +94,13 @@ class Header:
 
     metadata  key → value; long arrays as ArrayLength
     n_tensors, tensor_bytes   number of tensors, and the bytes from the first to the end of the last
+    main_type   ggml's number of the type that most of their bytes have
     """
 
     metadata: Mapping[str, object]
     n_tensors: int
     tensor_bytes: int
+    main_type: int = -1
 
     @property
     def architecture(self) -> str:
@@ -263,7 +265,7 @@ class _Reader:
                 raise self._bad(f"the metadata key {key!r} appears twice")
             metadata[key] = self._value(self._scalar("I"), key)
         self._check_vocabulary(metadata)
-        return Header(metadata, n_tensors, self._read_tensors(n_tensors, metadata))
+        return Header(metadata, n_tensors, self._read_tensors(n_tensors, metadata), self._main_type())
 
     def _read_tensors(self, count: int, metadata: Mapping[str, object]) -> int:
         """Check every tensor's extent; the bytes they take."""
@@ -300,6 +302,13 @@ class _Reader:
                 short = start + reach - self._size
                 raise self._bad(f"the tensor {name!r} reaches {short:,} bytes beyond the end of the file", INCOMPLETE)
         return end
+
+    def _main_type(self) -> int:
+        bytes_of: dict[int, int] = {}
+        for kind, shape in self.tensors.values():
+            per, size = _BLOCKS[kind]
+            bytes_of[kind] = bytes_of.get(kind, 0) + math.prod(shape) // per * size
+        return max(bytes_of, key=lambda kind: bytes_of[kind], default=-1)
 
     def _check_vocabulary(self, metadata: Mapping[str, object]) -> None:
         """Refuse what llama.cpp's vocabulary ends the process for, when loading or at the first text."""

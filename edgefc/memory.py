@@ -29,6 +29,8 @@ SMALLEST_CONTEXT = 512
 # Up to this many rows a batch, ggml's CPU attention computes each row the same way whatever the others are; from 64
 # on it switches to tiles, with differences in the second digit of a logit. See docs/decisions.md.
 SAFE_ROWS = 63
+TILE = SAFE_ROWS + 1
+BATCH = 512  # rows of a batch
 CELLS = 256  # llama.cpp's KV cache comes in blocks of so many cells
 BYTES_PER_TOKEN, BYTES_PER_MERGE = 700, 120
 OVERHEAD = 24 << 20
@@ -54,7 +56,7 @@ class MemoryNeed:
 
 
 def predict(
-    header: Header, *, n_ctx: int, n_seq_max: int, n_batch: int = SAFE_ROWS, kv_type: str = "f16", gpu_layers: int = 0
+    header: Header, *, n_ctx: int, n_seq_max: int, n_batch: int = BATCH, kv_type: str = "f16", gpu_layers: int = 0
 ) -> MemoryNeed:
     """What `header`'s model will take, a little too much rather than too little; what it does not tell counts nothing.
 
@@ -79,6 +81,11 @@ def predict(
 def kv_cells(n_ctx: int) -> int:
     """KV cells of one sequence: room for rows of padding behind a full one, in whole blocks."""
     return -(-(n_ctx + SAFE_ROWS) // CELLS) * CELLS
+
+
+def outputs(n_seq_max: int) -> int:
+    """Rows of a batch whose logits are handed out: each sequence's last, and those after drafted tokens."""
+    return max(32, 2 * n_seq_max)
 
 
 def check_fits(need: MemoryNeed, path: Path) -> None:
@@ -154,7 +161,10 @@ def _compute_bytes(header: Header, rows: int, cells: int, n_seq_max: int) -> int
     experts = max(_per_layer(header, "expert_used_count"), default=0)
     forward += experts * (_number(header, "expert_feed_forward_length") + embedding)
     layer = 4 * (4 * (embedding + attention) + 2 * forward) + 2 * cells  # and the mask, 16-bit
-    return rows * (max(4 * tokens, layer) + 8 * embedding) + 4 * n_seq_max * tokens + 2 * _state_bytes(header)
+    wanted = min(rows, outputs(n_seq_max))
+    return (
+        max(4 * wanted * tokens, rows * layer) + 8 * rows * embedding + 4 * wanted * tokens + 2 * _state_bytes(header)
+    )
 
 
 def _address_space() -> int:

@@ -223,12 +223,12 @@ def remove(model: StoredModel) -> None:
             model.folder.parent.rmdir()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """A file with this content, whole or not at all."""
+def write_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> None:
+    """A file with this content, whole or not at all; `mode` as for os.open."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     try:
-        with part.open("wb") as file:
-            file.write(data)
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -128,3 +128,48 @@ def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
     writer.write_tensors_to_file()
     writer.close()
     return sorted(folder.glob("split-Q8_0-*.gguf"))
+
+
+def write_mamba(out: Path) -> Path:
+    """A recurrent model of two layers: its memory of a text is a state that cannot be cut."""
+    embedding, inner, state, rank, tokens = 64, 128, 16, 4, 259
+    writer = gguf.GGUFWriter(out, "mamba")
+    writer.add_context_length(4096)
+    writer.add_embedding_length(embedding)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_block_count(LAYERS)
+    writer.add_ssm_conv_kernel(4)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(state)
+    writer.add_ssm_time_step_rank(rank)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    bytes_ = [f"<0x{number:02X}>" for number in range(256)]
+    writer.add_token_list(["<unk>", "<s>", "</s>", *bytes_])
+    writer.add_token_scores([0.0] * tokens)
+    writer.add_token_types([2, 3, 3, *[6] * 256])
+    rng = np.random.default_rng(0)
+
+    def add(name: str, *shape: int, offset: float = 0.0) -> None:
+        writer.add_tensor(name, rng.standard_normal(shape, dtype=np.float32) * 0.1 + np.float32(offset))
+
+    add("token_embd.weight", tokens, embedding)
+    add("output_norm.weight", embedding, offset=1.0)
+    for layer in range(LAYERS):
+        prefix = f"blk.{layer}."
+        add(prefix + "attn_norm.weight", embedding, offset=1.0)
+        add(prefix + "ssm_in.weight", 2 * inner, embedding)
+        add(prefix + "ssm_conv1d.weight", inner, 4)
+        add(prefix + "ssm_conv1d.bias", inner)
+        add(prefix + "ssm_x.weight", rank + 2 * state, inner)
+        add(prefix + "ssm_dt.weight", inner, rank)
+        add(prefix + "ssm_dt.bias", inner)
+        add(prefix + "ssm_a", inner, state, offset=-1.0)
+        add(prefix + "ssm_d", inner)
+        add(prefix + "ssm_out.weight", embedding, inner)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out

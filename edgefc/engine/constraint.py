@@ -93,12 +93,41 @@ class Constraint:
     def forced(self) -> list[int]:
         """The tokens that must come next, already consumed; empty when there is a choice."""
         started = time.perf_counter()
-        tokens: list[int] = self._matcher.compute_ff_tokens()
-        if tokens:
-            self._matcher.consume_tokens(tokens)
+        tokens: list[int] = []
+        while True:
+            some = self._matcher.compute_ff_tokens() or self._only_token()
+            if not some:
+                break
+            self._matcher.consume_tokens(some)
             self._check()
+            tokens += some
         self._spent(started)
         return tokens
+
+    def held_back(self) -> bytes:
+        """Text that must come next, of which the tokens are not certain: one may go on beyond it."""
+        return bytes(self._matcher.compute_ff_bytes())
+
+    def accepts(self, tokens: list[int]) -> int:
+        """How many of these tokens may come next, one after the other; none is consumed."""
+        started = time.perf_counter()
+        count = int(self._matcher.validate_tokens(tokens))
+        self._spent(started)
+        return count
+
+    def _only_token(self) -> list[int]:
+        """The one token that can come next, where text is certain and its last token is not for llguidance.
+
+        It holds that back in case another one goes on beyond; at the end of a grammar none can.
+        """
+        if not self._matcher.compute_ff_bytes() or self._matcher.is_accepting():
+            return []
+        guidance_numpy.fill_next_token_bitmask(self._matcher, self._bits, 0)
+        words = self._bits.view(np.uint32)[0]
+        places = np.flatnonzero(words)
+        if len(places) != 1 or (word := int(words[places[0]])) & (word - 1):
+            return []
+        return [32 * int(places[0]) + word.bit_length() - 1]
 
     @property
     def is_accepting(self) -> bool:

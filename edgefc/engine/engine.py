@@ -22,14 +22,20 @@ from typing_extensions import Self, Unpack
 from edgefc import gguf, hardware, memory
 from edgefc.engine import llama, selftest
 from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.engine.costs import Costs, assumed
+from edgefc.engine.prefill import least_rows, piece
+from edgefc.engine.prefix import PrefixStore, common, model_identity
 from edgefc.engine.sequence import Generation, RequestOptions, Sequence, new_sequence
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError, ModelLoadError, RequestError
 
 log = logging.getLogger("edgefc.engine")
-PASS = 4  # reading the weights costs as much as computing so many rows: 3 to 5 on two cores, benchmarks/costs.py
 SHORT = 16  # what is left of a prompt is computed with the tokens others decode, up to so many rows
+FREE = 4  # so many rows may take less time than two, see edgefc.engine.costs
+DRAFT = 15  # most tokens that are drafted at once
+MEMORY_SHARE, MEMORY_MOST = 8, 1 << 30  # of what is free, this part and at most so much is for prompts' KV caches
+DISK = 2 << 30
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -39,10 +45,10 @@ class EngineOptions:
 
     n_ctx      context of one request, in tokens
     n_seq_max  requests computed at the same time, each with a KV cache of n_ctx tokens
-    n_batch    most tokens computed at once. Up to 63 on the CPU, what a request says does not depend on what runs
-               beside it; more prefills long prompts faster
+    n_batch    most tokens computed at once
     n_threads, n_threads_batch   for decoding and for prefill
     n_gpu_layers   layers on the GPU
+    prefix_memory, prefix_disk   bytes for KV caches of prompts that come again; 0: none
     """
 
     n_ctx: int | None = None
@@ -51,10 +57,13 @@ class EngineOptions:
     n_threads: int | None = None
     n_threads_batch: int | None = None
     n_gpu_layers: int | None = None
+    prefix_memory: int | None = None
+    prefix_disk: int | None = None
 
     def __post_init__(self) -> None:
         limits = {"n_ctx": (32, 1 << 24), "n_seq_max": (1, 64), "n_batch": (32, 8192), "n_threads": (1, 1024),
-                  "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000)}  # fmt: skip
+                  "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000),
+                  "prefix_memory": (0, 1 << 50), "prefix_disk": (0, 1 << 50)}  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and (
@@ -66,11 +75,23 @@ class EngineOptions:
 class Engine:
     """A loaded model that generates. Thread-safe; `close()` frees everything."""
 
-    def __init__(self, model: llama.Model, context: llama.Context, tokenizer: Tokenizer, n_ctx: int) -> None:
+    def __init__(
+        self,
+        model: llama.Model,
+        context: llama.Context,
+        tokenizer: Tokenizer,
+        n_ctx: int,
+        *,
+        on_cpu: bool,
+        costs: Costs,
+        prefixes: PrefixStore,
+    ) -> None:
         """Use `Engine.load`."""
         self.tokenizer, self.n_ctx = tokenizer, n_ctx
-        self._model, self._context = model, context
-        self._slots = Slots(context)
+        self._model, self._context, self._costs, self._prefixes = model, context, costs, prefixes
+        self._rows = min(memory.SAFE_ROWS, context.n_batch) if on_cpu else context.n_batch
+        self._tiles = on_cpu and context.cuts and context.n_batch >= memory.TILE
+        self._slots = Slots(context, prefixes)
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._closed = self._stopped = False
@@ -99,9 +120,10 @@ class Engine:
         n_gpu_layers = options.n_gpu_layers
         if n_gpu_layers is None:
             n_gpu_layers = 999 if llama.supports_gpu() else 0
-        n_batch = options.n_batch or (512 if n_gpu_layers else memory.SAFE_ROWS)
+        on_cpu = not n_gpu_layers or not llama.supports_gpu()
+        n_batch = options.n_batch or memory.BATCH
         n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)
-        if not n_gpu_layers or not llama.supports_gpu():
+        if on_cpu:
             need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
             memory.check_fits(need, path)
         model = llama.Model(
@@ -118,10 +140,27 @@ class Engine:
                 n_threads_batch=options.n_threads_batch or max(threads, hardware.default_threads()),
             )
             tokenizer = Tokenizer(model.vocabulary, path.with_name("tokenizer.json"))
+            # With stretched positions keys depend on the context they are made for.
+            stretched = n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
+            prefixes = PrefixStore(
+                model_identity(
+                    gguf.split_files(path),
+                    llama.VERSION,
+                    llama.system_info(),
+                    context.n_batch >= memory.TILE,
+                    context.streams,
+                    n_gpu_layers,
+                    stretched,
+                ),
+                hardware.cache_dir() / "prefixes",
+                memory_bytes=_given(options.prefix_memory, min(hardware.free_memory() // MEMORY_SHARE, MEMORY_MOST)),
+                disk_bytes=_given(options.prefix_disk, DISK),
+                cuts=context.cuts,
+            )
         except BaseException:
             model.close()
             raise
-        return cls(model, context, tokenizer, n_ctx)
+        return cls(model, context, tokenizer, n_ctx, on_cpu=on_cpu, costs=assumed(header.main_type), prefixes=prefixes)
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +180,7 @@ class Engine:
             tokenizer=self.tokenizer,
             n_ctx=self.n_ctx,
             guidance=self._guidance.result,
+            tiles=self._tiles,
         )
         with self._changed:
             if self._closed or self._stopped:
@@ -148,6 +188,10 @@ class Engine:
             self._waiting.append(sequence)
             self._changed.notify_all()
         return sequence.handle
+
+    def save_prefixes(self) -> list[Path]:
+        """Wait until the KV caches of prefixes that are due are on disk; the files written or used so far."""
+        return self._prefixes.flush()
 
     def close(self) -> None:
         """Cancel all requests and free the model. May be called more than once."""
@@ -161,6 +205,7 @@ class Engine:
         self._guidance.cancel()
         if not self._guidance.cancelled():
             self._guidance.exception()  # it reads the vocabulary: wait for it before that is freed
+        self._prefixes.close()
         self._context.close()
         self._model.close()
 
@@ -190,7 +235,9 @@ class Engine:
         while True:
             with self._changed:
                 while not self._closed and not self._waiting and not self._slots.active:
+                    self._prefixes.set_idle(True)
                     self._changed.wait()
+                self._prefixes.set_idle(False)
                 if self._closed:
                     return
                 self._drop_cancelled()
@@ -218,39 +265,54 @@ class Engine:
     def _step(self) -> None:
         """Compute what is due and let every request whose tokens are all computed choose its next.
 
-        First the requests that are decoding, or about to, in one batch; then a piece of the oldest prompt.
+        First the requests that are decoding, or about to, in one batch; then a piece of the oldest prompt, a short one
+        while others wait for their tokens.
         """
         active = sorted(self._slots.active, key=lambda sequence: sequence.admitted)
-        decoding = [s for s in active if len(s.pending) <= SHORT]
+        decoding = [s for s in active if len(s.pending) <= SHORT and not s.run.tiled]
         if decoding:
             height = self._height(decoding)
-            self._compute([(sequence, min(len(sequence.pending), height)) for sequence in decoding])
+            self._compute([(sequence, min(len(sequence.pending), height)) for sequence in decoding], height)
         prefill = next((s for s in active if s not in decoding), None)
         if prefill is not None and not self._closed:
-            self._compute([(prefill, min(len(prefill.pending), self._context.n_batch))])
+            run = prefill.run
+            most = (memory.TILE if decoding else self._context.n_batch) if run.tiled else self._rows
+            count = piece(run.end - prefill.position, tiled=run.tiled, most=most, n_batch=self._context.n_batch)
+            self._compute([(prefill, count)], least_rows(tiled=run.tiled))
 
     def _height(self, decoding: list[Sequence]) -> int:
-        """How many rows of each request to compute: the most that are due for what they cost.
-
-        A batch costs reading the weights, about as much as computing PASS rows, and all its rows, also the padding.
-        """
+        """How many rows of each request to compute: the most that are due, or likely to be, for what they cost."""
         slots = [sequence.slot for sequence in decoding]
         width = max(slots) - min(slots) + 1
-        due = [len(sequence.pending) for sequence in decoding]
+        due = [(len(sequence.pending), len(sequence.draft), sequence.confidence) for sequence in decoding]
+        most = max(count + drafted for count, drafted, _ in due)
+        # More rows than that may be cheaper still, where llama.cpp computes several at once.
+        heights = [h for h in range(1, max(most, FREE) + 1) if h == 1 or h * width <= self._context.n_batch]
 
         def worth(height: int) -> float:
-            return sum(min(count, height) for count in due) / (PASS + width * height)
+            tokens = sum(
+                min(count, height) + confidence.expected(min(max(height - count, 0), drafted))
+                for count, drafted, confidence in due
+            )
+            rows = height * width if width > 1 else max(height, 2)
+            return tokens / self._costs.of(rows)
 
-        return max((h for h in range(1, max(due) + 1) if h == 1 or h * width <= self._context.n_batch), key=worth)
+        return max(heights, key=worth)
 
-    def _compute(self, taken: list[tuple[Sequence, int]]) -> None:
-        """Compute so many pending tokens of these requests."""
-        parts = [
-            llama.Rows(s.slot, s.position, s.pending[:count], wanted=count == len(s.pending)) for s, count in taken
-        ]
+    def _compute(self, taken: list[tuple[Sequence, int]], least: int) -> None:
+        """Compute so many pending tokens of these requests, at least so many rows of each, drafts among them."""
+        room = self._context.n_outputs - len(taken)
+        parts: list[llama.Rows] = []
+        drafts: list[list[int]] = []
+        for sequence, count in taken:
+            whole = count == len(sequence.pending)
+            drafts.append(sequence.draft[: max(min(least - count, room), 0)] if whole else [])
+            room -= len(drafts[-1])
+            tokens = [*sequence.pending[:count], *drafts[-1]]
+            parts.append(llama.Rows(sequence.slot, sequence.position, tokens, wanted=whole + len(drafts[-1])))
         with self._changed:
             self._in_batch = [sequence for sequence, _ in taken]
-        status = self._context.decode(parts)
+        status = self._context.decode(parts, least)
         with self._changed:
             self._in_batch = []
         if status:
@@ -261,7 +323,26 @@ class Engine:
             done, sequence.pending = sequence.pending[:count], sequence.pending[count:]
             self._slots.advance(sequence, done)
             if not sequence.pending and not sequence.handle.cancelled:
-                self._go_on(sequence, functools.partial(sequence.choose, self._context.logits(number)))
+                self._go_on(sequence, functools.partial(self._choose, sequence, number, drafts[number]))
+
+    def _choose(self, sequence: Sequence, part: int, draft: list[int]) -> None:
+        """Choose tokens as far as they were computed: the next one, and as long as it was drafted, those after it."""
+        row = 0
+        while True:
+            sequence.choose(self._context.logits(part, row))
+            right = common(sequence.pending, draft[row:])
+            self._slots.advance(sequence, sequence.pending[:right])
+            sequence.pending = sequence.pending[right:]
+            row += right
+            if sequence.ended or sequence.pending:
+                break
+        if draft:
+            sequence.stats.drafted_tokens += len(draft)
+            sequence.stats.accepted_tokens += row
+            sequence.confidence.learn(len(draft), row)
+            if not sequence.ended:
+                self._slots.cut(sequence)
+        sequence.guess(DRAFT if self._context.cuts else 0)
 
     def _go_on(self, sequence: Sequence, step: Callable[[], None]) -> None:
         try:
@@ -286,6 +367,10 @@ class Engine:
         log.error("llama_decode failed with status %d", status)
         for sequence, _ in taken:
             self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))
+
+
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 @atexit.register

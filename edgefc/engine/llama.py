@@ -199,12 +199,12 @@ class Model:
 
 
 class Rows(NamedTuple):
-    """Tokens of one sequence for a batch. `wanted`: the logits of the last one are."""
+    """Tokens of one sequence for a batch. `wanted`: of how many of them, from the last on, the logits are."""
 
     sequence: int
     position: int
     tokens: Sequence[int]
-    wanted: bool
+    wanted: int
 
 
 class Context:
@@ -228,6 +228,8 @@ class Context:
         params.n_ctx = n_seq_max * memory.kv_cells(n_ctx)
         self.n_batch = max(n_batch, n_seq_max)
         params.n_batch = params.n_ubatch = self.n_batch
+        # Logits of a whole batch would take 300 MB for 512 rows of a vocabulary of 152,000.
+        self.n_outputs = params.n_outputs_max = min(self.n_batch, memory.outputs(n_seq_max))
         params.n_seq_max = n_seq_max
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
         params.kv_unified = False
@@ -241,9 +243,12 @@ class Context:
             )
         self.n_vocab = model.vocabulary.size
         self.n_seq_max, self.n_ctx = n_seq_max, n_ctx
-        # Recurrent memory cannot be cut, so it cannot be padded.
-        self._pads = not (api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle))
-        self._last_row: list[int] = []
+        # Recurrent memory cannot be cut: no padding, no drafts, no part of a prefix.
+        self.cuts = not (api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle))
+        # With one KV cache, what is saved of a sequence is put into a form that does not depend on their number.
+        plain = self.cuts and api.llama_model_n_swa(model.handle) == 0
+        self.streams = 1 if plain else n_seq_max
+        self._outputs: list[range] = []
         self._memory = api.llama_get_memory(self.handle)
         # The batch llama.cpp reads is these arrays.
         size = self.n_batch
@@ -273,8 +278,12 @@ class Context:
         self._flag[0] = b"\x01"
         _aborting.append(True)
 
-    def decode(self, parts: Sequence[Rows]) -> int:
-        """Compute one batch.
+    def set_threads(self, n_threads: int, n_threads_batch: int) -> None:
+        """Threads for decoding and for prefill."""
+        api.llama_set_n_threads(self.handle, n_threads, n_threads_batch)
+
+    def decode(self, parts: Sequence[Rows], least: int = 2) -> int:
+        """Compute one batch, with at least so many rows of each sequence.
 
         llama.cpp computes it in one pass only when its sequences are neighbours and have equally many rows: the rest
         is padded with rows whose results are dropped, which `rows_computed` counts. A single row is padded as well,
@@ -284,18 +293,19 @@ class Context:
         """
         by_sequence = {part.sequence: (number, part) for number, part in enumerate(parts)}
         assert 0 < len(by_sequence) == len(parts)
+        assert 0 <= sum(part.wanted for part in parts) <= self.n_outputs
         height = max(len(part.tokens) for part in parts)
         span: Iterable[int] = sorted(by_sequence)
-        if self._pads:
+        if self.cuts:
             span = range(min(by_sequence), max(by_sequence) + 1)
-            height = max(height, 2) if len(span) == 1 and self.n_batch > 1 else height
-        self._last_row = [0] * len(parts)
+            height = max(height, least if len(span) == 1 else 1)
+        self._outputs = [range(0)] * len(parts)
         count, padded = 0, []
         for sequence in span:
             number, part = by_sequence.get(sequence, (-1, None))
             position, tokens = (self._length(sequence), ()) if part is None else (part.position, part.tokens)
             end = position + len(tokens)
-            if self._pads and len(tokens) < height:
+            if self.cuts and len(tokens) < height:
                 padded.append((sequence, end))
                 tokens = [*tokens, *[0] * (height - len(tokens))]
             assert 0 <= sequence < self.n_seq_max
@@ -307,8 +317,9 @@ class Context:
             self._sequences[first:count] = sequence
             self._wanted[first:count] = 0
             if part is not None:
-                self._last_row[number] = first + len(part.tokens) - 1
-                self._wanted[self._last_row[number]] = part.wanted
+                end_row = first + len(part.tokens)
+                self._outputs[number] = range(end_row - part.wanted, end_row)
+                self._wanted[end_row - part.wanted : end_row] = 1
         self._batch.n_tokens = self.rows_computed = count
         status = int(api.llama_decode(self.handle, self._batch))
         for sequence, end in padded:
@@ -317,9 +328,9 @@ class Context:
         _aborting.clear()
         return status
 
-    def logits(self, part: int) -> NDArray[np.float32]:
-        """The logits after a part of the last batch: a view, valid until the next decode."""
-        pointer = api.llama_get_logits_ith(self.handle, self._last_row[part])
+    def logits(self, part: int, row: int = 0) -> NDArray[np.float32]:
+        """The logits after one of a part's wanted rows, from the first of them: a view, valid until the next decode."""
+        pointer = api.llama_get_logits_ith(self.handle, self._outputs[part][row])
         if not pointer:
             raise EdgefcError(f"llama.cpp has no logits for part {part} of the batch")
         view: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.n_vocab,))
@@ -343,7 +354,45 @@ class Context:
         api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         return self.forget(target, end)
 
+    def save(self, sequence: int) -> NDArray[np.uint8]:
+        """What the KV cache, or the state of recurrent layers, holds of a sequence.
+
+        For any sequence of a context of the same model, however many it has, unless `streams` is more than 1.
+        """
+        assert 0 <= sequence < self.n_seq_max
+        size = int(api.llama_state_seq_get_size(self.handle, sequence))
+        data = np.empty(size, dtype=np.uint8)
+        written = int(api.llama_state_seq_get_data(self.handle, _bytes_at(data), size, sequence))
+        if self.streams > 1 or self.n_seq_max == 1:
+            return data[:written]
+        # llama_kv_cache::state_write: a mark, the sequence, the number of streams, and for each how many cells it has,
+        # none but in the sequence's own, then that one's cells.
+        before, behind = 4 * sequence, 4 * (self.n_seq_max - 1 - sequence)
+        kept = data[before : written - behind]
+        kept[:12].view(np.uint32)[:] = (int(data[:4].view(np.uint32)[0]), 0, 1)
+        return kept
+
+    def restore(self, sequence: int, data: NDArray[np.uint8], length: int) -> bool:
+        """Put back what `save` gave, of `length` tokens; on False the sequence is empty.
+
+        llama.cpp trusts the data: they must be what the same model and release of llama.cpp wrote.
+        """
+        assert 0 <= sequence < self.n_seq_max
+        self.forget(sequence)
+        if self.streams == 1 and self.n_seq_max > 1:
+            data = np.concatenate([data, np.zeros(4 * (self.n_seq_max - 1), dtype=np.uint8)])
+            data[8:12].view(np.uint32)[0] = self.n_seq_max
+        read = int(api.llama_state_seq_set_data(self.handle, _bytes_at(data), data.size, sequence))
+        if read == data.size and self._length(sequence) == length:
+            return True
+        self.forget(sequence)
+        return False
+
     def close(self) -> None:
         handle, self.handle = self.handle, None
         if handle:
             api.llama_free(handle)
+
+
+def _bytes_at(data: NDArray[np.uint8]) -> Any:
+    return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from edgefc.engine.constraint import Constraint
+from edgefc.engine.drafts import Confidence, Lookup
 from edgefc.engine.output import TextOutput
+from edgefc.engine.prefill import Run, runs
 from edgefc.engine.sampler import Sampler, SamplingOptions
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import CancelledError, ContextOverflowError, RequestError
 from edgefc.grammar import CompiledGrammar
 
+Source = Literal["", "slot", "copy", "memory", "disk"]
 GREEDY = SamplingOptions()
 MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
 
@@ -31,7 +34,9 @@ class GenerationStats:
 
     prompt_tokens, cached_tokens   prompt length, and how much of it was in the KV cache already
     completion_tokens   generated: sampled_tokens chosen by the model, forced_tokens given by the grammar
+    cached_from         where those were: slot (its own, from before), copy (of another slot), memory or disk
     model_steps         llama_decode calls this request took part in, prefill included
+    drafted_tokens, accepted_tokens   guessed and computed with what was due; and how many of them were right
     constraint_us       microseconds spent in the grammar's execution, all tokens together
     constraint_compile_us   microseconds to start the grammar
     masks               how often a mask over the whole vocabulary was needed
@@ -43,9 +48,12 @@ class GenerationStats:
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cached_from: Source = ""
     completion_tokens: int = 0
     sampled_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     model_steps: int = 0
     constraint_us: float = 0.0
     constraint_compile_us: float = 0.0
@@ -128,8 +136,12 @@ class Generation:
 class Sequence:
     """A request in the engine.
 
+    runs      how the prompt is computed, see edgefc.engine.prefill
+    prefix    how many of its first tokens other requests share
+    keys      its prompt for comparing with the KV cache: tokens, and how they are computed
     pending   tokens that belong to the text already and are not in the KV cache yet: the prompt at first, then
               the last sampled token and what the grammar forced after it
+    draft     tokens that may follow the pending ones
     position  how many of its tokens are in the KV cache
     ended     whether the answer is complete, or cut off
     """
@@ -142,12 +154,19 @@ class Sequence:
     constraint: Constraint | None
     output: TextOutput
     ends: frozenset[int]
+    runs: list[Run]
+    prefix: int
+    keys: list[int]
     spoken: frozenset[int] = frozenset()  # control tokens of which the text is part of the answer's
     answer: list[int] = field(default_factory=list)  # what was said already
     slot: int = -1
     position: int = 0
     ended: bool = False
     pending: list[int] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)
+    confidence: Confidence = field(default_factory=Confidence)
+    _lookup: Lookup | None = None
+    _looked: int = 0
     generated: list[int] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     stats: GenerationStats = field(default_factory=GenerationStats)
@@ -180,6 +199,37 @@ class Sequence:
 
     def cancel(self) -> None:
         self.handle.fail(CancelledError("the request was cancelled"))
+
+    @property
+    def run(self) -> Run:
+        """The run of tokens of which the next one to be computed is a part."""
+        for run in self.runs:
+            if self.position < run.end:
+                return run
+        return Run(self.position + len(self.pending), tiled=False)
+
+    def guess(self, most: int) -> None:
+        """Draft up to so many tokens after the pending ones: what the grammar says of the next, and what was copied."""
+        self.draft = []
+        if most < 1 or self.ended:
+            return
+        certain: list[int] = []
+        if self.constraint is not None and (text := self.constraint.held_back()):
+            certain = self.tokenizer.tokens_of(text)[:most]
+        if self._lookup is None:
+            # Schemas hardly say what arguments are; what follows them does.
+            self._lookup = Lookup(self.tokenizer.piece, self.prompt[self.prefix :])
+        self._lookup.extend(self.generated[self._looked :])
+        self._looked = len(self.generated)
+        room = min(most, self.limit - len(self.generated) - 1)
+        draft = [*certain, *self._lookup.propose(most - len(certain), certain)][: max(room, 0)]
+        if self.constraint is not None and draft:
+            draft = draft[: self.constraint.accepts(draft)]
+        self.draft = draft
+
+    def key(self, position: int, token: int) -> int:
+        """What stands for a token in the KV cache."""
+        return self.keys[position] if position < len(self.keys) else token << 1
 
     def _follow(self) -> None:
         """Append what the grammar forces next, without asking the model; end where nothing can follow."""
@@ -240,6 +290,8 @@ class RequestOptions(TypedDict, total=False):
     grammar     what the answer is held to
     stop        texts that end the answer and are no part of it; the text of a special token stands for the token
     answer      tokens that the answer begins with; they count as generated
+    prefix      how many of the first prompt tokens other requests will share (system message and tools): worth keeping
+    answers     where in the prompt earlier answers of the model are, (begin, end) in tokens
     """
 
     max_tokens: int | None
@@ -247,6 +299,8 @@ class RequestOptions(TypedDict, total=False):
     grammar: CompiledGrammar | None
     stop: tuple[str, ...]
     answer: tuple[int, ...]
+    prefix: int
+    answers: tuple[tuple[int, int], ...]
 
 
 def new_sequence(
@@ -257,8 +311,12 @@ def new_sequence(
     tokenizer: Tokenizer,
     n_ctx: int,
     guidance: Callable[[], LLTokenizer],
+    tiles: bool = False,
 ) -> Sequence:
-    """A request, checked. Raises RequestError, ContextOverflowError or GrammarError."""
+    """A request, checked; `tiles` says whether long runs of its prompt are computed otherwise than single tokens.
+
+    Raises RequestError, ContextOverflowError or GrammarError.
+    """
     max_tokens, sampling = options.get("max_tokens"), options.get("sampling", GREEDY)
     grammar, stop, answer = options.get("grammar"), options.get("stop", ()), options.get("answer", ())
     if not prompt:
@@ -272,6 +330,13 @@ def new_sequence(
         raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
     if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
         raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
+    prefix, answers = options.get("prefix", 0), options.get("answers", ())
+    if not 0 <= prefix <= len(prompt):
+        raise RequestError("prefix", f"must be within the prompt of {len(prompt)} tokens, not {prefix}")
+    parts = runs(len(prompt), min(prefix, len(prompt) - 1), answers)
+    if not tiles:
+        parts = [Run(run.end, tiled=False) for run in parts]
+    begins = [0, *(run.end for run in parts)]
     spoken = frozenset() if grammar is None else grammar.control
     ids = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
     return Sequence(
@@ -283,6 +348,13 @@ def new_sequence(
         constraint=None if grammar is None else Constraint(guidance(), grammar),
         output=TextOutput([text for text in stop if text not in ids]),
         ends=(tokenizer.eog | frozenset(ids.values())) - spoken,
+        runs=parts,
+        prefix=min(prefix, len(prompt) - 1),
+        keys=[
+            token << 1 | run.tiled
+            for run, begin in zip(parts, begins, strict=False)
+            for token in prompt[begin : run.end]
+        ],
         spoken=spoken,
         answer=list(answer),
     )

@@ -47,6 +47,10 @@ class StockEngine:
         )
         return handle
 
+    def save_prefixes(self) -> list[Path]:
+        """None: a `Llama` has its own ways."""
+        return []
+
     def close(self) -> None:
         """Nothing: the `Llama` is its owner's."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 _APART = "\x01"
+SPELLED = 10_000  # texts of which the tokens are remembered
 PROBES = (
     "Hello world",
     " leading and  double  spaces ",
@@ -50,6 +51,7 @@ class Tokenizer:
         if tokenizer_json is not None and tokenizer_json.is_file():
             self._load_reference(tokenizer_json)
         self._prefix_tokens = self._count_prefix()
+        self._spelled: dict[bytes, list[int]] = {}
 
     @property
     def source(self) -> str:
@@ -92,6 +94,17 @@ class Tokenizer:
         # SentencePiece begins a text with a space of its own. After a character that is in no vocabulary, and
         # therefore merges with nothing, it does not.
         return self._ids(_APART + text)[self._prefix_tokens :]
+
+    def tokens_of(self, data: bytes) -> list[int]:
+        """Tokens that spell this text, special ones excepted; none where it is not whole characters. Remembered."""
+        if (known := self._spelled.get(data)) is None:
+            try:
+                known = self.vocabulary.tokenize(data.decode(), parse_special=False)
+            except UnicodeDecodeError:
+                known = []
+            if len(self._spelled) < SPELLED:
+                self._spelled[data] = known
+        return list(known)
 
     def _ids(self, text: str) -> list[int]:
         if self._hf is None:

@@ -90,6 +90,26 @@ def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: En
         assert np.array_equal(row, seen[0])
 
 
+def test_tiles_give_the_same_bits_however_a_prompt_is_cut(random_engine: Engine) -> None:
+    """64 rows and more of a sequence take another kernel; each row of it depends on the sequence alone as well."""
+    rng = np.random.default_rng(1)
+    tokens = [int(t) for t in rng.integers(5, 4000, 700)]
+    context = llama.Context(random_engine._model, n_ctx=1024, n_batch=512, n_seq_max=2, n_threads=2, n_threads_batch=2)
+    seen: list[np.ndarray] = []
+    for sizes in ([512, 188], [64] * 10 + [60], [100] * 7, [65, 66, 67, 502], [300, 400], [512, 188]):
+        place, sequence = 0, len(seen) % 2
+        context.forget(sequence)
+        for size in sizes:
+            rows = llama.Rows(sequence, place, tokens[place : place + size], wanted=True)
+            assert context.decode([rows], least=64) == 0
+            place += size
+        assert place == len(tokens)
+        seen.append(context.logits(0).copy())
+    context.close()
+    for row in seen[1:]:
+        assert np.array_equal(row, seen[0])
+
+
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("which", ["engine", "random_engine"])
 def test_four_requests_at_once_say_what_each_says_alone(
