@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgefc.reply import ChatStream, Reply
     from edgefc.tools import PythonTool, tool
     from edgefc.types import Delta, Message, Outcome, Tool, ToolCall
+    from edgefc.warm import WarmResult
 
 _HOMES = {
     "EdgefcError": "errors",
@@ -40,6 +41,7 @@ _HOMES = {
     "Outcome": "types",
     "Tool": "types",
     "ToolCall": "types",
+    "WarmResult": "warm",
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "RunResult",
     "Tool",
     "ToolCall",
+    "WarmResult",
     "__version__",
     "load",
     "tool",

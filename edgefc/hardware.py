@@ -21,6 +21,15 @@ def usable_cores() -> int:
     return cores
 
 
+def processor() -> str:
+    """The processor's name, as far as the system tells it without being asked by another program."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("model name", "Hardware", "CPU part")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def default_threads() -> int:
     """One thread per physical core; decoding is bound by memory, so siblings would only get in the way.
 

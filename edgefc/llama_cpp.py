@@ -49,6 +49,7 @@ class ChatHandler:
 
     def __init__(self, family: str | None) -> None:
         self.family = family
+        self._models: weakref.WeakKeyDictionary[Any, Model] = weakref.WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"chat_handler({self.family!r})"
@@ -116,12 +117,16 @@ class ChatHandler:
         return _chunks(head, answer, legacy=legacy) if stream else _completion(head, answer.reply, legacy=legacy)
 
     def _model(self, llama: Any) -> Model:
+        """The same for each answer, since it knows the prompts' beginnings."""
+        if (known := self._models.get(llama)) is not None:
+            return known
         engine = _ENGINES.get(llama)
         if engine is None:
             engine = _ENGINES[llama] = StockEngine(llama)
         path = Path(llama.model_path)
         family, _ = formats.family_of(llama.metadata, path.name, self.family, eos=engine.tokenizer.eos_text)
-        return Model(engine, family, path=path, name=path.stem)
+        model = self._models[llama] = Model(engine, family, path=path, name=path.stem)
+        return model
 
 
 def chat_handler(family: str | None = None) -> LlamaChatCompletionHandler:

@@ -1,41 +1,26 @@
-"""`load()` and `Model`: edgefc's Python API, offline, thread-safe, several models at once.
-
-A chat is: check the request → render the prompt → compile the grammar → generate → parse. Each step is
-another package's; this module only joins them.
-"""
+"""`load()` and `Model`: edgefc's Python API, offline, thread-safe, several models at once."""
 
 from __future__ import annotations
 
-import codecs
-import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Literal, overload
 
-from typing_extensions import Self, TypedDict, Unpack
+from typing_extensions import Self, Unpack
 
-from edgefc import formats, gguf, grammar, registry
-from edgefc.engine import (
-    Engine,
-    EngineOptions,
-    Generation,
-    GenerationResult,
-    RequestOptions,
-    SamplingOptions,
-    Tokenizer,
-    gbnf_grammar,
-)
-from edgefc.errors import RequestError, SchemaError
+from edgefc import formats, gguf, registry
+from edgefc.engine import Engine, EngineOptions
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
+from edgefc.options import ChatOptions
+from edgefc.prompt_parts import PartFinder
 from edgefc.reply import ChatStream, Reply
-from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
-from edgefc.types import Message, Tool, ToolCall
-from edgefc.validation import CallChecker
+from edgefc.request import Backend, checked_tools, new_request
+from edgefc.tools import ToolLike
+from edgefc.types import Message
+from edgefc.warm import WarmResult, warm_up
 
 log = logging.getLogger("edgefc.model")
-RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
 
 
 def load(
@@ -46,6 +31,7 @@ def load(
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
     n_parallel: int = 4,
+    prefix_disk: int | None = None,
     progress: Callable[[float], bool] | None = None,
 ) -> Model:
     """Load a model for inference.
@@ -54,8 +40,9 @@ def load(
     family        the chat format; None: the model card's, else detected from the file
     n_ctx         context in tokens; None: what the model was trained for, at most 8192, if memory allows
     n_gpu_layers  layers on the GPU; None: all when one is there and they fit, else none
-    n_threads     None: one per physical core
+    n_threads     None: as `edgefc bench --calibrate` measured, else one per physical core
     n_parallel    requests generated at the same time; more wait in a queue
+    prefix_disk   bytes on disk for the KV caches of tools' prompts, of all models together; None: 2 GiB; 0: keep none
     progress      called with the loaded share, 0 to 1; returning False cancels
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
@@ -66,7 +53,13 @@ def load(
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
     engine = Engine.load(
         found.path,
-        EngineOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, n_seq_max=n_parallel),
+        EngineOptions(
+            n_ctx=n_ctx,
+            n_gpu_layers=n_gpu_layers,
+            n_threads=n_threads,
+            n_seq_max=n_parallel,
+            prefix_disk=prefix_disk,
+        ),
         progress=progress,
     )
     if detection.template == formats.OWN:
@@ -81,58 +74,12 @@ def load(
     return Model(engine, chat_format, path=found.path, name=found.card.id if found.card else found.path.stem)
 
 
-class Backend(Protocol):
-    """What a model computes with: edgefc's own engine, or a stock Llama."""
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def n_ctx(self) -> int: ...
-
-    def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation: ...
-
-    def close(self) -> None: ...
-
-
-class ChatOptions(TypedDict, total=False):
-    """The options of `Model.chat` and `Model.run`, in OpenAI's spelling where it has one.
-
-    tool_choice          "auto", "none", "required", one tool by name, or allowed_tools (OpenAI's objects)
-    parallel_tool_calls  False: at most one call in an answer
-    max_tokens           most tokens to generate; None: what the context has room for
-    stop                 strings that end the answer and are not part of it
-    temperature …        sampling; None: the family's recommendation, which is greedy for most
-    seed                 makes sampling repeatable; None: drawn anew for each request
-    logit_bias           token id → what is added to its logit
-    thinking             False: a family that thinks before it answers is told not to
-    response_format      what an answer without tools must be: OpenAI's json_object or json_schema
-    grammar              GBNF that an answer without tools must follow
-    """
-
-    tool_choice: str | Mapping[str, Any]
-    parallel_tool_calls: bool
-    max_tokens: int | None
-    stop: str | Sequence[str]
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    repeat_penalty: float | None
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    seed: int | None
-    logit_bias: Mapping[int, float] | None
-    thinking: bool | None
-    response_format: Mapping[str, Any] | None
-    grammar: str | None
-
-
 class Model:
     """A loaded model. Any thread may use it; `close()`, or the end of a `with` block, frees its memory."""
 
     def __init__(self, engine: Backend, family: formats.Family, *, path: Path, name: str) -> None:
         self.engine, self.family, self.path, self.name = engine, family, path, name
+        self._parts = PartFinder(family, engine.tokenizer)
 
     def __enter__(self) -> Self:
         return self
@@ -154,8 +101,7 @@ class Model:
 
     def render(self, messages: Sequence[Message], tools: Sequence[ToolLike] | None = None) -> formats.Prompt:
         """The exact prompt that `chat` would send for these messages and tools."""
-        schemas, _ = as_tools(tools or ())
-        shown = check_tools(schemas) if tools is not None else None
+        shown = None if tools is None else checked_tools(tools)
         return self.family.render(messages, shown, special_tokens=self.engine.tokenizer.special_tokens)
 
     @overload
@@ -208,39 +154,23 @@ class Model:
 
         Raises RequestError, ContextOverflowError, SchemaError, FormatError, InvalidCallError or EngineClosedError.
         """
-        schemas, _ = as_tools(tools or ())
-        checked = check_tools(schemas)
-        if unknown := options.keys() - ChatOptions.__annotations__.keys():
-            raise TypeError(f"chat() got an unexpected keyword argument {min(unknown)!r}")
-        choice = parse_tool_choice(options.get("tool_choice", "auto"), checked)
-        tokenizer, thinking = self.engine.tokenizer, options.get("thinking")
-        shown = checked if tools is not None else None
-        parser: Callable[[], formats.StreamParser] = formats.plain_parser
-        compiled = _answer_grammar(options, checked)
-        if compiled is None:
-            parser = functools.partial(self.family.parser, checked, choice, thinking=thinking)
-            compiled = grammar.compile_output(
-                self.family.syntax_for(shown, choice, thinking=thinking),
-                checked,
-                choice,
-                parallel=options.get("parallel_tool_calls", True),
-                control=tokenizer.control,
-            )
-        prompt = self.family.render(
-            messages, shown, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens
-        )
-        request = _Request(
-            self,
-            checked,
-            compiled,
-            parser,
-            prompt=tokenizer.encode(prompt, bos=self.family.bos),
-            max_tokens=options.get("max_tokens"),
-            sampling=self._sampling(options),
-            stop=(*self.family.stop, *_stop_strings(options.get("stop", ()))),
-        )
-        answer = ChatStream(request.submit(request.sampling), request)
+        request = new_request(self.engine, self.family, self._parts, messages, tools, options)
+        answer = ChatStream(request.submit(), request)
         return answer if stream else answer.reply
+
+    def warm(
+        self,
+        *,
+        tools: Sequence[ToolLike],
+        system: str | None = None,
+        tool_choice: str | Mapping[str, Any] = "auto",
+    ) -> WarmResult:
+        """Compute what prompts with these tools begin with, and keep it on disk: later requests, of other processes
+        too, begin where it ends.
+
+        Raises what `chat` raises, and RequestError where nothing is the same for every conversation.
+        """
+        return warm_up(self.engine, self._parts, tools, system=system, tool_choice=tool_choice)
 
     def run(
         self,
@@ -281,114 +211,3 @@ class Model:
             on_delta=on_delta,
             options=options,
         )
-
-    def _sampling(self, options: ChatOptions) -> SamplingOptions:
-        """The family's recommended sampling with the caller's values over it."""
-        values: dict[str, Any] = dict(self.family.sampling)
-        for field in fields(SamplingOptions):
-            if (given := options.get(field.name)) is not None:
-                values[field.name] = given
-        return SamplingOptions(**values)
-
-
-class _Request:
-    """One chat's request, as often as it has to be sampled."""
-
-    def __init__(
-        self,
-        model: Model,
-        tools: list[Tool],
-        compiled: grammar.CompiledGrammar,
-        parser: Callable[[], formats.StreamParser],
-        *,
-        prompt: list[int],
-        max_tokens: int | None,
-        sampling: SamplingOptions,
-        stop: tuple[str, ...],
-    ) -> None:
-        self.sampling = sampling
-        self.parser = parser
-        self._model, self._tools, self._grammar = model, tools, compiled
-        self._prompt, self._max_tokens, self._stop = prompt, max_tokens, stop
-        self._checker = CallChecker(tools, compiled.unenforced) if compiled.unenforced else None
-
-    @property
-    def is_checked(self) -> bool:
-        return self._checker is not None
-
-    def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, grammar.Finding] | None:
-        return self._checker.first_problem(calls) if self._checker else None
-
-    def submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
-        return self._model.engine.submit(
-            self._prompt,
-            max_tokens=self._max_tokens,
-            sampling=sampling,
-            grammar=self._grammar,
-            stop=self._stop,
-            answer=answer,
-        )
-
-    def again(self, result: GenerationResult, call: int, attempt: int) -> Generation:
-        """From the tokens before the call. Greedy sampling would say the same again; it stays repeatable."""
-        greedy = self.sampling.temperature == 0
-        sampling = replace(
-            self.sampling,
-            temperature=max(self.sampling.temperature, RESAMPLE_TEMPERATURES[attempt - 1]),
-            seed=(self.sampling.seed or 0 if greedy else result.stats.seed) + attempt,
-        )
-        return self.submit(sampling, tuple(result.token_ids[: self._before(result.token_ids, call)]))
-
-    def _before(self, tokens: list[int], call: int) -> int:
-        """How many tokens were said before a call began."""
-        parser, decode = self.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
-        begun = 0
-        for number, token in enumerate(tokens):
-            deltas = parser.feed(decode(self._model.engine.tokenizer.piece(token)))
-            begun += sum("id" in part for delta in deltas for part in delta.get("tool_calls", ()))
-            if begun > call:
-                return number
-        return 0
-
-
-def _answer_grammar(options: ChatOptions, tools: list[Tool]) -> grammar.CompiledGrammar | None:
-    """The grammar of an answer that the caller wants in a form of its own, if it does."""
-    gbnf, wanted = options.get("grammar"), options.get("response_format")
-    if wanted is not None and wanted.get("type") == "text":
-        wanted = None
-    for name, value in (("grammar", gbnf), ("response_format", wanted)):
-        if value is not None and (tools or (gbnf is not None and wanted is not None)):
-            raise RequestError(name, "cannot be combined with tools or another grammar", "Ask for one at a time.")
-    if gbnf is not None:
-        return gbnf_grammar(gbnf)
-    return None if wanted is None else _response_grammar(wanted)
-
-
-def _response_grammar(wanted: Mapping[str, Any]) -> grammar.CompiledGrammar:
-    place: tuple[str, ...] = ("response_format", "schema")
-    schema = wanted.get("schema", {"type": "object"})
-    if wanted.get("type") == "json_schema":
-        place = ("response_format", "json_schema", "schema")
-        inner = wanted.get("json_schema")
-        if not isinstance(inner, Mapping) or "schema" not in inner:
-            raise RequestError("response_format", "json_schema must be an object with a schema in it")
-        schema = inner["schema"]
-    elif wanted.get("type") != "json_object":
-        raise RequestError(
-            "response_format", f"its type is text, json_object or json_schema, not {wanted.get('type')!r}"
-        )
-    try:
-        compiled = grammar.compile_schema(schema)
-    except SchemaError as error:
-        raise error.under(*place) from None
-    if compiled.unenforced:
-        finding = compiled.unenforced[0].under(*place)
-        raise SchemaError(finding.path, f"no grammar enforces it: {finding.reason}", "Leave it out.")
-    return compiled
-
-
-def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(stops):
-        raise RequestError("stop", "an empty stop string would end every answer at once")
-    return stops

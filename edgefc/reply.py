@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     from edgefc.grammar import Finding
 
 
+class PromptTokensDetails(TypedDict):
+    """`cached_tokens` of the prompt were in the KV cache, or in a snapshot of it, already."""
+
+    cached_tokens: int
+
+
 class Usage(TypedDict):
     """Token counts in OpenAI's spelling."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Reply:
     outcome   call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off)
     missing   for a clarification, the tools that wait for arguments
     usage     token counts
-    stats     what it cost: forced and sampled tokens, model steps, constraint microseconds, seconds
+    stats     what it cost: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
     message: Message
@@ -70,7 +77,7 @@ class Sampling(Protocol):
         """The same answer up to this call, and from there on another one."""
 
 
-MAX_RESAMPLES = 3  # one for each of the temperatures in edgefc.model
+MAX_RESAMPLES = 3  # one for each of the temperatures in edgefc.request
 
 
 class ChatStream:
@@ -163,7 +170,12 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
     stats = result.stats
     if len(spent) > 1:
         stats = replace(
-            stats, resamples=len(spent) - 1, **{name: sum(getattr(s, name) for s in spent) for name in _SUMMED}
+            stats,
+            resamples=len(spent) - 1,
+            # Later attempts find the prompt of the first.
+            cached_tokens=spent[0].cached_tokens,
+            cached_from=spent[0].cached_from,
+            **{name: sum(getattr(s, name) for s in spent) for name in _SUMMED},
         )
     return Reply(
         message=parsed.message,
@@ -174,12 +186,13 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
             "prompt_tokens": stats.prompt_tokens,
             "completion_tokens": stats.completion_tokens,
             "total_tokens": stats.prompt_tokens + stats.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": stats.cached_tokens},
         },
         stats=stats,
     )
 
 
 _SUMMED = (
-    "sampled_tokens", "forced_tokens", "model_steps", "constraint_us", "constraint_compile_us", "masks", "queue_s",
-    "prefill_s", "decode_s",
+    "sampled_tokens", "forced_tokens", "drafted_tokens", "accepted_tokens", "model_steps", "constraint_us",
+    "constraint_compile_us", "masks", "queue_s", "prefill_s", "decode_s",
 )  # fmt: skip

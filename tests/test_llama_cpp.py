@@ -63,7 +63,9 @@ def test_the_handler_says_what_edgefcs_own_engine_says(llama: llama_cpp.Llama) -
         (call["function"]["name"], json.loads(call["function"]["arguments"])) for call in own.tool_calls
     ]
     assert len(calls_of(answer)) == 2
-    assert answer["usage"] == own.usage
+    assert {name: count for name, count in answer["usage"].items() if name != "prompt_tokens_details"} == {
+        name: count for name, count in own.usage.items() if name != "prompt_tokens_details"
+    }, "what was cached differs"
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["finish_reason"] == "tool_calls"
 

@@ -243,12 +243,34 @@ def recommend(
 @app.command()
 def bench(
     model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="First measure what is best here, and keep it."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model's prefill and decode here."""
-    from edgefc.cli import recommend as command
+    from edgefc.cli import bench as command
 
-    command.bench(model, as_json=as_json)
+    command.bench(model, calibrate=calibrate, as_json=as_json)
+
+
+@app.command()
+def warm(
+    model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
+    tools: Tools = None,
+    system: System = None,
+    tool_choice: Choice = "auto",
+    family: Family = None,
+    n_ctx: Context = None,
+    as_json: Json = False,
+) -> None:
+    """Compute a tool set's part of prompts once and keep it on disk, so that no answer has to wait for it."""
+    from edgefc.cli import warm as command
+
+    command.warm(
+        model, tools, system=system, tool_choice=tool_choice, as_json=as_json, load={"family": family, "n_ctx": n_ctx}
+    )
 
 
 @app.command()

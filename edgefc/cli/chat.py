@@ -26,6 +26,9 @@ HELP = """\
 /stats         what the last answer cost
 /exit          leave (as do Ctrl-D, and Ctrl-C at an empty prompt)"""
 
+# Where the part of a prompt that is not computed comes from.
+SOURCES = {"slot": "the answer before", "copy": "another request", "memory": "memory", "disk": "disk"}
+
 
 def chat(
     model: str,
@@ -139,10 +142,12 @@ class Conversation:
             out.print("nothing was answered yet")
             return
         stats = self.last.stats
+        source = f", from {SOURCES[stats.cached_from]}" if stats.cached_from else ""
         out.print(
-            f"prompt {stats.prompt_tokens} tokens ({stats.cached_tokens} cached), answer {stats.completion_tokens} "
-            f"({stats.sampled_tokens} sampled, {stats.forced_tokens} forced) in {stats.model_steps} model steps; "
-            f"{stats.prefill_s:.2f} s + {stats.decode_s:.2f} s; "
+            f"prompt {stats.prompt_tokens} tokens ({stats.cached_tokens} cached{source}), "
+            f"answer {stats.completion_tokens} ({stats.sampled_tokens} sampled, {stats.forced_tokens} forced; "
+            f"{stats.accepted_tokens} of {stats.drafted_tokens} drafted were right) "
+            f"in {stats.model_steps} model steps; {stats.prefill_s:.2f} s + {stats.decode_s:.2f} s; "
             f"grammar {stats.constraint_us_per_sampled_token:.0f} µs a sampled token"
         )
 

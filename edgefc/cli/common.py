@@ -29,8 +29,13 @@ def tools_of(path: Path | None) -> tuple[Sequence[ToolLike], bool]:
     return EXAMPLE_TOOLS, False
 
 
-def load_model(name: str, settings: dict[str, Any]) -> edgefc.Model:
-    """Load with a progress line where someone is looking; offers to fetch a model that is not here."""
+def choice_of(name: str) -> str | dict[str, Any]:
+    """What `--tool-choice` means: one of OpenAI's words, or a tool's name."""
+    return name if name in {"auto", "none", "required"} else {"type": "function", "function": {"name": name}}
+
+
+def find_model(name: str) -> None:
+    """Offer to fetch a model that is not here. Raises ModelNotFoundError."""
     try:
         registry.resolve(name)
     except ModelNotFoundError:
@@ -38,6 +43,11 @@ def load_model(name: str, settings: dict[str, Any]) -> edgefc.Model:
 
         if offer_pull(name) is None:
             raise
+
+
+def load_model(name: str, settings: dict[str, Any]) -> edgefc.Model:
+    """Load with a progress line where someone is looking; offers to fetch a model that is not here."""
+    find_model(name)
     if not sys.stderr.isatty():
         return edgefc.load(name, **settings)
     with err.status(f"loading {name} …") as status:

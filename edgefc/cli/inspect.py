@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edgefc import formats, inspection
-from edgefc.cli.common import out, print_json, tools_of
+from edgefc.cli.common import choice_of, out, print_json, tools_of
 from edgefc.errors import RequestError
 from edgefc.grammar import compile_output
 from edgefc.tools import as_tools, check_tools, parse_tool_choice
@@ -70,8 +70,7 @@ def _family(model: str, family: str | None) -> formats.Family:
 
 
 def _choice(name: str, offered: list[Tool]) -> ToolChoice:
-    named = name not in {"auto", "none", "required"}
-    return parse_tool_choice({"type": "function", "function": {"name": name}} if named else name, offered)
+    return parse_tool_choice(choice_of(name), offered)
 
 
 def _schemas(path: Path | None) -> list[Tool]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgefc.cli.common import asker, given, load_model, out, print_json, show_result, tools_of
+from edgefc.cli.common import asker, choice_of, given, load_model, out, print_json, show_result, tools_of
 from edgefc.reply import Reply
 from edgefc.types import Delta, Message
 
@@ -27,9 +27,7 @@ def call(
 ) -> None:
     """Print calls as `[{"name", "arguments"}]`, anything else as `{"outcome", "content", "missing"}`."""
     offered, _ = tools_of(tools)
-    choice: Any = tool_choice
-    if tool_choice not in {"auto", "none", "required"}:
-        choice = {"type": "function", "function": {"name": tool_choice}}
+    choice = choice_of(tool_choice)
     messages: list[Message] = [{"role": "user", "content": prompt}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})

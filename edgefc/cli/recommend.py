@@ -1,13 +1,11 @@
-"""`edgefc recommend` and `bench`: what suits this machine, and how fast it is."""
+"""`edgefc recommend`: what suits this machine."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import edgefc
 from edgefc import recommend as advice
-from edgefc import speed
-from edgefc.cli.common import load_model, out, print_json
+from edgefc.cli.common import out, print_json
 from edgefc.cli.models import table
 
 
@@ -44,14 +42,3 @@ def recommend(*, context: int | None, limit: int, as_json: bool) -> None:
         "BFCL scores of different dates are of different tests: do not compare them.",
         markup=False,
     )
-
-
-def bench(model: str, *, as_json: bool) -> None:
-    """Measure prefill and decode, and keep it for `recommend`."""
-    with load_model(model, {"n_parallel": 1}) as loaded:
-        assert isinstance(loaded, edgefc.Model)
-        found = speed.measure(loaded)
-    if as_json:
-        print_json(dataclasses.asdict(found))
-    else:
-        out.print(f"{found.name}: prefill {found.prefill:.1f} tok/s, decode {found.decode:.1f} tok/s", markup=False)

@@ -20,7 +20,7 @@ from llguidance import LLTokenizer
 from typing_extensions import Self, Unpack
 
 from edgefc import gguf, hardware, memory
-from edgefc.engine import llama, selftest
+from edgefc.engine import calibration, llama, selftest
 from edgefc.engine.constraint import guidance_tokenizer
 from edgefc.engine.costs import Costs, assumed
 from edgefc.engine.prefill import least_rows, piece
@@ -88,7 +88,8 @@ class Engine:
     ) -> None:
         """Use `Engine.load`."""
         self.tokenizer, self.n_ctx = tokenizer, n_ctx
-        self._model, self._context, self._costs, self._prefixes = model, context, costs, prefixes
+        self._model, self._context, self._prefixes = model, context, prefixes
+        self._costs = [costs.of(max(rows, 1)) for rows in range(context.n_batch + 1)]
         self._rows = min(memory.SAFE_ROWS, context.n_batch) if on_cpu else context.n_batch
         self._tiles = on_cpu and context.cuts and context.n_batch >= memory.TILE
         self._slots = Slots(context, prefixes)
@@ -130,14 +131,16 @@ class Engine:
             path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
         )
         try:
-            threads = options.n_threads or hardware.default_threads()
+            measured = calibration.load(path) if on_cpu else None
+            threads = options.n_threads or (measured.n_threads if measured else hardware.default_threads())
             context = llama.Context(
                 model,
                 n_ctx=n_ctx,
                 n_batch=n_batch,
                 n_seq_max=options.n_seq_max,
                 n_threads=threads,
-                n_threads_batch=options.n_threads_batch or max(threads, hardware.default_threads()),
+                n_threads_batch=options.n_threads_batch
+                or (measured.n_threads_batch if measured else max(threads, hardware.default_threads())),
             )
             tokenizer = Tokenizer(model.vocabulary, path.with_name("tokenizer.json"))
             # With stretched positions keys depend on the context they are made for.
@@ -190,8 +193,8 @@ class Engine:
         return sequence.handle
 
     def save_prefixes(self) -> list[Path]:
-        """Wait until the KV caches of prefixes that are due are on disk; the files written or used so far."""
-        return self._prefixes.flush()
+        """Wait until the KV caches of all prefixes in memory are on disk; the files written or used so far."""
+        return self._prefixes.flush(everything=True)
 
     def close(self) -> None:
         """Cancel all requests and free the model. May be called more than once."""
@@ -278,28 +281,27 @@ class Engine:
             run = prefill.run
             most = (memory.TILE if decoding else self._context.n_batch) if run.tiled else self._rows
             count = piece(run.end - prefill.position, tiled=run.tiled, most=most, n_batch=self._context.n_batch)
-            self._compute([(prefill, count)], least_rows(tiled=run.tiled))
+            self._compute([(prefill, count)], least_rows(tiled=run.tiled), prefill=True)
 
     def _height(self, decoding: list[Sequence]) -> int:
         """How many rows of each request to compute: the most that are due, or likely to be, for what they cost."""
         slots = [sequence.slot for sequence in decoding]
         width = max(slots) - min(slots) + 1
-        due = [(len(sequence.pending), len(sequence.draft), sequence.confidence) for sequence in decoding]
-        most = max(count + drafted for count, drafted, _ in due)
+        most = max(len(sequence.pending) + len(sequence.draft) for sequence in decoding)
         # More rows than that may be cheaper still, where llama.cpp computes several at once.
-        heights = [h for h in range(1, max(most, FREE) + 1) if h == 1 or h * width <= self._context.n_batch]
+        heights = range(1, min(max(most, FREE), max(self._context.n_batch // width, 1)) + 1)
+        worth = [0.0] * len(heights)
+        for sequence in decoding:
+            due, tokens, likely = len(sequence.pending), 0.0, 1.0
+            for height in heights:
+                if height > due:
+                    likely *= sequence.hope(height - due - 1)
+                tokens += likely
+                worth[height - 1] += tokens
+        least = 2 if width == 1 else 1
+        return max(heights, key=lambda height: worth[height - 1] / self._costs[max(height, least) * width])
 
-        def worth(height: int) -> float:
-            tokens = sum(
-                min(count, height) + confidence.expected(min(max(height - count, 0), drafted))
-                for count, drafted, confidence in due
-            )
-            rows = height * width if width > 1 else max(height, 2)
-            return tokens / self._costs.of(rows)
-
-        return max(heights, key=worth)
-
-    def _compute(self, taken: list[tuple[Sequence, int]], least: int) -> None:
+    def _compute(self, taken: list[tuple[Sequence, int]], least: int, *, prefill: bool = False) -> None:
         """Compute so many pending tokens of these requests, at least so many rows of each, drafts among them."""
         room = self._context.n_outputs - len(taken)
         parts: list[llama.Rows] = []
@@ -312,7 +314,7 @@ class Engine:
             parts.append(llama.Rows(sequence.slot, sequence.position, tokens, wanted=whole + len(drafts[-1])))
         with self._changed:
             self._in_batch = [sequence for sequence, _ in taken]
-        status = self._context.decode(parts, least)
+        status = self._context.decode(parts, least, prefill=prefill)
         with self._changed:
             self._in_batch = []
         if status:
@@ -337,12 +339,11 @@ class Engine:
             if sequence.ended or sequence.pending:
                 break
         if draft:
-            sequence.stats.drafted_tokens += len(draft)
-            sequence.stats.accepted_tokens += row
-            sequence.confidence.learn(len(draft), row)
+            sequence.learn(len(draft), row)
             if not sequence.ended:
                 self._slots.cut(sequence)
-        sequence.guess(DRAFT if self._context.cuts else 0)
+        if self._context.cuts:
+            sequence.guess(DRAFT)
 
     def _go_on(self, sequence: Sequence, step: Callable[[], None]) -> None:
         try:
@@ -352,6 +353,7 @@ class Engine:
         else:
             if sequence.ended:
                 self._slots.release(sequence)
+                sequence.deliver()
 
     def _fail(self, sequence: Sequence, error: EdgefcError) -> None:
         """End one request with an error; the others go on."""

@@ -22,6 +22,10 @@ from edgefc.errors import EdgefcError, ModelLoadError
 
 # On an abort ggml would fork a debugger to print a trace.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+# How long libgomp's threads spin before they sleep: by default so long that another busy program slows decoding
+# twentyfold. docs/decisions.md
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
@@ -232,6 +236,7 @@ class Context:
         self.n_outputs = params.n_outputs_max = min(self.n_batch, memory.outputs(n_seq_max))
         params.n_seq_max = n_seq_max
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
+        self.set_threads(n_threads, n_threads_batch)
         params.kv_unified = False
         params.no_perf = True
         _recent.clear()
@@ -249,6 +254,7 @@ class Context:
         plain = self.cuts and api.llama_model_n_swa(model.handle) == 0
         self.streams = 1 if plain else n_seq_max
         self._outputs: list[range] = []
+        self._row_type = ctypes.c_float * self.n_vocab
         self._memory = api.llama_get_memory(self.handle)
         # The batch llama.cpp reads is these arrays.
         size = self.n_batch
@@ -280,9 +286,10 @@ class Context:
 
     def set_threads(self, n_threads: int, n_threads_batch: int) -> None:
         """Threads for decoding and for prefill."""
-        api.llama_set_n_threads(self.handle, n_threads, n_threads_batch)
+        self._threads = n_threads, n_threads_batch
+        self._current = 0
 
-    def decode(self, parts: Sequence[Rows], least: int = 2) -> int:
+    def decode(self, parts: Sequence[Rows], least: int = 2, *, prefill: bool = False) -> int:
         """Compute one batch, with at least so many rows of each sequence.
 
         llama.cpp computes it in one pass only when its sequences are neighbours and have equally many rows: the rest
@@ -321,6 +328,10 @@ class Context:
                 self._outputs[number] = range(end_row - part.wanted, end_row)
                 self._wanted[end_row - part.wanted : end_row] = 1
         self._batch.n_tokens = self.rows_computed = count
+        # llama.cpp takes all that has more than one row for prefill.
+        if self._current != (threads := self._threads[prefill]):
+            api.llama_set_n_threads(self.handle, threads, threads)
+            self._current = threads
         status = int(api.llama_decode(self.handle, self._batch))
         for sequence, end in padded:
             self.forget(sequence, end)
@@ -333,8 +344,8 @@ class Context:
         pointer = api.llama_get_logits_ith(self.handle, self._outputs[part][row])
         if not pointer:
             raise EdgefcError(f"llama.cpp has no logits for part {part} of the batch")
-        view: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.n_vocab,))
-        return view
+        values = memoryview(self._row_type.from_address(ctypes.addressof(pointer.contents)))
+        return np.frombuffer(values.cast("B"), dtype=np.float32)
 
     def _length(self, sequence: int) -> int:
         return int(api.llama_memory_seq_pos_max(self._memory, sequence)) + 1

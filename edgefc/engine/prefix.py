@@ -61,7 +61,8 @@ class Snapshot:
     keys: list[int]
     data: NDArray[np.uint8]
     used: float = field(default_factory=time.monotonic)
-    due: bool = False  # for disk
+    worth: bool = False  # a file, unless there are too many
+    due: bool = False  # to be written
     wanted: int = 1  # how often
 
     @property
@@ -137,7 +138,7 @@ class PrefixStore:
 
     def keep(self, keys: list[int], data: NDArray[np.uint8], *, on_disk: bool) -> None:
         """Keep a snapshot in memory, and where wanted and worth it on disk."""
-        snapshot = Snapshot(list(keys), data)
+        snapshot = Snapshot(list(keys), data, worth=on_disk)
         if on_disk and (self._hits or self._written < UNUSED):
             self._schedule(snapshot)
         if snapshot.size > self._memory_bytes and not snapshot.due:
@@ -157,8 +158,11 @@ class PrefixStore:
                 self._idle = idle
                 self._lock.notify_all()
 
-    def flush(self) -> list[Path]:
-        """Wait until all that is due is on disk; the files of this model that were written or used."""
+    def flush(self, *, everything: bool = False) -> list[Path]:
+        """Wait until all that is due is on disk, or all that is worth it; the files that were written or used."""
+        for snapshot in self._snapshots if everything else ():
+            if snapshot.worth and not snapshot.due:
+                self._schedule(snapshot)
         with self._lock:
             self._hurry = True
             self._lock.notify_all()

@@ -25,6 +25,7 @@ from edgefc.grammar import CompiledGrammar
 
 Source = Literal["", "slot", "copy", "memory", "disk"]
 GREEDY = SamplingOptions()
+SPELLED = 0.9  # of tokens that spell what the grammar says, so many are right
 MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
 
 
@@ -141,7 +142,7 @@ class Sequence:
     keys      its prompt for comparing with the KV cache: tokens, and how they are computed
     pending   tokens that belong to the text already and are not in the KV cache yet: the prompt at first, then
               the last sampled token and what the grammar forced after it
-    draft     tokens that may follow the pending ones
+    draft     tokens that may follow the pending ones, the first `certain` ones of which spell what the grammar says
     position  how many of its tokens are in the KV cache
     ended     whether the answer is complete, or cut off
     """
@@ -164,7 +165,9 @@ class Sequence:
     ended: bool = False
     pending: list[int] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
+    certain: int = 0
     confidence: Confidence = field(default_factory=Confidence)
+    _result: GenerationResult | None = None
     _lookup: Lookup | None = None
     _looked: int = 0
     generated: list[int] = field(default_factory=list)
@@ -200,6 +203,11 @@ class Sequence:
     def cancel(self) -> None:
         self.handle.fail(CancelledError("the request was cancelled"))
 
+    def deliver(self) -> None:
+        """Hand out the result, once the sequence has ended and nothing counts towards it any more."""
+        assert self._result is not None
+        self.handle.succeed(self._result)
+
     @property
     def run(self) -> Run:
         """The run of tokens of which the next one to be computed is a part."""
@@ -210,22 +218,36 @@ class Sequence:
 
     def guess(self, most: int) -> None:
         """Draft up to so many tokens after the pending ones: what the grammar says of the next, and what was copied."""
-        self.draft = []
+        self.draft, self.certain = [], 0
+        most = min(most, self.limit - len(self.generated) - 1)
         if most < 1 or self.ended:
             return
-        certain: list[int] = []
+        spelled: list[int] = []
         if self.constraint is not None and (text := self.constraint.held_back()):
-            certain = self.tokenizer.tokens_of(text)[:most]
+            spelled = self.tokenizer.tokens_of(text)[:most]
         if self._lookup is None:
             # Schemas hardly say what arguments are; what follows them does.
             self._lookup = Lookup(self.tokenizer.piece, self.prompt[self.prefix :])
         self._lookup.extend(self.generated[self._looked :])
         self._looked = len(self.generated)
-        room = min(most, self.limit - len(self.generated) - 1)
-        draft = [*certain, *self._lookup.propose(most - len(certain), certain)][: max(room, 0)]
+        copied = self._lookup.propose(min(most - len(spelled), self.confidence.reach), spelled)
+        draft = [*spelled, *copied]
         if self.constraint is not None and draft:
             draft = draft[: self.constraint.accepts(draft)]
-        self.draft = draft
+        self.draft, self.certain = draft, min(len(spelled), len(draft))
+
+    def learn(self, drafted: int, accepted: int) -> None:
+        """So many drafted tokens were computed, and so many of them were right."""
+        self.stats.drafted_tokens += drafted
+        self.stats.accepted_tokens += accepted
+        if accepted >= self.certain:
+            self.confidence.learn(drafted - self.certain, accepted - self.certain)
+
+    def hope(self, number: int) -> float:
+        """How likely the draft's token of this number is right, if those before it are."""
+        if number >= len(self.draft):
+            return 0.0
+        return SPELLED if number < self.certain else self.confidence.value
 
     def key(self, position: int, token: int) -> int:
         """What stands for a token in the KV cache."""
@@ -279,7 +301,7 @@ class Sequence:
             stats.constraint_us = self.constraint.microseconds
             stats.constraint_compile_us = self.constraint.compile_microseconds
             stats.masks = self.constraint.masks
-        self.handle.succeed(GenerationResult("".join(self.text), self.generated, reason, stats))
+        self._result = GenerationResult("".join(self.text), self.generated, reason, stats)
 
 
 class RequestOptions(TypedDict, total=False):

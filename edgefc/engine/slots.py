@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgefc.engine.llama import Context
-from edgefc.engine.prefix import Found, PrefixStore, common
+from edgefc.engine.prefix import LEAST, Found, PrefixStore, common
 from edgefc.engine.sequence import Sequence, Source
 
 WORTH_COPYING = 8  # tokens more than a slot has itself; a copy takes as long as computing a few
@@ -71,7 +71,7 @@ class Slots:
         for token in tokens:
             keys.append(sequence.key(sequence.position, token))
             sequence.position += 1
-        if sequence.position == sequence.prefix and not self._prefixes.holds(keys):
+        if sequence.position == sequence.prefix >= LEAST and not self._prefixes.holds(keys):
             self._prefixes.keep(keys, self._context.save(sequence.slot), on_disk=True)
 
     def release(self, sequence: Sequence) -> None:

@@ -92,6 +92,8 @@ class StockGeneration(Generation):
                 sequence.begin()
             else:
                 sequence.choose(self._logits([*sequence.prompt, *sequence.generated]))
+            if sequence.ended:
+                sequence.deliver()
         except EdgefcError as error:
             self.fail(error)
 

@@ -52,6 +52,7 @@ class Tokenizer:
             self._load_reference(tokenizer_json)
         self._prefix_tokens = self._count_prefix()
         self._spelled: dict[bytes, list[int]] = {}
+        self._pieces: dict[int, bytes] = {}
 
     @property
     def source(self) -> str:
@@ -82,7 +83,11 @@ class Tokenizer:
 
     def piece(self, token: int, *, spoken: bool = False) -> bytes:
         """The bytes a generated token adds to the text; a control token adds none, unless it is `spoken`."""
-        return b"" if self.vocabulary.is_control(token) and not spoken else self.vocabulary.piece(token)
+        key = token << 1 | spoken
+        if (known := self._pieces.get(key)) is None:
+            known = b"" if self.vocabulary.is_control(token) and not spoken else self.vocabulary.piece(token)
+            self._pieces[key] = known
+        return known
 
     def decode(self, tokens: list[int]) -> str:
         return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")

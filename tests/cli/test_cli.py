@@ -62,6 +62,7 @@ def test_chat_reads_lines_from_a_pipe(edgefc: Edgefc, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert '"result": 7' in done.stdout
     assert "never" not in done.stdout
+    assert "cached, from the answer before" in done.stdout
     assert "no /nonsense" in done.stderr
     saved = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))
     assert [message["role"] for message in saved] == ["user", "assistant", "tool", "assistant"]
@@ -152,7 +153,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["chat", "run", "call", "render", "grammar", "show", "doctor", "pull", "list", "rm", "verify"]
+    "command",
+    ["chat", "run", "call", "render", "grammar", "show", "doctor", "pull", "list", "rm", "verify", "warm", "bench"],
 )
 def test_every_command_has_help(edgefc: Edgefc, command: str) -> None:
     done = edgefc(command, "--help")

@@ -49,9 +49,9 @@ def test_confidence_follows_what_came_true() -> None:
     for _ in range(20):
         good.learn(drafted=3, accepted=3)
         bad.learn(drafted=3, accepted=0)
-    assert good.expected(3) > 2.8
-    assert bad.expected(3) < 0.1
-    assert good.expected(0) == 0
+    assert good.value > 0.99
+    assert bad.value < 0.01
+    assert (good.reach, Confidence().reach, bad.reach) == (15, 3, 3)
     cut = Confidence(0.5)
     cut.learn(drafted=8, accepted=1)
     assert cut.value == pytest.approx(0.48), "one right, one wrong, of the other six nothing is known"

@@ -1,0 +1,220 @@
+"""What a calibration chooses, and that it is kept for the model and machine it was made on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgefc import hardware
+from edgefc.engine import calibration, llama
+from edgefc.engine.calibration import Calibration
+from edgefc.engine.costs import MEASURED, Costs
+from edgefc.errors import ModelFileError, StoreError
+
+MADE = Calibration(3, 5, Costs({rows: 10.0 + rows for rows in MEASURED}))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEFC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "model.gguf"
+    made.write_bytes(b"x" * 1000)
+    return made
+
+
+def test_what_is_kept_is_found_again(path: Path, cache: Path) -> None:
+    assert calibration.load(path) is None
+    calibration.save(path, MADE)
+    assert calibration.load(path) == MADE
+    assert [entry.name for entry in cache.iterdir()] == ["calibration.json"]
+    newer = Calibration(1, 1, MADE.costs)
+    calibration.save(path, newer)
+    assert calibration.load(path) == newer
+
+
+def test_it_holds_for_one_model_build_and_machine(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calibration.save(path, MADE)
+    changes: list[Callable[[pytest.MonkeyPatch], None]] = [
+        lambda patch: patch.setattr(hardware, "usable_cores", lambda: 77),
+        lambda patch: patch.setattr(hardware, "processor", lambda: "another one"),
+        lambda patch: patch.setattr(llama, "VERSION", "0.0.1"),
+        lambda patch: patch.setattr(llama, "system_info", lambda: "AVX9"),
+        lambda _: path.write_bytes(b"longer" * 1000),
+    ]
+    for change in changes:
+        assert calibration.load(path) == MADE
+        with monkeypatch.context() as patch:
+            change(patch)
+            assert calibration.load(path) is None
+    other = tmp_path / "other.gguf"
+    other.write_bytes(path.read_bytes())
+    assert calibration.load(other) is None
+    assert calibration.load(tmp_path / "none.gguf") is None
+
+
+def edited(text: str, change: Callable[[dict[str, Any]], object]) -> str:
+    data = json.loads(text)
+    (entry,) = data["models"].values()
+    change(entry)
+    return json.dumps(data)
+
+
+DAMAGE: dict[str, Callable[[str], str]] = {
+    "empty": lambda _: "",
+    "cut off": lambda text: text[: len(text) // 2],
+    "a list": lambda _: "[]",
+    "nested deeply": lambda _: "[" * 100_000,
+    "another format": lambda text: text.replace('"format": 1', '"format": 2'),
+    "models are a list": lambda _: '{"format": 1, "models": []}',
+    "no threads": lambda text: edited(text, lambda entry: entry.pop("n_threads")),
+    "threads below one": lambda text: edited(text, lambda entry: entry.update(n_threads=0)),
+    "threads as text": lambda text: edited(text, lambda entry: entry.update(n_threads_batch="2")),
+    "no costs": lambda text: edited(text, lambda entry: entry.update(costs={})),
+    "costs as text": lambda text: edited(text, lambda entry: entry.update(costs="free")),
+    "a cost of nothing": lambda text: edited(text, lambda entry: entry["costs"].update({"8": 0})),
+    "a cost that is no number": lambda text: edited(text, lambda entry: entry["costs"].update({"8": float("nan")})),
+    "rows that were not measured": lambda text: edited(text, lambda entry: entry["costs"].update({"9": 1.0})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_file_that_cannot_be_read_says_nothing_and_is_replaced(
+    path: Path, cache: Path, damage: Callable[[str], str]
+) -> None:
+    calibration.save(path, MADE)
+    file = cache / "calibration.json"
+    file.write_text(damage(file.read_text(encoding="utf-8")), encoding="utf-8")
+    assert calibration.load(path) is None
+    calibration.save(path, MADE)
+    assert calibration.load(path) == MADE
+
+
+def test_the_file_stays_small(path: Path, tmp_path: Path, cache: Path) -> None:
+    calibration.save(path, MADE)
+    for number in range(calibration.MOST_KEPT):
+        other = tmp_path / f"{number}.gguf"
+        other.write_bytes(b"x")
+        calibration.save(other, MADE)
+    assert calibration.load(path) is None, "it is the oldest"
+    assert calibration.load(other) == MADE
+    assert len(json.loads((cache / "calibration.json").read_text(encoding="utf-8"))["models"]) == calibration.MOST_KEPT
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFC_CACHE_DIR", str(path / "below a file"))
+    assert calibration.load(path) is None
+    with pytest.raises(StoreError, match="EDGEFC_CACHE_DIR"):
+        calibration.save(path, MADE)
+
+
+def test_numbers_of_threads_are_such_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for physical, usable, wanted in (
+        (1, 2, [1, 2]),
+        (2, 2, [1, 2]),
+        (4, 8, [1, 2, 3, 4]),
+        (10, 20, [2, 3, 4, 6, 8, 10]),
+        (64, 128, [16, 24, 32, 48, 64]),
+        (64, 4, [1, 2, 3, 4]),
+        (None, 3, [1, 2, 3]),
+    ):
+        monkeypatch.setattr(hardware, "usable_cores", lambda usable=usable: usable)
+        monkeypatch.setattr(calibration.psutil, "cpu_count", lambda logical, physical=physical: physical)
+        default = max(min(physical or 1, usable), min(2, usable))
+        monkeypatch.setattr(hardware, "default_threads", lambda default=default: default)
+        assert calibration.thread_counts() == wanted
+
+
+class Machine:
+    """Stands for llama.cpp and the clock: every batch takes what it is said to take."""
+
+    cuts, n_vocab = True, 1000
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, milliseconds: Callable[[int, int, int], float]) -> None:
+        self.now, self.batches, self.length, self.threads = 0.0, 0, 0, 0
+        self.milliseconds, self.left = milliseconds, 8.0
+        monkeypatch.setattr(calibration.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(calibration, "thread_counts", lambda: [1, 2, 4, 8])
+        monkeypatch.setattr(calibration.Others, "cores_left", lambda _: self.left)
+
+    def set_threads(self, n_threads: int, n_threads_batch: int) -> None:
+        assert n_threads == n_threads_batch
+        self.threads = n_threads
+
+    def decode(self, parts: list[llama.Rows]) -> int:
+        (part,) = parts
+        assert part.position == self.length, "as llama.cpp wants it"
+        self.batches += 1
+        self.length += len(part.tokens)
+        self.now += self.milliseconds(self.threads, len(part.tokens), self.batches) / 1000
+        return 0
+
+    def forget(self, sequence: int, begin: int = 0) -> bool:
+        assert sequence == 0
+        self.length = min(self.length, begin)
+        return True
+
+
+def cost(threads: int, rows: int, _: int) -> float:
+    """Decoding is fastest with 2 threads, prefill with 8; four rows cost less than three."""
+    if rows > 63:
+        return 800.0 / max(threads, 1)
+    return ({1: 50.0, 2: 40.0, 4: 41.0, 8: 60.0}.get(threads, 45.0)) * (1.0 if rows == 4 else 1 + rows / 20)
+
+
+def test_threads_and_costs_are_what_the_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    found = calibration._Bench(Machine(monkeypatch, cost)).calibration(told.append)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.n_threads, found.n_threads_batch) == (2, 8)
+    by_rows = found.costs.by_rows
+    assert by_rows.keys() == set(MEASURED)
+    assert by_rows[1] == by_rows[2], "a single row is computed as two"
+    assert by_rows[4] == 40.0 < by_rows[3]
+    assert by_rows[63] == round(40 * (1 + 63 / 20), 3)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_a_memory_that_cannot_be_cut_is_measured_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, cost)
+    machine.cuts = False
+    found = calibration._Bench(machine).calibration(lambda _: None)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.costs.by_rows[1] < found.costs.by_rows[2]
+
+
+def test_a_machine_that_is_busy_is_not_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = Machine(monkeypatch, cost)
+    steady.left = 4.0
+    assert calibration._Bench(steady).calibration(lambda _: None) is None  # type: ignore[arg-type]
+    disturbed = Machine(monkeypatch, lambda threads, rows, number: cost(threads, rows, 0) * (1 + 5 * (number % 3 > 0)))
+    assert calibration._Bench(disturbed).calibration(lambda _: None) is None  # type: ignore[arg-type]
+
+
+def test_a_real_model_is_measured(demo_path: Path) -> None:
+    told: list[float] = []
+    found = calibration.measure(demo_path, told.append)
+    assert told[-1] == 1.0
+    if found is None:
+        pytest.skip("other programs keep this machine busy")
+    assert found.costs.by_rows.keys() == set(MEASURED)
+    assert 1 <= found.n_threads <= hardware.usable_cores()
+    assert 1 <= found.n_threads_batch <= hardware.usable_cores()
+    calibration.save(demo_path, found)
+    assert calibration.load(demo_path) == found
+
+
+def test_what_is_no_model_is_refused(path: Path) -> None:
+    with pytest.raises(ModelFileError):
+        calibration.measure(path)
