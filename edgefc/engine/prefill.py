@@ -23,17 +23,20 @@ class Run(NamedTuple):
 
 
 def runs(length: int, prefix: int = 0, answers: Sequence[tuple[int, int]] = ()) -> list[Run]:
-    """The runs of a prompt, in order. A run ends where its prefix does, so that it can be kept there."""
+    """The runs of a prompt, in order; one of them ends where the prefix does, so that it can be kept there."""
     last = length - 1
     inside = [(max(begin, 0), min(end, last)) for begin, end in answers]
     borders = {prefix, last, *(place for span in inside for place in span)}
     found: list[Run] = []
     begin = 0
-    for end in sorted(place for place in borders if 0 < place <= last):
-        answered = any(a <= begin and end <= b for a, b in inside)
-        found.append(Run(end, tiled=not answered and end - begin >= TILE))
+    for end in [*sorted(place for place in borders if 0 < place <= last), length]:
+        answered = end == length or any(a <= begin and end <= b for a, b in inside)
+        run = Run(end, tiled=not answered and end - begin >= TILE)
+        if found and begin != prefix and not (run.tiled or found[-1].tiled):
+            found.pop()
+        found.append(run)
         begin = end
-    return [*found, Run(length, tiled=False)]
+    return found
 
 
 def piece(remaining: int, *, tiled: bool, most: int, n_batch: int) -> int:

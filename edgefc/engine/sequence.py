@@ -210,8 +210,8 @@ class Sequence:
 
     @property
     def run(self) -> Run:
-        """The run of tokens of which the next one to be computed is a part."""
-        for run in self.runs:
+        """The run of tokens of which the next one to be computed is a part; the prompt's last goes on in the answer."""
+        for run in self.runs[:-1]:
             if self.position < run.end:
                 return run
         return Run(self.position + len(self.pending), tiled=False)
@@ -355,9 +355,10 @@ def new_sequence(
     prefix, answers = options.get("prefix", 0), options.get("answers", ())
     if not 0 <= prefix <= len(prompt):
         raise RequestError("prefix", f"must be within the prompt of {len(prompt)} tokens, not {prefix}")
-    parts = runs(len(prompt), min(prefix, len(prompt) - 1), answers)
+    prefix = min(prefix, len(prompt) - 1)
+    parts = runs(len(prompt), prefix, answers)
     if not tiles:
-        parts = [Run(run.end, tiled=False) for run in parts]
+        parts = [Run(end, tiled=False) for end in (prefix, len(prompt)) if end]
     begins = [0, *(run.end for run in parts)]
     spoken = frozenset() if grammar is None else grammar.control
     ids = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
@@ -371,7 +372,7 @@ def new_sequence(
         output=TextOutput([text for text in stop if text not in ids]),
         ends=(tokenizer.eog | frozenset(ids.values())) - spoken,
         runs=parts,
-        prefix=min(prefix, len(prompt) - 1),
+        prefix=prefix,
         keys=[
             token << 1 | run.tiled
             for run, begin in zip(parts, begins, strict=False)
