@@ -22,10 +22,10 @@ from edgefc.errors import EdgefcError, ModelLoadError
 
 # On an abort ggml would fork a debugger to print a trace.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-# How long libgomp's threads spin before they sleep: by default so long that another busy program slows decoding
-# twentyfold. docs/decisions.md
+# How long libgomp's threads spin before they sleep: by default so long that another busy program slows decoding many
+# times over. docs/decisions.md
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
