@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks import masks, pull
+from benchmarks import child, contests, masks, peer, pull, report, scripted, server, setting, stock, workloads
+from benchmarks.sides import Answer, Asker, ask_edgefc, is_valid, same
+from edgefc import load
+from edgefc.engine import Tokenizer, llama
+from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.formats import load_family
+
+
+@pytest.fixture
+def small() -> setting.Setting:
+    """The demo model with two prompts, each asked once."""
+    parser = argparse.ArgumentParser()
+    setting.add_options(parser)
+    return setting.prepare(parser.parse_args(["--prompts", "2", "--rounds", "1"]), None, free=40)
+
+
+@pytest.fixture
+def llama_server() -> Path:
+    binary = peer.find()
+    if binary is None:
+        pytest.skip("needs llama-server: `python benchmarks/peer.py` builds one, EDGEFC_LLAMA_SERVER names it")
+    return binary
 
 
 def test_masks_measures_both_executors(demo_path: Path) -> None:
@@ -24,3 +48,124 @@ def test_pull_measures_both_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = pull.main(["--size", "8", "--rounds", "1", "--json"])
     assert {"edgefc", "huggingface_hub"} <= result.keys()
     assert result["rate_ratio"] > 0
+
+
+def test_right_answers_are_in_the_grammar_and_are_read_back(qwen2_vocab: Path) -> None:
+    """Of every case: what a scripted model is to say is what the parser finds and what the schemas allow."""
+    tokenizer = Tokenizer(llama.Model(qwen2_vocab, n_gpu_layers=0, vocab_only=True).vocabulary)
+    asker = Asker(load_family("hermes"), tokenizer)
+    words = setting.marker_words(tokenizer, workloads.WORDS)
+    cases = list(workloads.plan(list(words), free=40).every())
+    assert len(cases) == len(words) == workloads.WORDS
+    scripts = asker.scripts(cases, guidance_tokenizer(tokenizer))
+    assert len(scripts) >= len(cases)
+    told = {tuple(prompt): answer for prompt, answer in scripts}
+    for case in cases:
+        prompt = asker.request(case).prompt
+        found = set(words.values()).intersection(prompt)
+        assert len(found) == sum("reference " in str(message.get("content")) for message in case.messages)
+        parsed = asker.family.parse(tokenizer.decode(told[tuple(prompt)][:-1]), case.tools)
+        calls = [call["function"] for call in parsed.message.get("tool_calls") or []]
+        assert [(call["name"], json.loads(call["arguments"])) for call in calls] == [(n, a) for n, a in case.calls]
+        assert (parsed.message.get("content") or "") == case.text
+        assert is_valid(parsed.message, case)
+
+
+def test_a_scripted_model_follows_its_scripts(qwen2_vocab: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(llama.Model(qwen2_vocab, n_gpu_layers=0, vocab_only=True).vocabulary)
+    asker = Asker(load_family("hermes"), tokenizer)
+    words = setting.marker_words(tokenizer, workloads.WORDS)
+    plan = workloads.plan(list(words), free=40)
+    cases = [*plan.one_tool[:4], *plan.parallel[:4], *plan.agent[0][:4], plan.copying[0], plan.plain[0]]
+    pairs = asker.scripts(cases, guidance_tokenizer(tokenizer))
+    scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
+    path = tmp_path / "scripted.gguf"
+    scripted.write(qwen2_vocab, path, scripts, words.values(), scripted.SHAPES["tiny"])
+    with load(path, family="hermes", n_ctx=2048, n_parallel=1) as model:
+        for script in scripts:
+            result = model.engine.submit(list(script.prompt), max_tokens=len(script.answer)).result()
+            assert (result.token_ids, result.finish_reason) == ([*script.answer[:-1]], "stop")
+        for case in cases:
+            answer = ask_edgefc(model, case.with_ticket(7), max_tokens=300)
+            assert answer.valid
+            calls = [call["function"] for call in answer.message.get("tool_calls") or []]
+            assert [(call["name"], json.loads(call["arguments"])) for call in calls] == [(n, a) for n, a in case.calls]
+            assert (answer.message.get("content") or "") == case.text
+
+
+def test_scripts_that_contradict_one_another_are_refused(qwen2_vocab: Path, tmp_path: Path) -> None:
+    marker, end = 100_000, 151_645
+    scripts = [scripted.Script((10, 11, 12, 13, marker, 14), (20, 30 + number, end)) for number in range(2)]
+    with pytest.raises(scripted.ConflictError, match="2 of 6 places"):
+        scripted.write(qwen2_vocab, tmp_path / "no.gguf", scripts, [marker], scripted.SHAPES["tiny"])
+    with pytest.raises(ValueError, match="must have a marker"):
+        scripted.write(qwen2_vocab, tmp_path / "no.gguf", scripts, [marker + 1], scripted.SHAPES["tiny"])
+
+
+def test_edgefc_answers_what_the_benchmark_asks(small: setting.Setting) -> None:
+    plan = small.plan
+    with small.model(n_parallel=2) as model:
+        for case in (
+            *plan.one_tool[:2],
+            *plan.many_tools[:2],
+            *plan.copying[:2],
+            *plan.agent[0][:2],
+            *plan.thinking[:1],
+        ):
+            answer = ask_edgefc(model, case, max_tokens=contests.MAX_TOKENS)
+            assert answer.stats is not None
+            assert answer.stats.prompt_tokens == len(small.asker.request(case).prompt)
+            assert answer.tokens > 0
+            assert answer.valid
+
+
+def test_a_restart_is_a_process_of_its_own(small: setting.Setting) -> None:
+    case = small.plan.restarting[0][0]
+    done = child.run(small.path, small.family, case, n_ctx=1024, threads=2, max_tokens=contests.MAX_TOKENS)
+    assert done["valid"]
+    assert 0 < done["first_s"] <= done["whole_s"]
+    assert done["peak"] > small.path.stat().st_size
+
+
+def test_stock_measures_both(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = stock.main(["--prompts", "1", "--rounds", "2"])
+    assert [(row.checked, row.ours_valid, row.theirs_valid) for row in rows] == [(2, 2, 2)] * 2
+    assert capsys.readouterr().out.count("against stock") == 2
+
+
+@pytest.mark.usefixtures("llama_server")
+def test_server_measures_both(tmp_path: Path) -> None:
+    """All workloads, on the demo model."""
+    out = tmp_path / "figures.json"
+    rows = server.main(["--prompts", "1", "--rounds", "1", "--free", "40", "--json", str(out)])
+    written = json.loads(out.read_text())
+    assert [row["name"] for row in written["rows"]] == [row.name for row in rows]
+    assert {row.name.split(" ")[0] for row in rows} == {*(f"W{n}" for n in range(1, 10)), "load,", "memory"}
+    for row in rows:
+        assert row.ours_valid == row.theirs_valid == row.checked
+        assert row.ratio > 0
+
+
+def test_the_server_gets_what_edgefc_computes(llama_server: Path, small: setting.Setting) -> None:
+    small = dataclasses.replace(small, binary=llama_server)
+    case = small.plan.one_tool[0]
+    with small.both() as (ours, theirs):
+        one, other = setting.in_turns(0, ours, theirs, case, max_tokens=contests.MAX_TOKENS)
+        streamed: Answer = theirs(case, max_tokens=contests.MAX_TOKENS, stream=True)
+    assert same(one.message, other.message)
+    assert same(one.message, streamed.message)
+    assert 0 < streamed.first < streamed.seconds
+
+
+def test_a_row_is_the_ratio_of_medians() -> None:
+    row = report.Row("W0", "s", 0.6)
+    for number in range(9):
+        row.add(1 + number / 100, 2 + number / 100)
+    low, high = row.interval()
+    assert low <= row.ratio <= high
+    assert row.ratio == pytest.approx(1.04 / 2.04)
+    assert row.met
+    assert not report.Row("W0", "s", 0.5, ours=row.ours, theirs=row.theirs).met
+    assert report.Row("W0", "s", 0.5, slack=0.03, ours=row.ours, theirs=row.theirs).met
+    assert not report.Row("W0", "call/s", 1.0, at_least=True, ours=row.ours, theirs=row.theirs).met
+    assert "≤ 0.6 met" in report.line(row)
