@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
             sys.exit(f"{path}: there is no such file; any GGUF with the vocabulary serves")
         model = llama.Model(path, n_gpu_layers=0, vocab_only=True)
         tokenizer = Tokenizer(model.vocabulary)
-        guidance = guidance_tokenizer(tokenizer)
+        guidance = guidance_tokenizer(tokenizer.vocabulary)
         for count in options.tools:
             try:
                 sets = pools(cases, count)

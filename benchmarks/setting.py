@@ -120,7 +120,7 @@ def prepare(options: argparse.Namespace, binary: Path | None, *, free: int = 200
         plan = workloads.small_plan()
     asker = Asker(family, tokenizer)
     if options.vocab:
-        pairs = asker.scripts(list(plan.every()), guidance_tokenizer(tokenizer))
+        pairs = asker.scripts(list(plan.every()), guidance_tokenizer(tokenizer.vocabulary))
         scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
         path = scripted.cached(options.vocab, scripts, words.values(), options.shape)
     return Setting(

@@ -57,7 +57,7 @@ def test_right_answers_are_in_the_grammar_and_are_read_back(qwen2_vocab: Path) -
     words = setting.marker_words(tokenizer, workloads.WORDS)
     cases = list(workloads.plan(list(words), free=40).every())
     assert len(cases) == len(words) == workloads.WORDS
-    scripts = asker.scripts(cases, guidance_tokenizer(tokenizer))
+    scripts = asker.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
     assert len(scripts) >= len(cases)
     told = {tuple(prompt): answer for prompt, answer in scripts}
     for case in cases:
@@ -77,7 +77,7 @@ def test_a_scripted_model_follows_its_scripts(qwen2_vocab: Path, tmp_path: Path)
     words = setting.marker_words(tokenizer, workloads.WORDS)
     plan = workloads.plan(list(words), free=40)
     cases = [*plan.one_tool[:4], *plan.parallel[:4], *plan.agent[0][:4], plan.copying[0], plan.plain[0]]
-    pairs = asker.scripts(cases, guidance_tokenizer(tokenizer))
+    pairs = asker.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
     scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
     path = tmp_path / "scripted.gguf"
     scripted.write(qwen2_vocab, path, scripts, words.values(), scripted.SHAPES["tiny"])

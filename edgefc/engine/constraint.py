@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -10,7 +12,7 @@ from llguidance import numpy as guidance_numpy
 from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 from numpy.typing import NDArray
 
-from edgefc.engine.tokenizer import Tokenizer
+from edgefc.engine.llama import Model, Vocabulary
 from edgefc.errors import ConstraintError, GrammarError, ModelFileError
 from edgefc.grammar import CompiledGrammar
 
@@ -19,12 +21,13 @@ from edgefc.grammar import CompiledGrammar
 LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
 
 
-def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
+def guidance_tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
     """A vocabulary as llguidance wants it: about a second for 150,000 tokens, so make it once.
 
-    Control tokens are kept apart from text, so that no grammar of text can let one through.
+    Control tokens are kept apart from text, so that no grammar of text can let one through. The result reads the
+    vocabulary, which must live as long.
     """
-    vocabulary = tokenizer.vocabulary
+    eog = [token for token in range(vocabulary.size) if vocabulary.is_eog(token)]
     # 0xff begins no UTF-8: it is llguidance's mark of a special token.
     marks = [b"\xff" if vocabulary.is_control(token) else b"" for token in range(vocabulary.size)]
     try:
@@ -32,7 +35,7 @@ def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
             tokens=[mark + vocabulary.piece(token) for token, mark in enumerate(marks)],
             vocab_ptr=vocabulary.handle,
             tokenize_fptr=vocabulary.tokenize_address,
-            eos_token=sorted(tokenizer.eog) or [vocabulary.eos],
+            eos_token=eog or [vocabulary.eos],
             slices=LLTokenizer.json_slices(),
         )
     except ValueError as error:
@@ -40,6 +43,32 @@ def guidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
             f"no grammar can be executed on this vocabulary: {error}", "Fetch the file again."
         ) from None
     return made
+
+
+class Guidance:
+    """The vocabulary of a model file for llguidance, made in a thread of its own while the weights are loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._model: Model | None = None
+        pool = ThreadPoolExecutor(1, thread_name_prefix="edgefc-vocabulary")
+        self._made = pool.submit(self._make, path)
+        pool.shutdown(wait=False)
+
+    def result(self) -> LLTokenizer:
+        """Waits until it is made. Raises ModelLoadError or ModelFileError."""
+        return self._made.result()
+
+    def close(self) -> None:
+        """Free the vocabulary."""
+        self._made.cancel()
+        if not self._made.cancelled():
+            self._made.exception()
+        if self._model is not None:
+            self._model.close()
+
+    def _make(self, path: Path) -> LLTokenizer:
+        self._model = Model(path, n_gpu_layers=0, vocab_only=True)
+        return guidance_tokenizer(self._model.vocabulary)
 
 
 def gbnf_grammar(text: str) -> CompiledGrammar:

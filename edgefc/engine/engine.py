@@ -12,16 +12,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from llguidance import LLTokenizer
 from typing_extensions import Self, Unpack
 
 from edgefc import gguf, hardware, memory
 from edgefc.engine import calibration, llama, selftest
-from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.engine.constraint import Guidance
 from edgefc.engine.costs import Costs, assumed
 from edgefc.engine.prefill import least_rows, piece
 from edgefc.engine.prefix import PrefixStore, common, model_identity
@@ -82,6 +80,7 @@ class Engine:
         tokenizer: Tokenizer,
         n_ctx: int,
         *,
+        guidance: Guidance,
         on_cpu: bool,
         costs: Costs,
         prefixes: PrefixStore,
@@ -97,9 +96,7 @@ class Engine:
         self._changed = threading.Condition()
         self._closed = self._stopped = False
         self._in_batch: list[Sequence] = []
-        pool = ThreadPoolExecutor(1, thread_name_prefix="edgefc-vocabulary")
-        self._guidance: Future[LLTokenizer] = pool.submit(guidance_tokenizer, tokenizer)
-        pool.shutdown(wait=False)
+        self._guidance = guidance
         self._thread = threading.Thread(target=self._loop, name="edgefc-engine", daemon=True)
         self._thread.start()
         # Freed before the interpreter goes: llama.cpp must not be computing while it is torn down.
@@ -127,10 +124,11 @@ class Engine:
         if on_cpu:
             need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
             memory.check_fits(need, path)
-        model = llama.Model(
-            path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
-        )
+        guidance, model = Guidance(path), None
         try:
+            model = llama.Model(
+                path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
+            )
             measured = calibration.load(path) if on_cpu else None
             threads = options.n_threads or (measured.n_threads if measured else hardware.default_threads())
             context = llama.Context(
@@ -161,9 +159,12 @@ class Engine:
                 cuts=context.cuts,
             )
         except BaseException:
-            model.close()
+            guidance.close()
+            if model is not None:
+                model.close()
             raise
-        return cls(model, context, tokenizer, n_ctx, on_cpu=on_cpu, costs=assumed(header.main_type), prefixes=prefixes)
+        costs = measured.costs if measured else assumed(header.main_type)
+        return cls(model, context, tokenizer, n_ctx, guidance=guidance, on_cpu=on_cpu, costs=costs, prefixes=prefixes)
 
     def __enter__(self) -> Self:
         return self
@@ -205,9 +206,7 @@ class Engine:
             self._context.abort()
             self._changed.notify_all()
         self._thread.join()
-        self._guidance.cancel()
-        if not self._guidance.cancelled():
-            self._guidance.exception()  # it reads the vocabulary: wait for it before that is freed
+        self._guidance.close()
         self._prefixes.close()
         self._context.close()
         self._model.close()

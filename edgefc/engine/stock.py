@@ -56,7 +56,7 @@ class StockEngine:
 
     def _guidance_tokenizer(self) -> LLTokenizer:
         if self._guidance is None:
-            self._guidance = guidance_tokenizer(self.tokenizer)
+            self._guidance = guidance_tokenizer(self.tokenizer.vocabulary)
         return self._guidance
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgefc
+from edgefc.engine import calibration
 from edgefc.example_tools import EXAMPLE_TOOLS
 
 # Question → tokens of the answer; those the model chose, those the grammar gave; batches after the prompt.
@@ -20,8 +21,10 @@ COUNTS = {
 
 @pytest.fixture(scope="module")
 def model(demo_path: Path) -> Iterator[edgefc.Model]:
-    with edgefc.load(demo_path, family="demo", n_parallel=2) as loaded:
-        yield loaded
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(calibration, "load", lambda _: None)  # measured costs may weigh steps otherwise
+        with edgefc.load(demo_path, family="demo", n_parallel=2) as loaded:
+            yield loaded
 
 
 @pytest.mark.parametrize("question", COUNTS)
