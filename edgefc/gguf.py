@@ -95,12 +95,14 @@ class Header:
     metadata  key → value; long arrays as ArrayLength
     n_tensors, tensor_bytes   number of tensors, and the bytes from the first to the end of the last
     main_type   ggml's number of the type that most of their bytes have
+    files       all files of the model, where `read_model` read them
     """
 
     metadata: Mapping[str, object]
     n_tensors: int
     tensor_bytes: int
     main_type: int = -1
+    files: tuple[Path, ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -172,7 +174,7 @@ def read_model(path: Path) -> Header:
     problem = _problem(header, tensors)
     if problem:
         raise _bad(path, problem)
-    return header
+    return replace(header, files=tuple(parts))
 
 
 def split_files(path: Path) -> list[Path]:

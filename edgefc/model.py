@@ -48,7 +48,8 @@ def load(
     Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
     """
     found = registry.resolve(str(name))
-    metadata = gguf.read_metadata(found.path)
+    header = gguf.read_model(found.path)
+    metadata = header.metadata
     family_name = family or (found.card.family if found.card else None)
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
     engine = Engine.load(
@@ -61,6 +62,7 @@ def load(
             prefix_disk=prefix_disk,
         ),
         progress=progress,
+        header=header,
     )
     if detection.template == formats.OWN:
         chat_format, _ = formats.family_of(metadata, found.path.name, family_name, eos=engine.tokenizer.eos_text)

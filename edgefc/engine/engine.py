@@ -88,7 +88,7 @@ class Engine:
         """Use `Engine.load`."""
         self.tokenizer, self.n_ctx = tokenizer, n_ctx
         self._model, self._context, self._prefixes = model, context, prefixes
-        self._costs = [costs.of(max(rows, 1)) for rows in range(context.n_batch + 1)]
+        self._costs = [costs.of(max(rows, 1)) for rows in range(max(context.n_batch, FREE) + 1)]
         self._rows = min(memory.SAFE_ROWS, context.n_batch) if on_cpu else context.n_batch
         self._tiles = on_cpu and context.cuts and context.n_batch >= memory.TILE
         self._slots = Slots(context, prefixes)
@@ -108,10 +108,15 @@ class Engine:
         path: Path | str,
         options: EngineOptions | None = None,
         progress: Callable[[float], bool] | None = None,
+        *,
+        header: gguf.Header | None = None,
     ) -> Engine:
-        """Load a GGUF. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
+        """Load a GGUF; `header` is what `gguf.read_model` says of it, where that is known.
+
+        Raises ModelNotFoundError, ModelFileError or ModelLoadError.
+        """
         path, options = Path(path), options or EngineOptions()
-        header = gguf.read_model(path)
+        header = header or gguf.read_model(path)
         verdict = selftest.verdict()
         if verdict == "broken":
             raise ModelLoadError("llama.cpp crashes on this machine", selftest.ADVICE)
@@ -145,7 +150,7 @@ class Engine:
             stretched = n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
             prefixes = PrefixStore(
                 model_identity(
-                    gguf.split_files(path),
+                    header.files,
                     llama.VERSION,
                     llama.system_info(),
                     context.n_batch >= memory.TILE,
@@ -280,7 +285,15 @@ class Engine:
             run = prefill.run
             most = (memory.TILE if decoding else self._context.n_batch) if run.tiled else self._rows
             count = piece(run.end - prefill.position, tiled=run.tiled, most=most, n_batch=self._context.n_batch)
-            self._compute([(prefill, count)], least_rows(tiled=run.tiled), prefill=True)
+            least = max(
+                least_rows(tiled=run.tiled), self._rounded(count, self._context.n_batch if run.tiled else self._rows)
+            )
+            self._compute([(prefill, count)], least, prefill=True)
+
+    def _rounded(self, count: int, most: int) -> int:
+        """Rows that take no longer than `count`: of repacked weights two left over take longer than four."""
+        whole = -(-count // FREE) * FREE
+        return whole if self._costs[FREE] < self._costs[2] and count % FREE > 1 and whole <= most else count
 
     def _height(self, decoding: list[Sequence]) -> int:
         """How many rows of each request to compute: the most that are due, or likely to be, for what they cost."""

@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,7 @@ PATIENCE = 10.0  # seconds that a busy engine may keep a file from being written
 _BLOCK, _BLOCKS, _HEAD = 4096, 64, 8 << 20  # what of a model's file is hashed
 
 
-def model_identity(paths: list[Path], *others: object) -> str:
+def model_identity(paths: Sequence[Path], *others: object) -> str:
     """What snapshots of a model depend on, hashed: its files, and what else is given.
 
     Of each file its size, time of change, first megabytes and samples; hashing all of it would take as long as a
