@@ -14,7 +14,7 @@ import re
 import stat
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,7 +102,7 @@ class Header:
     n_tensors: int
     tensor_bytes: int
     main_type: int = -1
-    files: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
     def architecture(self) -> str:
