@@ -64,7 +64,6 @@ class Snapshot:
     used: float = field(default_factory=time.monotonic)
     worth: bool = False  # a file, unless there are too many
     due: bool = False  # to be written
-    wanted: int = 1  # how often
 
     @property
     def size(self) -> int:
@@ -130,9 +129,8 @@ class PrefixStore:
         """Whether exactly this is in memory; being asked for again makes it worth a file."""
         for snapshot in self._snapshots:
             if snapshot.keys == keys:
-                snapshot.wanted += 1
                 self._use(snapshot)
-                if not snapshot.due and snapshot.wanted > 1:
+                if not snapshot.due:
                     self._schedule(snapshot)
                 return True
         return False
