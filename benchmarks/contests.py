@@ -167,7 +167,7 @@ def thinking(setting: Setting) -> Iterator[Row]:
     most = round(setting.free * 1.3) + 100
     n_ctx = -(-(prompt + most) // 256) * 256 if setting.n_ctx >= LARGE else setting.n_ctx
     most = min(most, n_ctx - prompt)
-    with setting.both(n_ctx=n_ctx) as (ours, theirs):
+    with setting.both(None, n_ctx) as (ours, theirs):
 
         def lazily(case: Case, *, max_tokens: int) -> Answer:
             return theirs(case, max_tokens=max_tokens, lazily=True)

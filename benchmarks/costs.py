@@ -1,6 +1,6 @@
-"""What choices cost on this machine: prefill rate by batch size, and the grammar per sampled token.
+"""What choices cost on this machine: prefill rate by batch size, batches by rows, the grammar per sampled token.
 
-python benchmarks/costs.py [MODEL.gguf] [--tokens 1500]
+python benchmarks/costs.py [MODEL.gguf] [--tokens 1500] [--depths 0 500 1000]
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgefc import hardware, memory, resources
 from edgefc.engine import Engine, SamplingOptions, llama
+from edgefc.engine.context import Context, Rows
 from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
 from edgefc.grammar import compile_output
@@ -27,7 +29,7 @@ def prefill(path: Path, count: int) -> None:
     tokens = [5 + i * 7919 % (model.vocabulary.size - 10) for i in range(count)]
     sizes = (memory.SAFE_ROWS, 256, 512)
     contexts = {
-        n: llama.Context(model, n_ctx=count, n_batch=n, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
+        n: Context(model, n_ctx=count, n_batch=n, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
         for n in sizes
     }
     rates: dict[int, list[float]] = {n: [] for n in sizes}
@@ -37,7 +39,7 @@ def prefill(path: Path, count: int) -> None:
             started = time.perf_counter()
             for begin in range(0, count, n):
                 part = tokens[begin : begin + n]
-                assert context.decode([llama.Rows(0, begin, part, wanted=begin + n >= count)]) == 0
+                assert context.decode([Rows(0, begin, part, wanted=begin + n >= count)]) == 0
             rates[n].append(count / (time.perf_counter() - started))
     for n, context in contexts.items():
         print(f"prefill of {count} tokens, {n} rows a batch: {statistics.median(rates[n]):.0f} tokens/s")
@@ -45,19 +47,30 @@ def prefill(path: Path, count: int) -> None:
     model.close()
 
 
-def batches(path: Path) -> None:
-    """Milliseconds of a decode batch by its rows: what a row costs, and what reading the weights does."""
+def batches(path: Path, depths: Sequence[int]) -> None:
+    """Milliseconds of a decode batch by its rows and how far along they are: what rows cost, and what reading does."""
     model = llama.Model(path, n_gpu_layers=0)
-    threads = hardware.default_threads()
-    context = llama.Context(model, n_ctx=256, n_batch=63, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
-    times: dict[int, list[float]] = {rows: [] for rows in (2, 3, 4, 6, 8, 12, 16, 32, 63)}
-    for _ in range(9):
-        for rows, measured in times.items():
-            context.forget(0)
-            started = time.perf_counter()
-            assert context.decode([llama.Rows(0, 0, range(5, 5 + rows), wanted=True)]) == 0
-            measured.append(1000 * (time.perf_counter() - started))
-    print("a batch of", ", ".join(f"{rows} rows {statistics.median(ms):.1f} ms" for rows, ms in times.items()))
+    threads, most = hardware.default_threads(), max(depths)
+    context = Context(model, n_ctx=most + 64, n_batch=512, n_seq_max=4, n_threads=threads, n_threads_batch=threads)
+    tokens = [5 + i * 7919 % (model.vocabulary.size - 10) for i in range(most)]
+    shapes = [(rows, range(1)) for rows in (2, 3, 4, 6, 8, 12, 16, 32, 63)] + [(1, range(4)), (2, range(2))]
+    position = 0
+    for depth in depths:
+        for begin in range(position, depth, 512):
+            part = tokens[begin : min(begin + 512, depth)]
+            assert context.decode([Rows(0, begin, part, wanted=1)], memory.TILE, prefill=True) == 0
+        position = depth
+        times: dict[tuple[int, range], list[float]] = {one: [] for one in shapes}
+        for _ in range(9):
+            for (rows, span), measured in times.items():
+                started = time.perf_counter()
+                assert context.decode([Rows(0, depth, [7] * rows, wanted=1)], rows, span=span) == 0
+                measured.append(1000 * (time.perf_counter() - started))
+                context.forget(0, depth)
+        print(f"behind {depth} tokens, a batch of")
+        for (rows, span), measured in times.items():
+            name = f"{rows} rows" if len(span) == 1 else f"{rows} in each of {len(span)} slots, the others empty"
+            print(f"  {name}: {statistics.median(measured):.1f} ms")
     context.close()
     model.close()
 
@@ -86,10 +99,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", default=resources.demo_model())
     parser.add_argument("--family", default="demo")
-    parser.add_argument("--tokens", type=int, default=1500)
+    parser.add_argument("--tokens", type=int, default=1500, help="of prompts")
+    parser.add_argument("--depths", type=int, nargs="+", default=[0, 500, 1000], help="tokens before a batch")
     options = parser.parse_args()
     prefill(options.model, options.tokens)
-    batches(options.model)
+    batches(options.model, options.depths)
     constraint(options.model, options.family)
 
 

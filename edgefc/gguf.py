@@ -13,7 +13,7 @@ import mmap
 import re
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -346,31 +346,42 @@ class _Reader:
         if key == "tokenizer.ggml.tokens":
             self._tokens = self._distinct(count)
             return ArrayLength(count)
-        texts = self._texts(count)
         if count <= KEPT_TEXTS:
-            return [text.decode("utf-8", "replace") for text in texts]
-        for _ in texts:
-            pass
+            return [text.decode("utf-8", "replace") for text in self._texts(count)]
+        self._texts(count, kept=False)
         return ArrayLength(count)
 
     def _distinct(self, count: int) -> set[bytes]:
         """The tokens of a vocabulary, as llama.cpp sees them: it asserts that all are different."""
         tokens: set[bytes] = set()
         for number, text in enumerate(self._texts(count)):
-            token = text.partition(b"\0")[0] or b"[EMPTY_%d]" % number
+            token = (text.partition(b"\0")[0] if b"\0" in text else text) or b"[EMPTY_%d]" % number
             if token in tokens:
                 raise self._bad(f"the token {token.decode('utf-8', 'replace')!r} appears twice in its vocabulary")
             tokens.add(token)
         return tokens
 
-    def _texts(self, count: int) -> Iterator[bytes]:
+    def _texts(self, count: int, *, kept: bool = True) -> list[bytes]:
+        """The texts of an array; none unless `kept`. A vocabulary has some 100,000: hence the tight loop."""
         self._texts_left -= count
         if self._texts_left < 0 or count * 8 > self._end - self._at:
             self._skip(count * 8)
             raise self._bad(f"it claims more than {MAX_TEXTS} texts")
+        found: list[bytes] = []
+        data, at, last, unpack = self._data, self._at, self._end - 8, _LAYOUTS["Q"].unpack_from
         for _ in range(count):
-            begin = self._skip(self._length())
-            yield self._data[begin : self._at]
+            if at > last:
+                at += 8  # of which _skip then complains
+                break
+            (size,) = unpack(data, at)
+            if size > MAX_TEXT:
+                raise self._bad(f"it claims a text of {size:,} bytes")
+            end = at + 8 + size
+            if kept:
+                found.append(data[at + 8 : end])
+            at = end
+        self._skip(at - self._at)
+        return found
 
     def _scalar(self, code: str) -> int:
         layout = _LAYOUTS[code]

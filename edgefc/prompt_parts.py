@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgefc import formats
 from edgefc.engine import Tokenizer
+from edgefc.engine.prefix import common
 from edgefc.errors import EdgefcError
 from edgefc.grammar.cache import TextCache
 from edgefc.types import Message, Messages, Tool, ToolCall, ToolChoice, Tools
@@ -74,7 +75,7 @@ class PartFinder:
         openings = self._openings(
             None if tools is None else bool(tools), is_none=choice is not None and choice.mode == "none"
         )
-        return PromptParts(common_prefix(head, prompt), self._answers(prompt, openings))
+        return PromptParts(common(head.tolist(), prompt.tolist()), self._answers(prompt, openings))
 
     def head(
         self, messages: Messages, tools: Tools | None, choice: ToolChoice | None = None, *, thinking: bool | None = None
@@ -89,7 +90,7 @@ class PartFinder:
         self, system: list[Message], tools: Tools | None, choice: ToolChoice | None, thinking: bool | None
     ) -> Ids:
         one, other = (self._ids([*system, _user(text)], tools, choice, thinking) for text in PROBES)
-        size = common_prefix(one, other)
+        size = common(one.tolist(), other.tolist())
         return one[:size].copy() if size < len(one) else NO_IDS  # no template should hide what the user says
 
     def _render_openings(self, has_tools: bool | None, *, is_none: bool) -> list[Ids]:
@@ -105,7 +106,7 @@ class PartFinder:
             [self._ids([_user(text)], tools, choice) for text in PROBES],
             [self._ids(_called(text, call_id), tools, choice) for text, call_id in zip(PROBES, PROBE_IDS, strict=True)],
         ):
-            size = common_prefix(one[::-1], other[::-1])
+            size = common(one[::-1].tolist(), other[::-1].tolist())
             opening = one[len(one) - size :].copy()
             # Without a control token it might stand anywhere: a line break is no beginning of an answer.
             if size < len(one) and np.isin(opening, self._control).any():
@@ -135,13 +136,6 @@ class PartFinder:
             following = int(np.searchsorted(ends, begin, side="right"))
             answers.append((begin - 1, int(ends[following]) if following < len(ends) else len(prompt)))
         return tuple(answers)
-
-
-def common_prefix(one: Ids, other: Ids) -> int:
-    """How many tokens two sequences begin with alike."""
-    size = min(len(one), len(other))
-    differ = np.flatnonzero(one[:size] != other[:size])
-    return int(differ[0]) if len(differ) else size
 
 
 def occurrences(ids: Ids, part: Ids) -> list[int]:

@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from edgefc import hardware, registry, speed
+from edgefc import registry, speed
 from edgefc.cli.common import err, find_model, load_model, out, print_json
 from edgefc.cli.models import table
-from edgefc.engine import calibration
-from edgefc.engine.calibration import Calibration
+from edgefc.engine import Engine, calibration
+from edgefc.engine.costs import Costs
+from edgefc.engine.setup import Setup
 
 
 def bench(model: str, *, calibrate: bool, as_json: bool) -> None:
@@ -20,17 +21,16 @@ def bench(model: str, *, calibrate: bool, as_json: bool) -> None:
     if calibrate:
         _calibrate(path)
     with load_model(model, {"n_parallel": 1}) as loaded:
-        found = speed.measure(loaded)
-    kept = calibration.load(path)
+        assert isinstance(loaded.engine, Engine)
+        found, setup = speed.measure(loaded), loaded.engine.setup
     if as_json:
-        print_json({**dataclasses.asdict(found), "threads": _threads(kept), "costs": _costs(kept)})
+        print_json({**dataclasses.asdict(found), "threads": _threads(setup), "costs": _costs(setup)})
         return
     out.print(f"{found.name}: prefill {found.prefill:.1f} tok/s, decode {found.decode:.1f} tok/s", markup=False)
-    threads = _threads(kept)
-    how = "calibrated" if kept else f"not calibrated: `edgefc bench {model} --calibrate` does it"
-    out.print(f"threads: {threads['decode']} for decode, {threads['prefill']} for prefill ({how})", markup=False)
-    if calibrate and kept is not None:
-        _show(kept)
+    how = "calibrated" if setup.calibrated else f"not calibrated: `edgefc bench {model} --calibrate` does it"
+    out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({how})", markup=False)
+    if calibrate and setup.calibrated:
+        _show(setup.costs)
 
 
 def _calibrate(path: Path) -> None:
@@ -46,24 +46,22 @@ def _calibrate(path: Path) -> None:
         calibration.save(path, found)
 
 
-def _show(kept: Calibration) -> None:
+def _show(costs: Costs) -> None:
     """What a batch takes by its rows, and how much more that is than one row."""
-    one = kept.costs.by_rows[1]
+    one = costs.by_rows[1]
     rows = [("rows", "ms", "× one row")]
-    rows += [(str(n), f"{ms:.2f}", f"{ms / one:.2f}") for n, ms in sorted(kept.costs.by_rows.items())]
+    rows += [(str(n), f"{ms:.2f}", f"{ms / one:.2f}") for n, ms in sorted(costs.by_rows.items())]
     out.print()
     table([tuple(row) for row in rows])
+    out.print(f"and {1000 * costs.per_token:.2f} ms for each row and 1,000 tokens before it", markup=False)
 
 
-def _threads(kept: Calibration | None) -> dict[str, Any]:
-    usual = hardware.default_threads()
-    return {
-        "decode": kept.n_threads if kept else usual,
-        "prefill": kept.n_threads_batch if kept else usual,
-        "calibrated": kept is not None,
-    }
+def _threads(setup: Setup) -> dict[str, Any]:
+    return {"decode": setup.n_threads, "prefill": setup.n_threads_batch, "calibrated": setup.calibrated}
 
 
-def _costs(kept: Calibration | None) -> dict[str, float] | None:
-    """Milliseconds of a batch, by its rows."""
-    return {str(rows): ms for rows, ms in kept.costs.by_rows.items()} if kept else None
+def _costs(setup: Setup) -> dict[str, Any] | None:
+    """Milliseconds of a batch by its rows, and what each row adds for each token before it."""
+    if not setup.calibrated:
+        return None
+    return {"rows": {str(rows): ms for rows, ms in setup.costs.by_rows.items()}, "per_token": setup.costs.per_token}

@@ -1,9 +1,10 @@
 """Runs models: llama.cpp's low-level API, batching, constrained sampling."""
 
 from edgefc.engine.constraint import gbnf_grammar
-from edgefc.engine.engine import Engine, EngineOptions
+from edgefc.engine.engine import Engine
 from edgefc.engine.sampler import SamplingOptions
 from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats, RequestOptions
+from edgefc.engine.setup import EngineOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 __all__ = [

@@ -22,15 +22,17 @@ import psutil
 
 from edgefc import gguf, hardware, memory, store
 from edgefc.engine import llama, selftest
-from edgefc.engine.costs import MEASURED, Costs
-from edgefc.engine.timing import Others, fewest, in_turns, medians, unsteadiness, without_noise
-from edgefc.errors import EdgefcError, ModelLoadError, StoreError
+from edgefc.engine.context import Context, Rows
+from edgefc.engine.costs import MEASURED, STEP, Costs
+from edgefc.engine.timing import ROUNDS, Others, fewest, in_turns, medians, unsteadiness, without_noise
+from edgefc.errors import EdgefcError, StoreError
 
-FORMAT = 1
+FORMAT = 2
 MOST_KEPT = 64  # models; those measured longest ago go first
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # and all physical cores
 PROMPT = 128  # rows of a batch of prefill, far into what goes through tiles
 BEFORE = 2 * PROMPT  # tokens in the KV cache while batches are measured
+DEEP, DEEP_ROWS = 1024, 16  # tokens in it, and rows of a batch, where it is measured what attention adds
 HOPELESS = 1.5  # times as slow as the quickest, and a number of threads is not tried again
 UNSTEADY = 1.3
 LEFT = 0.85  # of the cores that are measured, what other programs must leave
@@ -65,6 +67,7 @@ def save(path: Path, calibration: Calibration) -> None:
         "n_threads": calibration.n_threads,
         "n_threads_batch": calibration.n_threads_batch,
         "costs": {str(rows): cost for rows, cost in calibration.costs.by_rows.items()},
+        "per_token": calibration.costs.per_token,
     }
     data = {"format": FORMAT, "models": dict(list(kept.items())[-MOST_KEPT:])}
     try:
@@ -81,17 +84,13 @@ def measure(path: Path, progress: Callable[[float], None] = lambda _: None) -> C
     None: other programs kept the processor so busy that the figures mean nothing. `progress` is told the share that
     is done. Raises ModelFileError or ModelLoadError.
     """
-    header = gguf.read_model(path)
-    verdict = selftest.verdict()
-    if verdict == "broken":
-        raise ModelLoadError("llama.cpp crashes on this machine", selftest.ADVICE)
-    memory.check_fits(memory.predict(header, n_ctx=2 * BEFORE, n_seq_max=1, n_batch=PROMPT), path)
-    model = llama.Model(path, n_gpu_layers=0, use_extra_bufts=verdict != "without_extra_buffers")
+    header, extra_buffers = gguf.read_model(path), selftest.extra_buffers()
+    n_ctx = DEEP + PROMPT
+    memory.check_fits(memory.predict(header, n_ctx=n_ctx, n_seq_max=1, n_batch=PROMPT), path)
+    model = llama.Model(path, n_gpu_layers=0, use_extra_bufts=extra_buffers)
     try:
         threads = hardware.default_threads()
-        context = llama.Context(
-            model, n_ctx=2 * BEFORE, n_batch=PROMPT, n_seq_max=1, n_threads=threads, n_threads_batch=threads
-        )
+        context = Context(model, n_ctx=n_ctx, n_batch=PROMPT, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
         try:
             return _Bench(context).calibration(progress)
         finally:
@@ -103,7 +102,7 @@ def measure(path: Path, progress: Callable[[float], None] = lambda _: None) -> C
 class _Bench:
     """Measures one context."""
 
-    def __init__(self, context: llama.Context) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
         # Any tokens will do. Where the KV cache cannot be cut, batches are measured without anything before them.
         self._tokens = [5 + i * 7919 % (context.n_vocab - 10) for i in range(PROMPT)]
@@ -116,20 +115,33 @@ class _Bench:
         prefill = in_turns(
             candidates, self._prefill, lambda share: progress(0.1 + 0.3 * share), rounds=3, hopeless=HOPELESS
         )
-        for position in range(0, self._before, PROMPT):
-            self._compute(position, PROMPT)
+        self._fill(0, self._before)
         decode = in_turns(candidates, self._decode, lambda share: progress(0.4 + 0.1 * share), hopeless=HOPELESS)
         n_threads = fewest(medians(decode))
         self._context.set_threads(n_threads, n_threads)
         padded = {1: 2} if self._context.cuts else {}  # one row is computed as two
         sizes = [rows for rows in MEASURED if rows not in padded]
-        batches = in_turns(sizes, self._rows, lambda share: progress(0.5 + 0.5 * share))
+        batches = in_turns(sizes, self._rows, lambda share: progress(0.5 + 0.4 * share))
+        per_token = self._attention(medians(batches)[DEEP_ROWS]) if self._before else 0.0
+        progress(1.0)
         disturbed = others.cores_left() < LEFT * max(candidates)
         if disturbed or max(map(unsteadiness, (prefill, decode, batches))) > UNSTEADY:
             return None
         by_rows = medians(batches)
         by_rows |= {rows: by_rows[same] for rows, same in padded.items()}
-        return Calibration(n_threads, fewest(medians(prefill)), Costs(without_noise(by_rows)))
+        read = {rows: per_token * padded.get(rows, rows) * self._before for rows in by_rows}
+        bare = {rows: max(cost - read[rows], cost / 2) for rows, cost in by_rows.items()}
+        return Calibration(n_threads, fewest(medians(prefill)), Costs(without_noise(bare), per_token, STEP))
+
+    def _attention(self, shallow: float) -> float:
+        """Milliseconds that a row takes longer for each token before it."""
+        self._fill(self._before, DEEP)
+        deep = statistics.median(self._batch(DEEP_ROWS, DEEP) for _ in range(ROUNDS))
+        return max(deep - shallow, 0.0) / (DEEP_ROWS * (DEEP - self._before))
+
+    def _fill(self, begin: int, end: int) -> None:
+        for position in range(begin, end, PROMPT):
+            self._compute(position, PROMPT)
 
     def _prefill(self, threads: int) -> float:
         self._set_threads(threads, 0)
@@ -154,7 +166,7 @@ class _Bench:
         return spent
 
     def _compute(self, position: int, rows: int) -> float:
-        part = llama.Rows(0, position, self._tokens[:rows], wanted=1)
+        part = Rows(0, position, self._tokens[:rows], wanted=1)
         began = time.perf_counter()
         status = self._context.decode([part])
         spent = time.perf_counter() - began
@@ -197,8 +209,9 @@ def _from_data(data: dict[str, Any]) -> Calibration:
     """Raises ValueError, TypeError, KeyError or AttributeError for what this version did not write."""
     threads = [data["n_threads"], data["n_threads_batch"]]
     costs = {int(rows): float(cost) for rows, cost in data["costs"].items()}
+    per_token = float(data["per_token"])
     if not all(type(n) is int and 1 <= n <= 1024 for n in threads) or costs.keys() != set(MEASURED):
         raise ValueError("not what is written here")
-    if not all(math.isfinite(cost) and cost > 0 for cost in costs.values()):
+    if not all(math.isfinite(cost) and cost > 0 for cost in costs.values()) or not 0 <= per_token < math.inf:
         raise ValueError("not times")
-    return Calibration(threads[0], threads[1], Costs(costs))
+    return Calibration(threads[0], threads[1], Costs(costs, per_token, STEP))

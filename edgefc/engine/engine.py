@@ -6,68 +6,36 @@ What a request says does not depend on what else is computed; docs/decisions.md 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import logging
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from typing_extensions import Self, Unpack
 
 from edgefc import gguf, hardware, memory
-from edgefc.engine import calibration, llama, selftest
+from edgefc.engine import llama
 from edgefc.engine.constraint import Guidance
-from edgefc.engine.costs import Costs, assumed
+from edgefc.engine.context import Context, Rows
 from edgefc.engine.prefill import least_rows, piece
 from edgefc.engine.prefix import PrefixStore, common, model_identity
 from edgefc.engine.sequence import Generation, RequestOptions, Sequence, new_sequence
+from edgefc.engine.setup import EngineOptions, Setup, set_up
+from edgefc.engine.shape import FREE, Due, Shape, shape
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
-from edgefc.errors import EdgefcError, EngineClosedError, ModelLoadError, RequestError
+from edgefc.errors import EdgefcError, EngineClosedError
 
 log = logging.getLogger("edgefc.engine")
 SHORT = 16  # what is left of a prompt is computed with the tokens others decode, up to so many rows
-FREE = 4  # so many rows may take less time than two, see edgefc.engine.costs
 DRAFT = 15  # most tokens that are drafted at once
 MEMORY_SHARE, MEMORY_MOST = 8, 1 << 30  # of what is free, this part and at most so much is for prompts' KV caches
 DISK = 2 << 30
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How a model is set up. None: chosen for the model and this machine.
-
-    n_ctx      context of one request, in tokens
-    n_seq_max  requests computed at the same time, each with a KV cache of n_ctx tokens
-    n_batch    most tokens computed at once
-    n_threads, n_threads_batch   for decoding and for prefill
-    n_gpu_layers   layers on the GPU
-    prefix_memory, prefix_disk   bytes for KV caches of prompts that come again; 0: none
-    """
-
-    n_ctx: int | None = None
-    n_seq_max: int = 4
-    n_batch: int | None = None
-    n_threads: int | None = None
-    n_threads_batch: int | None = None
-    n_gpu_layers: int | None = None
-    prefix_memory: int | None = None
-    prefix_disk: int | None = None
-
-    def __post_init__(self) -> None:
-        limits = {"n_ctx": (32, 1 << 24), "n_seq_max": (1, 64), "n_batch": (32, 8192), "n_threads": (1, 1024),
-                  "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000),
-                  "prefix_memory": (0, 1 << 50), "prefix_disk": (0, 1 << 50)}  # fmt: skip
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high
-            ):
-                raise RequestError(name, f"must be an integer from {low} to {high}, not {value!r}")
 
 
 class Engine:
@@ -75,28 +43,23 @@ class Engine:
 
     def __init__(
         self,
+        setup: Setup,
         model: llama.Model,
-        context: llama.Context,
+        context: Context,
         tokenizer: Tokenizer,
-        n_ctx: int,
-        *,
         guidance: Guidance,
-        on_cpu: bool,
-        costs: Costs,
-        prefixes: PrefixStore,
+        store: PrefixStore,
     ) -> None:
         """Use `Engine.load`."""
-        self.tokenizer, self.n_ctx = tokenizer, n_ctx
-        self._model, self._context, self._prefixes = model, context, prefixes
-        self._costs = [costs.of(max(rows, 1)) for rows in range(max(context.n_batch, FREE) + 1)]
-        self._rows = min(memory.SAFE_ROWS, context.n_batch) if on_cpu else context.n_batch
-        self._tiles = on_cpu and context.cuts and context.n_batch >= memory.TILE
-        self._slots = Slots(context, prefixes)
+        self.setup, self.tokenizer, self.n_ctx = setup, tokenizer, setup.n_ctx
+        self._model, self._context, self._guidance, self._prefixes = model, context, guidance, store
+        self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, FREE) + 1)]
+        self._rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
+        self._slots = Slots(context, store)
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._closed = self._stopped = False
         self._in_batch: list[Sequence] = []
-        self._guidance = guidance
         self._thread = threading.Thread(target=self._loop, name="edgefc-engine", daemon=True)
         self._thread.start()
         # Freed before the interpreter goes: llama.cpp must not be computing while it is torn down.
@@ -117,59 +80,27 @@ class Engine:
         """
         path, options = Path(path), options or EngineOptions()
         header = header or gguf.read_model(path)
-        verdict = selftest.verdict()
-        if verdict == "broken":
-            raise ModelLoadError("llama.cpp crashes on this machine", selftest.ADVICE)
-        n_gpu_layers = options.n_gpu_layers
-        if n_gpu_layers is None:
-            n_gpu_layers = 999 if llama.supports_gpu() else 0
-        on_cpu = not n_gpu_layers or not llama.supports_gpu()
-        n_batch = options.n_batch or memory.BATCH
-        n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)
-        if on_cpu:
-            need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
-            memory.check_fits(need, path)
-        guidance, model = Guidance(path), None
-        try:
+        setup = set_up(path, header, options)
+        with contextlib.ExitStack() as opened:
+            guidance = opened.enter_context(contextlib.closing(Guidance(path)))
             model = llama.Model(
-                path, n_gpu_layers=n_gpu_layers, use_extra_bufts=verdict != "without_extra_buffers", progress=progress
+                path, n_gpu_layers=setup.n_gpu_layers, use_extra_bufts=setup.extra_buffers, progress=progress
             )
-            measured = calibration.load(path) if on_cpu else None
-            threads = options.n_threads or (measured.n_threads if measured else hardware.default_threads())
-            context = llama.Context(
+            opened.callback(model.close)
+            context = Context(
                 model,
-                n_ctx=n_ctx,
-                n_batch=n_batch,
-                n_seq_max=options.n_seq_max,
-                n_threads=threads,
-                n_threads_batch=options.n_threads_batch
-                or (measured.n_threads_batch if measured else max(threads, hardware.default_threads())),
+                n_ctx=setup.n_ctx,
+                n_batch=setup.n_batch,
+                n_seq_max=setup.n_seq_max,
+                n_threads=setup.n_threads,
+                n_threads_batch=setup.n_threads_batch,
+                tiles=setup.on_cpu,
             )
+            opened.callback(context.close)
             tokenizer = Tokenizer(model.vocabulary, path.with_name("tokenizer.json"))
-            # With stretched positions keys depend on the context they are made for.
-            stretched = n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
-            prefixes = PrefixStore(
-                model_identity(
-                    header.files,
-                    llama.VERSION,
-                    llama.system_info(),
-                    context.n_batch >= memory.TILE,
-                    context.streams,
-                    n_gpu_layers,
-                    stretched,
-                ),
-                hardware.cache_dir() / "prefixes",
-                memory_bytes=_given(options.prefix_memory, min(hardware.free_memory() // MEMORY_SHARE, MEMORY_MOST)),
-                disk_bytes=_given(options.prefix_disk, DISK),
-                cuts=context.cuts,
-            )
-        except BaseException:
-            guidance.close()
-            if model is not None:
-                model.close()
-            raise
-        costs = measured.costs if measured else assumed(header.main_type)
-        return cls(model, context, tokenizer, n_ctx, guidance=guidance, on_cpu=on_cpu, costs=costs, prefixes=prefixes)
+            engine = cls(setup, model, context, tokenizer, guidance, _prefix_store(header, setup, options, context))
+            opened.pop_all()
+        return engine
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +120,7 @@ class Engine:
             tokenizer=self.tokenizer,
             n_ctx=self.n_ctx,
             guidance=self._guidance.result,
-            tiles=self._tiles,
+            tiles=self._context.tiles,
         )
         with self._changed:
             if self._closed or self._stopped:
@@ -278,8 +209,8 @@ class Engine:
         active = sorted(self._slots.active, key=lambda sequence: sequence.admitted)
         decoding = [s for s in active if len(s.pending) <= SHORT and not s.run.tiled]
         if decoding:
-            height = self._height(decoding)
-            self._compute([(sequence, min(len(sequence.pending), height)) for sequence in decoding], height)
+            height, span = self._shape(decoding)
+            self._compute([(sequence, min(len(sequence.pending), height)) for sequence in decoding], height, span)
         prefill = next((s for s in active if s not in decoding), None)
         if prefill is not None and not self._closed:
             run = prefill.run
@@ -288,45 +219,34 @@ class Engine:
             least = max(
                 least_rows(tiled=run.tiled), self._rounded(count, self._context.n_batch if run.tiled else self._rows)
             )
-            self._compute([(prefill, count)], least, prefill=True)
+            self._compute([(prefill, count)], least)
 
     def _rounded(self, count: int, most: int) -> int:
         """Rows that take no longer than `count`: of repacked weights two left over take longer than four."""
         whole = -(-count // FREE) * FREE
         return whole if self._costs[FREE] < self._costs[2] and count % FREE > 1 and whole <= most else count
 
-    def _height(self, decoding: list[Sequence]) -> int:
-        """How many rows of each request to compute: the most that are due, or likely to be, for what they cost."""
-        slots = [sequence.slot for sequence in decoding]
-        width = max(slots) - min(slots) + 1
-        most = max(len(sequence.pending) + len(sequence.draft) for sequence in decoding)
-        # More rows than that may be cheaper still, where llama.cpp computes several at once.
-        heights = range(1, min(max(most, FREE), max(self._context.n_batch // width, 1)) + 1)
-        worth = [0.0] * len(heights)
-        for sequence in decoding:
-            due, tokens, likely = len(sequence.pending), 0.0, 1.0
-            for height in heights:
-                if height > due:
-                    likely *= sequence.hope(height - due - 1)
-                tokens += likely
-                worth[height - 1] += tokens
-        least = 2 if width == 1 else 1
-        return max(heights, key=lambda height: worth[height - 1] / self._costs[max(height, least) * width])
+    def _shape(self, decoding: list[Sequence]) -> Shape:
+        due = [Due(s.slot, len(s.pending), [s.hope(number) for number in range(len(s.draft))]) for s in decoding]
+        return shape(due, self._slots.lengths, self._costs, self.setup.costs.per_token)
 
-    def _compute(self, taken: list[tuple[Sequence, int]], least: int, *, prefill: bool = False) -> None:
-        """Compute so many pending tokens of these requests, at least so many rows of each, drafts among them."""
+    def _compute(self, taken: list[tuple[Sequence, int]], least: int, span: range | None = None) -> None:
+        """Compute so many pending tokens of these requests, at least so many rows of each, drafts among them.
+
+        `span`: the slots of a decoding batch; None for prefill.
+        """
         room = self._context.n_outputs - len(taken)
-        parts: list[llama.Rows] = []
+        parts: list[Rows] = []
         drafts: list[list[int]] = []
         for sequence, count in taken:
             whole = count == len(sequence.pending)
             drafts.append(sequence.draft[: max(min(least - count, room), 0)] if whole else [])
             room -= len(drafts[-1])
             tokens = [*sequence.pending[:count], *drafts[-1]]
-            parts.append(llama.Rows(sequence.slot, sequence.position, tokens, wanted=whole + len(drafts[-1])))
+            parts.append(Rows(sequence.slot, sequence.position, tokens, wanted=whole + len(drafts[-1])))
         with self._changed:
             self._in_batch = [sequence for sequence, _ in taken]
-        status = self._context.decode(parts, least, prefill=prefill)
+        status = self._context.decode(parts, least, span=span or range(0), prefill=span is None)
         with self._changed:
             self._in_batch = []
         if status:
@@ -383,8 +303,27 @@ class Engine:
             self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))
 
 
-def _given(value: int | None, default: int) -> int:
-    return default if value is None else value
+def _prefix_store(header: gguf.Header, setup: Setup, options: EngineOptions, context: Context) -> PrefixStore:
+    in_memory, on_disk = options.prefix_memory, options.prefix_disk
+    if in_memory is None:
+        in_memory = min(hardware.free_memory() // MEMORY_SHARE, MEMORY_MOST)
+    # With stretched positions keys depend on the context they are made for.
+    stretched = setup.n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
+    return PrefixStore(
+        model_identity(
+            header.files,
+            llama.VERSION,
+            llama.system_info(),
+            context.tiles,
+            context.streams,
+            setup.n_gpu_layers,
+            stretched,
+        ),
+        hardware.cache_dir() / "prefixes",
+        memory_bytes=in_memory,
+        disk_bytes=DISK if on_disk is None else on_disk,
+        cuts=context.cuts,
+    )
 
 
 @atexit.register

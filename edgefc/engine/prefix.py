@@ -159,10 +159,10 @@ class PrefixStore:
 
     def flush(self, *, everything: bool = False) -> list[Path]:
         """Wait until all that is due is on disk, or all that is worth it; the files that were written or used."""
-        for snapshot in self._snapshots if everything else ():
-            if snapshot.worth and not snapshot.due:
-                self._schedule(snapshot)
         with self._lock:
+            for snapshot in self._snapshots if everything else ():
+                if snapshot.worth and not snapshot.due:
+                    self._schedule(snapshot)
             self._hurry = True
             self._lock.notify_all()
             while self._writing or any(s.due for s in self._snapshots):
@@ -192,11 +192,12 @@ class PrefixStore:
         return snapshot
 
     def _trim(self) -> None:
-        while self.bytes_in_memory > self._memory_bytes:
-            rest = [s for s in self._snapshots if not s.due]
-            if not rest:
-                return
-            self._snapshots.remove(min(rest, key=lambda s: s.used))
+        with self._lock:
+            while self.bytes_in_memory > self._memory_bytes:
+                rest = [s for s in self._snapshots if not s.due]
+                if not rest:
+                    return
+                self._snapshots.remove(min(rest, key=lambda s: s.used))
 
     # -- disk -------------------------------------------------------------------------------------------------
 
@@ -268,7 +269,8 @@ class PrefixStore:
         self._hits += 1
         self._files.append(path)
         snapshot = Snapshot(list(keys), data)
-        self._snapshots.append(snapshot)
+        with self._lock:
+            self._snapshots.append(snapshot)
         self._trim()
         return snapshot
 

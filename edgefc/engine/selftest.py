@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Literal
 
 from edgefc import hardware, resources
+from edgefc.errors import ModelLoadError
 
 log = logging.getLogger("edgefc.engine")
 Verdict = Literal["fine", "without_extra_buffers", "broken"]
@@ -28,6 +29,13 @@ REINSTALL = (
 ADVICE = (
     f"Your compiler (gcc 12 or older) breaks llama.cpp's AMX code. Build it without, about 5 minutes:\n  {REINSTALL}"
 )
+
+
+def extra_buffers() -> bool:
+    """Whether models are loaded with llama.cpp's repacked buffers. Raises ModelLoadError where they all crash."""
+    if verdict() == "broken":
+        raise ModelLoadError("llama.cpp crashes on this machine", ADVICE)
+    return verdict() != "without_extra_buffers"
 
 
 @lru_cache(maxsize=1)
@@ -84,10 +92,11 @@ def run_child(*, extra_buffers: bool) -> str:
 
 def _decode_once(*, extra_buffers: bool) -> None:
     from edgefc.engine import llama
+    from edgefc.engine.context import Context, Rows
 
     model = llama.Model(resources.demo_model(), n_gpu_layers=0, use_extra_bufts=extra_buffers)
-    context = llama.Context(model, n_ctx=256, n_batch=64, n_seq_max=1, n_threads=1, n_threads_batch=1)
-    status = context.decode([llama.Rows(0, 0, range(32), wanted=True)])
+    context = Context(model, n_ctx=256, n_batch=64, n_seq_max=1, n_threads=1, n_threads_batch=1)
+    status = context.decode([Rows(0, 0, range(32), wanted=True)])
     context.close()
     model.close()
     if status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edgefc.engine.llama import Context
+from edgefc.engine.context import Context
 from edgefc.engine.prefix import LEAST, Found, PrefixStore, common
 from edgefc.engine.sequence import Sequence, Source
 
@@ -33,6 +33,11 @@ class Slots:
     @property
     def active(self) -> list[Sequence]:
         return [slot.sequence for slot in self._slots if slot.sequence is not None]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens in the KV cache, of each slot."""
+        return [len(slot.keys) for slot in self._slots]
 
     def admit(self, sequence: Sequence) -> bool:
         """Give the request a slot; False when it must wait for one."""

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 
 from edgefc.engine.constraint import guidance_tokenizer
 from edgefc.engine.llama import Vocabulary
+from edgefc.engine.prefix import common
 from edgefc.engine.sequence import Generation, GenerationResult, RequestOptions, Sequence, new_sequence
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
@@ -103,7 +104,8 @@ class StockGeneration(Generation):
         Looked at anew each time: somebody else may have used the `Llama` since.
         """
         llama, stats = self._llama, self.sequence.stats
-        kept = _common(llama.input_ids[: llama.n_tokens], tokens)
+        # The last token is always computed: its logits are needed.
+        kept = min(common(llama.input_ids[: llama.n_tokens].tolist(), tokens), len(tokens) - 1)
         if kept < llama.n_tokens and not api.llama_memory_seq_rm(api.llama_get_memory(llama.ctx), -1, kept, -1):
             llama.reset()  # a memory that cannot be cut, as recurrent models have
             kept = 0
@@ -124,10 +126,3 @@ class StockGeneration(Generation):
 
 def _closed() -> EngineClosedError:
     return EngineClosedError("the Llama was closed", "Make it again.")
-
-
-def _common(cached: NDArray[np.intc], tokens: list[int]) -> int:
-    """Length of the common prefix; the last token is always computed, since its logits are needed."""
-    size = min(len(cached), len(tokens) - 1)
-    differ = np.flatnonzero(cached[:size] != np.asarray(tokens[:size], dtype=np.intc))
-    return int(differ[0]) if len(differ) else size

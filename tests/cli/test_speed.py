@@ -82,12 +82,12 @@ def test_bench_says_with_how_many_threads(edgefc: Edgefc, demo_path: Path) -> No
     done = edgefc("bench")
     assert done.returncode == 0, done.stderr
     assert "not calibrated: `edgefc bench demo --calibrate` does it" in done.stdout
-    calibration.save(demo_path, Calibration(1, 1, Costs(dict.fromkeys(MEASURED, 5.0))))
+    calibration.save(demo_path, Calibration(1, 1, Costs(dict.fromkeys(MEASURED, 5.0), 0.25)))
     done = edgefc("bench")
     assert "threads: 1 for decode, 1 for prefill (calibrated)" in done.stdout
     told = json.loads(edgefc("bench", "--json").stdout)
     assert told["threads"] == {"decode": 1, "prefill": 1, "calibrated": True}
-    assert told["costs"] == {str(rows): 5.0 for rows in MEASURED}
+    assert told["costs"] == {"rows": {str(rows): 5.0 for rows in MEASURED}, "per_token": 0.25}
     assert told["decode"] > 0
 
 
@@ -101,5 +101,6 @@ def test_bench_calibrates_or_says_why_not(edgefc: Edgefc, demo_path: Path) -> No
         pytest.skip("other programs keep this machine busy")
     lines = done.stdout.splitlines()
     assert "(calibrated)" in lines[1]
-    assert len(lines[3:]) == 1 + len(MEASURED)
-    assert f"{kept.costs.by_rows[63]:.2f}" in lines[-1]
+    assert len(lines[3:]) == 1 + len(MEASURED) + 1
+    assert f"{kept.costs.by_rows[63]:.2f}" in lines[-2]
+    assert f"{1000 * kept.costs.per_token:.2f} ms for each row and 1,000 tokens before it" in lines[-1]

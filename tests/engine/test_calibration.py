@@ -12,10 +12,11 @@ import pytest
 from edgefc import hardware
 from edgefc.engine import calibration, llama
 from edgefc.engine.calibration import Calibration
-from edgefc.engine.costs import MEASURED, Costs
+from edgefc.engine.context import Rows
+from edgefc.engine.costs import MEASURED, STEP, Costs
 from edgefc.errors import ModelFileError, StoreError
 
-MADE = Calibration(3, 5, Costs({rows: 10.0 + rows for rows in MEASURED}))
+MADE = Calibration(3, 5, Costs({rows: 10.0 + rows for rows in MEASURED}, 0.01, STEP))
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +74,8 @@ DAMAGE: dict[str, Callable[[str], str]] = {
     "cut off": lambda text: text[: len(text) // 2],
     "a list": lambda _: "[]",
     "nested deeply": lambda _: "[" * 100_000,
-    "another format": lambda text: text.replace('"format": 1', '"format": 2'),
-    "models are a list": lambda _: '{"format": 1, "models": []}',
+    "another format": lambda text: text.replace('"format": 2', '"format": 1'),
+    "models are a list": lambda _: '{"format": 2, "models": []}',
     "no threads": lambda text: edited(text, lambda entry: entry.pop("n_threads")),
     "threads below one": lambda text: edited(text, lambda entry: entry.update(n_threads=0)),
     "threads as text": lambda text: edited(text, lambda entry: entry.update(n_threads_batch="2")),
@@ -82,6 +83,8 @@ DAMAGE: dict[str, Callable[[str], str]] = {
     "costs as text": lambda text: edited(text, lambda entry: entry.update(costs="free")),
     "a cost of nothing": lambda text: edited(text, lambda entry: entry["costs"].update({"8": 0})),
     "a cost that is no number": lambda text: edited(text, lambda entry: entry["costs"].update({"8": float("nan")})),
+    "no attention": lambda text: edited(text, lambda entry: entry.pop("per_token")),
+    "attention that gains": lambda text: edited(text, lambda entry: entry.update(per_token=-1.0)),
     "rows that were not measured": lambda text: edited(text, lambda entry: entry["costs"].update({"9": 1.0})),
 }  # fmt: skip
 
@@ -142,7 +145,7 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, milliseconds: Callable[[int, int, int], float]) -> None:
         self.now, self.batches, self.length, self.threads = 0.0, 0, 0, 0
-        self.milliseconds, self.left = milliseconds, 8.0
+        self.milliseconds, self.left, self.attention = milliseconds, 8.0, 0.0
         monkeypatch.setattr(calibration.time, "perf_counter", lambda: self.now)
         monkeypatch.setattr(calibration, "thread_counts", lambda: [1, 2, 4, 8])
         monkeypatch.setattr(calibration.Others, "cores_left", lambda _: self.left)
@@ -151,12 +154,13 @@ class Machine:
         assert n_threads == n_threads_batch
         self.threads = n_threads
 
-    def decode(self, parts: list[llama.Rows]) -> int:
+    def decode(self, parts: list[Rows]) -> int:
         (part,) = parts
         assert part.position == self.length, "as llama.cpp wants it"
         self.batches += 1
         self.length += len(part.tokens)
-        self.now += self.milliseconds(self.threads, len(part.tokens), self.batches) / 1000
+        rows = len(part.tokens)
+        self.now += (self.milliseconds(self.threads, rows, self.batches) + rows * part.position * self.attention) / 1000
         return 0
 
     def forget(self, sequence: int, begin: int = 0) -> bool:
@@ -184,6 +188,16 @@ def test_threads_and_costs_are_what_the_machine_does(monkeypatch: pytest.MonkeyP
     assert by_rows[63] == round(40 * (1 + 63 / 20), 3)
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def test_what_attention_adds_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, cost)
+    machine.attention = 0.01
+    found = calibration._Bench(machine).calibration(lambda _: None)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.costs.per_token == pytest.approx(0.01)
+    assert found.costs.by_rows[4] == 40.0
+    assert found.costs.by_rows[63] == round(40 * (1 + 63 / 20), 3)
 
 
 def test_a_memory_that_cannot_be_cut_is_measured_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:

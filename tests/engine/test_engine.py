@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefc.engine import Engine, EngineOptions, SamplingOptions, llama
+from edgefc.engine import Engine, EngineOptions, SamplingOptions
 from edgefc.engine.constraint import Constraint
+from edgefc.engine.context import Context, Rows
 from edgefc.errors import (
     CancelledError,
     ConstraintError,
@@ -60,7 +61,7 @@ def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: En
     """The same tokens in random pieces, other sequences around them: bit for bit the same last row."""
     rng = np.random.default_rng(0)
     tokens = [int(t) for t in rng.integers(5, 4000, 700)]
-    context = llama.Context(random_engine._model, n_ctx=1024, n_batch=63, n_seq_max=4, n_threads=2, n_threads_batch=2)
+    context = Context(random_engine._model, n_ctx=1024, n_batch=63, n_seq_max=4, n_threads=2, n_threads_batch=2)
     seen: list[np.ndarray] = []
     for trial in range(6):
         for sequence in range(4):
@@ -68,22 +69,24 @@ def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: En
         own, places, place = trial % 4, [0] * 4, 0
         while place < len(tokens):
             count = min(int(rng.integers(1, 64 if rng.random() < 0.5 else 6)), len(tokens) - place)
-            parts = [llama.Rows(own, place, tokens[place : place + count], wanted=True)]
+            parts = [Rows(own, place, tokens[place : place + count], wanted=True)]
             for other in {0, 1, 2, 3} - {own}:
                 most = min(63 // 4, 1000 - places[other])
                 if trial and count <= 63 // 4 and rng.random() < 0.4 and most > 0:
                     rows = tokens[: int(rng.integers(1, most + 1))]
-                    parts.append(llama.Rows(other, places[other], rows, wanted=False))
+                    parts.append(Rows(other, places[other], rows, wanted=False))
                     places[other] += len(rows)
                 elif rng.random() < 0.05:
                     context.forget(other, places[other] // 2)
                     places[other] //= 2
-            assert context.decode(parts) == 0
+            begin = int(rng.integers(0, 4)) if count <= 63 // 4 else 4
+            span = range(begin, int(rng.integers(begin, 5))) if trial else range(0)
+            assert context.decode(parts, span=span) == 0
             place += count
         seen.append(context.logits(0).copy())
     # A copy of the sequence stands for the sequence.
     assert context.share(own, (own + 1) % 4, 699)
-    assert context.decode([llama.Rows((own + 1) % 4, 699, tokens[699:], wanted=True)]) == 0
+    assert context.decode([Rows((own + 1) % 4, 699, tokens[699:], wanted=True)]) == 0
     seen.append(context.logits(0).copy())
     context.close()
     for row in seen[1:]:
@@ -94,13 +97,13 @@ def test_tiles_give_the_same_bits_however_a_prompt_is_cut(random_engine: Engine)
     """64 rows and more of a sequence take another kernel; each row of it depends on the sequence alone as well."""
     rng = np.random.default_rng(1)
     tokens = [int(t) for t in rng.integers(5, 4000, 700)]
-    context = llama.Context(random_engine._model, n_ctx=1024, n_batch=512, n_seq_max=2, n_threads=2, n_threads_batch=2)
+    context = Context(random_engine._model, n_ctx=1024, n_batch=512, n_seq_max=2, n_threads=2, n_threads_batch=2)
     seen: list[np.ndarray] = []
     for sizes in ([512, 188], [64] * 10 + [60], [100] * 7, [65, 66, 67, 502], [300, 400], [512, 188]):
         place, sequence = 0, len(seen) % 2
         context.forget(sequence)
         for size in sizes:
-            rows = llama.Rows(sequence, place, tokens[place : place + size], wanted=True)
+            rows = Rows(sequence, place, tokens[place : place + size], wanted=True)
             assert context.decode([rows], least=64) == 0
             place += size
         assert place == len(tokens)
@@ -156,7 +159,7 @@ def test_each_sampled_token_is_the_likeliest_of_the_whole_mask(which: str, reque
     rules, ids = grammar(mode="required"), prompt(engine, "go")
     told = engine.submit(ids, max_tokens=60, grammar=rules).result()
     constraint = Constraint(engine._guidance.result(), rules)
-    context = llama.Context(engine._model, n_ctx=1024, n_batch=63, n_seq_max=1, n_threads=2, n_threads_batch=2)
+    context = Context(engine._model, n_ctx=1024, n_batch=63, n_seq_max=1, n_threads=2, n_threads_batch=2)
     tokens, known, sampled = told.token_ids, list(ids), 0
     place = 0
     while place < len(tokens):
@@ -167,7 +170,7 @@ def test_each_sampled_token_is_the_likeliest_of_the_whole_mask(which: str, reque
             continue
         context.forget(0)
         for begin in range(0, len(known), 63):
-            rows = llama.Rows(0, begin, known[begin : begin + 63], wanted=begin + 63 >= len(known))
+            rows = Rows(0, begin, known[begin : begin + 63], wanted=begin + 63 >= len(known))
             assert context.decode([rows]) == 0
         masked = np.where(constraint.mask()[: context.n_vocab], context.logits(0), -np.inf)
         assert tokens[place] == int(np.argmax(masked))

@@ -12,7 +12,7 @@ import pytest
 
 from edgefc import hardware, store
 from edgefc.engine import Engine, EngineOptions, GenerationResult, engine, prefix
-from edgefc.engine.llama import Context
+from edgefc.engine.context import Context
 from edgefc.engine.prefix import PrefixStore, common, model_identity
 from tests.model_files import write_mamba
 
