@@ -105,19 +105,23 @@ def restarting(setting: Setting) -> Iterator[Row]:
 
     for cases in setting.plan.restarting:
         size = len(setting.asker.request(cases[0]).prompt)
-        first = Row(f"W6 restart, prompt of {size}: first token", "s", 0.1)
+        first = Row(f"W6 restart, prompt of {size}: first choice", "s", 0.1)
         whole = Row(f"W6 restart, prompt of {size}: whole call", "s")
-        sources: set[str] = set()
+        sources, earliest = set(), []
         ours(cases[-1])  # the earlier process
         for number in range(setting.rounds):
             case = cases[number % (len(cases) - 1)].with_ticket(number + 1)
             one, (load_s, other) = in_turns(number, ours, theirs, case)
-            first.add(one["first_s"], other.first)
+            first.add(one["first_s"], other.arrivals[setting.asker.opening(case)])
+            earliest.append(other.arrivals[0])
             whole.add(one["whole_s"], other.seconds)
             load.add(one["load_s"], load_s)
             first.check(one["valid"], other.valid, same(one["message"], other.message))
             sources.add(f"{one['cached_tokens']} tokens from {one['cached_from'] or 'nothing'}")
-        first.note = f"edgefc reused {', '.join(sorted(sources))}"
+        first.note = (
+            f"edgefc reused {', '.join(sorted(sources))}; the peer's very first token after "
+            f"{statistics.median(earliest):.3g} s"
+        )
         yield first
         yield whole
     yield load

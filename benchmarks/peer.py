@@ -119,7 +119,8 @@ def _run(command: list[str]) -> None:
 class Completion:
     """What llama-server answered.
 
-    seconds     from sending the request to its last byte; `first` to the first token's, where it was streamed
+    seconds     from sending the request to its last byte
+    arrivals    the same to each token, where they were streamed
     timings     its own: prompt_n, prompt_ms, predicted_n, predicted_ms
     """
 
@@ -127,7 +128,7 @@ class Completion:
     tokens: list[int]
     stopped: bool
     seconds: float
-    first: float
+    arrivals: list[float]
     timings: dict[str, float]
 
     @property
@@ -213,16 +214,17 @@ class Server:
         if trigger:
             # common_grammar_trigger_type: 1 is a word
             body |= {"grammar_lazy": True, "grammar_triggers": [{"type": 1, "value": trigger}]}
-        text, tokens, first, last = "", [], 0.0, {}
+        text, tokens, arrivals, last = "", [], [], {}
         data = json.dumps(body)
         started = time.perf_counter()
         for part in self._post(data, stream=stream):
-            first = first or time.perf_counter() - started
+            new = part.get("tokens", []) if stream else []
+            arrivals += [time.perf_counter() - started] * len(new)
             text += part["content"]
             tokens += part.get("tokens", [])
             last = part
         return Completion(
-            text, tokens, last["stop_type"] != "limit", time.perf_counter() - started, first, last["timings"]
+            text, tokens, last["stop_type"] != "limit", time.perf_counter() - started, arrivals, last["timings"]
         )
 
     def _post(self, data: str, *, stream: bool) -> Iterator[dict[str, Any]]:

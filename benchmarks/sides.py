@@ -15,7 +15,7 @@ from llguidance import LLTokenizer
 from benchmarks.peer import Completion, Server
 from benchmarks.workloads import Case, answer_text
 from edgefc.engine import GenerationStats, Tokenizer
-from edgefc.engine.constraint import Constraint
+from edgefc.engine.constraint import Constraint, guidance_tokenizer
 from edgefc.formats import Family
 from edgefc.grammar import CompiledGrammar
 from edgefc.model import Model
@@ -60,6 +60,7 @@ class Asker:
         self.family, self.tokenizer = family, tokenizer
         self._model = Model(_Listener(tokenizer), family, path=Path(), name="")
         self._kept: dict[str, Request] = {}
+        self._guidance: LLTokenizer | None = None
 
     def request(self, case: Case, *, choice: str | None = None) -> Request:
         key = json.dumps([case.messages, case.tools, choice or case.choice])
@@ -69,6 +70,11 @@ class Asker:
             except _SubmittedError as submitted:
                 self._kept[key] = submitted.request
         return self._kept[key]
+
+    def opening(self, case: Case) -> int:
+        """How many tokens the grammar gives before the first that a model chooses."""
+        self._guidance = self._guidance or guidance_tokenizer(self.tokenizer.vocabulary)
+        return len(Constraint(self._guidance, self.request(case).grammar).forced())
 
     def scripts(self, cases: Sequence[Case], guidance: LLTokenizer) -> list[tuple[list[int], list[int]]]:
         """Prompts and right answers, in tokens: cut as the tokenizer does, and as forced tokens cut them."""
@@ -106,7 +112,8 @@ class Answer:
 
     seconds   the whole request, as its caller waits
     computed  the same without what is between the caller and the program: HTTP, for a server
-    first     until the first token that the model chose
+    first     of edgefc, until the first token that the model chose, behind those that the grammar gave
+    arrivals  of a server that streams, until each token
     """
 
     message: Message
@@ -115,6 +122,7 @@ class Answer:
     seconds: float
     computed: float
     first: float = 0.0
+    arrivals: Sequence[float] = ()
     stats: GenerationStats | None = None
 
 
@@ -130,7 +138,7 @@ def ask_edgefc(model: Model, case: Case, *, max_tokens: int) -> Answer:
         seconds,
         seconds,
         seconds - stats.decode_s,
-        stats,
+        stats=stats,
     )
 
 
@@ -166,7 +174,7 @@ def answered(asker: Asker, case: Case, done: Completion) -> Answer:
         is_valid(message, case) and done.stopped,
         done.seconds,
         done.own_seconds,
-        done.first,
+        arrivals=done.arrivals,
     )
 
 

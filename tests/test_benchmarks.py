@@ -154,7 +154,8 @@ def test_the_server_gets_what_edgefc_computes(llama_server: Path, small: setting
         streamed: Answer = theirs(case, max_tokens=contests.MAX_TOKENS, stream=True)
     assert same(one.message, other.message)
     assert same(one.message, streamed.message)
-    assert 0 < streamed.first < streamed.seconds
+    assert 0 < streamed.arrivals[0] < streamed.seconds
+    assert len(streamed.arrivals) == streamed.tokens
 
 
 def test_a_row_is_the_ratio_of_medians() -> None:
