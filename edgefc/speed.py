@@ -34,7 +34,7 @@ def measure(model: Model, rounds: int = 3) -> Speed:
     engine = model.engine
     tokenizer = engine.tokenizer
     rng = random.Random(0)  # noqa: S311
-    plain = [token for token in range(tokenizer.n_vocab) if not tokenizer.vocabulary.is_control(token)]
+    plain = [token for token in range(tokenizer.n_vocab) if token not in tokenizer.vocabulary.control]
     never = SamplingOptions(logit_bias=dict.fromkeys(tokenizer.eog, -1e9))
     size = min(PROMPT, engine.n_ctx - ANSWER)
     prefill, decode = [], []

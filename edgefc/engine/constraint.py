@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +27,16 @@ def guidance_tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
     Control tokens are kept apart from text, so that no grammar of text can let one through. The result reads the
     vocabulary, which must live as long.
     """
-    eog = [token for token in range(vocabulary.size) if vocabulary.is_eog(token)]
     # 0xff begins no UTF-8: it is llguidance's mark of a special token.
-    marks = [b"\xff" if vocabulary.is_control(token) else b"" for token in range(vocabulary.size)]
+    tokens = list(vocabulary.pieces)
+    for token in vocabulary.control:
+        tokens[token] = b"\xff" + tokens[token]
     try:
         made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
-            tokens=[mark + vocabulary.piece(token) for token, mark in enumerate(marks)],
+            tokens=tokens,
             vocab_ptr=vocabulary.handle,
             tokenize_fptr=vocabulary.tokenize_address,
-            eos_token=eog or [vocabulary.eos],
+            eos_token=sorted(vocabulary.eog) or [vocabulary.eos],
             slices=LLTokenizer.json_slices(),
         )
     except ValueError as error:
@@ -46,13 +47,18 @@ def guidance_tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
 
 
 class Guidance:
-    """The vocabulary of a model file for llguidance, made in a thread of its own while the weights are loaded."""
+    """The vocabulary of a model file, for us and for llguidance: made in a thread while the weights are loaded."""
 
     def __init__(self, path: Path) -> None:
         self._model: Model | None = None
+        self._vocabulary: Future[Vocabulary] = Future()
         pool = ThreadPoolExecutor(1, thread_name_prefix="edgefc-vocabulary")
         self._made = pool.submit(self._make, path)
         pool.shutdown(wait=False)
+
+    def vocabulary(self) -> Vocabulary:
+        """Waits until it is loaded; it lives until `close`. Raises ModelLoadError."""
+        return self._vocabulary.result()
 
     def result(self) -> LLTokenizer:
         """Waits until it is made. Raises ModelLoadError or ModelFileError."""
@@ -60,15 +66,20 @@ class Guidance:
 
     def close(self) -> None:
         """Free the vocabulary."""
-        self._made.cancel()
-        if not self._made.cancelled():
-            self._made.exception()
+        self._made.exception()
         if self._model is not None:
             self._model.close()
 
     def _make(self, path: Path) -> LLTokenizer:
-        self._model = Model(path, n_gpu_layers=0, vocab_only=True)
-        return guidance_tokenizer(self._model.vocabulary)
+        try:
+            self._model = Model(path, n_gpu_layers=0, vocab_only=True)
+            vocabulary = self._model.vocabulary
+            _ = vocabulary.pieces, vocabulary.special, vocabulary.eog  # now rather than while others wait
+        except BaseException as error:
+            self._vocabulary.set_exception(error)
+            raise
+        self._vocabulary.set_result(vocabulary)
+        return guidance_tokenizer(vocabulary)
 
 
 def gbnf_grammar(text: str) -> CompiledGrammar:

@@ -97,7 +97,7 @@ class Engine:
                 tiles=setup.on_cpu,
             )
             opened.callback(context.close)
-            tokenizer = Tokenizer(model.vocabulary, path.with_name("tokenizer.json"))
+            tokenizer = Tokenizer(guidance.vocabulary(), path.with_name("tokenizer.json"))
             engine = cls(setup, model, context, tokenizer, guidance, _prefix_store(header, setup, options, context))
             opened.pop_all()
         return engine

@@ -40,12 +40,12 @@ class Tokenizer:
     def __init__(self, vocabulary: Vocabulary, tokenizer_json: Path | None = None) -> None:
         self.vocabulary = vocabulary
         self.n_vocab = vocabulary.size
-        special = {token: vocabulary.piece(token).decode("utf-8", "replace") for token in self._special_ids()}
+        special = {token: vocabulary.piece(token).decode("utf-8", "replace") for token in sorted(vocabulary.special)}
         self._special = {text: token for token, text in special.items() if text}
         self.special_tokens = frozenset(self._special)
         # Those that a grammar of text cannot match: text → id.
-        self.control = {text: token for text, token in self._special.items() if vocabulary.is_control(token)}
-        self.eog = frozenset(token for token in range(self.n_vocab) if vocabulary.is_eog(token))
+        self.control = {text: token for text, token in self._special.items() if token in vocabulary.control}
+        self.eog = vocabulary.eog
         self.notes: list[str] = []  # what a user should know of how ids are made
         self._hf: tokenizers.Tokenizer | None = None
         if tokenizer_json is not None and tokenizer_json.is_file():
@@ -85,7 +85,7 @@ class Tokenizer:
         """The bytes a generated token adds to the text; a control token adds none, unless it is `spoken`."""
         key = token << 1 | spoken
         if (known := self._pieces.get(key)) is None:
-            known = b"" if self.vocabulary.is_control(token) and not spoken else self.vocabulary.piece(token)
+            known = b"" if token in self.vocabulary.control and not spoken else self.vocabulary.piece(token)
             self._pieces[key] = known
         return known
 
@@ -124,9 +124,6 @@ class Tokenizer:
         apart = self._ids(_APART)
         return len(apart) if self._ids(_APART + "a")[: len(apart)] == apart else 0
 
-    def _special_ids(self) -> list[int]:
-        return [token for token in range(self.n_vocab) if self.vocabulary.is_special(token)]
-
     def _load_reference(self, path: Path) -> None:
         import tokenizers
 
@@ -159,7 +156,7 @@ class Tokenizer:
         step = max(1, self.n_vocab // 2048)
         for token in range(0, self.n_vocab, step):
             theirs = reference.id_to_token(token)
-            if theirs is None or self.vocabulary.is_special(token):
+            if theirs is None or token in self.vocabulary.special:
                 continue
             text = reference.decode([token], skip_special_tokens=False).strip(" ")
             ours = self.vocabulary.piece(token).decode("utf-8", "replace").strip(" ")
