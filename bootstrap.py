@@ -1,4 +1,4 @@
-"""Sets edgefc up in `.venv` beside this file and runs it. Needs only Python 3.10+ and a C++ compiler.
+"""Sets edgefc up in `.venv` beside this file and runs it. Needs only Python 3.11+ and a C++ compiler.
 
     python3 bootstrap.py edgefc run "What is the weather in Paris and in Oslo?"
     python3 bootstrap.py test                 lint, types and tests, as continuous integration runs them
@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> int:
     if command not in {"edgefc", "test", "python"}:
         print(f"bootstrap.py: unknown command {command!r}; say edgefc, test or python", file=sys.stderr)
         return 2
-    if sys.version_info < (3, 10):  # noqa: UP036 - this file is what an older Python meets first
-        print(f"edgefc needs Python 3.10 or newer; this is {platform.python_version()}", file=sys.stderr)
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what an older Python meets first
+        print(f"edgefc needs Python 3.11 or newer; this is {platform.python_version()}", file=sys.stderr)
         return 2
     set_up("test" if command == "test" else "run")
     if command == "test":

@@ -12,8 +12,6 @@ Importing this module also registers every family's handler by name: `Llama(...,
 
 from __future__ import annotations
 
-import secrets
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,12 +19,12 @@ from typing import Any, cast
 
 from llama_cpp.llama_chat_format import LlamaChatCompletionHandler, LlamaChatCompletionHandlerRegistry
 
-from edgefc import formats
+from edgefc import formats, wire
 from edgefc.engine.stock import StockEngine
 from edgefc.errors import RequestError
 from edgefc.model import Model
-from edgefc.reply import ChatStream, Reply
-from edgefc.types import Delta, Message
+from edgefc.reply import ChatStream
+from edgefc.types import Message
 
 __all__ = ["ChatHandler", "chat_handler"]
 AUTO = "auto"
@@ -92,7 +90,7 @@ class ChatHandler:
             if tools is not None:
                 raise RequestError("functions", "cannot be combined with tools", "Use tools alone.")
             tools = [{"type": "function", "function": function} for function in functions]
-            tool_choice = _choice(function_call)
+            tool_choice = wire.choice_of(function_call)
             parallel_tool_calls = False
         answer = self._model(llama).chat(
             messages,
@@ -109,12 +107,10 @@ class ChatHandler:
             grammar=None if grammar is None else grammar._grammar,  # noqa: SLF001 - LlamaGrammar has no other way
             **{name: others[name] for name in _SAMPLING if name in others},
         )
-        head = {
-            "id": f"chatcmpl-{secrets.token_hex(12)}",
-            "created": int(time.time()),
-            "model": model or llama.model_path,
-        }
-        return _chunks(head, answer, legacy=legacy) if stream else _completion(head, answer.reply, legacy=legacy)
+        about = wire.head(model or llama.model_path)
+        if stream:
+            return _chunks(about, answer, legacy=legacy)
+        return wire.completion(about, [answer.reply], legacy=legacy)
 
     def _model(self, llama: Any) -> Model:
         """The same for each answer, since it knows the prompts' beginnings."""
@@ -139,34 +135,11 @@ def chat_handler(family: str | None = None) -> LlamaChatCompletionHandler:
     return cast(LlamaChatCompletionHandler, ChatHandler(family))
 
 
-def _choice(function_call: str | Mapping[str, Any] | None) -> str | Mapping[str, Any]:
-    """`tool_choice` for the older `function_call`."""
-    if isinstance(function_call, Mapping):
-        return {"type": "function", "function": function_call}
-    return function_call or "auto"
-
-
-def _completion(head: Mapping[str, Any], reply: Reply, *, legacy: bool) -> dict[str, Any]:
-    message: dict[str, Any] = dict(reply.message)
-    reason: str = reply.finish_reason
-    if legacy and reply.tool_calls:
-        message["function_call"] = message.pop("tool_calls")[0]["function"]
-        reason = "function_call"
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-    return {**head, "object": "chat.completion", "choices": [choice], "usage": reply.usage}
-
-
-def _chunks(head: Mapping[str, Any], answer: ChatStream, *, legacy: bool) -> Iterator[dict[str, Any]]:
-    def chunk(delta: Delta | dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return {**head, "object": "chat.completion.chunk", "choices": [choice]}
-
+def _chunks(about: wire.Head, answer: ChatStream, *, legacy: bool) -> Iterator[dict[str, Any]]:
     with answer:
         for delta in answer:
-            calls = delta.get("tool_calls")
-            yield chunk({"function_call": calls[0]["function"]} if legacy and calls else delta)
-        called = legacy and bool(answer.reply.tool_calls)
-        yield chunk({}, "function_call" if called else answer.reply.finish_reason)
+            yield wire.chunk(about, delta, legacy=legacy)
+        yield wire.chunk(about, {}, wire.finish_reason(answer.reply, legacy=legacy))
 
 
 def _register() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from edgefc import formats, gguf, registry
 from edgefc.engine import Engine, EngineOptions
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.options import ChatOptions
 from edgefc.prompt_parts import PartFinder
+from edgefc.raw import TextStream, complete
 from edgefc.reply import ChatStream, Reply
 from edgefc.request import Backend, checked_tools, new_request
 from edgefc.tools import ToolLike
@@ -159,6 +160,13 @@ class Model:
         request = new_request(self.engine, self.family, self._parts, messages, tools, options)
         answer = ChatStream(request.submit(), request)
         return answer if stream else answer.reply
+
+    def complete(self, prompt: str | Sequence[int], **options: Unpack[ChatOptions]) -> TextStream:
+        """Generate what follows a raw prompt, text or token ids; no template, no tools. `.completion` waits for it.
+
+        Raises RequestError, ContextOverflowError, SchemaError, GrammarError or EngineClosedError.
+        """
+        return complete(self.engine, self.family, prompt, options)
 
     def warm(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -26,7 +27,8 @@ class ChatOptions(TypedDict, total=False):
     seed                 makes sampling repeatable; None: drawn anew for each request
     logit_bias           token id → what is added to its logit
     thinking             False: a family that thinks before it answers is told not to
-    response_format      what an answer without tools must be: OpenAI's json_object or json_schema
+    response_format      what text must be, beside tools what the answer without calls is: OpenAI's json_object or
+                         json_schema. Some families' text cannot be told from calls then, which is an error
     grammar              GBNF that an answer without tools must follow
     """
 
@@ -73,22 +75,34 @@ def stop_strings(options: ChatOptions) -> tuple[str, ...]:
 
 
 def answer_grammar(options: ChatOptions, tools: Tools) -> grammar.CompiledGrammar | None:
-    """The grammar of an answer that the caller wants in a form of its own, if it does.
+    """The grammar of an answer without tools that the caller wants in a form of its own, if it does.
 
     Raises RequestError, SchemaError or GrammarError.
     """
-    gbnf, wanted = options.get("grammar"), options.get("response_format")
-    if wanted is not None and wanted.get("type") == "text":
-        wanted = None
-    for name, value in (("grammar", gbnf), ("response_format", wanted)):
-        if value is not None and (tools or (gbnf is not None and wanted is not None)):
-            raise RequestError(name, "cannot be combined with tools or another grammar", "Ask for one at a time.")
+    gbnf, wanted = options.get("grammar"), _wanted_format(options)
+    if gbnf is not None and (tools or wanted is not None):
+        raise RequestError("grammar", "cannot be combined with tools or another grammar", "Ask for one at a time.")
     if gbnf is not None:
         return gbnf_grammar(gbnf)
-    return None if wanted is None else _response_grammar(wanted)
+    return None if wanted is None or tools else _response_grammar(wanted)[0]
 
 
-def _response_grammar(wanted: Mapping[str, Any]) -> grammar.CompiledGrammar:
+def text_schema(options: ChatOptions) -> str:
+    """The schema, as JSON, that text beside tools must satisfy; empty where none is wanted.
+
+    Raises RequestError or SchemaError.
+    """
+    wanted = _wanted_format(options)
+    return "" if wanted is None else json.dumps(_response_grammar(wanted)[1])
+
+
+def _wanted_format(options: ChatOptions) -> Mapping[str, Any] | None:
+    wanted = options.get("response_format")
+    return None if wanted is None or wanted.get("type") == "text" else wanted
+
+
+def _response_grammar(wanted: Mapping[str, Any]) -> tuple[grammar.CompiledGrammar, Any]:
+    """The grammar of a response format alone, which shows that it can be had, and its schema."""
     place: tuple[str, ...] = ("response_format", "schema")
     schema = wanted.get("schema", {"type": "object"})
     if wanted.get("type") == "json_schema":
@@ -108,4 +122,4 @@ def _response_grammar(wanted: Mapping[str, Any]) -> grammar.CompiledGrammar:
     if compiled.unenforced:
         finding = compiled.unenforced[0].under(*place)
         raise SchemaError(finding.path, f"no grammar enforces it: {finding.reason}", "Leave it out.")
-    return compiled
+    return compiled, schema

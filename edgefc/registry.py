@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-import sys
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,6 @@ from typing import Any
 
 from edgefc import hardware, resources, store
 from edgefc.errors import FormatError, ModelNotFoundError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([BM])", re.ASCII)
 

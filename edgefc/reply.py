@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
-from typing_extensions import Self, TypedDict
+from typing_extensions import TypedDict
 
 from edgefc.errors import CancelledError, InvalidCallError
 from edgefc.types import Delta, FinishReason, Message, Outcome, ToolCall
@@ -91,6 +91,7 @@ class ChatStream:
         self._generation = generation
         self._sampling = sampling
         self._reply: Reply | None = None
+        self._cancelled = False
         self._deltas = self._run()
 
     def __iter__(self) -> Iterator[Delta]:
@@ -119,6 +120,11 @@ class ChatStream:
         self._deltas.close()
         if self._reply is None:
             self._generation.cancel()
+
+    def cancel(self) -> None:
+        """Stop generating, from any thread: whoever reads the stream gets CancelledError."""
+        self._cancelled = True
+        self._generation.cancel()
 
     def _run(self) -> Generator[Delta, None, None]:
         try:
@@ -157,6 +163,8 @@ class ChatStream:
                 name = parsed.message["tool_calls"][number]["function"]["name"]
                 raise InvalidCallError(name, finding.path, finding.reason, len(spent))
             self._generation = self._sampling.again(result, number, len(spent))
+            if self._cancelled:
+                self._generation.cancel()
 
     def _pieces(self, parser: StreamParser) -> Iterator[Sequence[Delta]]:
         for text in self._generation:
@@ -182,14 +190,19 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
         outcome=parsed.outcome,
         finish_reason="tool_calls" if parsed.outcome == "call" else result.finish_reason,
         missing=parsed.missing,
-        usage={
-            "prompt_tokens": stats.prompt_tokens,
-            "completion_tokens": stats.completion_tokens,
-            "total_tokens": stats.prompt_tokens + stats.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": stats.cached_tokens},
-        },
+        usage=usage_of(stats),
         stats=stats,
     )
+
+
+def usage_of(stats: GenerationStats) -> Usage:
+    """A request's token counts."""
+    return {
+        "prompt_tokens": stats.prompt_tokens,
+        "completion_tokens": stats.completion_tokens,
+        "total_tokens": stats.prompt_tokens + stats.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": stats.cached_tokens},
+    }
 
 
 _SUMMED = (

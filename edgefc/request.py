@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from edgefc import formats, grammar
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions, Tokenizer
-from edgefc.options import ChatOptions, answer_grammar, check_names, sampling, stop_strings
+from edgefc.options import ChatOptions, answer_grammar, check_names, sampling, stop_strings, text_schema
 from edgefc.prompt_parts import PartFinder
 from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
 from edgefc.types import Message, Tool, ToolCall
@@ -114,11 +114,12 @@ def new_request(
     tokenizer, thinking = engine.tokenizer, options.get("thinking")
     shown = checked if tools is not None else None
     parser: Callable[[], formats.StreamParser] = formats.plain_parser
-    compiled = answer_grammar(options, checked)
+    compiled = answer_grammar(options, () if choice.mode == "none" else checked)
     if compiled is None:
-        parser = functools.partial(family.parser, checked, choice, thinking=thinking)
+        schema = text_schema(options)
+        parser = functools.partial(family.parser, checked, choice, thinking=thinking, text_schema=schema)
         compiled = grammar.compile_output(
-            family.syntax_for(shown, choice, thinking=thinking),
+            family.syntax_for(shown, choice, thinking=thinking, text_schema=schema),
             checked,
             choice,
             parallel=options.get("parallel_tool_calls", True),

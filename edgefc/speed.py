@@ -49,7 +49,7 @@ def measure(model: Model, rounds: int = 3) -> Speed:
         model.path.stat().st_size,
         statistics.median(prefill),
         statistics.median(decode),
-        dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     )
     hardware.cache_dir().mkdir(parents=True, exist_ok=True)
     store.write_file(_path(), json.dumps([dataclasses.asdict(s) for s in [*_others(model.name), speed]]).encode())

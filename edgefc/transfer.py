@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import psutil
-from typing_extensions import Self
 
 from edgefc.errors import DownloadError, HashMismatchError, StoreError
 from edgefc.store import BLOCK, check_name, store_error, sync_folder

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 JsonSchema = Mapping[str, Any]
 Outcome = Literal["call", "answer", "clarify", "no_tool", "length"]
@@ -115,6 +115,7 @@ class OutputSyntax:
     begin, end    literals around every output (a code fence), for all branches alike
     think_begin, think_end   around what the model thinks before it answers; "": it does not
     parallel      the family can make several calls in one answer
+    text_schema   no part of the spelling: a JSON schema, as text, that a request wants text without calls to satisfy
     """
 
     call: str
@@ -136,6 +137,7 @@ class OutputSyntax:
     think_end: str = ""
     spaced: bool = True
     parallel: bool = True
+    text_schema: str = ""
 
     @property
     def before_name(self) -> str:

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qs, quote, unquote
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 BLOCK = 1 << 20
 LINGER = "hh" if os.name == "nt" else "ii"
-FIRST_COMMIT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+FIRST_COMMIT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 Data = bytes | Path
 Server = Literal["hub", "cdn", "other"]
 

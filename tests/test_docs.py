@@ -7,12 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from edgefc.engine import selftest
 from tests.hub_server import HubServer
+from tests.server.conftest import Serving
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -71,6 +73,12 @@ def run_command(document: str, command: str, tmp_path: Path) -> None:
         words[:1] = [sys.executable, "-m", "edgefc"]
     else:
         pytest.fail(f"{document}: a command that this test does not know: {command}")
+    if "serve" in words:
+        with Serving(tuple(words[words.index("serve") + 2 :])) as serving:
+            assert serving.port == 8080 or "--port" not in words
+            assert serving.ask("GET", "/health").status == 200
+        assert serving.process.returncode == 0
+        return
     files_of(document, tmp_path)
     words = [str(tmp_path / word) if (tmp_path / word).is_file() else word for word in words]
     done = subprocess.run(
@@ -93,11 +101,14 @@ def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) 
     if "from llama_cpp import Llama" in snippet and selftest.verdict() != "fine":
         pytest.skip("this build of llama.cpp crashes on this processor when a stock Llama decodes")
     script = tmp_path / "snippet.py"
-    script.write_text(snippet, encoding="utf-8")
     files_of(document, tmp_path)
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    with Serving() if "http://127.0.0.1:8080" in snippet else nullcontext() as serving:
+        if serving is not None:
+            snippet = snippet.replace("127.0.0.1:8080", f"{serving.host}:{serving.port}")
+        script.write_text(snippet, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
     assert done.returncode == 0, f"{document}:\n{done.stderr}"
     assert done.stdout.strip()
 

@@ -16,13 +16,12 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gguf
 import huggingface_hub
 import numpy as np
 import pytest
-from typing_extensions import Self
 
 import edgefc
 from edgefc import bundle, hub, registry, store, transfer, wanted

@@ -28,12 +28,13 @@ ORDER = [
     {"formats"},
     {"engine", "validation"},
     {"inspection", "lint", "options", "prompt_parts", "reply"},
-    {"request"},
+    {"raw", "request", "wire"},
     {"warm"},
     {"loop", "model"},
     {"speed"},
     {"recommend"},
     {"example_tools", "llama_cpp"},
+    {"server"},
     {"cli", "__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

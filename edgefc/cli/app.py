@@ -322,6 +322,70 @@ def doctor(as_json: Json = False) -> None:
     command.doctor(as_json=as_json)
 
 
+def _from_file(context: typer.Context, path: Optional[Path]) -> Optional[Path]:
+    """What a TOML file says stands where neither an option nor the environment does."""
+    if path is not None:
+        from edgefc.cli import serve as command
+
+        context.default_map = command.read_config(path, {p.name for p in context.command.params if p.name})
+    return path
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
+    host: Annotated[str, typer.Option(envvar="EDGEFC_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="EDGEFC_PORT", help="0 takes a free one.")] = 8080,
+    api_key: Annotated[
+        Optional[list[str]], typer.Option(envvar="EDGEFC_API_KEY", help="Key that must be sent; may be repeated.")
+    ] = None,
+    allowed_host: Annotated[
+        Optional[list[str]],
+        typer.Option(envvar="EDGEFC_ALLOWED_HOST", help="Name it may be called by besides its own."),
+    ] = None,
+    allowed_origin: Annotated[
+        Optional[list[str]],
+        typer.Option(envvar="EDGEFC_ALLOWED_ORIGIN", help="Web page that may ask, as http://HOST:PORT."),
+    ] = None,
+    parallel: Annotated[int, typer.Option(envvar="EDGEFC_PARALLEL", help="Requests computed at a time.")] = 4,
+    waiting: Annotated[int, typer.Option(envvar="EDGEFC_WAITING", help="Requests that may wait beside them.")] = 64,
+    timeout: Annotated[float, typer.Option(envvar="EDGEFC_TIMEOUT", help="Seconds of one request.")] = 600,
+    drain: Annotated[float, typer.Option(envvar="EDGEFC_DRAIN", help="Seconds to finish in when told to stop.")] = 30,
+    heartbeat: Annotated[
+        float, typer.Option(envvar="EDGEFC_HEARTBEAT", help="Seconds after which a silent stream says it is alive.")
+    ] = 10,
+    grammars: Annotated[
+        bool, typer.Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Take GBNF grammars from requests.")
+    ] = False,
+    family: Annotated[
+        Optional[str], typer.Option(envvar="EDGEFC_FAMILY", help="Chat format. Default: the model's own.")
+    ] = None,
+    n_ctx: Annotated[
+        Optional[int], typer.Option("--n-ctx", envvar="EDGEFC_N_CTX", help="Context of a request, in tokens.")
+    ] = None,
+    n_threads: Annotated[
+        Optional[int], typer.Option("--n-threads", envvar="EDGEFC_N_THREADS", help="Threads. Default: as calibrated.")
+    ] = None,
+    n_gpu_layers: Layers = None,
+    config: Annotated[  # noqa: ARG001
+        Optional[Path],
+        typer.Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=_from_file, help="TOML file with these options."),
+    ] = None,
+) -> None:
+    """Serve a model to OpenAI clients on this machine. Ctrl-C stops when running answers are done, twice at once."""
+    from edgefc.cli import serve as command
+
+    command.run(
+        model,
+        load={"family": family, "n_ctx": n_ctx, "n_threads": n_threads, "n_gpu_layers": n_gpu_layers,
+              "n_parallel": parallel},
+        settings={"host": host, "port": port, "api_keys": tuple(api_key or ()),
+                  "allowed_hosts": tuple(allowed_host or ()), "allowed_origins": tuple(allowed_origin or ()),
+                  "max_waiting": waiting, "timeout": timeout, "drain": drain,
+                  "heartbeat": heartbeat, "grammars": grammars},
+    )  # fmt: skip
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command; errors a user can mend are one message, without a traceback, and exit code 2."""
     try:

@@ -63,7 +63,7 @@ def save(path: Path, calibration: Calibration) -> None:
     kept.pop(key, None)
     kept[key] = {
         "model": path.name,
-        "measured": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "measured": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "n_threads": calibration.n_threads,
         "n_threads_batch": calibration.n_threads_batch,
         "costs": {str(rows): cost for rows, cost in calibration.costs.by_rows.items()},

@@ -14,8 +14,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from edgefc import gguf, hardware, memory
 from edgefc.engine import llama
@@ -128,6 +129,11 @@ class Engine:
             self._waiting.append(sequence)
             self._changed.notify_all()
         return sequence.handle
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Memory that KV caches of prompts take which are in no slot."""
+        return self._prefixes.bytes_in_memory
 
     def save_prefixes(self) -> list[Path]:
         """Wait until the KV caches of all prefixes in memory are on disk; the files written or used so far."""

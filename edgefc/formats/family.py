@@ -6,7 +6,7 @@ import difflib
 import functools
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +25,6 @@ from edgefc.formats.typescript import typescript
 from edgefc.formats.write import write_assistant
 from edgefc.grammar.answers import check_syntax
 from edgefc.types import Messages, OutputSyntax, ToolCall, ToolChoice, Tools
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # What is said without tools by families that have their own spelling of text only for use with tools.
 _PLAIN = OutputSyntax(call="<tool_call>{name}{arguments}", marker="<tool_call>")
@@ -97,22 +92,36 @@ class Family:
         )
 
     def syntax_for(
-        self, tools: Tools | None, choice: ToolChoice | None = None, *, thinking: bool | None = None
+        self,
+        tools: Tools | None,
+        choice: ToolChoice | None = None,
+        *,
+        thinking: bool | None = None,
+        text_schema: str = "",
     ) -> OutputSyntax:
-        """How the answer to a prompt with these tools is spelled."""
+        """How the answer to a prompt with these tools is spelled; `text_schema`: see OutputSyntax."""
         syntax = self.syntax
         if self.plain and not self._shown(tools, choice):
             syntax = replace(_PLAIN, think_begin=syntax.think_begin, think_end=syntax.think_end)
-        return replace(syntax, think_begin="", think_end="") if thinking is False else syntax
+        if thinking is False:
+            syntax = replace(syntax, think_begin="", think_end="")
+        return replace(syntax, text_schema=text_schema) if text_schema else syntax
 
     def parser(
-        self, tools: Tools | None = None, choice: ToolChoice | None = None, *, thinking: bool | None = None
+        self,
+        tools: Tools | None = None,
+        choice: ToolChoice | None = None,
+        *,
+        thinking: bool | None = None,
+        text_schema: str = "",
     ) -> StreamParser:
         """A parser for one answer; tools None: what reads like a call is one, whatever it calls."""
         names = None if tools is None else [tool["function"]["name"] for tool in tools]
         code = [tool["function"]["name"] for tool in tools or () if tool["type"] == "code_interpreter"]
         return StreamParser(
-            self.syntax if tools is None else self.syntax_for(tools, choice, thinking=thinking),
+            self.syntax
+            if tools is None
+            else self.syntax_for(tools, choice, thinking=thinking, text_schema=text_schema),
             new_short_id if self.prompt.get("ids") == "nine" else new_call_id,
             names=names,
             code=code[0] if code and self.syntax.code else None,

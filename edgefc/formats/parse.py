@@ -82,6 +82,8 @@ class StreamParser:
         self._outcome: Outcome = "answer"
         self._after_text = ""
         self._json = JsonEnd()
+        # Text that is JSON may say what announces calls, and none follow it.
+        self._text_state: _State = self._in_plain if syntax.text_schema else self._in_free_text
 
     def feed(self, text: str) -> list[Delta]:
         """What may be shown now; the rest waits for more."""
@@ -165,7 +167,7 @@ class StreamParser:
         if syntax.text is not None:
             return self._at_template()
         if syntax.text_begin and self._take(syntax.text_begin):
-            return self._go(self._in_free_text)
+            return self._go(self._text_state)
         if syntax.text_begin and self._may_become(syntax.text_begin):
             return False
         if start := self._call_start(self._calls_head, first=True):
@@ -173,7 +175,7 @@ class StreamParser:
         waiting = [syntax.calls_lead, syntax.no_tool or ""]
         if any(text and self._may_become(text) for text in waiting) or self._may_call(self._calls_head, first=True):
             return False
-        return bool(self._held) and self._go(self._in_plain if syntax.text_begin else self._in_free_text)
+        return bool(self._held) and self._go(self._in_plain if syntax.text_begin else self._text_state)
 
     def _at_template(self) -> bool:
         templates: tuple[tuple[str | None, Outcome], ...] = (

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from edgefc.errors import FormatError, SchemaError
+from edgefc.errors import FormatError, RequestError, SchemaError
 from edgefc.grammar import strings
 from edgefc.grammar.findings import Finding
 from edgefc.grammar.keywords import COMBINING
@@ -39,6 +39,8 @@ from edgefc.grammar.schema import SchemaCompiler
 from edgefc.types import OutputSyntax, ToolChoice
 
 _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)
+# What could be the beginning of JSON; "[TOOL_CALLS]" could not.
+_JSON = re.compile(r"""\s*(?:$|[\d"tfn-]|\{\s*(?:$|["}])|\[\s*(?:$|[\d"tfn{\]\[-]))""")
 _PLACEHOLDER = re.compile(r"\{(?:text|functions|id)\}")
 
 
@@ -65,7 +67,8 @@ def check_syntax(syntax: OutputSyntax) -> None:
 
 def spoken_control(syntax: OutputSyntax, control: Mapping[str, int]) -> dict[str, int]:
     """Those of the control tokens that stand in the syntax."""
-    said = "\0".join(value for field in fields(syntax) if isinstance(value := getattr(syntax, field.name), str))
+    names = [field.name for field in fields(syntax) if field.name != "text_schema"]
+    said = "\0".join(value for name in names if isinstance(value := getattr(syntax, name), str))
     return {text: token_id for text, token_id in control.items() if text and text in said}
 
 
@@ -121,6 +124,8 @@ class AnswerBuilder:
     def _branches(self, calls: list[tuple[str, Node]]) -> Node:
         """What may stand after `begin` when nothing is required."""
         syntax = self._syntax
+        if syntax.text_schema:
+            return self._json_or_calls(calls)
         if syntax.text is not None:
             return self._templates(calls)
         free = Without(
@@ -145,6 +150,19 @@ class AnswerBuilder:
             before = optional(sequence(free, between))
             ways += [sequence(*self._after(before, self._lexemes(head)), rest) for head, rest in calls]
         return choice(*ways)
+
+    def _json_or_calls(self, calls: list[tuple[str, Node]]) -> Node:
+        """Text that is JSON of a schema of the caller's, or calls; what is said first tells which."""
+        syntax = self._syntax
+        if syntax.text is not None:
+            reason = "this family writes its text as a JSON string, which can be held to no schema beside tools"
+            raise RequestError("response_format", reason, "Ask without tools, or with another model.")
+        if not syntax.text_begin and any(_JSON.match(head) for head, _ in calls):
+            reason = "this family's calls begin as JSON does, and could not be told from it"
+            raise RequestError("response_format", reason, "Ask without tools, or with another model.")
+        compiler = SchemaCompiler(json.loads(syntax.text_schema), self.rules, "answer", closed=False)
+        answer = sequence(*self._lexemes(syntax.text_begin), compiler.compile())
+        return choice(answer, self._alone(calls)) if calls else answer
 
     def _intro(self, head: str) -> str:
         """What stands between free text and a way to call that would begin with `head`."""

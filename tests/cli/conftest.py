@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import pytest
-from typing_extensions import Self
 
 Edgefc = Callable[..., "subprocess.CompletedProcess[str]"]
 

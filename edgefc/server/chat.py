@@ -1,0 +1,193 @@
+"""POST /v1/chat/completions: what may be asked, and how it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgefc import wire
+from edgefc.errors import RequestError
+from edgefc.formats import Prompt
+from edgefc.options import ChatOptions
+from edgefc.reply import ChatStream, Reply
+from edgefc.request import checked_tools
+from edgefc.server.served import Served
+from edgefc.tools import parse_tool_choice
+from edgefc.types import Delta, Message, Tool
+
+MOST_MESSAGES, MOST_TOOLS, MOST_CHOICES, MOST_STOPS, LONGEST_STOP = 4096, 256, 8, 16, 1024
+SEED = 1 << 63
+Text = Annotated[str, Field(max_length=LONGEST_STOP)]
+# What is understood, cannot be had here, and would change the answer; with the values that mean nothing.
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "audio": (None,),
+    "modalities": (None, ["text"]),
+    "web_search_options": (None,),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "chat_template": (None,),
+    "previous_response_id": (None,),
+}
+FROM_BODY = (
+    "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty",
+    "presence_penalty", "seed", "stop", "response_format", "grammar",
+)  # fmt: skip
+
+
+class ChatRequest(BaseModel):
+    """The body of a chat completion; fields that are not named here are ignored, as far as they change no answer."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = None
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    function_call: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(ge=1e-3, le=100)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
+    seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    grammar: str | None = None
+
+
+class Answer:
+    """The choices of an answer, generated side by side: their deltas with their numbers, and each one's Reply."""
+
+    def __init__(self, begin: Callable[[int], ChatStream], choices: int) -> None:
+        self._streams: list[ChatStream] = []
+        try:
+            for index in range(choices):
+                self._streams.append(begin(index))
+        except BaseException:
+            self.cancel()
+            raise
+
+    def __iter__(self) -> Iterator[tuple[int, Delta | Reply]]:
+        for index, stream in enumerate(self._streams):
+            for delta in stream:
+                yield index, delta
+            yield index, stream.reply
+
+    def cancel(self) -> None:
+        for stream in self._streams:
+            stream.cancel()
+
+
+class ChatCall:
+    """A request's body, understood: what it asks of `Model.chat`, and how it wants to be told.
+
+    Raises RequestError for what cannot be had.
+    """
+
+    def __init__(self, body: ChatRequest, served: Served) -> None:
+        self._body, self._served, self._model = body, served, served.model
+        for name, harmless in REFUSED.items():
+            if (value := (body.model_extra or {}).get(name)) not in harmless:
+                raise RequestError(name, f"{value!r} is not offered here", "Leave it out.")
+        served.check_grammar(body.grammar)
+        if body.stream_options is not None and not body.stream:
+            raise RequestError("stream_options", "is for streams only", "Set stream, or leave it out.")
+        self.legacy = body.functions is not None
+        if self.legacy and body.tools is not None:
+            raise RequestError("functions", "cannot be combined with tools", "Use tools alone.")
+        self._tools = self._offered()
+        self._options = self._chat_options()
+
+    def begin(self) -> Answer:
+        """Submit it. Raises what `Model.chat` raises."""
+        return Answer(self._choice, self._body.n or 1)
+
+    def prompt(self) -> Prompt:
+        """What the model would be sent. Raises what `Model.chat` raises of messages and tools."""
+        tools = None if self._tools is None else checked_tools(self._tools)
+        choice = parse_tool_choice(self._options.get("tool_choice", "auto"), tools or [])
+        messages, model = cast("list[Message]", self._body.messages), self._model
+        special = model.engine.tokenizer.special_tokens
+        thinking = self._options.get("thinking")
+        return model.family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=special)
+
+    async def completion(self) -> dict[str, Any]:
+        """The whole answer."""
+        replies = [piece async for _, piece in self.pieces() if isinstance(piece, Reply)]
+        return wire.completion(wire.head(self._model.name), replies, legacy=self.legacy)
+
+    async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer in chunks."""
+        about, replies = wire.head(self._model.name), list[Reply]()
+        async with aclosing(self.pieces()) as pieces:
+            async for index, piece in pieces:
+                if isinstance(piece, Reply):
+                    replies.append(piece)
+                    yield wire.chunk(about, {}, wire.finish_reason(piece, legacy=self.legacy), index=index)
+                else:
+                    yield wire.chunk(about, piece, index=index, legacy=self.legacy)
+        if (self._body.stream_options or {}).get("include_usage"):
+            yield wire.usage_chunk(about, replies)
+
+    async def pieces(self) -> AsyncGenerator[tuple[int, Delta | Reply], None]:
+        """Deltas with their choices' numbers, and each one's Reply."""
+        async with aclosing(self._served.jobs.pieces(self.begin)) as pieces:
+            async for index, piece in pieces:
+                if isinstance(piece, Reply):
+                    self._served.metrics.generated(piece.stats)
+                yield index, piece
+
+    def _choice(self, index: int) -> ChatStream:
+        options = self._options
+        if index and self._body.seed is not None:
+            options = cast("ChatOptions", {**options, "seed": self._body.seed + index})
+        messages = cast("list[Message]", self._body.messages)
+        tools = cast("list[Tool] | None", self._tools)
+        answer: ChatStream = self._model.chat(messages, tools=tools, stream=True, **options)
+        return answer
+
+    def _offered(self) -> list[dict[str, Any]] | None:
+        if self._body.functions is None:
+            return self._body.tools
+        return [{"type": "function", "function": function} for function in self._body.functions]
+
+    def _chat_options(self) -> ChatOptions:
+        body, options = self._body, ChatOptions()
+        for name in FROM_BODY:
+            if (value := getattr(body, name)) is not None:
+                options[name] = value  # type: ignore[literal-required]
+        choice: str | Mapping[str, Any] | None = body.tool_choice
+        if self.legacy:
+            choice = wire.choice_of(body.function_call)
+            options["parallel_tool_calls"] = False
+        if choice is not None:
+            options["tool_choice"] = choice
+        options["max_tokens"] = body.max_completion_tokens or body.max_tokens
+        if body.logit_bias:
+            options["logit_bias"] = by_token(body.logit_bias)
+        thinking = (body.chat_template_kwargs or {}).get("enable_thinking")
+        if isinstance(thinking, bool) or body.reasoning_effort == "none":
+            options["thinking"] = thinking is True
+        return options
+
+
+def by_token(biases: Mapping[str, float]) -> dict[int, float]:
+    for token in biases:
+        if not token.isdecimal() or len(token) > 9:
+            raise RequestError("logit_bias", f"maps token ids to numbers, and {token!r} is no token id")
+    return {int(token): bias for token, bias in biases.items()}

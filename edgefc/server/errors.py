@@ -1,0 +1,87 @@
+"""Errors as OpenAI's API tells them: `{"error": {"message", "type", "param", "code"}}` and an HTTP status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from edgefc.errors import (
+    CancelledError,
+    ConstraintError,
+    ContextOverflowError,
+    EdgefcError,
+    EngineClosedError,
+    FormatError,
+    GrammarError,
+    InvalidCallError,
+    ModelNotFoundError,
+    RequestError,
+    SchemaError,
+    ToolError,
+    format_path,
+)
+
+log = logging.getLogger("edgefc.server")
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+# What a request can be blamed for, and the parameter it is about where the error does not say.
+_BLAMED: tuple[tuple[type[EdgefcError], str | None], ...] = (
+    (RequestError, None), (SchemaError, "tools"), (ToolError, "tools"), (FormatError, "messages"),
+    (GrammarError, "grammar"),
+)  # fmt: skip
+
+
+class ApiError(Exception):
+    """An answer that is an error. `extra` are further fields of the error object."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None, **extra: Any
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code, self.extra = status, message, param, code, extra
+
+    def body(self) -> dict[str, Any]:
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error | self.extra}
+
+    def response(self) -> JSONResponse:
+        headers = {"Retry-After": "1"} if self.status in {429, 503} else None
+        return JSONResponse(self.body(), self.status, headers)
+
+
+def of(error: BaseException) -> ApiError:
+    """The answer for an exception; what nobody expected is logged."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ContextOverflowError):
+        counts = {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.n_ctx}
+        return ApiError(400, str(error), param=error.param, code=error.code, **counts)
+    if isinstance(error, ModelNotFoundError):
+        return ApiError(404, str(error), param="model", code=error.code)
+    for kind, param in _BLAMED:
+        if isinstance(error, kind):
+            place = getattr(error, "param", None) or format_path(getattr(error, "path", ())) or param
+            return ApiError(400, str(error), param=place, code=error.code)
+    if isinstance(error, InvalidCallError | ConstraintError):  # what the model said: nobody's server is broken
+        return ApiError(422, str(error), code=error.code)
+    if isinstance(error, EngineClosedError | CancelledError):
+        return ApiError(503, "the server is stopping, or the request took too long", code=error.code)
+    log.error("a request failed", exc_info=error)
+    return ApiError(500, "the server made a mistake; its log says more", code="internal_error")
+
+
+def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """What pydantic says of a body, as one error that names the first place."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return ApiError(400, f"the body is no JSON: {first['ctx']['error']}", code="invalid_json")
+    place = format_path(tuple(part for part in first["loc"][1:] if not _is_branch(part)))
+    return ApiError(400, f"{place or 'body'}: {first['msg']}", param=place or None, code="invalid_request")
+
+
+def _is_branch(part: str | int) -> bool:
+    """Whether this names one of several types that a field may have, as pydantic calls it."""
+    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part or "-" in part)

@@ -1,0 +1,273 @@
+"""Chat completions through openai-python, as its users write them, on the demo model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import openai
+import pytest
+from openai import OpenAI
+from pydantic import BaseModel
+
+import edgefc
+from edgefc.example_tools import EXAMPLE_TOOLS
+from edgefc.tools import as_tools
+from tests.server.conftest import Serving
+
+TOOLS: Any = as_tools(EXAMPLE_TOOLS)[0]
+SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
+RUN: Any = {tool.name: tool for tool in EXAMPLE_TOOLS}
+WEATHER: Any = [{"role": "user", "content": "What is the weather in Paris and in Oslo?"}]
+HELLO: Any = [{"role": "user", "content": "Hello!"}]
+
+
+def check(calls: Any) -> None:
+    """Every call names a tool, and its arguments fit."""
+    assert calls
+    for call in calls:
+        jsonschema.validate(json.loads(call.function.arguments), SCHEMAS[call.function.name])
+
+
+def test_it_says_what_the_python_api_says(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
+    with edgefc.load("demo") as model:
+        reply = model.chat(WEATHER, tools=TOOLS, temperature=0)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content is None
+    calls = choice.message.tool_calls or []
+    check(calls)
+    told = [(call.function.name, call.function.arguments) for call in calls if call.type == "function"]
+    assert told == [(call["function"]["name"], call["function"]["arguments"]) for call in reply.tool_calls]
+    assert answer.id.startswith("chatcmpl-")
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == reply.usage["prompt_tokens"]
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_a_stream_adds_up_to_the_same_and_keeps_to_what_clients_rely_on(client: OpenAI) -> None:
+    whole = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
+    chunks = list(
+        client.chat.completions.create(
+            model="demo", messages=WEATHER, tools=TOOLS, temperature=0, stream=True,
+            stream_options={"include_usage": True},
+        )
+    )  # fmt: skip
+    assert len({chunk.id for chunk in chunks}) == 1
+    *steps, last = chunks
+    assert not last.choices
+    assert last.usage is not None
+    assert last.usage.completion_tokens > 0
+    assert all(chunk.usage is None for chunk in steps)
+    assert steps[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason for chunk in steps][-1] == "tool_calls"
+    assert not any(chunk.choices[0].finish_reason for chunk in steps[:-1])
+    calls: dict[int, dict[str, str]] = {}
+    for chunk in steps:
+        delta = chunk.choices[0].delta
+        assert delta.content is None, "no text before or beside calls"
+        assert len(delta.tool_calls or []) <= 1
+        for part in delta.tool_calls or []:
+            assert isinstance(part.index, int)
+            if part.index not in calls:
+                assert part.id
+                assert part.type == "function"
+                assert part.function
+                assert part.function.name
+                calls[part.index] = {"name": part.function.name, "arguments": ""}
+            else:
+                assert part.id is None
+                assert part.type is None
+                assert part.function
+                assert part.function.name is None
+            assert part.function
+            calls[part.index]["arguments"] += part.function.arguments or ""
+    told = [
+        {"name": call.function.name, "arguments": call.function.arguments}
+        for call in whole.choices[0].message.tool_calls or []
+        if call.type == "function"
+    ]
+    assert [calls[index] for index in sorted(calls)] == told
+
+
+def test_a_tool_loop_with_two_calls_ends_in_an_answer(client: OpenAI) -> None:
+    messages = list(WEATHER)
+    first = client.chat.completions.create(model="demo", messages=messages, tools=TOOLS, temperature=0)
+    message = first.choices[0].message
+    calls = message.tool_calls or []
+    assert len(calls) == 2
+    messages.append(message.model_dump(exclude_none=True))
+    for call in calls:
+        assert call.type == "function"
+        result = RUN[call.function.name](**json.loads(call.function.arguments))
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(result)})
+    last = client.chat.completions.create(model="demo", messages=messages, tools=TOOLS, temperature=0)
+    assert last.choices[0].finish_reason == "stop"
+    assert last.choices[0].message.content
+
+
+def test_plain_text_streams(client: OpenAI) -> None:
+    stream = client.chat.completions.create(model="demo", messages=HELLO, temperature=0, stream=True, max_tokens=20)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    whole = client.chat.completions.create(model="demo", messages=HELLO, temperature=0, max_tokens=20)
+    assert text == whole.choices[0].message.content
+    assert text
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "required",
+        {"type": "function", "function": {"name": "roll_dice"}},
+        {"type": "allowed_tools", "allowed_tools": {
+            "mode": "required", "tools": [{"type": "function", "function": {"name": "roll_dice"}}]}},
+    ],
+    ids=["required", "named", "allowed"],
+)  # fmt: skip
+def test_a_forced_call_is_a_call_whatever_is_said(client: OpenAI, choice: Any) -> None:
+    answer = client.chat.completions.create(
+        model="demo", messages=HELLO, tools=TOOLS, tool_choice=choice, temperature=0, max_tokens=200
+    )
+    calls = answer.choices[0].message.tool_calls
+    check(calls)
+    if choice != "required":
+        assert {call.function.name for call in calls or [] if call.type == "function"} == {"roll_dice"}
+    none = client.chat.completions.create(
+        model="demo", messages=WEATHER, tools=TOOLS, tool_choice="none", temperature=0, max_tokens=40
+    )
+    assert not none.choices[0].message.tool_calls
+
+
+def test_one_call_where_no_more_are_wanted(client: OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="demo", messages=WEATHER, tools=TOOLS, parallel_tool_calls=False, temperature=0
+    )
+    assert len(answer.choices[0].message.tool_calls or []) == 1
+
+
+class City(BaseModel):
+    name: str
+    country: str
+
+
+def test_structured_output_is_parsed(client: OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model="demo", messages=HELLO, response_format=City, temperature=0, max_tokens=400
+    )
+    if answer.choices[0].finish_reason == "stop":
+        assert isinstance(answer.choices[0].message.parsed, City)
+    else:
+        pytest.fail("the demo model did not end its answer")
+
+
+def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> None:
+    def ask() -> list[str | None]:
+        answer = client.chat.completions.create(
+            model="demo", messages=HELLO, n=3, temperature=1.5, seed=11, max_tokens=16
+        )
+        assert [choice.index for choice in answer.choices] == [0, 1, 2]
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens <= 48
+        return [choice.message.content for choice in answer.choices]
+
+    first = ask()
+    assert len(set(first)) > 1
+    assert ask() == first
+    stream = client.chat.completions.create(
+        model="demo", messages=HELLO, n=3, temperature=1.5, seed=11, max_tokens=16, stream=True
+    )
+    texts = ["", "", ""]
+    for chunk in stream:
+        (choice,) = chunk.choices
+        texts[choice.index] += choice.delta.content or ""
+    assert texts == first
+
+
+def test_the_older_functions(server: Serving) -> None:
+    body = {"messages": WEATHER, "functions": [tool["function"] for tool in TOOLS], "temperature": 0}
+    choice = server.post("/v1/chat/completions", body).json["choices"][0]
+    assert choice["finish_reason"] == "function_call"
+    call = choice["message"]["function_call"]
+    jsonschema.validate(json.loads(call["arguments"]), SCHEMAS[call["name"]])
+    assert "tool_calls" not in choice["message"]
+
+
+def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
+    more = {
+        "user": "me", "metadata": {"a": "b"}, "store": False, "service_tier": "auto", "safety_identifier": "x",
+        "prompt_cache_key": "k", "verbosity": "low", "logprobs": False, "frequency_penalty": None, "tools": None,
+        "modalities": ["text"], "anything": {"at": "all"},
+    }  # fmt: skip
+    plain = {"model": "some-other-name", "messages": HELLO, "temperature": 0, "max_tokens": 8}
+    one, other = (server.post("/chat/completions", body).json for body in (plain, plain | more))
+    assert one["choices"] == other["choices"]
+    assert one["model"] == "demo"
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ({"n": 9}, "n"),
+        ({"seed": 1 << 63}, "seed"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"999999": 1}}, "logit_bias"),
+        ({"logprobs": True}, "logprobs"),
+        ({"modalities": ["audio"]}, "modalities"),
+        ({"grammar": 'root ::= "a"'}, "grammar"),
+        ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "thing"}}}},
+         "response_format.json_schema.schema.type"),
+        ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nothing"}}}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "string"}}}]},
+         "tools[0].function.parameters"),
+        ({"tools": TOOLS * 65}, "tools"),
+        ({"tools": TOOLS, "functions": [TOOLS[0]["function"]]}, "functions"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str, Any], param: str) -> None:
+    for stream in (False, True):
+        body = {"messages": HELLO, "max_tokens": 4, **({"stream": True} if stream else {}), **change}
+        if stream and "stream_options" in change:
+            continue
+        answer = server.post("/v1/chat/completions", body)
+        assert answer.status == 400, answer.body
+        assert answer.error["type"] == "invalid_request_error"
+        assert (answer.error["param"] or "").startswith(param), answer.error
+        assert answer.error["message"]
+
+
+def test_a_prompt_that_does_not_fit_says_by_how_much(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "word " * 5000}])
+    assert raised.value.code == "context_length_exceeded"
+    assert isinstance(raised.value.body, dict)
+    assert raised.value.body["n_prompt_tokens"] > raised.value.body["n_ctx"]
+
+
+def test_a_cut_answer_has_no_half_call(client: OpenAI) -> None:
+    for most in range(1, 40, 3):
+        answer = client.chat.completions.create(
+            model="demo", messages=WEATHER, tools=TOOLS, tool_choice="required", temperature=0, max_tokens=most
+        )
+        assert answer.choices[0].finish_reason == "length"
+        assert not answer.choices[0].message.tool_calls
