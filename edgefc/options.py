@@ -26,6 +26,7 @@ class ChatOptions(TypedDict, total=False):
     temperature …        sampling; None: the family's recommendation, which is greedy for most
     seed                 makes sampling repeatable; None: drawn anew for each request
     logit_bias           token id → what is added to its logit
+    logprobs             keep how likely each token was, and so many (0 to 20) of the likeliest: `reply.logprobs`
     thinking             False: a family that thinks before it answers is told not to
     response_format      what text must be, beside tools what the answer without calls is: OpenAI's json_object or
                          json_schema. Some families' text cannot be told from calls then, which is an error
@@ -45,6 +46,7 @@ class ChatOptions(TypedDict, total=False):
     presence_penalty: float | None
     seed: int | None
     logit_bias: Mapping[int, float] | None
+    logprobs: int | None
     thinking: bool | None
     response_format: Mapping[str, Any] | None
     grammar: str | None

@@ -70,5 +70,6 @@ def complete(engine: Backend, family: Family, prompt: str | Sequence[int], optio
         "sampling": sampling(options, family),
         "grammar": answer_grammar(options, ()),
         "stop": stop_strings(options),
+        "logprobs": options.get("logprobs"),
     }
     return TextStream(engine.submit(ids, **request))

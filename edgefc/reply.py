@@ -12,7 +12,7 @@ from edgefc.errors import CancelledError, InvalidCallError
 from edgefc.types import Delta, FinishReason, Message, Outcome, ToolCall
 
 if TYPE_CHECKING:
-    from edgefc.engine import Generation, GenerationResult, GenerationStats
+    from edgefc.engine import Generation, GenerationResult, GenerationStats, TokenLogprob
     from edgefc.formats import Parsed, StreamParser
     from edgefc.grammar import Finding
 
@@ -40,6 +40,7 @@ class Reply:
     outcome   call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off)
     missing   for a clarification, the tools that wait for arguments
     usage     token counts
+    logprobs  of all its tokens, those of the call syntax too, where they were asked for
     stats     what it cost: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
@@ -49,6 +50,7 @@ class Reply:
     missing: tuple[str, ...]
     usage: Usage
     stats: GenerationStats
+    logprobs: Sequence[TokenLogprob] = ()
 
     @property
     def content(self) -> str:
@@ -92,6 +94,7 @@ class ChatStream:
         self._sampling = sampling
         self._reply: Reply | None = None
         self._cancelled = False
+        self._told = 0  # logprobs
         self._deltas = self._run()
 
     def __iter__(self) -> Iterator[Delta]:
@@ -114,6 +117,14 @@ class ChatStream:
         if self._reply is None:
             raise CancelledError("the stream was closed before the reply was complete")
         return self._reply
+
+    def new_logprobs(self) -> Sequence[TokenLogprob]:
+        """Those that are there since this was last asked; of calls that have to be checked, once they are valid."""
+        if self._sampling.is_checked and self._reply is None:
+            return ()
+        new = self._generation.logprobs[self._told :]
+        self._told += len(new)
+        return new
 
     def close(self) -> None:
         """Stop generating; does nothing when the reply is complete."""
@@ -192,6 +203,7 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
         missing=parsed.missing,
         usage=usage_of(stats),
         stats=stats,
+        logprobs=result.logprobs,
     )
 
 

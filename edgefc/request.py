@@ -140,6 +140,7 @@ def new_request(
             "stop": (*family.stop, *stop_strings(options)),
             "prefix": found.prefix,
             "answers": found.answers,
+            "logprobs": options.get("logprobs"),
         },
     )
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgefc.engine import Tokenizer, TokenLogprob
 from edgefc.reply import Reply, Usage
 from edgefc.types import Delta
 
@@ -22,26 +23,46 @@ def head(model: str) -> Head:
     return {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
 
 
-def completion(about: Head, replies: Sequence[Reply], *, legacy: bool = False) -> dict[str, Any]:
-    """A whole answer, with a choice for each reply; `legacy`: a call is a `function_call`."""
+def completion(
+    about: Head, replies: Sequence[Reply], *, legacy: bool = False, logprobs: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """A whole answer, with a choice for each reply and its `logprobs`; `legacy`: a call is a `function_call`."""
     choices = []
     for index, reply in enumerate(replies):
         message: dict[str, Any] = dict(reply.message)
         if legacy and reply.tool_calls:
             message["function_call"] = message.pop("tool_calls")[0]["function"]
         reason = finish_reason(reply, legacy=legacy)
-        choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": reason})
+        told = logprobs[index] if logprobs else None
+        choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": reason})
     return {**about, "object": "chat.completion", "choices": choices, "usage": total(replies)}
 
 
 def chunk(
-    about: Head, delta: Delta | Mapping[str, Any], reason: str | None = None, *, index: int = 0, legacy: bool = False
+    about: Head,
+    delta: Delta | Mapping[str, Any],
+    reason: str | None = None,
+    *,
+    index: int = 0,
+    legacy: bool = False,
+    logprobs: Any = None,
 ) -> dict[str, Any]:
     """One step of a stream."""
     calls = delta.get("tool_calls")
     told: Mapping[str, Any] = {"function_call": calls[0]["function"]} if legacy and calls else delta
-    choice = {"index": index, "delta": told, "logprobs": None, "finish_reason": reason}
+    choice = {"index": index, "delta": told, "logprobs": logprobs, "finish_reason": reason}
     return {**about, "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """How likely tokens were."""
+
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        data = tokenizer.vocabulary.piece(token)
+        return {"token": data.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(data)}
+
+    content = [{**entry(t.token, t.logprob), "top_logprobs": [entry(*other) for other in t.top]} for t in tokens]
+    return {"content": content, "refusal": None}
 
 
 def usage_chunk(about: Head, replies: Sequence[Reply]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from edgefc.engine.constraint import gbnf_grammar
 from edgefc.engine.engine import Engine
-from edgefc.engine.sampler import SamplingOptions
+from edgefc.engine.sampler import SamplingOptions, TokenLogprob
 from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats, RequestOptions
 from edgefc.engine.setup import EngineOptions
 from edgefc.engine.tokenizer import Tokenizer
@@ -15,6 +15,7 @@ __all__ = [
     "GenerationStats",
     "RequestOptions",
     "SamplingOptions",
+    "TokenLogprob",
     "Tokenizer",
     "gbnf_grammar",
 ]

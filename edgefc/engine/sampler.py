@@ -51,6 +51,30 @@ class SamplingOptions:
                 raise RequestError("logit_bias", f"must map token ids to finite numbers, not {token!r} to {bias!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of an answer, and how likely it was.
+
+    logprob  natural logarithm of its probability by the model alone, before bias, penalties, grammar and temperature;
+             0 for a token that the grammar gave: it was certain, and the model not asked
+    top      the likeliest tokens with theirs, as many as were asked for
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+def logprob_of(logits: NDArray[np.float32], token: int, count: int) -> TokenLogprob:
+    """How likely a token is, and so many of the likeliest."""
+    values = logits.astype(np.float64)
+    values -= values.max()
+    values -= math.log(float(np.exp(values).sum()))
+    best = np.argpartition(values, -count)[-count:] if count else np.empty(0, dtype=np.int64)
+    best = best[np.argsort(-values[best], kind="stable")]
+    return TokenLogprob(token, float(values[token]), tuple((int(one), float(values[one])) for one in best))
+
+
 class Sampler:
     """Chooses the tokens of one request."""
 

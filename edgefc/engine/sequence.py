@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,7 +19,7 @@ from edgefc.engine.constraint import Constraint
 from edgefc.engine.drafts import Confidence, Lookup
 from edgefc.engine.output import TextOutput
 from edgefc.engine.prefill import Run, runs
-from edgefc.engine.sampler import Sampler, SamplingOptions
+from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, logprob_of
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import CancelledError, ContextOverflowError, RequestError
 from edgefc.grammar import CompiledGrammar
@@ -26,7 +27,7 @@ from edgefc.grammar import CompiledGrammar
 Source = Literal["", "slot", "copy", "memory", "disk"]
 GREEDY = SamplingOptions()
 SPELLED = 0.9  # of tokens that spell what the grammar says, so many are right
-MAX_STOPS, MAX_STOP_LENGTH = 24, 1024
+MAX_STOPS, MAX_STOP_LENGTH, MAX_LOGPROBS = 24, 1024, 20
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class GenerationResult:
     token_ids: list[int]
     finish_reason: Literal["stop", "length"]
     stats: GenerationStats
+    logprobs: Seq[TokenLogprob] = ()
 
 
 class Generation:
@@ -90,6 +92,7 @@ class Generation:
         self._result: GenerationResult | None = None
         self._error: BaseException | None = None
         self.cancelled = False
+        self.logprobs: Seq[TokenLogprob] = ()  # of the tokens so far, where they were asked for
 
     def __iter__(self) -> Iterator[str]:
         """Pieces of text, each valid by itself. Raises what ended the generation, if something did."""
@@ -160,6 +163,8 @@ class Sequence:
     keys: list[int]
     spoken: frozenset[int] = frozenset()  # control tokens of which the text is part of the answer's
     answer: list[int] = field(default_factory=list)  # what was said already
+    alternatives: int | None = None  # logprobs are kept, with so many of other tokens
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     slot: int = -1
     position: int = 0
     ended: bool = False
@@ -197,6 +202,8 @@ class Sequence:
             return
         if self.constraint is not None:
             self.constraint.consume(token)
+        if self.alternatives is not None:
+            self.logprobs.append(logprob_of(logits, token, self.alternatives))
         self._append([token])
         self._follow()
 
@@ -271,6 +278,8 @@ class Sequence:
         for number, token in enumerate(tokens):
             self.generated.append(token)
             self.pending.append(token)
+            if self.alternatives is not None and len(self.logprobs) < len(self.generated):
+                self.logprobs.append(TokenLogprob(token, 0.0))
             self.sampler.accept(token)
             self._say(self.tokenizer.piece(token, spoken=token in self.spoken))
             if self.output.stopped:
@@ -301,7 +310,7 @@ class Sequence:
             stats.constraint_us = self.constraint.microseconds
             stats.constraint_compile_us = self.constraint.compile_microseconds
             stats.masks = self.constraint.masks
-        self._result = GenerationResult("".join(self.text), self.generated, reason, stats)
+        self._result = GenerationResult("".join(self.text), self.generated, reason, stats, self.logprobs)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -314,6 +323,7 @@ class RequestOptions(TypedDict, total=False):
     answer      tokens that the answer begins with; they count as generated
     prefix      how many of the first prompt tokens other requests will share (system message and tools): worth keeping
     answers     where in the prompt earlier answers of the model are, (begin, end) in tokens
+    logprobs    keep how likely each token was, and so many of the likeliest instead
     """
 
     max_tokens: int | None
@@ -323,6 +333,7 @@ class RequestOptions(TypedDict, total=False):
     answer: tuple[int, ...]
     prefix: int
     answers: tuple[tuple[int, int], ...]
+    logprobs: int | None
 
 
 def new_sequence(
@@ -352,6 +363,9 @@ def new_sequence(
         raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
     if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
         raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
+    alternatives = options.get("logprobs")
+    if alternatives is not None and not 0 <= alternatives <= MAX_LOGPROBS:
+        raise RequestError("logprobs", f"from 0 to {MAX_LOGPROBS} of other tokens, not {alternatives}")
     prefix, answers = options.get("prefix", 0), options.get("answers", ())
     if not 0 <= prefix <= len(prompt):
         raise RequestError("prefix", f"must be within the prompt of {len(prompt)} tokens, not {prefix}")
@@ -362,7 +376,7 @@ def new_sequence(
     begins = [0, *(run.end for run in parts)]
     spoken = frozenset() if grammar is None else grammar.control
     ids = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
-    return Sequence(
+    sequence = Sequence(
         handle=handle,
         tokenizer=tokenizer,
         prompt=prompt,
@@ -380,4 +394,7 @@ def new_sequence(
         ],
         spoken=spoken,
         answer=list(answer),
+        alternatives=alternatives,
     )
+    handle.logprobs = sequence.logprobs
+    return sequence

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgefc import wire
+from edgefc.engine import TokenLogprob
 from edgefc.errors import RequestError
 from edgefc.formats import Prompt
 from edgefc.options import ChatOptions
@@ -26,8 +27,6 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "audio": (None,),
     "modalities": (None, ["text"]),
     "web_search_options": (None,),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
     "chat_template": (None,),
     "previous_response_id": (None,),
 }
@@ -62,6 +61,8 @@ class ChatRequest(BaseModel):
     presence_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
     seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
@@ -70,8 +71,13 @@ class ChatRequest(BaseModel):
     grammar: str | None = None
 
 
+Piece = tuple[int, Delta | Reply, Sequence[TokenLogprob]]
+
+
 class Answer:
-    """The choices of an answer, generated side by side: their deltas with their numbers, and each one's Reply."""
+    """The choices of an answer, generated side by side: their deltas with their numbers, and each one's Reply, with the
+    logprobs that came meanwhile.
+    """
 
     def __init__(self, begin: Callable[[int], ChatStream], choices: int) -> None:
         self._streams: list[ChatStream] = []
@@ -82,11 +88,11 @@ class Answer:
             self.cancel()
             raise
 
-    def __iter__(self) -> Iterator[tuple[int, Delta | Reply]]:
+    def __iter__(self) -> Iterator[Piece]:
         for index, stream in enumerate(self._streams):
             for delta in stream:
-                yield index, delta
-            yield index, stream.reply
+                yield index, delta, stream.new_logprobs()
+            yield index, stream.reply, stream.new_logprobs()
 
     def cancel(self) -> None:
         for stream in self._streams:
@@ -107,6 +113,8 @@ class ChatCall:
         served.check_grammar(body.grammar)
         if body.stream_options is not None and not body.stream:
             raise RequestError("stream_options", "is for streams only", "Set stream, or leave it out.")
+        if body.top_logprobs is not None and not body.logprobs:
+            raise RequestError("top_logprobs", "is for logprobs only", "Set logprobs, or leave it out.")
         self.legacy = body.functions is not None
         if self.legacy and body.tools is not None:
             raise RequestError("functions", "cannot be combined with tools", "Use tools alone.")
@@ -128,29 +136,35 @@ class ChatCall:
 
     async def completion(self) -> dict[str, Any]:
         """The whole answer."""
-        replies = [piece async for _, piece in self.pieces() if isinstance(piece, Reply)]
-        return wire.completion(wire.head(self._model.name), replies, legacy=self.legacy)
+        replies = [piece async for _, piece, _ in self.pieces() if isinstance(piece, Reply)]
+        logprobs = [self._logprobs(reply.logprobs) for reply in replies]
+        return wire.completion(wire.head(self._model.name), replies, legacy=self.legacy, logprobs=logprobs)
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         """The answer in chunks."""
         about, replies = wire.head(self._model.name), list[Reply]()
         async with aclosing(self.pieces()) as pieces:
-            async for index, piece in pieces:
+            async for index, piece, new in pieces:
+                told = self._logprobs(new) if new else None
                 if isinstance(piece, Reply):
                     replies.append(piece)
-                    yield wire.chunk(about, {}, wire.finish_reason(piece, legacy=self.legacy), index=index)
+                    reason = wire.finish_reason(piece, legacy=self.legacy)
+                    yield wire.chunk(about, {}, reason, index=index, logprobs=told)
                 else:
-                    yield wire.chunk(about, piece, index=index, legacy=self.legacy)
+                    yield wire.chunk(about, piece, index=index, legacy=self.legacy, logprobs=told)
         if (self._body.stream_options or {}).get("include_usage"):
             yield wire.usage_chunk(about, replies)
 
-    async def pieces(self) -> AsyncGenerator[tuple[int, Delta | Reply], None]:
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        return wire.logprobs_of(self._model.engine.tokenizer, tokens) if self._body.logprobs else None
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
         """Deltas with their choices' numbers, and each one's Reply."""
         async with aclosing(self._served.jobs.pieces(self.begin)) as pieces:
-            async for index, piece in pieces:
+            async for index, piece, new in pieces:
                 if isinstance(piece, Reply):
                     self._served.metrics.generated(piece.stats)
-                yield index, piece
+                yield index, piece, new
 
     def _choice(self, index: int) -> ChatStream:
         options = self._options
@@ -178,6 +192,8 @@ class ChatCall:
         if choice is not None:
             options["tool_choice"] = choice
         options["max_tokens"] = body.max_completion_tokens or body.max_tokens
+        if body.logprobs:
+            options["logprobs"] = body.top_logprobs or 0
         if body.logit_bias:
             options["logit_bias"] = by_token(body.logit_bias)
         thinking = (body.chat_template_kwargs or {}).get("enable_thinking")

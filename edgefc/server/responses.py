@@ -75,7 +75,7 @@ class ResponseCall:
         """The response as it grows."""
         builder = _Builder(_head(self._body, self._served.model.name))
         async with aclosing(self._chat.pieces()) as pieces:
-            async for _, piece in pieces:
+            async for _, piece, _ in pieces:
                 for event in builder.finish(piece) if isinstance(piece, Reply) else builder.feed(piece):
                     yield event
 

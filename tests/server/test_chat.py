@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import jsonschema
@@ -185,6 +186,36 @@ def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> No
     assert texts == first
 
 
+@pytest.mark.parametrize("messages", [HELLO, WEATHER], ids=["text", "calls"])
+def test_logprobs_are_of_all_tokens_streamed_or_not(client: OpenAI, messages: Any) -> None:
+    """In calls as well; what the grammar gave was certain, and what the model chose greedily was its likeliest."""
+    asked: Any = {"model": "demo", "messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 300}
+    answer = client.chat.completions.create(**asked, logprobs=True, top_logprobs=3)
+    plain = client.chat.completions.create(**asked)
+    (choice,) = answer.choices
+    assert choice.message.content == plain.choices[0].message.content
+    assert choice.logprobs is not None
+    tokens = choice.logprobs.content or []
+    assert answer.usage is not None
+    assert len(tokens) == answer.usage.completion_tokens
+    assert all(token.logprob <= 0 for token in tokens)
+    chosen = [token for token in tokens if token.top_logprobs]
+    assert chosen
+    for token in chosen:
+        assert len(token.top_logprobs) == 3
+        best = [other.logprob for other in token.top_logprobs]
+        assert best == sorted(best, reverse=True)
+        assert sum(math.exp(value) for value in best) <= 1 + 1e-9
+        assert token.logprob <= best[0]
+    if choice.message.content:
+        assert b"".join(bytes(token.bytes or []) for token in tokens).decode().endswith(choice.message.content[-5:])
+    chunks = list(client.chat.completions.create(**asked, logprobs=True, top_logprobs=3, stream=True))
+    streamed = [
+        token for chunk in chunks if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content or []
+    ]
+    assert [(t.token, t.logprob) for t in streamed] == [(t.token, t.logprob) for t in tokens]
+
+
 def test_the_older_functions(server: Serving) -> None:
     body = {"messages": WEATHER, "functions": [tool["function"] for tool in TOOLS], "temperature": 0}
     choice = server.post("/v1/chat/completions", body).json["choices"][0]
@@ -225,7 +256,8 @@ def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
         ({"stop": ""}, "stop"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
         ({"logit_bias": {"999999": 1}}, "logit_bias"),
-        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"grammar": 'root ::= "a"'}, "grammar"),
         ({"chat_template": "{{ messages }}"}, "chat_template"),

@@ -1,0 +1,125 @@
+"""A server under many clients for a long time: nothing lost, nothing mixed up, no memory that grows.
+
+    python benchmarks/soak.py [--model MODEL] [--minutes 10] [--clients 32]
+
+Each request has a word of its own that its call must say again; a quarter of the clients hang up at some point, half of
+them ask for streams. Memory is compared after a minute and at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import random
+import re
+import secrets
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import psutil
+
+
+class Client(threading.Thread):
+    """Asks until time is over."""
+
+    def __init__(self, port: int, ends: float, seed: int) -> None:
+        super().__init__()
+        self._port, self._ends, self._rng = port, ends, random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.seconds: list[float] = []
+
+    def run(self) -> None:
+        while time.monotonic() < self._ends:
+            try:
+                self._ask()
+            except (OSError, http.client.HTTPException, ValueError, KeyError, AssertionError) as error:
+                self.counts[f"lost: {type(error).__name__} {error}"[:120]] += 1
+
+    def _ask(self) -> None:
+        word, stream = f"c-{secrets.token_hex(4)}", self._rng.random() < 0.5
+        leaves = self._rng.random() < 0.25
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
+        began = time.monotonic()
+        try:
+            connection.request(
+                "POST", "/v1/chat/completions", json.dumps(_body(word, stream)), {"Content-Type": "application/json"}
+            )
+            if leaves:
+                time.sleep(self._rng.random() * 0.3)
+                self.counts["left"] += 1
+                return
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            assert answer.status == 200, text[:80]
+            said = _streamed(text) if stream else json.loads(text)["choices"][0]["message"]["tool_calls"]
+            arguments = [json.loads(call["function"]["arguments"]) for call in said]
+            self.counts["right" if arguments == [{"word": word}] else "mixed up"] += 1
+            self.seconds.append(time.monotonic() - began)
+        finally:
+            connection.close()
+
+
+def _body(word: str, stream: bool) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"word": {"const": word}}, "required": ["word"]}
+    tool = {"type": "function", "function": {"name": "say", "description": "Say a word", "parameters": schema}}
+    return {
+        "messages": [{"role": "user", "content": f"Say {word}"}], "tools": [tool], "tool_choice": "required",
+        "parallel_tool_calls": False, "stream": stream, "max_tokens": 200,
+    }  # fmt: skip
+
+
+def _streamed(text: str) -> list[Any]:
+    calls: dict[int, dict[str, Any]] = {}
+    assert text.endswith("data: [DONE]\n\n")
+    for data in re.findall(r"^data: (\{.*\})$", text, re.MULTILINE):
+        for choice in json.loads(data)["choices"]:
+            for part in choice["delta"].get("tool_calls", ()):
+                call = calls.setdefault(part["index"], {"function": {"arguments": ""}})
+                call["function"]["arguments"] += part["function"].get("arguments", "")
+    return list(calls.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--clients", type=int, default=32)
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "edgefc", "serve", options.model, "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert server.stderr is not None
+    port = next(int(found[1]) for line in server.stderr if (found := re.search(r"at http://\S+:(\d+)/v1", line)))
+    drained = threading.Thread(target=lambda: [None for _ in server.stderr or ()], daemon=True)
+    drained.start()
+    memory = psutil.Process(server.pid).memory_info
+    seconds = 60 * options.minutes
+    clients = [Client(port, time.monotonic() + seconds, number) for number in range(options.clients)]
+    for client in clients:
+        client.start()
+    time.sleep(min(60.0, seconds / 4))
+    early = memory().rss
+    for client in clients:
+        client.join()
+    late = memory().rss
+    server.terminate()
+    server.wait(60)
+    counts = sum((client.counts for client in clients), Counter())
+    spent = [one for client in clients for one in client.seconds]
+    for what, count in counts.most_common():
+        print(f"{count:8,} {what}")
+    print(f"{len(spent) / seconds:.1f} answers/s; median {statistics.median(spent):.2f} s, longest {max(spent):.2f} s")
+    print(f"memory: {early / 1e6:.0f} MB after a while, {late / 1e6:.0f} MB at the end ({late / early - 1:+.1%})")
+    print(f"it ended with {server.returncode}")
+    if server.returncode or counts.keys() - {"right", "left"}:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
