@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
@@ -86,26 +86,27 @@ class ToolSet(BaseModel):
     tools: Annotated[list[dict[str, Any]], Field(max_length=256)]
 
 
-router = APIRouter(route_class=_Route)
+router = APIRouter(route_class=_Route, responses={status: {"model": errors.ErrorBody} for status in errors.STATUSES})
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 
 
 def _served(request: Request) -> Served:
     return cast(Served, request.app.state.served)
 
 
-@router.post("/chat/completions", summary="Answer a conversation, calling tools")
+@router.post("/chat/completions", summary="Answer a conversation, calling tools", responses=STREAMED)
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     call = ChatCall(body, _served(request))
     return await _answer(request, call.completion, call.chunks, stream=bool(body.stream))
 
 
-@router.post("/completions", summary="Go on with a raw prompt")
+@router.post("/completions", summary="Go on with a raw prompt", responses=STREAMED)
 async def completions(body: CompletionRequest, request: Request) -> Response:
     call = CompletionCall(body, _served(request))
     return await _answer(request, call.completion, call.chunks, stream=bool(body.stream))
 
 
-@router.post("/responses", summary="Answer, told in items; nothing is kept between requests")
+@router.post("/responses", summary="Answer, told in items; nothing is kept between requests", responses=STREAMED)
 async def responses(body: ResponseRequest, request: Request) -> Response:
     call = ResponseCall(body, _served(request))
     return await _answer(request, call.completion, call.events, stream=bool(body.stream), named=True)
@@ -202,7 +203,11 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/metrics", summary="Counters for Prometheus")
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    response_class=PlainTextResponse,
+)
 async def metrics(request: Request) -> Response:
     return Response(_served(request).metrics.text(), media_type=MEDIA_TYPE)
 
@@ -246,7 +251,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, str(error.detail)).response()
+    return ApiError(error.status_code, str(error.detail)).response(error.headers)
 
 
 async def _nobody(_: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
 
 from edgefc.errors import (
     CancelledError,
@@ -33,6 +34,26 @@ _BLAMED: tuple[tuple[type[EdgefcError], str | None], ...] = (
 )  # fmt: skip
 
 
+class ErrorDetail(BaseModel):
+    """What is wrong; `param` names the field of the request that it is about."""
+
+    model_config = ConfigDict(extra="allow")
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorDetail
+
+
+STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503)
+
+
 class ApiError(Exception):
     """An answer that is an error. `extra` are further fields of the error object."""
 
@@ -47,9 +68,9 @@ class ApiError(Exception):
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error | self.extra}
 
-    def response(self) -> JSONResponse:
-        headers = {"Retry-After": "1"} if self.status in {429, 503} else None
-        return JSONResponse(self.body(), self.status, headers)
+    def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        wait = {"Retry-After": "1"} if self.status in {429, 503} else {}
+        return JSONResponse(self.body(), self.status, {**(headers or {}), **wait})
 
 
 def of(error: BaseException) -> ApiError:
