@@ -57,7 +57,7 @@ class TokenLogprob:
 
     logprob  natural logarithm of its probability by the model alone, before bias, penalties, grammar and temperature;
              0 for a token that the grammar gave: it was certain, and the model not asked
-    top      the likeliest tokens with theirs, as many as were asked for
+    top      the likeliest tokens with theirs, as many as were asked for; of a token that was certain, itself
     """
 
     token: int

@@ -279,7 +279,7 @@ class Sequence:
             self.generated.append(token)
             self.pending.append(token)
             if self.alternatives is not None and len(self.logprobs) < len(self.generated):
-                self.logprobs.append(TokenLogprob(token, 0.0))
+                self.logprobs.append(TokenLogprob(token, 0.0, ((token, 0.0),) if self.alternatives else ()))
             self.sampler.accept(token)
             self._say(self.tokenizer.piece(token, spoken=token in self.spoken))
             if self.output.stopped:

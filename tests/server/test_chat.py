@@ -199,10 +199,13 @@ def test_logprobs_are_of_all_tokens_streamed_or_not(client: OpenAI, messages: An
     assert answer.usage is not None
     assert len(tokens) == answer.usage.completion_tokens
     assert all(token.logprob <= 0 for token in tokens)
-    chosen = [token for token in tokens if token.top_logprobs]
+    chosen = [token for token in tokens if len(token.top_logprobs) == 3]
     assert chosen
+    for token in tokens:
+        if token not in chosen:
+            assert [(other.token, other.logprob) for other in token.top_logprobs] == [(token.token, 0.0)]
+            assert token.logprob == 0.0
     for token in chosen:
-        assert len(token.top_logprobs) == 3
         best = [other.logprob for other in token.top_logprobs]
         assert best == sorted(best, reverse=True)
         assert sum(math.exp(value) for value in best) <= 1 + 1e-9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -30,13 +31,25 @@ def endless(tiny_qwen2: Path) -> Iterator[Serving]:
         yield serving
 
 
-def begin(server: Serving, body: Any) -> Any:
+def begin(server: Serving, body: Any) -> socket.socket:
     """A request of which the answer is not read; its socket."""
     connection = server.socket()
     data = json.dumps(body).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
+
+
+def until_it_says(connection: socket.socket, text: bytes) -> bytes:
+    """Reads until this was said; what was said so far."""
+    connection.settimeout(120)
+    seen = b""
+    while text not in seen:
+        piece = connection.recv(4096)
+        if not piece:
+            pytest.fail(f"it ended without {text!r}: {seen[-500:]!r}")
+        seen += piece
+    return seen
 
 
 def until_running(server: Serving, count: int) -> None:
@@ -83,12 +96,10 @@ def test_a_silent_stream_says_that_it_is_alive(demo_path: Path, tiny_qwen2: Path
     """While it waits for one of four places."""
     with Serving(("--n-ctx", "4096", "--family", "hermes", "--heartbeat", "0.2"), model=str(tiny_qwen2)) as server:
         busy = [begin(server, ENDLESS) for _ in range(4)]
-        until_running(server, 4)
+        for connection in busy:  # they have the places, and keep them
+            until_it_says(connection, b'"content"')
         waiting = begin(server, ENDLESS)
-        waiting.settimeout(30)
-        seen = b""
-        while b": still computing" not in seen:
-            seen += waiting.recv(4096)
+        until_it_says(waiting, b": still computing")
         for connection in (*busy, waiting):
             connection.close()
         server.wait_until_idle()
