@@ -228,8 +228,11 @@ def test_random_bytes_never_end_the_server(server: Serving) -> None:
         with server.socket() as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-            connection.settimeout(5)
-            answer = connection.recv(100)
+            connection.settimeout(15)
+            try:
+                answer = connection.recv(100)
+            except ConnectionResetError:
+                continue
             assert not answer or answer.split()[1][:1] == b"4", answer
     time.sleep(0.1)
     assert server.post(CHAT, SMALL).status == 200
