@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,7 +80,9 @@ class Answer:
     logprobs that came meanwhile.
     """
 
-    def __init__(self, begin: Callable[[int], ChatStream], choices: int) -> None:
+    def __init__(self, begin: Callable[[int], ChatStream], choices: int, *, whole: bool = False) -> None:
+        """`whole`: Replies alone; each delta handed over takes time that the model could have."""
+        self._whole = whole
         self._streams: list[ChatStream] = []
         try:
             for index in range(choices):
@@ -90,7 +93,7 @@ class Answer:
 
     def __iter__(self) -> Iterator[Piece]:
         for index, stream in enumerate(self._streams):
-            for delta in stream:
+            for delta in () if self._whole else stream:
                 yield index, delta, stream.new_logprobs()
             yield index, stream.reply, stream.new_logprobs()
 
@@ -121,9 +124,9 @@ class ChatCall:
         self._tools = self._offered()
         self._options = self._chat_options()
 
-    def begin(self) -> Answer:
+    def begin(self, *, whole: bool = False) -> Answer:
         """Submit it. Raises what `Model.chat` raises."""
-        return Answer(self._choice, self._body.n or 1)
+        return Answer(self._choice, self._body.n or 1, whole=whole)
 
     def prompt(self) -> Prompt:
         """What the model would be sent. Raises what `Model.chat` raises of messages and tools."""
@@ -136,7 +139,8 @@ class ChatCall:
 
     async def completion(self) -> dict[str, Any]:
         """The whole answer."""
-        replies = [piece async for _, piece, _ in self.pieces() if isinstance(piece, Reply)]
+        pieces = self.pieces(whole=True)
+        replies = [piece async for _, piece, _ in pieces if isinstance(piece, Reply)]
         logprobs = [self._logprobs(reply.logprobs) for reply in replies]
         return wire.completion(wire.head(self._model.name), replies, legacy=self.legacy, logprobs=logprobs)
 
@@ -158,9 +162,9 @@ class ChatCall:
     def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         return wire.logprobs_of(self._model.engine.tokenizer, tokens) if self._body.logprobs else None
 
-    async def pieces(self) -> AsyncGenerator[Piece, None]:
+    async def pieces(self, *, whole: bool = False) -> AsyncGenerator[Piece, None]:
         """Deltas with their choices' numbers, and each one's Reply."""
-        async with aclosing(self._served.jobs.pieces(self.begin)) as pieces:
+        async with aclosing(self._served.jobs.pieces(partial(self.begin, whole=whole))) as pieces:
             async for index, piece, new in pieces:
                 if isinstance(piece, Reply):
                     self._served.metrics.generated(piece.stats)
