@@ -67,7 +67,8 @@ class CompiledGrammar:
         return "" if self.build is None else _gbnf(self.build, MAX_TOOLS)
 
 
-_grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: len(grammar.lark))
+# A small grammar holds more than its text: about 4 KB with what it can be built from again.
+_grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: 4096 + len(grammar.lark))
 _texts: TextCache[str] = TextCache(len)
 
 
