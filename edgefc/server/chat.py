@@ -7,7 +7,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edgefc import wire
 from edgefc.engine import TokenLogprob
@@ -16,60 +16,37 @@ from edgefc.formats import Prompt
 from edgefc.options import ChatOptions
 from edgefc.reply import ChatStream, Reply
 from edgefc.request import checked_tools
+from edgefc.server.asked import Asked, Refused, for_choice, refuse
 from edgefc.server.served import Served
 from edgefc.tools import parse_tool_choice
 from edgefc.types import Delta, Message, Tool
 
-MOST_MESSAGES, MOST_TOOLS, MOST_CHOICES, MOST_STOPS, LONGEST_STOP = 4096, 256, 8, 16, 1024
-SEED = 1 << 63
-Text = Annotated[str, Field(max_length=LONGEST_STOP)]
+MOST_MESSAGES, MOST_TOOLS = 4096, 256
 # What is understood, cannot be had here, and would change the answer; with the values that mean nothing.
-REFUSED: dict[str, tuple[Any, ...]] = {
+REFUSED: Refused = {
     "audio": (None,),
     "modalities": (None, ["text"]),
     "web_search_options": (None,),
     "chat_template": (None,),
     "previous_response_id": (None,),
 }
-FROM_BODY = (
-    "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty",
-    "presence_penalty", "seed", "stop", "response_format", "grammar",
-)  # fmt: skip
 
 
-class ChatRequest(BaseModel):
-    """The body of a chat completion; fields that are not named here are ignored, as far as they change no answer."""
+class ChatRequest(Asked):
+    """The body of a chat completion."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    model: str | None = None
     messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
     tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
     function_call: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(ge=1e-3, le=100)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
-    seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    grammar: str | None = None
 
 
 Piece = tuple[int, Delta | Reply, Sequence[TokenLogprob]]
@@ -110,9 +87,7 @@ class ChatCall:
 
     def __init__(self, body: ChatRequest, served: Served) -> None:
         self._body, self._served, self._model = body, served, served.model
-        for name, harmless in REFUSED.items():
-            if (value := (body.model_extra or {}).get(name)) not in harmless:
-                raise RequestError(name, f"{value!r} is not offered here", "Leave it out.")
+        refuse(body, REFUSED)
         served.check_grammar(body.grammar)
         if body.stream_options is not None and not body.stream:
             raise RequestError("stream_options", "is for streams only", "Set stream, or leave it out.")
@@ -156,7 +131,7 @@ class ChatCall:
                     yield wire.chunk(about, {}, reason, index=index, logprobs=told)
                 else:
                     yield wire.chunk(about, piece, index=index, legacy=self.legacy, logprobs=told)
-        if (self._body.stream_options or {}).get("include_usage"):
+        if self._body.wants_usage:
             yield wire.usage_chunk(about, replies)
 
     def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
@@ -171,9 +146,7 @@ class ChatCall:
                 yield index, piece, new
 
     def _choice(self, index: int) -> ChatStream:
-        options = self._options
-        if index and self._body.seed is not None:
-            options = cast("ChatOptions", {**options, "seed": self._body.seed + index})
+        options = for_choice(self._options, index)
         messages = cast("list[Message]", self._body.messages)
         tools = cast("list[Tool] | None", self._tools)
         answer: ChatStream = self._model.chat(messages, tools=tools, stream=True, **options)
@@ -185,10 +158,7 @@ class ChatCall:
         return [{"type": "function", "function": function} for function in self._body.functions]
 
     def _chat_options(self) -> ChatOptions:
-        body, options = self._body, ChatOptions()
-        for name in FROM_BODY:
-            if (value := getattr(body, name)) is not None:
-                options[name] = value  # type: ignore[literal-required]
+        body, options = self._body, self._body.options()
         choice: str | Mapping[str, Any] | None = body.tool_choice
         if self.legacy:
             choice = wire.choice_of(body.function_call)
@@ -198,16 +168,7 @@ class ChatCall:
         options["max_tokens"] = body.max_completion_tokens or body.max_tokens
         if body.logprobs:
             options["logprobs"] = body.top_logprobs or 0
-        if body.logit_bias:
-            options["logit_bias"] = by_token(body.logit_bias)
         thinking = (body.chat_template_kwargs or {}).get("enable_thinking")
         if isinstance(thinking, bool) or body.reasoning_effort == "none":
             options["thinking"] = thinking is True
         return options
-
-
-def by_token(biases: Mapping[str, float]) -> dict[int, float]:
-    for token in biases:
-        if not token.isdecimal() or len(token) > 9:
-            raise RequestError("logit_bias", f"maps token ids to numbers, and {token!r} is no token id")
-    return {int(token): bias for token, bias in biases.items()}

@@ -8,46 +8,28 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edgefc.errors import RequestError
 from edgefc.options import ChatOptions
 from edgefc.raw import Completion, TextStream
-from edgefc.server.chat import FROM_BODY, MOST_CHOICES, MOST_STOPS, SEED, Text, by_token
+from edgefc.server.asked import MOST_STOPS, Asked, Refused, for_choice, refuse
 from edgefc.server.served import Served
 
 MOST_PROMPTS, MOST_TOKENS = 64, 1 << 20
-REFUSED: dict[str, tuple[Any, ...]] = {
+REFUSED: Refused = {
     "suffix": (None, ""), "echo": (None, False), "logprobs": (None, 0, False), "best_of": (None, 1),
 }  # fmt: skip
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Tokens = Annotated[list[Token], Field(min_length=1, max_length=MOST_TOKENS)]
 
 
-class CompletionRequest(BaseModel):
-    """The body of a completion; fields that are not named here are ignored, as far as they change no answer."""
+class CompletionRequest(Asked):
+    """The body of a completion."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    model: str | None = None
     prompt: str | Tokens | Annotated[list[str | Tokens], Field(min_length=1, max_length=MOST_PROMPTS)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(ge=1e-3, le=100)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
-    seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
     stop_token_ids: Annotated[list[Token], Field(max_length=MOST_STOPS)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    response_format: dict[str, Any] | None = None
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    grammar: str | None = None
 
 
 class _Answers:
@@ -72,9 +54,7 @@ class CompletionCall:
 
     def __init__(self, body: CompletionRequest, served: Served) -> None:
         self._body, self._served, self._model = body, served, served.model
-        for name, harmless in REFUSED.items():
-            if (value := (body.model_extra or {}).get(name)) not in harmless:
-                raise RequestError(name, f"{value!r} is not offered here", "Leave it out.")
+        refuse(body, REFUSED)
         served.check_grammar(body.grammar)
         prompt = body.prompt
         several = isinstance(prompt, list) and not isinstance(prompt[0], int)
@@ -87,9 +67,8 @@ class CompletionCall:
         try:
             for prompt in self._prompts:
                 for choice in range(self._body.n or 1):
-                    options = self._options
-                    if choice and self._body.seed is not None:
-                        options = {**options, "seed": self._body.seed + choice}
+                    options = for_choice(self._options, choice)
+                    # One by one: those that were begun are cancelled when another cannot be.
                     streams.append(self._model.complete(prompt, **options))
         except BaseException:
             _Answers(streams).cancel()
@@ -112,7 +91,7 @@ class CompletionCall:
                     yield {**about, "choices": [_choice(index, "", piece.finish_reason)]}
                 else:
                     yield {**about, "choices": [_choice(index, piece, None)]}
-        if (self._body.stream_options or {}).get("include_usage"):
+        if self._body.wants_usage:
             yield {**about, "choices": [], "usage": self._usage(done)}
 
     async def _pieces(self) -> AsyncGenerator[tuple[int, str | Completion], None]:
@@ -135,13 +114,8 @@ class CompletionCall:
                 "prompt_tokens_details": {"cached_tokens": cached}}  # fmt: skip
 
     def _complete_options(self) -> ChatOptions:
-        body, options = self._body, ChatOptions()
-        for name in FROM_BODY:
-            if (value := getattr(body, name, None)) is not None:
-                options[name] = value  # type: ignore[literal-required]
+        body, options = self._body, self._body.options()
         options["max_tokens"] = body.max_tokens or 16  # OpenAI's default
-        if body.logit_bias:
-            options["logit_bias"] = by_token(body.logit_bias)
         if body.stop_token_ids:
             stops = [body.stop] if isinstance(body.stop, str) else list(body.stop or ())
             options["stop"] = [*stops, *map(self._special, body.stop_token_ids)]

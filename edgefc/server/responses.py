@@ -16,13 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgefc.errors import RequestError
 from edgefc.reply import Reply
+from edgefc.server.asked import Refused, refuse
 from edgefc.server.chat import MOST_MESSAGES, MOST_TOOLS, ChatCall, ChatRequest
 from edgefc.server.errors import of_validation
 from edgefc.server.served import Served
 from edgefc.types import Delta
 
 Event = dict[str, Any]
-REFUSED: dict[str, tuple[Any, ...]] = {
+REFUSED: Refused = {
     "previous_response_id": (None,), "conversation": (None,), "background": (None, False), "prompt": (None,),
     "truncation": (None, "disabled"), "max_tool_calls": (None,), "top_logprobs": (None, 0),
 }  # fmt: skip
@@ -54,11 +55,7 @@ class ResponseCall:
     """A request's body, understood. Raises RequestError for what cannot be had."""
 
     def __init__(self, body: ResponseRequest, served: Served) -> None:
-        for name, harmless in REFUSED.items():
-            if (value := (body.model_extra or {}).get(name)) not in harmless:
-                raise RequestError(
-                    name, f"{value!r} is not offered here: nothing is kept between requests", "Leave it out."
-                )
+        refuse(body, REFUSED, ": nothing is kept between requests")
         self._body, self._served = body, served
         self._chat = ChatCall(_as_chat(body), served)
 

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from edgefc.server import errors
 
 T = TypeVar("T")
-DONE = "[DONE]"
+DONE = b"data: [DONE]\n\n"
 ALIVE = b": still computing\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -74,7 +74,7 @@ class EventStream(Response):
                 try:
                     data = event(following.result(), named=self._named)
                 except StopAsyncIteration:
-                    data = b"" if self._named else b"data: [DONE]\n\n"
+                    data = b"" if self._named else DONE
                     break
                 except Exception as error:  # noqa: BLE001 - told to the client, which has its 200 already
                     data = self._failure(error)
