@@ -27,6 +27,7 @@ from edgefc.errors import (
 
 log = logging.getLogger("edgefc.server")
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_UNREAD = {401, 403, 408, 413, 431}  # answered before the body is there
 # What a request can be blamed for, and the parameter it is about where the error does not say.
 _BLAMED: tuple[tuple[type[EdgefcError], str | None], ...] = (
     (RequestError, None), (SchemaError, "tools"), (ToolError, "tools"), (FormatError, "messages"),
@@ -69,8 +70,10 @@ class ApiError(Exception):
         return {"error": error | self.extra}
 
     def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        wait = {"Retry-After": "1"} if self.status in {429, 503} else {}
-        return JSONResponse(self.body(), self.status, {**(headers or {}), **wait})
+        more = {"Retry-After": "1"} if self.status in {429, 503} else {}
+        if self.status in _UNREAD:
+            more["Connection"] = "close"  # else the rest of the body would be read, however long it is
+        return JSONResponse(self.body(), self.status, {**(headers or {}), **more})
 
 
 def of(error: BaseException) -> ApiError:

@@ -114,7 +114,7 @@ def test_other_machines_are_not_let_in_without_a_key() -> None:
         Settings(api_keys=("",))
 
 
-def raw(server: Serving, data: bytes, *, wait: float = 10) -> bytes:
+def raw(server: Serving, data: bytes, *, wait: float = 60) -> bytes:
     with server.socket() as connection:
         connection.settimeout(wait)
         connection.sendall(data)
