@@ -104,13 +104,17 @@ def check_fits(need: MemoryNeed, path: Path) -> None:
     )
 
 
+def usual_context(header: Header) -> int:
+    """Context in tokens where memory is not short: what the model was trained for, at most 8192."""
+    return min(_number(header, "context_length") or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+
+
 def default_context(header: Header, n_seq_max: int) -> int:
     """Context in tokens: what the model was trained for, at most 8192, less where memory is short.
 
     Half of what is free after the weights may go to the KV cache of all sequences together.
     """
-    trained = _number(header, "context_length") or DEFAULT_CONTEXT
-    wanted = min(trained, DEFAULT_CONTEXT)
+    wanted = usual_context(header)
     per_token = kv_bytes_per_token(header)
     if per_token:
         room = (hardware.free_memory() - header.tensor_bytes) // 2

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self, overload
 
 from typing_extensions import Unpack
 
-from edgefc import formats, gguf, registry
-from edgefc.engine import Engine, EngineOptions
+from edgefc import formats, gguf, memory, registry
+from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.options import ChatOptions
 from edgefc.prompt_parts import PartFinder
@@ -75,6 +75,19 @@ def load(
         if warning:
             log.warning("%s: %s", found.path.name, warning)
     return Model(engine, chat_format, path=found.path, name=found.card.id if found.card else found.path.stem)
+
+
+def needed_memory(
+    name: str | Path, *, n_ctx: int | None = None, n_gpu_layers: int | None = None, n_parallel: int = 4
+) -> int:
+    """Bytes of main memory that `load` with these would like to have; with n_ctx None it makes do with less.
+
+    Raises ModelNotFoundError or ModelFileError.
+    """
+    header = gguf.read_model(registry.resolve(str(name)).path)
+    layers = (ALL_LAYERS if supports_gpu() else 0) if n_gpu_layers is None else n_gpu_layers
+    context = n_ctx or memory.usual_context(header)
+    return memory.predict(header, n_ctx=context, n_seq_max=n_parallel, gpu_layers=layers).total
 
 
 class Model:

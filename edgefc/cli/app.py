@@ -333,7 +333,13 @@ def _from_file(context: typer.Context, path: Optional[Path]) -> Optional[Path]:
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",
+    model: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            help="Ids from `edgefc list`, OWNER/NAME, or paths of .gguf: the first is loaded at once, others when "
+            "they are asked for. Default: demo."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(envvar="EDGEFC_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="EDGEFC_PORT", help="0 takes a free one.")] = 8080,
     api_key: Annotated[
@@ -354,6 +360,14 @@ def serve(
     heartbeat: Annotated[
         float, typer.Option(envvar="EDGEFC_HEARTBEAT", help="Seconds after which a silent stream says it is alive.")
     ] = 10,
+    memory: Annotated[
+        Optional[float],
+        typer.Option(
+            envvar="EDGEFC_MEMORY",
+            help="GiB that loaded models may take together; the one not used for longest makes room. Default: what is "
+            "free.",
+        ),
+    ] = None,
     grammars: Annotated[
         bool, typer.Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Take GBNF grammars from requests.")
     ] = False,
@@ -372,16 +386,17 @@ def serve(
         typer.Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=_from_file, help="TOML file with these options."),
     ] = None,
 ) -> None:
-    """Serve a model to OpenAI clients on this machine. Ctrl-C stops when running answers are done, twice at once."""
+    """Serve models to OpenAI clients on this machine. Ctrl-C stops when running answers are done, twice at once."""
     from edgefc.cli import serve as command
 
     command.run(
-        model,
+        model or ["demo"],
+        memory=memory,
         load={"family": family, "n_ctx": n_ctx, "n_threads": n_threads, "n_gpu_layers": n_gpu_layers,
               "n_parallel": parallel},
         settings={"host": host, "port": port, "api_keys": tuple(api_key or ()),
                   "allowed_hosts": tuple(allowed_host or ()), "allowed_origins": tuple(allowed_origin or ()),
-                  "max_waiting": waiting, "timeout": timeout, "drain": drain,
+                  "parallel": parallel, "max_waiting": waiting, "timeout": timeout, "drain": drain,
                   "heartbeat": heartbeat, "grammars": grammars},
     )  # fmt: skip
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgefc.cli.common import err, given, load_model
+import edgefc
+from edgefc.cli.common import err, find_model, given, load_model
 from edgefc.errors import RequestError
-from edgefc.server import Settings, serve
+from edgefc.model import needed_memory
+from edgefc.server import Models, Settings, serve
 from edgefc.server.settings import LOOPBACK
 
 
@@ -24,28 +28,47 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
         raise RequestError(
             "config", f"{path}: there is no option {min(unknown)!r}", "`edgefc serve --help` lists them."
         )
+    if isinstance(options.get("model"), str):
+        options["model"] = [options["model"]]
     return options
 
 
-def run(name: str, *, load: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Load the model and serve it until it is told to stop."""
+def run(names: list[str], *, load: dict[str, Any], settings: dict[str, Any], memory: float | None) -> None:
+    """Load the first model and serve all of them until it is told to stop."""
     wanted = Settings(**given(settings))  # what is wrong with it is said before a model is loaded
-    with load_model(name, given(load)) as model:
+    options = given(load)
+    if len(names) > 1 and "family" in options:
+        raise RequestError("family", "several models have formats of their own", "Leave it out, or serve one model.")
+    for name in names:
+        find_model(name)
+    sizes = {key: value for key, value in options.items() if key in {"n_ctx", "n_gpu_layers", "n_parallel"}}
+    models = Models(
+        names,
+        partial(edgefc.load, **options),
+        partial(needed_memory, **sizes),
+        limit=None if memory is None else round(memory * (1 << 30)),
+    )
+    logging.getLogger("edgefc.server").setLevel(logging.INFO)
+    with closing(models):
+        models.start_with(load_model(names[0], options))
+        serve(models, wanted, lambda url: _tell(url, models, wanted))
 
-        def started(url: str) -> None:
-            key = wanted.api_keys[0] if wanted.api_keys else "none"
-            header = ' -H "Authorization: Bearer $EDGEFC_API_KEY"' if wanted.api_keys else ""
-            err.print(
-                f"{model.name} ({model.family.name}) at {url}/v1: context {model.n_ctx} tokens, "
-                f"{load.get('n_parallel') or 4} requests at a time",
-                markup=False,
-            )
-            body = '{"messages": [{"role": "user", "content": "Hello"}]}'
-            err.print(f"  curl {url}/v1/chat/completions{header} --json '{body}'", markup=False)
-            shown = "os.environ['EDGEFC_API_KEY']" if key != "none" else "'none'"
-            err.print(f"  OpenAI(base_url='{url}/v1', api_key={shown})", markup=False)
-            if wanted.host not in LOOPBACK:
-                err.print("  other machines can reach it: what is said is not encrypted", markup=False)
 
-        logging.getLogger("edgefc.server.access").setLevel(logging.INFO)
-        serve(model, wanted, started)
+def _tell(url: str, models: Models, settings: Settings) -> None:
+    """Say where it listens, what it serves, and how to call it."""
+    first, *others = models.places
+    assert first.model is not None
+    err.print(
+        f"{first.name} ({first.model.family.name}) at {url}/v1: context {first.model.n_ctx} tokens, "
+        f"{settings.parallel} requests at a time",
+        markup=False,
+    )
+    if others:
+        err.print(f"  loaded when asked for: {', '.join(place.name for place in others)}", markup=False)
+    header = ' -H "Authorization: Bearer $EDGEFC_API_KEY"' if settings.api_keys else ""
+    body = '{"messages": [{"role": "user", "content": "Hello"}]}'
+    err.print(f"  curl {url}/v1/chat/completions{header} --json '{body}'", markup=False)
+    key = "os.environ['EDGEFC_API_KEY']" if settings.api_keys else "'none'"
+    err.print(f"  OpenAI(base_url='{url}/v1', api_key={key})", markup=False)
+    if settings.host not in LOOPBACK:
+        err.print("  other machines can reach it: what is said is not encrypted", markup=False)

@@ -2,12 +2,14 @@
 
 from edgefc.engine.constraint import gbnf_grammar
 from edgefc.engine.engine import Engine
+from edgefc.engine.llama import supports_gpu
 from edgefc.engine.sampler import SamplingOptions, TokenLogprob
 from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats, RequestOptions
-from edgefc.engine.setup import EngineOptions
+from edgefc.engine.setup import ALL_LAYERS, EngineOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 __all__ = [
+    "ALL_LAYERS",
     "Engine",
     "EngineOptions",
     "Generation",
@@ -18,4 +20,5 @@ __all__ = [
     "TokenLogprob",
     "Tokenizer",
     "gbnf_grammar",
+    "supports_gpu",
 ]

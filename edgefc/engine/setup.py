@@ -10,6 +10,8 @@ from edgefc.engine import calibration, llama, selftest
 from edgefc.engine.costs import Costs, assumed
 from edgefc.errors import RequestError
 
+ALL_LAYERS = 999
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -70,7 +72,7 @@ def set_up(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
     extra_buffers = selftest.extra_buffers()
     n_gpu_layers = options.n_gpu_layers
     if n_gpu_layers is None:
-        n_gpu_layers = 999 if llama.supports_gpu() else 0
+        n_gpu_layers = ALL_LAYERS if llama.supports_gpu() else 0
     on_cpu = not n_gpu_layers or not llama.supports_gpu()
     n_batch = options.n_batch or memory.BATCH
     n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)

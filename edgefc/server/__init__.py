@@ -8,7 +8,8 @@ app         all of it together; run starts it
 """
 
 from edgefc.server.app import create_app
+from edgefc.server.models import Models
 from edgefc.server.run import serve
 from edgefc.server.settings import Settings
 
-__all__ = ["Settings", "create_app", "serve"]
+__all__ = ["Models", "Settings", "create_app", "serve"]

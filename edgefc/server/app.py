@@ -6,9 +6,9 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,11 +16,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgefc import __version__
+from edgefc.engine import Tokenizer
 from edgefc.errors import EdgefcError
 from edgefc.lint import lint_tools
 from edgefc.model import Model
@@ -29,9 +31,10 @@ from edgefc.server.chat import ChatCall, ChatRequest
 from edgefc.server.completions import CompletionCall, CompletionRequest
 from edgefc.server.errors import ApiError
 from edgefc.server.guard import Guard
-from edgefc.server.metrics import MEDIA_TYPE
+from edgefc.server.metrics import MEDIA_TYPE, Metrics
+from edgefc.server.models import Models, Place
 from edgefc.server.responses import ResponseCall, ResponseRequest
-from edgefc.server.served import Served
+from edgefc.server.served import Served, Service
 from edgefc.server.settings import Settings
 from edgefc.server.streams import EventStream, HungUpError, begun, unless_hung_up
 
@@ -64,6 +67,7 @@ class Content(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
+    model: str | None = None
     content: str
     add_special: bool = False
     parse_special: bool = True
@@ -75,6 +79,7 @@ class Tokens(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
+    model: str | None = None
     tokens: list[int]
 
 
@@ -90,65 +95,84 @@ router = APIRouter(route_class=_Route, responses={status: {"model": errors.Error
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 
 
-def _served(request: Request) -> Served:
-    return cast(Served, request.app.state.served)
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+class Call(Protocol):
+    """A request's body, understood."""
+
+    async def completion(self) -> dict[str, Any]:
+        """The whole answer."""
+
+    def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer as it grows."""
 
 
 @router.post("/chat/completions", summary="Answer a conversation, calling tools", responses=STREAMED)
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
-    call = ChatCall(body, _served(request))
-    return await _answer(request, call.completion, call.chunks, stream=bool(body.stream))
+    return await _answer(request, body, ChatCall)
 
 
 @router.post("/completions", summary="Go on with a raw prompt", responses=STREAMED)
 async def completions(body: CompletionRequest, request: Request) -> Response:
-    call = CompletionCall(body, _served(request))
-    return await _answer(request, call.completion, call.chunks, stream=bool(body.stream))
+    return await _answer(request, body, CompletionCall)
 
 
 @router.post("/responses", summary="Answer, told in items; nothing is kept between requests", responses=STREAMED)
 async def responses(body: ResponseRequest, request: Request) -> Response:
-    call = ResponseCall(body, _served(request))
-    return await _answer(request, call.completion, call.events, stream=bool(body.stream), named=True)
+    return await _answer(request, body, ResponseCall, named=True)
 
 
 async def _answer(
-    request: Request,
-    whole: Callable[[], Awaitable[dict[str, Any]]],
-    chunks: Callable[[], AsyncGenerator[dict[str, Any], None]],
-    *,
-    stream: bool,
-    named: bool = False,
+    request: Request, body: Any, understood: Callable[[Any, Served], Call], *, named: bool = False
 ) -> Response:
-    if stream:
-        events = await unless_hung_up(request, begun(chunks()))
-        return EventStream(events, _served(request).settings.heartbeat, named=named)
+    service = _service(request)
+
+    async def whole() -> dict[str, Any]:
+        async with service.using(body.model) as served:
+            return await understood(body, served).completion()
+
+    async def chunks() -> AsyncGenerator[dict[str, Any], None]:
+        async with service.using(body.model) as served, aclosing(understood(body, served).chunks()) as following:
+            async for chunk in following:
+                yield chunk
+
+    if body.stream:
+        return EventStream(await unless_hung_up(request, begun(chunks())), service.settings.heartbeat, named=named)
     return JSONResponse(await unless_hung_up(request, whole()))
 
 
 @router.get("/models", summary="The models that are served")
 async def models(request: Request) -> dict[str, Any]:
-    return {"object": "list", "data": [_card(_served(request).model)]}
+    return {"object": "list", "data": [_card(place) for place in _service(request).models.places]}
 
 
 @router.get("/models/{name:path}", summary="One model")
 async def model(name: str, request: Request) -> dict[str, Any]:
-    served = _served(request).model
-    if name != served.name:
+    places = {place.name: place for place in _service(request).models.places}
+    if name not in places:
+        served = ", ".join(places)
         raise ApiError(
-            404, f"the model {name!r} is not served; {served.name!r} is", param="model", code="model_not_found"
+            404, f"the model {name!r} is not served; these are: {served}", param="model", code="model_not_found"
         )
-    return _card(served)
+    return _card(places[name])
 
 
-def _card(served: Model) -> dict[str, Any]:
-    about = {"family": served.family.name, "n_ctx": served.n_ctx}
-    return {"id": served.name, "object": "model", "created": CREATED, "owned_by": "edgefc", "meta": about}
+def _card(place: Place) -> dict[str, Any]:
+    about: dict[str, Any] = {"loaded": place.model is not None}
+    if place.model is not None:
+        about |= {"family": place.model.family.name, "n_ctx": place.model.n_ctx}
+    return {"id": place.name, "object": "model", "created": CREATED, "owned_by": "edgefc", "meta": about}
 
 
 @router.post("/tokenize", summary="A text's token ids")
-def tokenize(body: Content, request: Request) -> dict[str, Any]:
-    tokenizer = _served(request).engine.tokenizer
+async def tokenize(body: Content, request: Request) -> dict[str, Any]:
+    async with _service(request).using(body.model) as served:
+        return await run_in_threadpool(_tokens, body, served.engine.tokenizer)
+
+
+def _tokens(body: Content, tokenizer: Tokenizer) -> dict[str, Any]:
     if body.parse_special:
         ids = tokenizer.encode(body.content, bos="vocabulary" if body.add_special else "never")
     else:
@@ -166,27 +190,25 @@ def _piece(data: bytes) -> str | list[int]:
 
 
 @router.post("/detokenize", summary="The text of token ids")
-def detokenize(body: Tokens, request: Request) -> dict[str, Any]:
-    tokenizer = _served(request).engine.tokenizer
-    if bad := [token for token in body.tokens if not 0 <= token < tokenizer.n_vocab]:
-        raise ApiError(400, f"tokens: {bad[0]} is not in the vocabulary of {tokenizer.n_vocab}", param="tokens")
-    return {"content": tokenizer.decode(body.tokens)}
+async def detokenize(body: Tokens, request: Request) -> dict[str, Any]:
+    async with _service(request).using(body.model) as served:
+        tokenizer = served.engine.tokenizer
+        if bad := [token for token in body.tokens if not 0 <= token < tokenizer.n_vocab]:
+            raise ApiError(400, f"tokens: {bad[0]} is not in the vocabulary of {tokenizer.n_vocab}", param="tokens")
+        return {"content": await run_in_threadpool(tokenizer.decode, body.tokens)}
 
 
 @router.post("/apply-template", summary="The prompt of a conversation")
-def apply_template(body: ChatRequest, request: Request) -> dict[str, Any]:
-    return {"prompt": str(_prompt(body, _served(request)))}
+async def apply_template(body: ChatRequest, request: Request) -> dict[str, Any]:
+    async with _service(request).using(body.model) as served:
+        return {"prompt": str(await run_in_threadpool(ChatCall(body, served).prompt))}
 
 
 @router.post("/chat/completions/input_tokens", summary="How many tokens a conversation's prompt has")
-def input_tokens(body: ChatRequest, request: Request) -> dict[str, Any]:
-    served = _served(request)
-    ids = served.engine.tokenizer.encode(_prompt(body, served), bos=served.model.family.bos)
-    return {"object": "response.input_tokens", "input_tokens": len(ids)}
-
-
-def _prompt(body: ChatRequest, served: Served) -> Any:
-    return ChatCall(body, served).prompt()
+async def input_tokens(body: ChatRequest, request: Request) -> dict[str, Any]:
+    async with _service(request).using(body.model) as served:
+        count = await run_in_threadpool(ChatCall(body, served).count_prompt)
+        return {"object": "response.input_tokens", "input_tokens": count}
 
 
 @router.post("/tools/lint", summary="What is wrong with tools, what no grammar enforces, and what they cost")
@@ -198,7 +220,7 @@ def lint(body: ToolSet) -> dict[str, Any]:
 
 @router.get("/health", summary="Whether requests are taken")
 async def health(request: Request) -> JSONResponse:
-    if _served(request).jobs.stopping:
+    if _service(request).jobs.stopping:
         raise ApiError(503, "the server is stopping", code="stopping")
     return JSONResponse({"status": "ok"})
 
@@ -209,14 +231,14 @@ async def health(request: Request) -> JSONResponse:
     response_class=PlainTextResponse,
 )
 async def metrics(request: Request) -> Response:
-    return Response(_served(request).metrics.text(), media_type=MEDIA_TYPE)
+    return Response(_service(request).metrics.text(), media_type=MEDIA_TYPE)
 
 
 class _Access:
     """A line and a count for each request: what was asked and how it ended, nothing of what was said."""
 
-    def __init__(self, app: ASGIApp, served: Served) -> None:
-        self._app, self._served = app, served
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -235,7 +257,7 @@ class _Access:
         finally:
             route = scope.get("route")
             path = route.path if isinstance(route, APIRoute) else "other"
-            self._served.metrics.answered(path, status)
+            self._metrics.answered(path, status)
             spent = 1000 * (time.perf_counter() - began)
             log.info("method=%s path=%s status=%d ms=%.1f", scope["method"], path, status, spent)
 
@@ -259,15 +281,15 @@ async def _nobody(_: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def create_app(model: Model, settings: Settings | None = None) -> FastAPI:
-    """The server as an ASGI application; the model is the caller's to close."""
+def create_app(models: Models | Model, settings: Settings | None = None) -> FastAPI:
+    """The server as an ASGI application; the models are the caller's to close."""
     settings = settings or Settings()
-    served = Served(model, settings)
+    service = Service(models if isinstance(models, Models) else Models.of(models), settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        served.jobs.close()
+        service.jobs.close()
 
     app = FastAPI(
         title="edgefc",
@@ -277,9 +299,9 @@ def create_app(model: Model, settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         max_body_size=settings.max_body,
-        middleware=[Middleware(_Access, served=served), Middleware(Guard, settings=settings)],
+        middleware=[Middleware(_Access, metrics=service.metrics), Middleware(Guard, settings=settings)],
     )
-    app.state.served = served
+    app.state.service = service
     app.include_router(router, prefix="/v1")
     app.include_router(router, include_in_schema=False)
     for kind in (ApiError, EdgefcError):

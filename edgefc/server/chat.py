@@ -112,16 +112,20 @@ class ChatCall:
         thinking = self._options.get("thinking")
         return model.family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=special)
 
+    def count_prompt(self) -> int:
+        """Its length in tokens."""
+        return len(self._model.engine.tokenizer.encode(self.prompt(), bos=self._model.family.bos))
+
     async def completion(self) -> dict[str, Any]:
         """The whole answer."""
         pieces = self.pieces(whole=True)
         replies = [piece async for _, piece, _ in pieces if isinstance(piece, Reply)]
         logprobs = [self._logprobs(reply.logprobs) for reply in replies]
-        return wire.completion(wire.head(self._model.name), replies, legacy=self.legacy, logprobs=logprobs)
+        return wire.completion(wire.head(self._served.name), replies, legacy=self.legacy, logprobs=logprobs)
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         """The answer in chunks."""
-        about, replies = wire.head(self._model.name), list[Reply]()
+        about, replies = wire.head(self._served.name), list[Reply]()
         async with aclosing(self.pieces()) as pieces:
             async for index, piece, new in pieces:
                 told = self._logprobs(new) if new else None

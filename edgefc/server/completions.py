@@ -103,7 +103,7 @@ class CompletionCall:
 
     def _head(self) -> dict[str, Any]:
         about = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
-        return {**about, "model": self._model.name}
+        return {**about, "model": self._served.name}
 
     def _usage(self, done: list[Completion]) -> dict[str, Any]:
         each = self._body.n or 1  # a prompt counts once, however many choices it has

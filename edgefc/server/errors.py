@@ -18,6 +18,8 @@ from edgefc.errors import (
     FormatError,
     GrammarError,
     InvalidCallError,
+    ModelFileError,
+    ModelLoadError,
     ModelNotFoundError,
     RequestError,
     SchemaError,
@@ -93,6 +95,9 @@ def of(error: BaseException) -> ApiError:
         return ApiError(422, str(error), code=error.code)
     if isinstance(error, EngineClosedError | CancelledError):
         return ApiError(503, "the server is stopping, or the request took too long", code=error.code)
+    if isinstance(error, ModelFileError | ModelLoadError):
+        log.error("%s", error)
+        return ApiError(503, str(error), param="model", code=error.code)
     log.error("a request failed", exc_info=error)
     return ApiError(500, "the server made a mistake; its log says more", code="internal_error")
 

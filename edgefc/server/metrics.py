@@ -18,7 +18,9 @@ TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "sampled_tokens
 class Metrics:
     """Counters of one server, in a registry of its own."""
 
-    def __init__(self, running: Callable[[], float], kept_bytes: Callable[[], float]) -> None:
+    def __init__(
+        self, *, running: Callable[[], float], kept_bytes: Callable[[], float], loaded: Callable[[], float]
+    ) -> None:
         self._registry = CollectorRegistry()
         registry = self._registry
         self._requests = Counter("edgefc_requests", "HTTP requests", ["path", "status"], registry=registry)
@@ -33,6 +35,7 @@ class Metrics:
         self._whole = Histogram("edgefc_answer_seconds", "Whole answers", registry=registry, buckets=SECONDS)
         Gauge("edgefc_running", "Answers being computed or waiting", registry=registry).set_function(running)
         Gauge("edgefc_prefix_bytes", "KV caches of prompts kept in memory", registry=registry).set_function(kept_bytes)
+        Gauge("edgefc_models_loaded", "Models in memory", registry=registry).set_function(loaded)
 
     def answered(self, path: str, status: int) -> None:
         self._requests.labels(path, str(status)).inc()

@@ -62,15 +62,15 @@ class ResponseCall:
     async def completion(self) -> dict[str, Any]:
         """The whole response."""
         last: Event = {}
-        async with aclosing(self.events()) as events:
-            async for event in events:
+        async with aclosing(self.chunks()) as chunks:
+            async for event in chunks:
                 last = event
         response: dict[str, Any] = last["response"]
         return response
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    async def chunks(self) -> AsyncGenerator[Event, None]:
         """The response as it grows."""
-        builder = _Builder(_head(self._body, self._served.model.name))
+        builder = _Builder(_head(self._body, self._served.name))
         async with aclosing(self._chat.pieces()) as pieces:
             async for _, piece, _ in pieces:
                 for event in builder.finish(piece) if isinstance(piece, Reply) else builder.feed(piece):

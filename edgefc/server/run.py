@@ -15,6 +15,7 @@ from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
 from edgefc.server.jobs import Jobs
+from edgefc.server.models import Models
 from edgefc.server.protocol import Protocol
 from edgefc.server.settings import Settings
 
@@ -60,12 +61,12 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._jobs.stop)
 
 
-def serve(model: Model, settings: Settings, started: Callable[[str], None] = lambda _: None) -> None:
+def serve(models: Models | Model, settings: Settings, started: Callable[[str], None] = lambda _: None) -> None:
     """Serve until SIGTERM or SIGINT; `started` is told the URL once requests are taken.
 
     Raises RequestError when the address cannot be had.
     """
-    app = create_app(model, settings)
+    app = create_app(models, settings)
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -83,7 +84,7 @@ def serve(model: Model, settings: Settings, started: Callable[[str], None] = lam
         h11_max_incomplete_event_size=HEADERS,
         http=Protocol,
     )
-    jobs: Jobs = app.state.served.jobs
+    jobs: Jobs = app.state.service.jobs
     server = _Server(config, jobs, settings.drain, lambda: started(url))
     with listening:
         try:

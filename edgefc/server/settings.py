@@ -19,6 +19,7 @@ class Settings:
     allowed_hosts    names it may be called by, besides those of this machine and `host` (against DNS rebinding)
     allowed_origins  web pages that may ask, such as "http://localhost:3000"; none unless named
     max_body         bytes of a request
+    parallel         requests that a model computes at the same time
     max_waiting      requests that wait while others are computed; more are turned away (429)
     timeout          seconds of one request, waiting included
     drain            seconds that running requests have to end when the server is told to stop
@@ -32,6 +33,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body: int = 8 << 20
+    parallel: int = 4
     max_waiting: int = 64
     timeout: float = 600.0
     drain: float = 30.0
@@ -39,8 +41,8 @@ class Settings:
     grammars: bool = False
 
     def __post_init__(self) -> None:
-        limits = {"port": (0, 65535), "max_body": (1024, 1 << 30), "max_waiting": (0, 4096), "timeout": (1, 86_400),
-                  "drain": (0, 3600), "heartbeat": (0.1, 3600)}  # fmt: skip
+        limits = {"port": (0, 65535), "max_body": (1024, 1 << 30), "parallel": (1, 64), "max_waiting": (0, 4096),
+                  "timeout": (1, 86_400), "drain": (0, 3600), "heartbeat": (0.1, 3600)}  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise RequestError(name, f"must be from {low} to {high}, not {getattr(self, name)!r}")

@@ -44,11 +44,11 @@ class Serving:
 
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    model: str = "demo"
+    models: tuple[str, ...] = ("demo",)
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgefc", "serve", self.model, "--port", "0", *self.options],
+            [sys.executable, "-m", "edgefc", "serve", *self.models, "--port", "0", *self.options],
             stderr=subprocess.PIPE, text=True, env={**os.environ, **self.environment},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip

@@ -28,7 +28,7 @@ ENDLESS: dict[str, Any] = {"messages": [{"role": "user", "content": "Go on"}], "
 @pytest.fixture(scope="module")
 def endless(tiny_qwen2: Path) -> Iterator[Serving]:
     """A model that ends no answer by itself, four requests at a time and two waiting."""
-    with Serving(("--waiting", "2", "--n-ctx", "4096", "--family", "hermes"), model=str(tiny_qwen2)) as serving:
+    with Serving(("--waiting", "2", "--n-ctx", "4096", "--family", "hermes"), models=(str(tiny_qwen2),)) as serving:
         yield serving
 
 
@@ -95,7 +95,7 @@ def test_more_than_may_wait_are_turned_away(endless: Serving) -> None:
 
 def test_a_silent_stream_says_that_it_is_alive(demo_path: Path, tiny_qwen2: Path) -> None:
     """While it waits for one of four places."""
-    with Serving(("--n-ctx", "4096", "--family", "hermes", "--heartbeat", "0.2"), model=str(tiny_qwen2)) as server:
+    with Serving(("--n-ctx", "4096", "--family", "hermes", "--heartbeat", "0.2"), models=(str(tiny_qwen2),)) as server:
         busy = [begin(server, ENDLESS) for _ in range(4)]
         for connection in busy:  # they have the places, and keep them
             until_it_says(connection, b'"content"')
@@ -108,7 +108,7 @@ def test_a_silent_stream_says_that_it_is_alive(demo_path: Path, tiny_qwen2: Path
 
 def test_a_request_may_not_take_for_ever(tiny_qwen2: Path) -> None:
     options = ("--n-ctx", "4096", "--family", "hermes", "--timeout", "1")
-    with Serving(options, model=str(tiny_qwen2)) as server:
+    with Serving(options, models=(str(tiny_qwen2),)) as server:
         body = {**ENDLESS, "stream": False}
         late = server.post(CHAT, body)
         assert late.status == 408
@@ -173,7 +173,7 @@ def test_told_to_stop_it_finishes_what_runs(demo_path: Path, number: signal.Sign
 
 
 def test_told_twice_it_stops_at_once(tiny_qwen2: Path) -> None:
-    with Serving(("--n-ctx", "4096", "--family", "hermes", "--drain", "600"), model=str(tiny_qwen2)) as server:
+    with Serving(("--n-ctx", "4096", "--family", "hermes", "--drain", "600"), models=(str(tiny_qwen2),)) as server:
         connection = begin(server, ENDLESS)
         until_running(server, 1)
         server.process.send_signal(signal.SIGTERM)
@@ -185,7 +185,7 @@ def test_told_twice_it_stops_at_once(tiny_qwen2: Path) -> None:
 
 
 def test_what_does_not_end_in_time_is_ended(tiny_qwen2: Path) -> None:
-    with Serving(("--n-ctx", "4096", "--family", "hermes", "--drain", "1"), model=str(tiny_qwen2)) as server:
+    with Serving(("--n-ctx", "4096", "--family", "hermes", "--drain", "1"), models=(str(tiny_qwen2),)) as server:
         connection = begin(server, ENDLESS)
         until_running(server, 1)
         server.process.send_signal(signal.SIGTERM)
