@@ -368,6 +368,14 @@ def serve(
             "free.",
         ),
     ] = None,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker",
+            envvar="EDGEFC_WORKER",
+            help="Run models in a process of their own, which is started again if it crashes.",
+        ),
+    ] = False,
     grammars: Annotated[
         bool, typer.Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Take GBNF grammars from requests.")
     ] = False,
@@ -392,6 +400,7 @@ def serve(
     command.run(
         model or ["demo"],
         memory=memory,
+        apart=worker,
         load={"family": family, "n_ctx": n_ctx, "n_threads": n_threads, "n_gpu_layers": n_gpu_layers,
               "n_parallel": parallel},
         settings={"host": host, "port": port, "api_keys": tuple(api_key or ()),

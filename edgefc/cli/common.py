@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,23 @@ def find_model(name: str) -> None:
 def load_model(name: str, settings: dict[str, Any]) -> edgefc.Model:
     """Load with a progress line where someone is looking; offers to fetch a model that is not here."""
     find_model(name)
+    with loading(name) as progress:
+        return edgefc.load(name, progress=progress, **settings)
+
+
+@contextmanager
+def loading(name: str) -> Iterator[Callable[[float], bool] | None]:
+    """A line about a model that is loaded, where someone is looking, and what moves it."""
     if not sys.stderr.isatty():
-        return edgefc.load(name, **settings)
+        yield None
+        return
     with err.status(f"loading {name} …") as status:
 
         def told(share: float) -> bool:
             status.update(f"loading {name} … {share:.0%}")
             return True
 
-        return edgefc.load(name, progress=told, **settings)
+        yield told
 
 
 def given(options: dict[str, Any]) -> Any:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import tomllib
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import edgefc
-from edgefc.cli.common import err, find_model, given, load_model
+from edgefc.cli.common import err, find_model, given, loading
 from edgefc.errors import RequestError
-from edgefc.model import needed_memory
-from edgefc.server import Models, Settings, serve
+from edgefc.server import Models, Settings, Worker, serve, serve_apart
 from edgefc.server.settings import LOOPBACK
 
 
@@ -33,38 +30,33 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
     return options
 
 
-def run(names: list[str], *, load: dict[str, Any], settings: dict[str, Any], memory: float | None) -> None:
-    """Load the first model and serve all of them until it is told to stop."""
+def run(names: list[str], *, load: dict[str, Any], settings: dict[str, Any], memory: float | None, apart: bool) -> None:
+    """Load the first model and serve all of them until it is told to stop; `apart`: in a process of their own."""
     wanted = Settings(**given(settings))  # what is wrong with it is said before a model is loaded
-    options = given(load)
-    if len(names) > 1 and "family" in options:
-        raise RequestError("family", "several models have formats of their own", "Leave it out, or serve one model.")
+    limit = None if memory is None else round(memory * (1 << 30))
     for name in names:
         find_model(name)
-    sizes = {key: value for key, value in options.items() if key in {"n_ctx", "n_gpu_layers", "n_parallel"}}
-    models = Models(
-        names,
-        partial(edgefc.load, **options),
-        partial(needed_memory, **sizes),
-        limit=None if memory is None else round(memory * (1 << 30)),
-    )
     logging.getLogger("edgefc.server").setLevel(logging.INFO)
+    models = Models(names, given(load), limit=limit)
+    others = [place.name for place in models.places[1:]]
+    shown = models.places[0].name
+    if apart:
+        worker = Worker(names, given(load), wanted, limit)
+        serve_apart(worker, wanted, lambda url, at: _tell(url, shown, at.family, at.n_ctx, others, wanted))
+        return
     with closing(models):
-        models.start_with(load_model(names[0], options))
-        serve(models, wanted, lambda url: _tell(url, models, wanted))
+        with loading(shown) as progress:
+            model = models.load_first(progress)
+        serve(models, wanted, lambda url: _tell(url, shown, model.family.name, model.n_ctx, others, wanted))
 
 
-def _tell(url: str, models: Models, settings: Settings) -> None:
+def _tell(url: str, name: str, family: str, n_ctx: int, others: list[str], settings: Settings) -> None:
     """Say where it listens, what it serves, and how to call it."""
-    first, *others = models.places
-    assert first.model is not None
     err.print(
-        f"{first.name} ({first.model.family.name}) at {url}/v1: context {first.model.n_ctx} tokens, "
-        f"{settings.parallel} requests at a time",
-        markup=False,
+        f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time", markup=False
     )
     if others:
-        err.print(f"  loaded when asked for: {', '.join(place.name for place in others)}", markup=False)
+        err.print(f"  loaded when asked for: {', '.join(others)}", markup=False)
     header = ' -H "Authorization: Bearer $EDGEFC_API_KEY"' if settings.api_keys else ""
     body = '{"messages": [{"role": "user", "content": "Hello"}]}'
     err.print(f"  curl {url}/v1/chat/completions{header} --json '{body}'", markup=False)

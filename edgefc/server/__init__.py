@@ -1,15 +1,19 @@
-"""The OpenAI-compatible server: FastAPI over one engine.
+"""The OpenAI-compatible server: FastAPI over the engine.
 
 settings    what can be configured
 guard       who may ask: hosts, origins, keys
+models      which models there are, loaded or not
 jobs        requests that wait for the model, in threads, from asyncio
-chat, completions, tools    what is asked, endpoint by endpoint
+chat, completions, responses    what is asked, endpoint by endpoint
 app         all of it together; run starts it
+worker, child, front    the same with the models in a process of their own
 """
 
 from edgefc.server.app import create_app
+from edgefc.server.front import serve_apart
 from edgefc.server.models import Models
 from edgefc.server.run import serve
 from edgefc.server.settings import Settings
+from edgefc.server.worker import Worker
 
-__all__ = ["Models", "Settings", "create_app", "serve"]
+__all__ = ["Models", "Settings", "Worker", "create_app", "serve", "serve_apart"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -19,7 +18,6 @@ from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgefc import __version__
 from edgefc.engine import Tokenizer
@@ -27,18 +25,18 @@ from edgefc.errors import EdgefcError
 from edgefc.lint import lint_tools
 from edgefc.model import Model
 from edgefc.server import errors
+from edgefc.server.access import Access
 from edgefc.server.chat import ChatCall, ChatRequest
 from edgefc.server.completions import CompletionCall, CompletionRequest
 from edgefc.server.errors import ApiError
 from edgefc.server.guard import Guard
-from edgefc.server.metrics import MEDIA_TYPE, Metrics
+from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.models import Models, Place
 from edgefc.server.responses import ResponseCall, ResponseRequest
 from edgefc.server.served import Served, Service
 from edgefc.server.settings import Settings
 from edgefc.server.streams import EventStream, HungUpError, begun, unless_hung_up
 
-log = logging.getLogger("edgefc.server.access")
 CREATED = int(time.time())
 
 
@@ -234,34 +232,6 @@ async def metrics(request: Request) -> Response:
     return Response(_service(request).metrics.text(), media_type=MEDIA_TYPE)
 
 
-class _Access:
-    """A line and a count for each request: what was asked and how it ended, nothing of what was said."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began, status = time.perf_counter(), 499  # as nginx calls it when the client went first
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            route = scope.get("route")
-            path = route.path if isinstance(route, APIRoute) else "other"
-            self._metrics.answered(path, status)
-            spent = 1000 * (time.perf_counter() - began)
-            log.info("method=%s path=%s status=%d ms=%.1f", scope["method"], path, status, spent)
-
-
 async def _told(_: Request, error: Exception) -> Response:
     return errors.of(error).response()
 
@@ -279,6 +249,15 @@ async def _http(_: Request, error: Exception) -> Response:
 async def _nobody(_: Request, error: Exception) -> Response:
     del error
     return Response(status_code=499)
+
+
+def tell_errors(app: FastAPI) -> None:
+    """Have it answer exceptions as OpenAI's API tells errors."""
+    for kind in (ApiError, EdgefcError, Exception):
+        app.add_exception_handler(kind, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HungUpError, _nobody)
 
 
 def create_app(models: Models | Model, settings: Settings | None = None) -> FastAPI:
@@ -299,15 +278,10 @@ def create_app(models: Models | Model, settings: Settings | None = None) -> Fast
         docs_url=None,
         redoc_url=None,
         max_body_size=settings.max_body,
-        middleware=[Middleware(_Access, metrics=service.metrics), Middleware(Guard, settings=settings)],
+        middleware=[Middleware(Access, answered=service.metrics.answered), Middleware(Guard, settings=settings)],
     )
     app.state.service = service
     app.include_router(router, prefix="/v1")
     app.include_router(router, include_in_schema=False)
-    for kind in (ApiError, EdgefcError):
-        app.add_exception_handler(kind, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(HungUpError, _nobody)
-    app.add_exception_handler(Exception, _told)
+    tell_errors(app)
     return app

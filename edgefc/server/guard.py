@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -44,9 +43,9 @@ class Guard:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         origin = _one(headers, b"origin")
-        more = [(b"x-request-id", secrets.token_hex(8).encode())]
+        more: list[tuple[bytes, bytes]] = []
         if origin is not None and origin in self._origins:
-            more += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+            more = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
 
         async def marked(message: Any) -> None:
             if message["type"] == "http.response.start":

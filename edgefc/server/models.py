@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from edgefc import hardware
 from edgefc.errors import EngineClosedError, ModelLoadError, ModelNotFoundError, RequestError
-from edgefc.model import Model
+from edgefc.model import Model, load, needed_memory
 
+SIZES = ("n_ctx", "n_gpu_layers", "n_parallel")  # options that memory depends on
 log = logging.getLogger("edgefc.server")
 
 
@@ -40,18 +41,15 @@ class Models:
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        load: Callable[[str], Model],
-        needed_memory: Callable[[str], int],
-        *,
-        limit: int | None = None,
+        self, names: Sequence[str], options: Mapping[str, Any] | None = None, *, limit: int | None = None
     ) -> None:
-        """`load` and `needed_memory` are edgefc's own with the options of these models.
-
-        Raises RequestError for two models of one name.
-        """
-        self._load_model, self._needed_memory, self._limit = load, needed_memory, limit
+        """`options` are those of `edgefc.load`, for each of them. Raises RequestError for two models of one name."""
+        self._options, self._limit = dict(options or {}), limit
+        if len(names) > 1 and self._options.get("family"):
+            raise RequestError(
+                "family", "several models have formats of their own", "Leave it out, or serve one model."
+            )
+        self._sizes: dict[str, Any] = {name: self._options[name] for name in SIZES if name in self._options}
         self._places: dict[str, Place] = {}
         for wanted in names:
             place = Place(wanted, Path(wanted).stem if wanted.lower().endswith(".gguf") else wanted)
@@ -68,8 +66,8 @@ class Models:
     @classmethod
     def of(cls, model: Model) -> Self:
         """One model that is loaded already, and the caller's to close."""
-        models = cls([model.name], lambda _: model, lambda _: 0)
-        models.start_with(model)
+        models = cls([model.name])
+        models._first.model = model
         return models
 
     @property
@@ -82,10 +80,14 @@ class Models:
         """Those that are loaded."""
         return [place.model for place in self.places if place.model is not None]
 
-    def start_with(self, model: Model) -> None:
-        """The first, loaded before anybody asks. Raises ModelLoadError when it is larger than the limit."""
+    def load_first(self, progress: Callable[[float], bool] | None = None) -> Model:
+        """Load the first, so that what is wrong with it is known before anybody asks.
+
+        Raises what `edgefc.load` raises.
+        """
         self._check(self._first)
-        self._first.model = model
+        self._first.model = model = load(self._first.wanted, progress=progress, **self._options)
+        return model
 
     def place(self, name: str | None) -> Place:
         """The one of this name. Raises ModelNotFoundError."""
@@ -101,7 +103,7 @@ class Models:
     async def using(self, name: str | None) -> AsyncIterator[tuple[str, Model]]:
         """The model of this name, which stays as long as this is open.
 
-        Raises ModelNotFoundError, or what `load` raises.
+        Raises ModelNotFoundError, or what `edgefc.load` raises.
         """
         place = self.place(name)
         while place.model is not None and not self._roomy.is_set():
@@ -132,7 +134,7 @@ class Models:
                 await asyncio.to_thread(self._check, place)
                 await self._make_room(place)
                 began = time.perf_counter()
-                model = await asyncio.to_thread(self._load_model, place.wanted)
+                model = await asyncio.to_thread(load, place.wanted, **self._options)
                 if self._closed:
                     model.close()
                     raise EngineClosedError("the server is stopping")
@@ -143,7 +145,7 @@ class Models:
 
     def _check(self, place: Place) -> None:
         """How much it needs, which must be possible."""
-        place.size = self._needed_memory(place.wanted)
+        place.size = needed_memory(place.wanted, **self._sizes)
         if self._limit is not None and place.size > self._limit:
             raise ModelLoadError(
                 f"{place.name} needs {place.size >> 20:,} MiB of memory and {self._limit >> 20:,} are allowed",

@@ -8,8 +8,10 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol as Interface
 
 import uvicorn
+from fastapi import FastAPI
 
 from edgefc.errors import RequestError
 from edgefc.model import Model
@@ -24,15 +26,23 @@ GRACE = 5  # seconds beyond the drain in which answers that were ended are told 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stoppable(Interface):
+    """What answers requests: takes no more when it is `stopping`, and ends those that run when it is told to stop."""
+
+    stopping: bool
+
+    def stop(self) -> None: ...
+
+
 class _Server(uvicorn.Server):
     """uvicorn's, which tells when it takes requests, and ends as a program should that was asked to.
 
     uvicorn's own raises the signal once more at its end, of which a process dies before it has cleaned up.
     """
 
-    def __init__(self, config: uvicorn.Config, jobs: Jobs, drain: float, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, answering: Stoppable, drain: float, started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._jobs, self._drain, self._told = jobs, drain, started
+        self._answering, self._drain, self._told = answering, drain, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -54,11 +64,11 @@ class _Server(uvicorn.Server):
         del sig, frame
         if self.should_exit:
             self.force_exit = True
-            self._loop.call_soon_threadsafe(self._jobs.stop)
+            self._loop.call_soon_threadsafe(self._answering.stop)
         else:
-            self.should_exit = self._jobs.stopping = True
+            self.should_exit = self._answering.stopping = True
             # Answers that take longer end with an error that says so.
-            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._jobs.stop)
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._answering.stop)
 
 
 def serve(models: Models | Model, settings: Settings, started: Callable[[str], None] = lambda _: None) -> None:
@@ -67,9 +77,18 @@ def serve(models: Models | Model, settings: Settings, started: Callable[[str], N
     Raises RequestError when the address cannot be had.
     """
     app = create_app(models, settings)
-    listening = _listen(settings)
-    host, port = listening.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    jobs: Jobs = app.state.service.jobs
+    with listening(settings) as (place, url):
+        try:
+            asyncio.run(answer(app, jobs, settings, place, lambda: started(url)))
+        finally:
+            jobs.stop()
+
+
+async def answer(
+    app: FastAPI, answering: Stoppable, settings: Settings, place: socket.socket, started: Callable[[], None]
+) -> None:
+    """Answer what comes in at a socket, until a signal says otherwise."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -84,13 +103,15 @@ def serve(models: Models | Model, settings: Settings, started: Callable[[str], N
         h11_max_incomplete_event_size=HEADERS,
         http=Protocol,
     )
-    jobs: Jobs = app.state.service.jobs
-    server = _Server(config, jobs, settings.drain, lambda: started(url))
-    with listening:
-        try:
-            asyncio.run(server.serve(sockets=[listening]))
-        finally:
-            jobs.stop()
+    await _Server(config, answering, settings.drain, started).serve(sockets=[place])
+
+
+@contextlib.contextmanager
+def listening(settings: Settings) -> Iterator[tuple[socket.socket, str]]:
+    """The socket that settings ask for, and its URL. Raises RequestError when it cannot be had."""
+    with _listen(settings) as place:
+        host, port = place.getsockname()[:2]
+        yield place, f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(settings: Settings) -> socket.socket:

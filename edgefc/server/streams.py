@@ -37,7 +37,30 @@ async def unless_hung_up(request: Request, answer: Awaitable[T]) -> T:
         await _end(working, gone)
 
 
-class EventStream(Response):
+class Streamed(Response):
+    """An answer that is sent bit by bit, and ended when the client goes."""
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self.send(send))
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            await _end(sending, gone)
+            await self.end()
+
+    async def send(self, send: Send) -> None:
+        """Send all of it."""
+        raise NotImplementedError
+
+    async def end(self) -> None:
+        """Let go of where it comes from."""
+        raise NotImplementedError
+
+
+class EventStream(Streamed):
     """Events as they come, and a comment now and then while none does.
 
     The first event is waited for before anything is sent: what is wrong with a request is an HTTP error, not an event.
@@ -51,18 +74,10 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._events, self._heartbeat, self._named = events, heartbeat, named
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self._send(send))
-        gone = asyncio.ensure_future(_gone(receive))
-        try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            await _end(sending, gone)
-            await self._events.aclose()
+    async def end(self) -> None:
+        await self._events.aclose()
 
-    async def _send(self, send: Send) -> None:
+    async def send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         following = asyncio.ensure_future(anext(self._events))
         try:
@@ -86,10 +101,13 @@ class EventStream(Response):
             await _end(following)
 
     def _failure(self, error: Exception) -> bytes:
-        body = errors.of(error).body()
-        if self._named:
-            body = {"type": "error", **body["error"]}
-        return event(body, named=self._named)
+        return failure(errors.of(error), named=self._named)
+
+
+def failure(error: errors.ApiError, *, named: bool) -> bytes:
+    """An error as the last event of a stream."""
+    body = error.body()
+    return event({"type": "error", **body["error"]} if named else body, named=named)
 
 
 def event(data: dict[str, Any], *, named: bool = False) -> bytes:

@@ -144,4 +144,4 @@ def test_a_model_above_the_limit_is_refused(files: list[str], tiny_qwen2: Path) 
 
 def test_two_models_of_one_name_are_refused() -> None:
     with pytest.raises(RequestError, match="two models would be called 'a'"):
-        Models(["x/a.gguf", "y/a.gguf"], lambda _: pytest.fail("loaded"), lambda _: 0)
+        Models(["x/a.gguf", "y/a.gguf"])
