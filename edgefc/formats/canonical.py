@@ -30,10 +30,11 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = []
     waiting: dict[str, str] = {}  # ids of calls without a result → name of the tool
     order: list[str] = []
-    for number, message in enumerate(messages):
+    for number, given in enumerate(messages):
         place = f"messages[{number}]"
-        if not isinstance(message, Mapping):
+        if not isinstance(given, Mapping):
             raise RequestError(place, "must be an object with role and content")
+        message = _renewed(given, place, waiting)
         role = message.get("role")
         if role not in ROLES:
             raise RequestError(f"{place}.role", f"unknown role {role!r}", f"Roles are {', '.join(ROLES)}.")
@@ -60,6 +61,22 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
             "messages", f"the last tool calls have no result yet: {missing}", "Add a tool message for each."
         )
     return result
+
+
+def _renewed(message: Mapping[str, Any], place: str, waiting: Mapping[str, str]) -> Mapping[str, Any]:
+    """The message as it is spelled since there are tools: functions were called one at a time, and without ids."""
+    if message.get("role") == "function":
+        name = message.get("name")
+        called = next((call_id for call_id, tool in waiting.items() if tool == name), None)
+        if called is None:
+            raise RequestError(f"{place}.name", f"{name!r} is no function that the message before called")
+        return {**message, "role": "tool", "tool_call_id": called}
+    function = message.get("function_call")
+    if message.get("role") != "assistant" or function is None or message.get("tool_calls"):
+        return message
+    if not isinstance(function, Mapping):
+        raise RequestError(f"{place}.function_call", "must be an object with a name")
+    return {**message, "tool_calls": [{"id": f"{place}.function_call", "function": function}]}
 
 
 def _assistant(message: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:

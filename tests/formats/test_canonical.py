@@ -64,6 +64,8 @@ BAD: dict[str, tuple[Any, str]] = {
         "messages[1].required_functions",
     ),
     "not an object": ([USER, 7], "messages[1]"),
+    "function_call a string": ([USER, {"role": "assistant", "function_call": "f"}], "messages[1].function_call"),
+    "result of no function": ([USER, {"role": "function", "name": "f", "content": "r"}], "messages[1].name"),
 }
 
 
@@ -84,6 +86,17 @@ def test_argument_strings_become_objects_and_text_parts_one_string() -> None:
     messages = canonical([parts, calls("1", arguments='{"x": [1]}'), result("1")])
     assert messages[0]["content"] == "ab"
     assert messages[1]["tool_calls"][0]["arguments"] == {"x": [1]}
+
+
+def test_the_older_function_call_and_its_result_are_a_tool_call_and_its_result() -> None:
+    called = {"role": "assistant", "content": None, "function_call": {"name": "f1", "arguments": '{"x": 1}'}}
+    older = canonical([USER, called, {"role": "function", "name": "f1", "content": "r1"}])
+    newer = canonical([USER, calls("1", arguments='{"x": 1}'), result("1")])
+    for message in (older[2], newer[2], *older[1]["tool_calls"], *newer[1]["tool_calls"]):
+        del message["id"]
+    assert older == newer
+    without_content = {key: value for key, value in called.items() if key != "content"}
+    assert canonical([USER, without_content, {"role": "function", "name": "f1", "content": "r1"}])
 
 
 def test_a_developer_message_is_a_system_message() -> None:

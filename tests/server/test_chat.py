@@ -226,6 +226,12 @@ def test_the_older_functions(server: Serving) -> None:
     call = choice["message"]["function_call"]
     jsonschema.validate(json.loads(call["arguments"]), SCHEMAS[call["name"]])
     assert "tool_calls" not in choice["message"]
+    result = json.dumps(RUN[call["name"]](**json.loads(call["arguments"])))
+    messages = [*WEATHER, choice["message"], {"role": "function", "name": call["name"], "content": result}]
+    more = {"messages": messages, "function_call": "none"}
+    choice = server.post("/v1/chat/completions", body | more).json["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert choice["message"]["content"]
 
 
 def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
