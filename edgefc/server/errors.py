@@ -66,6 +66,12 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.param, self.code, self.extra = status, message, param, code, extra
 
+    def at(self, place: str) -> ApiError:
+        """The same error, of another place of the request."""
+        named = f"{self.param}: "
+        message = f"{place}: {self.message.removeprefix(named)}" if self.message.startswith(named) else self.message
+        return ApiError(self.status, message, param=place, code=self.code, **self.extra)
+
     def body(self) -> dict[str, Any]:
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
