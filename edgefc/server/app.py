@@ -277,7 +277,6 @@ def create_app(models: Models | Model, settings: Settings | None = None) -> Fast
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        max_body_size=settings.max_body,
         middleware=[Middleware(Access, answered=service.metrics.answered), Middleware(Guard, settings=settings)],
     )
     app.state.service = service
