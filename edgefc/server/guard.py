@@ -55,7 +55,7 @@ class Guard:
             await send(message)
 
         if problem := self._problem(scope, headers, origin):
-            await problem.response()(scope, receive, marked)
+            await problem.response(scope["path"])(scope, receive, marked)
         elif scope["method"] == "OPTIONS" and origin is not None:
             wanted = _one(headers, b"access-control-request-headers") or b"authorization, content-type"
             allowed = [(b"access-control-allow-methods", METHODS), (b"access-control-allow-headers", wanted)]
