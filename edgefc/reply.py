@@ -36,12 +36,13 @@ class Usage(TypedDict):
 class Reply:
     """One finished answer.
 
-    message   OpenAI's assistant message, ready to be appended to the conversation
-    outcome   call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off)
-    missing   for a clarification, the tools that wait for arguments
-    usage     token counts
-    logprobs  of all its tokens, those of the call syntax too, where they were asked for
-    stats     what it cost: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
+    message     OpenAI's assistant message, ready to be appended to the conversation
+    outcome     call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off)
+    missing     for a clarification, the tools that wait for arguments
+    usage       token counts
+    logprobs    of all its tokens, those of the call syntax too, where they were asked for
+    stopped_by  the one of `stop` that ended it, if one did
+    stats       what it cost: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
     message: Message
@@ -51,6 +52,7 @@ class Reply:
     usage: Usage
     stats: GenerationStats
     logprobs: Sequence[TokenLogprob] = ()
+    stopped_by: str | None = None
 
     @property
     def content(self) -> str:
@@ -204,6 +206,7 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
         usage=usage_of(stats),
         stats=stats,
         logprobs=result.logprobs,
+        stopped_by=result.stopped_by,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import Literal
@@ -73,13 +73,17 @@ class GenerationStats:
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """A finished generation: `finish_reason` is "length" when it was cut off by max_tokens or the context."""
+    """A finished generation: `finish_reason` is "length" when it was cut off by max_tokens or the context.
+
+    stopped_by  what of the request's `stop` ended it, if that did
+    """
 
     text: str
     token_ids: list[int]
     finish_reason: Literal["stop", "length"]
     stats: GenerationStats
     logprobs: Seq[TokenLogprob] = ()
+    stopped_by: str | None = None
 
 
 class Generation:
@@ -143,6 +147,7 @@ class Sequence:
     runs      how the prompt is computed, see edgefc.engine.prefill
     prefix    how many of its first tokens other requests share
     keys      its prompt for comparing with the KV cache: tokens, and how they are computed
+    stops     texts of the tokens among `ends` that the request named
     pending   tokens that belong to the text already and are not in the KV cache yet: the prompt at first, then
               the last sampled token and what the grammar forced after it
     draft     tokens that may follow the pending ones, the first `certain` ones of which spell what the grammar says
@@ -161,6 +166,7 @@ class Sequence:
     runs: list[Run]
     prefix: int
     keys: list[int]
+    stops: Mapping[int, str] = field(default_factory=dict)
     spoken: frozenset[int] = frozenset()  # control tokens of which the text is part of the answer's
     answer: list[int] = field(default_factory=list)  # what was said already
     alternatives: int | None = None  # logprobs are kept, with so many of other tokens
@@ -198,7 +204,7 @@ class Sequence:
             self.first_token = time.perf_counter()
         self.stats.sampled_tokens += 1
         if token in self.ends:
-            self._finish("stop")
+            self._finish("stop", self.stops.get(token))
             return
         if self.constraint is not None:
             self.constraint.consume(token)
@@ -282,8 +288,8 @@ class Sequence:
                 self.logprobs.append(TokenLogprob(token, 0.0, ((token, 0.0),) if self.alternatives else ()))
             self.sampler.accept(token)
             self._say(self.tokenizer.piece(token, spoken=token in self.spoken))
-            if self.output.stopped:
-                self._finish("stop")
+            if self.output.stopped is not None:
+                self._finish("stop", self.output.stopped)
                 return
             if len(self.generated) >= self.limit:
                 whole = number == len(tokens) - 1 and self.constraint is not None and self.constraint.is_finished
@@ -295,7 +301,7 @@ class Sequence:
         self.text.append(text)
         self.handle.emit(text)
 
-    def _finish(self, reason: Literal["stop", "length"]) -> None:
+    def _finish(self, reason: Literal["stop", "length"], stopped_by: str | None = None) -> None:
         self.ended = True
         rest = self.output.flush()
         self.text.append(rest)
@@ -310,7 +316,7 @@ class Sequence:
             stats.constraint_us = self.constraint.microseconds
             stats.constraint_compile_us = self.constraint.compile_microseconds
             stats.masks = self.constraint.masks
-        self._result = GenerationResult("".join(self.text), self.generated, reason, stats, self.logprobs)
+        self._result = GenerationResult("".join(self.text), self.generated, reason, stats, self.logprobs, stopped_by)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -385,6 +391,7 @@ def new_sequence(
         constraint=None if grammar is None else Constraint(guidance(), grammar),
         output=TextOutput([text for text in stop if text not in ids]),
         ends=(tokenizer.eog | frozenset(ids.values())) - spoken,
+        stops={token: text for text, token in ids.items()},
         runs=parts,
         prefix=prefix,
         keys=[

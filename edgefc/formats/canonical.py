@@ -41,7 +41,7 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
         if role != "tool" and waiting:
             missing = ", ".join(waiting)
             raise RequestError(
-                place, f"the tool calls before it have no result yet: {missing}", "Add a tool message for each call."
+                place, f"the tool calls before it have no result yet: {missing}", "Add the result of each call."
             )
         if role == "tool":
             result.append(_tool_result(message, place, waiting))
@@ -57,9 +57,7 @@ def canonical(messages: Sequence[Message]) -> list[dict[str, Any]]:
             result.append({"role": role, "content": _content(message, place)})
     if waiting:
         missing = ", ".join(waiting)
-        raise RequestError(
-            "messages", f"the last tool calls have no result yet: {missing}", "Add a tool message for each."
-        )
+        raise RequestError("messages", f"the last tool calls have no result yet: {missing}", "Add the result of each.")
     return result
 
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("edgefc.server.access")
 ID = re.compile(rb"[0-9a-f]{16}")
+HEADERS = (b"x-request-id", b"request-id")  # OpenAI's and Anthropic's
 HANDED_OVER = "edgefc.handed_over"  # in the scope of requests that another process has a line for
 
 
@@ -35,7 +36,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", number)]}
+                message = {**message, "headers": [*message["headers"], *((name, number) for name in HEADERS)]}
             await send(message)
 
         try:

@@ -30,6 +30,7 @@ from edgefc.server.chat import ChatCall, ChatRequest
 from edgefc.server.completions import CompletionCall, CompletionRequest
 from edgefc.server.errors import ApiError
 from edgefc.server.guard import Guard
+from edgefc.server.messages import MessageCall, MessageRequest, TokenCountRequest, token_count
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.models import Models, Place
 from edgefc.server.responses import ResponseCall, ResponseRequest
@@ -91,6 +92,9 @@ class ToolSet(BaseModel):
 
 router = APIRouter(route_class=_Route, responses={status: {"model": errors.ErrorBody} for status in errors.STATUSES})
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
+ANTHROPIC: dict[int | str, dict[str, Any]] = {
+    status: {"model": errors.AnthropicErrorBody} for status in errors.STATUSES
+}
 
 
 def _service(request: Request) -> Service:
@@ -120,6 +124,17 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
 @router.post("/responses", summary="Answer, told in items; nothing is kept between requests", responses=STREAMED)
 async def responses(body: ResponseRequest, request: Request) -> Response:
     return await _answer(request, body, ResponseCall, named=True)
+
+
+@router.post("/messages", summary="Answer as Anthropic's API does", responses={**STREAMED, **ANTHROPIC})
+async def messages(body: MessageRequest, request: Request) -> Response:
+    return await _answer(request, body, MessageCall, named=True)
+
+
+@router.post("/messages/count_tokens", summary="How many tokens a message's prompt has", responses=ANTHROPIC)
+async def count_tokens(body: TokenCountRequest, request: Request) -> dict[str, int]:
+    async with _service(request).using(body.model) as served:
+        return await run_in_threadpool(token_count, body, served)
 
 
 async def _answer(
@@ -232,18 +247,18 @@ async def metrics(request: Request) -> Response:
     return Response(_service(request).metrics.text(), media_type=MEDIA_TYPE)
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    return errors.of(error).response()
+async def _told(request: Request, error: Exception) -> Response:
+    return errors.of(error).response(request.scope["path"])
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return errors.of_validation(error.errors()).response()
+    return errors.of_validation(error.errors()).response(request.scope["path"])
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, str(error.detail)).response(error.headers)
+    return ApiError(error.status_code, str(error.detail)).response(request.scope["path"], error.headers)
 
 
 async def _nobody(_: Request, error: Exception) -> Response:
@@ -252,7 +267,7 @@ async def _nobody(_: Request, error: Exception) -> Response:
 
 
 def tell_errors(app: FastAPI) -> None:
-    """Have it answer exceptions as OpenAI's API tells errors."""
+    """Have it answer exceptions as the API tells errors that is asked."""
     for kind in (ApiError, EdgefcError, Exception):
         app.add_exception_handler(kind, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -273,11 +288,10 @@ def create_app(models: Models | Model, settings: Settings | None = None) -> Fast
     app = FastAPI(
         title="edgefc",
         version=__version__,
-        description="OpenAI-compatible chat completions whose tool calls are always valid.",
+        description="OpenAI-compatible chat completions, and Anthropic's messages, whose tool calls are always valid.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        max_body_size=settings.max_body,
         middleware=[Middleware(Access, answered=service.metrics.answered), Middleware(Guard, settings=settings)],
     )
     app.state.service = service

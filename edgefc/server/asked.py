@@ -56,11 +56,15 @@ class Asked(BaseModel):
         return cast("ChatOptions", given)
 
 
-def refuse(body: BaseModel, refused: Refused, why: str = "") -> None:
-    """Raises RequestError for a field that would change the answer and cannot be had."""
+def refuse(given: BaseModel | Mapping[str, Any], refused: Refused, why: str = "", *, place: str = "") -> None:
+    """Raises RequestError for a field, of the body or of what is at this place in it, that would change the answer and
+    cannot be had.
+    """
+    fields = given if isinstance(given, Mapping) else given.model_extra or {}
     for name, harmless in refused.items():
-        if (value := (body.model_extra or {}).get(name)) not in harmless:
-            raise RequestError(name, f"{value!r} is not offered here{why}", "Leave it out.")
+        if (value := fields.get(name)) not in harmless:
+            param = f"{place}.{name}" if place else name
+            raise RequestError(param, f"{value!r} is not offered here{why}", "Leave it out.")
 
 
 def for_choice(options: ChatOptions, index: int) -> ChatOptions:

@@ -1,10 +1,14 @@
-"""Errors as OpenAI's API tells them: `{"error": {"message", "type", "param", "code"}}` and an HTTP status."""
+"""Errors as OpenAI's API tells them: `{"error": {"message", "type", "param", "code"}}` and an HTTP status.
+
+Those of /v1/messages are told as Anthropic's API does: `{"type": "error", "error": {"type", "message", "details"}}`.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +33,8 @@ from edgefc.errors import (
 
 log = logging.getLogger("edgefc.server")
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_ANTHROPIC = re.compile(r"(/v1)?/messages(/|\Z)")  # paths
+_ANTHROPIC_TYPES = {**_TYPES, 408: "timeout_error", 500: "api_error", 503: "overloaded_error"}
 _UNREAD = {401, 403, 408, 413, 431}  # answered before the body is there
 # What a request can be blamed for, and the parameter it is about where the error does not say.
 _BLAMED: tuple[tuple[type[EdgefcError], str | None], ...] = (
@@ -54,6 +60,22 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
+class AnthropicErrorDetail(BaseModel):
+    """What is wrong; the message names the field of the request that it is about, `details` has the code."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    message: str
+
+
+class AnthropicErrorBody(BaseModel):
+    """The body of every answer of /v1/messages that is an error."""
+
+    type: Literal["error"]
+    error: AnthropicErrorDetail
+
+
 STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503)
 
 
@@ -66,16 +88,29 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.param, self.code, self.extra = status, message, param, code, extra
 
-    def body(self) -> dict[str, Any]:
+    def at(self, place: str) -> ApiError:
+        """The same error, of another place of the request."""
+        named = f"{self.param}: "
+        message = f"{place}: {self.message.removeprefix(named)}" if self.message.startswith(named) else self.message
+        return ApiError(self.status, message, param=place, code=self.code, **self.extra)
+
+    def body(self, path: str) -> dict[str, Any]:
+        """What is told to who asked at this path."""
+        if _ANTHROPIC.match(path):
+            kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error")
+            told: dict[str, Any] = {"type": kind, "message": self.message}
+            if self.code is not None:
+                told["details"] = {"error_code": self.code, **self.extra}
+            return {"type": "error", "error": told}
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error | self.extra}
 
-    def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    def response(self, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
         more = {"Retry-After": "1"} if self.status in {429, 503} else {}
         if self.status in _UNREAD:
             more["Connection"] = "close"  # else the rest of the body would be read, however long it is
-        return JSONResponse(self.body(), self.status, {**(headers or {}), **more})
+        return JSONResponse(self.body(path), self.status, {**(headers or {}), **more})
 
 
 def of(error: BaseException) -> ApiError:

@@ -59,7 +59,6 @@ def create_front(worker: Worker, settings: Settings) -> FastAPI:
 
     app = FastAPI(
         openapi_url=None,
-        max_body_size=settings.max_body,
         lifespan=lifespan,
         middleware=[Middleware(Access), Middleware(Guard, settings=settings)],
     )
@@ -131,7 +130,7 @@ class _Relayed(Streamed):
         del self.headers["content-length"]
         self._answered = answered
 
-    async def send(self, send: Send) -> None:
+    async def send(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         rest, named = b"", False
         try:
@@ -141,7 +140,7 @@ class _Relayed(Streamed):
                 if end:
                     await send({"type": "http.response.body", "body": whole + end, "more_body": True})
         except httpx2.HTTPError:
-            rest = failure(_gone(), named=named)
+            rest = failure(_gone(), path, named=named)
         await send({"type": "http.response.body", "body": rest, "more_body": False})
 
     async def end(self) -> None:

@@ -23,6 +23,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 PUBLIC = {"/health", "/v1/health"}
 MOST_HEADERS, LONGEST_HEADER = 100, 8 << 10
 BODY_S = 30.0
+DRAINED = 4  # bodies that are up to so many times too long are read to their end: who still sends reads no answer
 METHODS = b"GET, POST, OPTIONS"
 
 
@@ -34,6 +35,7 @@ class Guard:
         self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.allowed_hosts)}
         self._origins = {origin.encode() for origin in settings.allowed_origins}
         self._keys = [key.encode() for key in settings.api_keys]
+        self._most = settings.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,14 +55,14 @@ class Guard:
             await send(message)
 
         if problem := self._problem(scope, headers, origin):
-            await problem.response()(scope, receive, marked)
+            await problem.response(scope["path"])(scope, receive, marked)
         elif scope["method"] == "OPTIONS" and origin is not None:
             wanted = _one(headers, b"access-control-request-headers") or b"authorization, content-type"
             allowed = [(b"access-control-allow-methods", METHODS), (b"access-control-allow-headers", wanted)]
             await marked({"type": "http.response.start", "status": 204, "headers": allowed})
             await marked({"type": "http.response.body", "body": b""})
         else:
-            await self._app(scope, _in_time(receive), marked)
+            await self._app(scope, _bounded(receive, self._most), marked)
 
     def _problem(self, scope: Scope, headers: list[tuple[bytes, bytes]], origin: bytes | None) -> ApiError | None:
         if len(headers) > MOST_HEADERS or any(len(n) + len(v) > LONGEST_HEADER for n, v in headers):
@@ -73,6 +75,9 @@ class Guard:
         preflight = scope["method"] == "OPTIONS" and origin is not None
         if self._keys and scope["path"] not in PUBLIC and not preflight and not self._is_known(_sent_keys(headers)):
             return ApiError(401, "a valid API key is needed", code="invalid_api_key")
+        length = _one(headers, b"content-length") or b""
+        if length.isdigit() and int(length) > DRAINED * self._most:
+            return ApiError(413, _too_long(self._most), code="body_too_long")
         return None
 
     def _is_known(self, sent: Iterable[bytes]) -> bool:
@@ -84,21 +89,30 @@ class Guard:
         return found
 
 
-def _in_time(receive: Receive) -> Receive:
-    """The same, until the body is there for no longer than BODY_S."""
+def _too_long(most: int) -> str:
+    return f"the body is longer than the {most:,} bytes that are taken"
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """The same, until the body is there for no longer than BODY_S, and if it has no more than `most` bytes."""
     loop = asyncio.get_running_loop()
-    ends, whole = loop.time() + BODY_S, False
+    ends, whole, size = loop.time() + BODY_S, False, 0
 
     async def received() -> Any:
-        nonlocal whole
+        nonlocal whole, size
         if whole:
             return await receive()
-        try:
-            message = await asyncio.wait_for(receive(), ends - loop.time())
-        except TimeoutError:
-            raise HTTPException(408, f"the body did not come within {BODY_S:.0f} s") from None
-        whole = message["type"] != "http.request" or not message.get("more_body", False)
-        return message
+        while True:
+            try:
+                message = await asyncio.wait_for(receive(), ends - loop.time())
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not come within {BODY_S:.0f} s") from None
+            whole = message["type"] != "http.request" or not message.get("more_body", False)
+            size += len(message.get("body", b""))
+            if size <= most:
+                return message
+            if whole or size > DRAINED * most:
+                raise HTTPException(413, _too_long(most))
 
     return received
 

@@ -12,20 +12,26 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgefc.errors import RequestError
 from edgefc.reply import Reply
 from edgefc.server.asked import Refused, refuse
-from edgefc.server.chat import MOST_MESSAGES, MOST_TOOLS, ChatCall, ChatRequest
-from edgefc.server.errors import of_validation
+from edgefc.server.chat import MOST_MESSAGES, MOST_TOOLS
 from edgefc.server.served import Served
+from edgefc.server.translated import Conversation, Places, TranslatedCall
 from edgefc.types import Delta
 
 Event = dict[str, Any]
 REFUSED: Refused = {
     "previous_response_id": (None,), "conversation": (None,), "background": (None, False), "prompt": (None,),
     "truncation": (None, "disabled"), "max_tool_calls": (None,), "top_logprobs": (None, 0),
+}  # fmt: skip
+# What chat completions call otherwise.
+_PLACES = {
+    "messages": "input", "max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens",
+    "response_format": "text.format", "response_format.json_schema": "text.format",
+    "reasoning_effort": "reasoning.effort",
 }  # fmt: skip
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 
@@ -52,12 +58,12 @@ class ResponseRequest(BaseModel):
 
 
 class ResponseCall:
-    """A request's body, understood. Raises RequestError for what cannot be had."""
+    """A request's body, understood. Raises RequestError, or ApiError, for what cannot be had."""
 
     def __init__(self, body: ResponseRequest, served: Served) -> None:
         refuse(body, REFUSED, ": nothing is kept between requests")
         self._body, self._served = body, served
-        self._chat = ChatCall(_as_chat(body), served)
+        self._chat = _translated(body, served)
 
     async def completion(self) -> dict[str, Any]:
         """The whole response."""
@@ -72,7 +78,7 @@ class ResponseCall:
         """The response as it grows."""
         builder = _Builder(_head(self._body, self._served.name))
         async with aclosing(self._chat.pieces()) as pieces:
-            async for _, piece, _ in pieces:
+            async for piece in pieces:
                 for event in builder.finish(piece) if isinstance(piece, Reply) else builder.feed(piece):
                     yield event
 
@@ -197,11 +203,12 @@ def _head(body: ResponseRequest, model: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _as_chat(body: ResponseRequest) -> ChatRequest:
+def _translated(body: ResponseRequest, served: Served) -> TranslatedCall:
     """The chat completion that asks the same."""
-    asked: dict[str, Any] = {"messages": list(_messages(body))}
+    places = Places(_PLACES)
+    asked: dict[str, Any] = {"messages": _messages(body, places)}
     if body.tools is not None:
-        asked["tools"] = [_tool(number, tool) for number, tool in enumerate(body.tools)]
+        asked["tools"] = [_tool(number, tool, places) for number, tool in enumerate(body.tools)]
     if body.tool_choice is not None:
         asked["tool_choice"] = _choice(body.tool_choice)
     if wanted := (body.text or {}).get("format"):
@@ -212,46 +219,37 @@ def _as_chat(body: ResponseRequest) -> ChatRequest:
         "parallel_tool_calls": body.parallel_tool_calls, "max_completion_tokens": body.max_output_tokens,
         "temperature": body.temperature, "top_p": body.top_p,
     }  # fmt: skip
-    try:
-        return ChatRequest.model_validate(asked)
-    except ValidationError as error:
-        raise of_validation([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+    return TranslatedCall(asked, places, served)
 
 
-def _messages(body: ResponseRequest) -> Iterator[dict[str, Any]]:
+def _messages(body: ResponseRequest, places: Places) -> list[dict[str, Any]]:
+    chat = Conversation(places)
     if body.instructions:
-        yield {"role": "system", "content": body.instructions}
+        chat.say({"role": "system", "content": body.instructions}, "instructions", content="instructions")
     if isinstance(body.input, str):
-        yield {"role": "user", "content": body.input}
-        return
-    said: dict[str, Any] | None = None  # an assistant's turn may be several items
+        chat.say({"role": "user", "content": body.input}, "input", content="input")
+        return chat.messages
     for number, item in enumerate(body.input):
         kind = item.get("type", "message")
         place = f"input[{number}]"
         if kind == "reasoning":
             continue
-        if kind == "function_call":
-            call = {"name": item.get("name"), "arguments": item.get("arguments")}
-            said = said or {"role": "assistant", "content": None}
-            said.setdefault("tool_calls", []).append({"id": item.get("call_id"), "type": "function", "function": call})
-            continue
-        if kind == "message" and item.get("role") == "assistant" and said is None:
-            said = {"role": "assistant", "content": _text(place, item.get("content"))}
-            continue
-        if said is not None:
-            yield said
-            said = None
         if kind == "message":
-            yield {"role": item.get("role"), "content": _text(place, item.get("content"))}
+            chat.say({"role": item.get("role"), "content": _text(f"{place}.content", item.get("content"))}, place)
+        elif kind == "function_call":
+            if chat.speaker != "assistant":  # its turn may be several items
+                chat.say({"role": "assistant", "content": None}, place)
+            call = {"name": item.get("name"), "arguments": item.get("arguments")}
+            chat.call(item.get("call_id"), call, place, id=f"{place}.call_id")
         elif kind == "function_call_output":
             output = _text(f"{place}.output", item.get("output"))
-            yield {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
+            result = {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
+            chat.say(result, place, tool_call_id=f"{place}.call_id", content=f"{place}.output")
         else:
             raise RequestError(
                 f"{place}.type", f"{kind!r} cannot be had here", "Items are messages, calls and results."
             )
-    if said is not None:
-        yield said
+    return chat.messages
 
 
 def _text(place: str, content: Any) -> str:
@@ -268,9 +266,11 @@ def _text(place: str, content: Any) -> str:
     return "".join(texts)
 
 
-def _tool(number: int, tool: Mapping[str, Any]) -> dict[str, Any]:
+def _tool(number: int, tool: Mapping[str, Any], places: Places) -> dict[str, Any]:
+    place = f"tools[{number}]"
     if tool.get("type") != "function":
-        raise RequestError(f"tools[{number}].type", f"{tool.get('type')!r} cannot be had here", "Only functions can.")
+        raise RequestError(f"{place}.type", f"{tool.get('type')!r} cannot be had here", "Only functions can.")
+    places.add(f"{place}.function", place)
     return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
 
 

@@ -40,8 +40,8 @@ async def unless_hung_up(request: Request, answer: Awaitable[T]) -> T:
 class Streamed(Response):
     """An answer that is sent bit by bit, and ended when the client goes."""
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self.send(send))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self.send(send, scope["path"]))
         gone = asyncio.ensure_future(_gone(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -51,8 +51,8 @@ class Streamed(Response):
             await _end(sending, gone)
             await self.end()
 
-    async def send(self, send: Send) -> None:
-        """Send all of it."""
+    async def send(self, send: Send, path: str) -> None:
+        """Send all of it, to who asked at this path."""
         raise NotImplementedError
 
     async def end(self) -> None:
@@ -77,7 +77,7 @@ class EventStream(Streamed):
     async def end(self) -> None:
         await self._events.aclose()
 
-    async def send(self, send: Send) -> None:
+    async def send(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         following = asyncio.ensure_future(anext(self._events))
         try:
@@ -92,7 +92,7 @@ class EventStream(Streamed):
                     data = b"" if self._named else DONE
                     break
                 except Exception as error:  # noqa: BLE001 - told to the client, which has its 200 already
-                    data = self._failure(error)
+                    data = failure(errors.of(error), path, named=self._named)
                     break
                 await send({"type": "http.response.body", "body": data, "more_body": True})
                 following = asyncio.ensure_future(anext(self._events))
@@ -100,14 +100,13 @@ class EventStream(Streamed):
         finally:
             await _end(following)
 
-    def _failure(self, error: Exception) -> bytes:
-        return failure(errors.of(error), named=self._named)
 
-
-def failure(error: errors.ApiError, *, named: bool) -> bytes:
-    """An error as the last event of a stream."""
-    body = error.body()
-    return event({"type": "error", **body["error"]} if named else body, named=named)
+def failure(error: errors.ApiError, path: str, *, named: bool) -> bytes:
+    """An error as the last event of a stream that was asked for at this path."""
+    body = error.body(path)
+    if named and "type" not in body:
+        body = {"type": "error", **body["error"]}
+    return event(body, named=named)
 
 
 def event(data: dict[str, Any], *, named: bool = False) -> bytes:

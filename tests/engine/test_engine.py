@@ -217,6 +217,7 @@ def test_stop_strings_are_never_shown(engine: Engine) -> None:
         pieces = list(generation)
         assert "".join(pieces) == text[: text.index(stop)]
         assert generation.result().finish_reason == "stop"
+        assert generation.result().stopped_by == stop
 
 
 def test_max_tokens_ends_with_length(engine: Engine) -> None:

@@ -121,7 +121,7 @@ def test_structured_output_and_what_is_cut(client: OpenAI) -> None:
         ({"background": True}, "background"),
         ({"input": []}, "input"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input[0][0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input[0].content[0]"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": FLAT, "tool_choice": {"type": "mcp"}}, "tool_choice"),
         ({"tools": FLAT, "tool_choice": {"type": "function", "name": "nothing"}}, "tool_choice"),
@@ -133,6 +133,39 @@ def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str
     answer = server.post("/v1/responses", {"input": "Hello!", **change})
     assert answer.status == 400, answer.body
     assert (answer.error["param"] or "").startswith(param), answer.error
+
+
+CALL = {"type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": "{}"}
+ASK = {"role": "user", "content": "Hello!"}
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"input": [{"role": "king", "content": "x"}]}, "input[0].role"),
+        ({"input": [ASK, {"role": "user"}]}, "input[1].content"),
+        ({"instructions": "x", "input": [ASK, {**CALL, "arguments": "x"}]}, "input[1].arguments"),
+        ({"instructions": "x", "input": [ASK, CALL, {**CALL, "name": None}]}, "input[2]"),
+        ({"instructions": "x", "input": [ASK, CALL, {**CALL, "call_id": 1}]}, "input[2].call_id"),
+        ({"input": [CALL, {"type": "function_call_output", "call_id": "c2", "output": "x"}]}, "input[1].call_id"),
+        ({"input": [ASK, CALL, ASK]}, "input[2]"),
+        ({"input": [ASK, CALL]}, "input"),
+        ({"input": "long " * 5000}, "input"),
+        ({"tools": [{**FLAT[0], "name": "no name"}]}, "tools[0].name"),
+        ({"tools": [{**FLAT[0], "parameters": {"type": "thing"}}]}, "tools[0].parameters.type"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "schema": {"type": "x"}}}}, "text.format.schema.type"),
+    ],
+    ids=str,
+)
+def test_errors_name_the_fields_of_the_request_as_it_was_written(
+    server: Serving, change: dict[str, Any], param: str
+) -> None:
+    for stream in (False, True):
+        answer = server.post("/v1/responses", {"input": "Hello!", "stream": stream, **change})
+        assert answer.status == 400, answer.body
+        assert answer.error["param"] == param
+        assert answer.error["message"].startswith(f"{param}: ")
 
 
 def test_unprefixed_as_well(server: Serving) -> None:

@@ -168,7 +168,9 @@ def test_bodies_have_a_limit(demo_path: Path) -> None:
             empty = json.dumps({"messages": [], "x": ""}).encode()
             body = empty[:-2] + b"a" * (size - len(empty)) + empty[-2:]
             assert len(body) == size
-            assert server.ask("POST", CHAT, raw=body).status == (413 if size > limit else 400)
+            answer = server.ask("POST", CHAT, raw=body)
+            assert answer.status == (413 if size > limit else 400)
+            assert answer.error["message"]
         head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
         lie = raw(server, head + b"Content-Length: 99999999999\r\nConnection: close\r\n\r\n{}")
         assert lie.split()[1] == b"413"

@@ -1,0 +1,505 @@
+"""The Messages API through anthropic's Python SDK, as its users write it, on the demo model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import jsonschema
+import pytest
+from anthropic import Anthropic
+from openai import OpenAI
+from pydantic import BaseModel
+
+from edgefc.formats import load_family
+from edgefc.server import messages as api
+from tests.server.conftest import Answered, Serving
+from tests.server.test_chat import HELLO, RUN, SCHEMAS, TOOLS, WEATHER
+from tests.server.test_worker import process_of
+
+MESSAGES = "/v1/messages"
+OWN: Any = [
+    {
+        "name": tool["function"]["name"],
+        "description": tool["function"]["description"],
+        "input_schema": tool["function"]["parameters"],
+    }
+    for tool in TOOLS
+]
+GREEDY: Any = {"model": "demo", "max_tokens": 300, "extra_body": {"temperature": 0}}
+ENDLESS: Any = {**GREEDY, "max_tokens": 4000, "messages": HELLO}  # with a model that ends no answer by itself
+SMALL: dict[str, Any] = {"messages": HELLO, "max_tokens": 4, "temperature": 0}
+
+
+def client_of(server: Serving, **options: Any) -> Anthropic:
+    url = server.url.removesuffix("/v1")
+    return Anthropic(base_url=url, **{"api_key": "none", "max_retries": 0, **options})
+
+
+@pytest.fixture(scope="module")
+def claude(server: Serving) -> Iterator[Anthropic]:
+    with client_of(server) as client:
+        yield client
+
+
+def calls_of(message: Any) -> list[tuple[str, str]]:
+    """Names and inputs, these as text: their order counts."""
+    return [(block.name, json.dumps(block.input)) for block in message.content if block.type == "tool_use"]
+
+
+def text_of(message: Any) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def problem(answer: Answered, status: int, kind: str) -> str:
+    """The message of an error, which is told as Anthropic's API tells it."""
+    assert answer.status == status, answer.body
+    body = answer.json
+    assert body.keys() == {"type", "error"}
+    assert body["type"] == "error"
+    assert body["error"].keys() in ({"type", "message"}, {"type", "message", "details"})
+    assert body["error"]["type"] == kind
+    return str(body["error"]["message"])
+
+
+def test_it_says_what_a_chat_completion_says(claude: Anthropic, client: OpenAI) -> None:
+    chat = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
+    message = claude.messages.create(messages=WEATHER, tools=OWN, **GREEDY)
+    assert (message.type, message.role, message.model) == ("message", "assistant", "demo")
+    assert message.id.startswith("msg_")
+    assert (message.stop_reason, message.stop_sequence) == ("tool_use", None)
+    assert all(block.id.startswith("toolu_") for block in message.content if block.type == "tool_use")
+    assert len({block.id for block in message.content if block.type == "tool_use"}) == 2
+    calls = [call.function for call in chat.choices[0].message.tool_calls or [] if call.type == "function"]
+    assert calls_of(message) == [(call.name, json.dumps(json.loads(call.arguments))) for call in calls]
+    usage = message.usage
+    assert chat.usage is not None
+    assert usage.input_tokens + (usage.cache_read_input_tokens or 0) == chat.usage.prompt_tokens
+    assert usage.output_tokens == chat.usage.completion_tokens
+
+
+def test_a_tool_loop_with_two_calls_ends_in_an_answer(claude: Anthropic, client: OpenAI) -> None:
+    messages = list(WEATHER)
+    first = claude.messages.create(messages=messages, tools=OWN, **GREEDY)
+    uses: Any = [block for block in first.content if block.type == "tool_use"]
+    assert len(uses) == 2
+    results = []
+    for use in uses:
+        jsonschema.validate(use.input, SCHEMAS[use.name])
+        results.append(json.dumps(RUN[use.name](**use.input)))
+    contents: Any = [results[0], [{"type": "text", "text": results[1]}]]
+    blocks = [
+        {"type": "tool_result", "tool_use_id": use.id, "content": content}
+        for use, content in zip(uses, contents, strict=True)
+    ]
+    # In another order than that of the calls: the ids say whose they are.
+    messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": blocks[::-1]}]
+    last = claude.messages.create(messages=messages, tools=OWN, **GREEDY)
+    assert last.stop_reason == "end_turn"
+    chat: Any = [
+        *WEATHER,
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": json.dumps(use.input)}}
+            for use in uses]},
+        *({"role": "tool", "tool_call_id": use.id, "content": text} for use, text in zip(uses, results, strict=True)),
+    ]  # fmt: skip
+    told = client.chat.completions.create(model="demo", messages=chat, tools=TOOLS, temperature=0)
+    assert text_of(last)
+    assert text_of(last) == told.choices[0].message.content
+
+
+def test_a_result_that_is_an_error_is_shown_as_one(claude: Anthropic, client: OpenAI) -> None:
+    use: Any = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"location": "Paris"}}
+    result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no such city"}
+    asked: Any = [{"role": "user", "content": "What is the weather in Paris?"}, {"role": "assistant", "content": [use]}]
+
+    def tokens(result: Any) -> int:
+        messages: Any = [*asked, {"role": "user", "content": [result]}]
+        return claude.messages.count_tokens(model="demo", messages=messages, tools=OWN).input_tokens
+
+    call = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"location": "Paris"}'}}
+    chat: Any = [asked[0], {"role": "assistant", "tool_calls": [call]},
+                 {"role": "tool", "tool_call_id": "1", "content": '{"error": "no such city"}'}]  # fmt: skip
+    told = client.chat.completions.create(model="demo", messages=chat, tools=TOOLS, temperature=0, max_tokens=1)
+    assert told.usage is not None
+    assert tokens({**result, "is_error": True}) == told.usage.prompt_tokens
+    assert tokens({**result, "is_error": False}) == tokens(result) < told.usage.prompt_tokens
+
+
+def events_of(server: Serving, body: dict[str, Any]) -> list[Any]:
+    """A stream's events; each is called what its type is."""
+    answer = server.post(MESSAGES, {**body, "stream": True})
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = []
+    for event in answer.body.decode().removesuffix("\n\n").split("\n\n"):
+        if event.startswith(":"):
+            continue
+        name, data = event.split("\n")
+        events.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {events[-1]['type']}"
+    return events
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"messages": WEATHER, "tools": OWN}, {}, {"tools": OWN}, {"tools": OWN, "tool_choice": {"type": "any"}}],
+    ids=["calls", "text", "text beside tools", "forced"],
+)
+def test_a_stream_adds_up_to_the_same(server: Serving, change: dict[str, Any]) -> None:
+    body = {"messages": HELLO, "max_tokens": 300, "temperature": 0, **change}
+    whole = server.post(MESSAGES, body).json
+    start, *steps, delta, stop = events_of(server, body)
+    blocks: list[Any] = []
+    said = ""
+    is_open = False
+    for event in steps:
+        if event["type"] == "content_block_start":
+            assert not is_open
+            assert event["index"] == len(blocks)
+            blocks.append(event["content_block"])
+            is_open, said = True, ""
+            continue
+        assert is_open
+        assert event["index"] == len(blocks) - 1
+        block = blocks[-1]
+        if event["type"] == "content_block_delta":
+            kind, field = {"text": ("text_delta", "text"), "tool_use": ("input_json_delta", "partial_json")}[
+                block["type"]
+            ]
+            assert event["delta"].keys() == {"type", field}
+            assert event["delta"]["type"] == kind
+            said += event["delta"][field]
+            continue
+        assert event["type"] == "content_block_stop"
+        is_open = False
+        if block["type"] == "text":
+            assert block["text"] == ""
+            block["text"] = said
+        else:
+            assert block["input"] == {}
+            block["input"] = json.loads(said)
+    assert not is_open
+    assert blocks
+    for block in (*blocks, *whole["content"]):
+        assert block["type"] != "tool_use" or block.pop("id").startswith("toolu_")
+    # As text: what is in an input has an order.
+    assert json.dumps(blocks) == json.dumps(whole["content"])
+    head = start["message"]
+    assert start.keys() == {"type", "message"}
+    assert head.keys() == whole.keys()
+    assert (head["content"], head["stop_reason"], head["stop_sequence"]) == ([], None, None)
+    assert delta["delta"] == {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    usages = [head["usage"], delta["usage"], whole["usage"]]
+    prompts = {usage["input_tokens"] + usage["cache_read_input_tokens"] for usage in usages}
+    assert len(prompts) == 1
+    assert delta["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    assert stop == {"type": "message_stop"}
+
+
+def test_the_sdk_puts_a_stream_together(claude: Anthropic) -> None:
+    whole = claude.messages.create(messages=WEATHER, tools=OWN, **GREEDY)
+    with claude.messages.stream(messages=WEATHER, tools=OWN, **GREEDY) as stream:
+        final = stream.get_final_message()
+    assert calls_of(final) == calls_of(whole)
+    assert final.stop_reason == whole.stop_reason == "tool_use"
+    assert final.usage.output_tokens == whole.usage.output_tokens
+    with claude.messages.stream(messages=HELLO, **GREEDY) as stream:
+        text = "".join(stream.text_stream)
+        assert text == text_of(stream.get_final_message())
+    assert text == text_of(claude.messages.create(messages=HELLO, **GREEDY))
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "roll_dice"}], ids=["any", "named"])
+def test_a_forced_call_is_a_call_whatever_is_said(claude: Anthropic, choice: Any) -> None:
+    message = claude.messages.create(messages=HELLO, tools=OWN, tool_choice=choice, **GREEDY)
+    assert message.stop_reason == "tool_use"
+    uses: Any = [block for block in message.content if block.type == "tool_use"]
+    assert uses == message.content
+    for use in uses:
+        jsonschema.validate(use.input, SCHEMAS[use.name])
+    assert choice["type"] == "any" or {use.name for use in uses} == {"roll_dice"}
+
+
+def test_no_call_and_one_call_where_no_more_are_wanted(claude: Anthropic) -> None:
+    none = claude.messages.create(messages=WEATHER, tools=OWN, tool_choice={"type": "none"}, **GREEDY)
+    assert none.stop_reason == "end_turn"
+    assert not calls_of(none)
+    one = claude.messages.create(
+        messages=WEATHER, tools=OWN, tool_choice={"type": "auto", "disable_parallel_tool_use": True}, **GREEDY
+    )
+    assert len(calls_of(one)) == 1
+
+
+def test_why_a_message_ended(claude: Anthropic) -> None:
+    text = text_of(claude.messages.create(messages=HELLO, **GREEDY))
+    stop = text[5:8]
+    asked: Any = {**GREEDY, "messages": HELLO, "stop_sequences": ["never said", stop]}
+    stopped = claude.messages.create(**asked)
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop)
+    assert text_of(stopped) == text[: text.index(stop)]
+    with claude.messages.stream(**asked) as stream:
+        final = stream.get_final_message()
+    assert (final.stop_reason, final.stop_sequence) == ("stop_sequence", stop)
+    cut = claude.messages.create(**{**GREEDY, "max_tokens": 8}, messages=HELLO)
+    assert cut.stop_reason == "max_tokens"
+    assert cut.usage.output_tokens == 8
+    ended = claude.messages.create(**{**asked, "stop_sequences": ["never said"]})
+    assert (ended.stop_reason, ended.stop_sequence) == ("end_turn", None)
+
+
+def test_a_cut_message_has_no_half_call(claude: Anthropic) -> None:
+    for most in range(1, 30, 4):
+        message = claude.messages.create(
+            **{**GREEDY, "max_tokens": most}, messages=WEATHER, tools=OWN, tool_choice={"type": "any"}
+        )
+        assert message.stop_reason == "max_tokens"
+        assert not calls_of(message)
+
+
+def test_what_a_call_is_cut_by(claude: Anthropic) -> None:
+    asked: Any = {**GREEDY, "messages": WEATHER, "tools": OWN, "tool_choice": {"type": "any"}}
+    message = claude.messages.create(**asked, stop_sequences=["Par"])
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "Par")
+    assert not calls_of(message)
+
+
+def test_a_prompts_tokens_are_counted_as_they_are_computed(claude: Anthropic) -> None:
+    for more in ({}, {"tools": OWN}, {"tools": OWN, "system": "Be short."}):
+        asked: Any = {"messages": WEATHER, **more}
+        usage = claude.messages.create(**GREEDY, **asked).usage
+        count = claude.messages.count_tokens(model="demo", **asked).input_tokens
+        assert count == usage.input_tokens + (usage.cache_read_input_tokens or 0)
+    # Conversations are counted before it is known who speaks next.
+    said: Any = [*HELLO, {"role": "assistant", "content": "Hello."}]
+    assert claude.messages.count_tokens(model="demo", messages=said).input_tokens > 0
+
+
+def test_what_changes_no_answer_is_accepted(claude: Anthropic, server: Serving) -> None:
+    """What agents send that were made for Anthropic's API."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    plain: Any = {**GREEDY, "messages": WEATHER, "tools": OWN, "system": "Be short.\nBe kind."}
+    marked: Any = {
+        "system": [{"type": "text", "text": "Be short.", **mark}, {"type": "text", "text": "Be kind.", **mark}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": WEATHER[0]["content"], **mark}]}],
+        "tools": [*OWN[:-1], {**OWN[-1], **mark, "type": "custom", "strict": True}],
+        "metadata": {"user_id": "me"},
+        "thinking": {"type": "disabled"},
+        "service_tier": "auto",
+        "extra_headers": {"anthropic-beta": "prompt-caching-2024-07-31,some-other"},
+        "extra_query": {"beta": "true"},
+        "cache_control": {"type": "ephemeral"},
+    }
+    one, other = claude.messages.create(**plain), claude.messages.create(**{**plain, **marked})
+    assert calls_of(one) == calls_of(other)
+    assert calls_of(one)
+    tokens = [m.usage.input_tokens + (m.usage.cache_read_input_tokens or 0) for m in (one, other)]
+    assert tokens[0] == tokens[1]
+    assert other.usage.cache_read_input_tokens
+    assert server.post("/messages", SMALL).status == 200
+    beta: Any = claude.beta.messages.create(model="demo", max_tokens=4, messages=HELLO)
+    assert beta.stop_reason == "max_tokens"
+
+
+def test_turns_that_follow_one_another_are_one(claude: Anthropic) -> None:
+    def tokens(*messages: Any) -> int:
+        return claude.messages.count_tokens(model="demo", messages=list(messages)).input_tokens
+
+    apart: Any = [{"role": "user", "content": "Hello!"}, {"role": "user", "content": "How are you?"}]
+    blocks = {"role": "user", "content": [{"type": "text", "text": turn["content"]} for turn in apart]}
+    joined = {"role": "user", "content": "Hello!\nHow are you?"}
+    assert tokens(*apart) == tokens(blocks) == tokens(joined)
+
+
+@anthropic.beta_tool
+def get_weather(location: str) -> str:
+    """Get the current weather for a city
+
+    Args:
+        location: City name
+    """
+    return str(RUN["get_weather"](location=location))
+
+
+def test_the_sdks_tool_runner(claude: Anthropic) -> None:
+    """It would leave conversations to the server, and learns that this one keeps none."""
+    first, last = claude.beta.messages.tool_runner(tools=[get_weather], messages=WEATHER, **GREEDY)
+    assert (first.stop_reason, last.stop_reason) == ("tool_use", "end_turn")
+    assert len(calls_of(first)) == 2
+    assert text_of(last)
+
+
+class City(BaseModel):
+    name: str
+    country: str
+
+
+def test_structured_output_is_parsed(claude: Anthropic) -> None:
+    message = claude.messages.parse(messages=HELLO, output_format=City, **{**GREEDY, "max_tokens": 400})
+    assert message.stop_reason == "end_turn"
+    assert isinstance(message.parsed_output, City)
+
+
+USE: Any = {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}]}
+RESULT: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+BAD_SCHEMA = {"type": "object", "properties": {"a": {"type": "thing"}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"max_tokens": None}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "messages[0].content[0].type"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": "The answer is ("}]}, "messages[1]"),
+        ({"messages": [*HELLO, USE, *HELLO]}, "messages[2]"),
+        ({"messages": [*HELLO, USE, {"role": "user", "content": [{"type": "text", "text": "x"}, RESULT]}]},
+         "messages[2]"),
+        ({"messages": [*HELLO, USE, {"role": "user", "content": [{**RESULT, "tool_use_id": "toolu_2"}]}]},
+         "messages[2].content[0].tool_use_id"),
+        ({"messages": [*HELLO, USE, {"role": "user", "content": [{**RESULT, "content": 5}]}]},
+         "messages[2].content[0].content"),
+        ({"messages": [*HELLO, USE, {"role": "user", "content": [{**RESULT, "content": [{"type": "document"}]}]}]},
+         "messages[2].content[0].content[0].type"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": [{**USE["content"][0], "input": []}]},
+                       {"role": "user", "content": [RESULT]}]}, "messages[1].content[0].input"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": [{**USE["content"][0], "id": ""}]},
+                       {"role": "user", "content": [RESULT]}]}, "messages[1].content[0].id"),
+        ({"system": [{"type": "image"}]}, "system[0].type"),
+        ({"system": "Go on. " * 5000}, "messages"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
+        ({"tools": [*OWN, {"name": "f"}]}, f"tools[{len(OWN)}].input_schema"),
+        ({"tools": [{**OWN[0], "name": "no name"}]}, "tools[0].name"),
+        ({"tools": [{**OWN[0], "defer_loading": True}]}, "tools[0].defer_loading"),
+        ({"tools": [OWN[0], {"name": "f", "input_schema": BAD_SCHEMA}]}, "tools[1].input_schema.properties.a.type"),
+        ({"tools": OWN, "tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
+        ({"tools": OWN, "tool_choice": {"type": "tool", "name": "nothing"}}, "tool_choice"),
+        ({"tools": OWN, "tool_choice": {"type": "tool"}}, "tool_choice"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"stop_sequences": [""]}, "stop_sequences"),
+        ({"stop_sequences": ["x"] * 17}, "stop_sequences"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
+        ({"thinking": {"type": "adaptive"}}, "thinking"),
+        ({"mcp_servers": [{"type": "url", "name": "x", "url": "http://x"}]}, "mcp_servers"),
+        ({"container": "x"}, "container"),
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"output_format": {"type": "json_schema", "schema": {}}}, "output_format"),
+        ({"output_config": {"format": {"type": "xml"}}}, "output_config.format.type"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": BAD_SCHEMA}}},
+         "output_config.format.schema.properties.a.type"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str, Any], place: str) -> None:
+    for stream in (False, True):
+        answer = server.post(MESSAGES, {**SMALL, "stream": stream, **change})
+        assert problem(answer, 400, "invalid_request_error").startswith(f"{place}: ")
+
+
+def test_errors_are_those_of_the_sdk(claude: Anthropic) -> None:
+    tools: Any = [{"name": "f", "input_schema": BAD_SCHEMA}]
+    with pytest.raises(anthropic.BadRequestError) as raised:
+        claude.messages.create(messages=HELLO, tools=tools, **GREEDY)
+    assert raised.value.type == "invalid_request_error"
+    assert (raised.value.api_message or "").startswith("tools[0].input_schema.properties.a.type: unknown type 'thing'")
+    with pytest.raises(anthropic.BadRequestError) as raised:
+        claude.messages.create(messages=[{"role": "user", "content": "word " * 5000}], **GREEDY)
+    assert raised.value.error_code == "context_length_exceeded"
+    assert raised.value.request_id == raised.value.response.headers["x-request-id"]
+    with pytest.raises(anthropic.BadRequestError, match=r"tools\[0\]\.name: "):
+        claude.messages.count_tokens(model="demo", messages=HELLO, tools=[{**OWN[0], "name": "no name"}])
+    with pytest.raises(anthropic.BadRequestError), claude.messages.stream(messages=HELLO, tools=tools, **GREEDY):
+        pytest.fail("it began")
+
+
+def test_errors_before_a_request_is_understood_are_told_likewise(server: Serving) -> None:
+    assert "JSON" in problem(server.ask("POST", MESSAGES, raw=b"{"), 400, "invalid_request_error")
+    problem(server.ask("POST", MESSAGES, raw=b" " * (9 << 20)), 413, "invalid_request_error")
+    problem(server.post(MESSAGES, SMALL, Origin="http://evil.example"), 403, "permission_error")
+    problem(server.post(f"{MESSAGES}/batches", SMALL), 404, "not_found_error")
+    problem(server.ask("GET", MESSAGES), 405, "invalid_request_error")
+    problem(server.post(f"{MESSAGES}/count_tokens", {}), 400, "invalid_request_error")
+    # Elsewhere they are OpenAI's.
+    assert server.post("/v1/messages_of_another", SMALL).error["type"] == "not_found_error"
+
+
+def test_keys_are_sent_as_the_sdk_sends_them(demo_path: Path) -> None:
+    with Serving(("--api-key", "sk-secret")) as locked:
+        assert client_of(locked, api_key="sk-secret").messages.create(messages=HELLO, **GREEDY).content
+        token = client_of(locked, api_key=None, auth_token="sk-secret")
+        assert token.messages.count_tokens(model="demo", messages=HELLO).input_tokens
+        with pytest.raises(anthropic.AuthenticationError) as raised:
+            client_of(locked, api_key="wrong").messages.create(messages=HELLO, **GREEDY)
+        assert raised.value.type == "authentication_error"
+        problem(locked.post(MESSAGES, SMALL), 401, "authentication_error")
+
+
+def test_what_goes_wrong_in_a_stream_is_an_event_of_it(tiny_qwen2: Path) -> None:
+    """A model that ends no answer by itself, and a server that does not wait for it."""
+    options = ("--n-ctx", "4096", "--family", "hermes", "--timeout", "1")
+    with Serving(options, models=(str(tiny_qwen2),)) as server, client_of(server) as client:
+        with pytest.raises(anthropic.APIStatusError) as raised, client.messages.stream(**ENDLESS) as stream:
+            for _ in stream:
+                pass
+        assert raised.value.type == "timeout_error"
+        late = server.post(MESSAGES, {"max_tokens": 4000, "messages": HELLO, "temperature": 0})
+        problem(late, 408, "timeout_error")
+
+
+def test_a_model_in_a_process_of_its_own_that_ends(tiny_qwen2: Path) -> None:
+    options = ("--n-ctx", "4096", "--family", "hermes", "--worker")
+    with Serving(options, models=(str(tiny_qwen2),)) as server, client_of(server) as client:
+        wrong = problem(server.post(MESSAGES, {**SMALL, "messages": []}), 400, "invalid_request_error")
+        assert wrong.startswith("messages: ")
+        with client.messages.stream(**ENDLESS) as stream:
+            for _ in range(5):
+                next(stream)
+            process_of(server).kill()
+            with pytest.raises(anthropic.APIStatusError) as raised:
+                stream.until_done()
+        assert (raised.value.type, raised.value.error_code) == ("overloaded_error", "model_crashed")
+        again = client.messages.create(**{**ENDLESS, "max_tokens": 4})
+        assert again.stop_reason == "max_tokens"
+
+
+def test_thoughts_are_blocks_there_and_back(tiny_qwen2: Path) -> None:
+    parser = load_family("qwen3").parser()
+    deltas = [*parser.feed("<think>\nHm.\n</think>\n\nHello!"), *parser.finish("stop").deltas]
+    blocks = api._Blocks()
+    events = [event for delta in deltas for event in blocks.feed(delta)] + list(blocks.end())
+    begun = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+    assert begun == ["thinking", "text"]
+    said = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(delta.get("thinking", "") for delta in said) == "Hm."
+    assert "".join(delta.get("text", "") for delta in said) == "Hello!"
+
+    use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    call = {"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    thought = {"type": "thinking", "thinking": "I should call f.", "signature": ""}
+    with Serving(("--family", "qwen3"), models=(str(tiny_qwen2),)) as server:
+
+        def tokens(content: list[Any]) -> int:
+            turns = [*HELLO, {"role": "assistant", "content": content}, {"role": "user", "content": [RESULT]}]
+            count: int = server.post(f"{MESSAGES}/count_tokens", {"messages": turns}).json["input_tokens"]
+            return count
+
+        said_before = {"role": "assistant", "reasoning_content": thought["thinking"], "tool_calls": [call]}
+        chat = [*HELLO, said_before, {"role": "tool", "tool_call_id": "toolu_1", "content": "x"}]
+        told = server.post("/v1/chat/completions/input_tokens", {"messages": chat}).json["input_tokens"]
+        assert tokens([thought, use]) == told > tokens([use])
+        off = server.post(f"{MESSAGES}/count_tokens", {"messages": HELLO, "thinking": {"type": "disabled"}}).json
+        assert off["input_tokens"] > server.post(f"{MESSAGES}/count_tokens", {"messages": HELLO}).json["input_tokens"]
