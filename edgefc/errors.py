@@ -17,6 +17,7 @@
     ├── GrammarError                GBNF text that llama.cpp or llguidance would not take
     ├── ConstraintError             a token the grammar forbids, or a grammar with no way on
     ├── ToolError                   a tool could not be defined or run
+    ├── TranscriptError             a transcript could not be read or written; names file and line
     ├── CancelledError              the request was cancelled
     └── EngineClosedError           the model was closed
 
@@ -181,6 +182,12 @@ class ToolError(EdgefcError):
     """A tool could not be built from a function or file, or the tool loop was stopped."""
 
     code = "tool_error"
+
+
+class TranscriptError(EdgefcError):
+    """A transcript's file could not be read or written, or a line of it is none of a transcript."""
+
+    code = "transcript"
 
 
 class CancelledError(EdgefcError):

@@ -9,12 +9,13 @@ from typing import Any, Literal, Self, overload
 
 from typing_extensions import Unpack
 
-from edgefc import formats, gguf, memory, registry
+from edgefc import formats, gguf, memory, registry, store
 from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.options import ChatOptions
 from edgefc.prompt_parts import PartFinder
 from edgefc.raw import TextStream, complete
+from edgefc.recording import Recorder
 from edgefc.reply import ChatStream, Reply
 from edgefc.request import Backend, checked_tools, new_request
 from edgefc.tools import ToolLike
@@ -33,6 +34,7 @@ def load(
     n_threads: int | None = None,
     n_parallel: int = 4,
     prefix_disk: int | None = None,
+    transcripts: str | Path | None = None,
     progress: Callable[[float], bool] | None = None,
 ) -> Model:
     """Load a model for inference.
@@ -44,15 +46,21 @@ def load(
     n_threads     None: as `edgefc bench --calibrate` measured, else one per physical core
     n_parallel    requests generated at the same time; more wait in a queue
     prefix_disk   bytes on disk for the KV caches of tools' prompts, of all models together; None: 2 GiB; 0: keep none
+    transcripts   file that questions and answers are appended to, readable for its owner alone; None: none are kept
     progress      called with the loaded share, 0 to 1; returning False cancels
 
-    Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
+    Raises ModelNotFoundError, ModelFileError, ModelLoadError, FormatError or TranscriptError.
     """
     found = registry.resolve(str(name))
     header = gguf.read_model(found.path)
     metadata = header.metadata
     family_name = family or (found.card.family if found.card else None)
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
+    model_name = found.card.id if found.card else found.path.stem
+    recorder = None
+    if transcripts is not None:
+        about = {"name": model_name, "family": chat_format.name, "sha256": store.known_hash(found.path)}
+        recorder = Recorder(transcripts, {key: value for key, value in about.items() if value is not None})
     engine = Engine.load(
         found.path,
         EngineOptions(
@@ -74,7 +82,7 @@ def load(
     ):
         if warning:
             log.warning("%s: %s", found.path.name, warning)
-    return Model(engine, chat_format, path=found.path, name=found.card.id if found.card else found.path.stem)
+    return Model(engine, chat_format, path=found.path, name=model_name, recorder=recorder)
 
 
 def needed_memory(
@@ -91,10 +99,15 @@ def needed_memory(
 
 
 class Model:
-    """A loaded model. Any thread may use it; `close()`, or the end of a `with` block, frees its memory."""
+    """A loaded model. Any thread may use it; `close()`, or the end of a `with` block, frees its memory.
 
-    def __init__(self, engine: Backend, family: formats.Family, *, path: Path, name: str) -> None:
-        self.engine, self.family, self.path, self.name = engine, family, path, name
+    recorder  writes down what it is asked and answers; None: nobody does
+    """
+
+    def __init__(
+        self, engine: Backend, family: formats.Family, *, path: Path, name: str, recorder: Recorder | None = None
+    ) -> None:
+        self.engine, self.family, self.path, self.name, self.recorder = engine, family, path, name, recorder
         self._parts = PartFinder(family, engine.tokenizer)
 
     def __enter__(self) -> Self:
@@ -171,7 +184,11 @@ class Model:
         Raises RequestError, ContextOverflowError, SchemaError, FormatError, InvalidCallError or EngineClosedError.
         """
         request = new_request(self.engine, self.family, self._parts, messages, tools, options)
-        answer = ChatStream(request.submit(), request)
+        on_reply = None
+        if self.recorder is not None:
+            greedy = request.sampling.temperature == 0
+            on_reply = self.recorder.telling(messages, tools, options, greedy=greedy)
+        answer = ChatStream(request.submit(), request, on_reply)
         return answer if stream else answer.reply
 
     def complete(self, prompt: str | Sequence[int], **options: Unpack[ChatOptions]) -> TextStream:

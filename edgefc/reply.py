@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -91,9 +91,13 @@ class ChatStream:
     early, `close()` or the end of a `with` block cancels the request.
     """
 
-    def __init__(self, generation: Generation, sampling: Sampling) -> None:
+    def __init__(
+        self, generation: Generation, sampling: Sampling, on_reply: Callable[[Reply], None] | None = None
+    ) -> None:
+        """`on_reply` is told the reply when it is complete, by whoever reads the stream."""
         self._generation = generation
         self._sampling = sampling
+        self._on_reply = on_reply
         self._reply: Reply | None = None
         self._cancelled = False
         self._told = 0  # logprobs
@@ -170,6 +174,8 @@ class ChatStream:
             if problem is None:
                 yield from calls if parsed.outcome == "call" else ()
                 self._reply = _reply(parsed, result, spent)
+                if self._on_reply is not None:
+                    self._on_reply(self._reply)
                 return
             number, finding = problem
             if len(spent) > MAX_RESAMPLES:
@@ -193,6 +199,7 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
         stats = replace(
             stats,
             resamples=len(spent) - 1,
+            seed=spent[0].seed,  # those of later attempts follow from it
             # Later attempts find the prompt of the first.
             cached_tokens=spent[0].cached_tokens,
             cached_from=spent[0].cached_from,

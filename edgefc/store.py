@@ -145,6 +145,13 @@ def get(name: str) -> StoredModel:
     return found
 
 
+def known_hash(path: Path) -> str | None:
+    """The sha256 of a model's file as its manifest has it; None for a file that has none."""
+    with contextlib.suppress(StoreError):
+        return next((f.sha256 for f in read_manifest(path.with_name(MANIFEST)).files if f.name == path.name), None)
+    return None
+
+
 def read_manifest(path: Path) -> StoredModel:
     """A manifest, checked. Raises StoreError when it, or a file's size, is not right."""
     try:

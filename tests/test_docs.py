@@ -42,7 +42,10 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("document", "command"), [pair for pair in COMMANDS if pair[0] != "models.md"])
+IN_ORDER = {"models.md", "transcripts.md"}  # their commands need what those before them left
+
+
+@pytest.mark.parametrize(("document", "command"), [pair for pair in COMMANDS if pair[0] not in IN_ORDER])
 def test_a_documented_command_succeeds(document: str, command: str, tmp_path: Path) -> None:
     run_command(document, command, tmp_path)
 
@@ -61,7 +64,12 @@ def test_the_commands_about_models_succeed_one_after_the_other(
             run_command("models.md", command.replace("arch-function-3b.edgefc.tar", str(tmp_path / "a.tar")), tmp_path)
 
 
-def run_command(document: str, command: str, tmp_path: Path) -> None:
+def test_the_commands_about_transcripts_succeed_one_after_the_other(tmp_path: Path) -> None:
+    for _, command in [pair for pair in COMMANDS if pair[0] == "transcripts.md"]:
+        run_command("transcripts.md", command, tmp_path, folder=tmp_path)
+
+
+def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = ROOT) -> None:
     words = shlex.split(command)
     if words[:3] == ["python3", "bootstrap.py", "test"]:
         pytest.skip("this is the command that runs the tests")
@@ -83,7 +91,7 @@ def run_command(document: str, command: str, tmp_path: Path) -> None:
     words = [str(tmp_path / word) if (tmp_path / word).is_file() else word for word in words]
     done = subprocess.run(
         words,
-        cwd=ROOT,
+        cwd=folder,
         input="/exit\n",
         capture_output=True,
         text=True,

@@ -29,11 +29,11 @@ ORDER = [
     {"engine", "validation"},
     {"inspection", "lint", "options", "prompt_parts", "reply"},
     {"raw", "request", "wire"},
-    {"warm"},
+    {"recording", "warm"},
     {"loop", "model"},
     {"speed"},
     {"recommend"},
-    {"example_tools", "llama_cpp"},
+    {"example_tools", "llama_cpp", "transcripts"},
     {"server"},
     {"cli", "__main__"},
 ]

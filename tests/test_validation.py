@@ -47,6 +47,7 @@ def test_calls_are_sampled_until_they_are_valid(model: edgefc.Model) -> None:
         except InvalidCallError:
             continue
         resampled += reply.stats.resamples
+        assert reply.stats.seed == seed
         for call in reply.tool_calls:
             numbers = json.loads(call["function"]["arguments"])["numbers"]
             assert len(set(numbers)) == len(numbers)

@@ -33,6 +33,13 @@ System = Annotated[Optional[str], typer.Option(help="System message.")]
 Choice = Annotated[str, typer.Option("--tool-choice", help="auto, none, required, or a tool's name.")]
 NoParallel = Annotated[bool, typer.Option("--no-parallel", help="At most one call in an answer.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Transcripts = Annotated[
+    Optional[str],
+    typer.Option(
+        "--transcripts", metavar="FILE", help="Append questions and answers to this file, which only you can read."
+    ),
+]
+Records = Annotated[list[Path], typer.Argument(help="What `--transcripts FILE` wrote.")]
 
 
 def _version(wanted: bool) -> None:
@@ -65,6 +72,7 @@ def chat(
     no_tools: Annotated[bool, typer.Option("--no-tools", help="Offer no tools.")] = False,
     system: System = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run your tools without asking.")] = False,
+    transcripts: Transcripts = None,
     family: Family = None,
     n_ctx: Context = None,
     n_gpu_layers: Layers = None,
@@ -77,7 +85,7 @@ def chat(
 
     command.chat(
         model, tools, no_tools=no_tools, system=system, yes=yes,
-        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "transcripts": transcripts},
         options={"temperature": temperature, "seed": seed, "max_tokens": max_tokens},
     )  # fmt: skip
 
@@ -89,6 +97,7 @@ def run(
     tools: Tools = None,
     system: System = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run your tools without asking.")] = False,
+    transcripts: Transcripts = None,
     family: Family = None,
     n_ctx: Context = None,
     n_gpu_layers: Layers = None,
@@ -102,7 +111,7 @@ def run(
 
     oneshot.run(
         prompt, model, tools, system=system, yes=yes, as_json=as_json,
-        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "transcripts": transcripts},
         options={"temperature": temperature, "seed": seed, "max_tokens": max_tokens},
     )  # fmt: skip
 
@@ -119,6 +128,7 @@ def call(
         bool, typer.Option("--stream", help="Print deltas as they come, one JSON object a line.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply, with usage and stats.")] = False,
+    transcripts: Transcripts = None,
     family: Family = None,
     n_ctx: Context = None,
     n_gpu_layers: Layers = None,
@@ -131,7 +141,7 @@ def call(
 
     oneshot.call(
         prompt, model, tools, tool_choice=tool_choice, system=system, stream=stream, as_json=as_json,
-        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "transcripts": transcripts},
         options={"temperature": temperature, "seed": seed, "max_tokens": max_tokens,
                  "parallel_tool_calls": not no_parallel},
     )  # fmt: skip
@@ -322,6 +332,57 @@ def doctor(as_json: Json = False) -> None:
     command.doctor(as_json=as_json)
 
 
+transcripts = typer.Typer(
+    help="Make datasets for fine-tuning of transcripts, or ask the same again and compare.",
+    no_args_is_help=True,
+)
+app.add_typer(transcripts, name="transcripts")
+
+
+@transcripts.command("export")
+def export_transcripts(
+    files: Records,
+    to: Annotated[str, typer.Option(help="sharegpt (for LLaMA-Factory), xlam or trl.")],
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", help="File to write. Default: print the dataset.")
+    ] = None,
+    only: Annotated[
+        Optional[str],
+        typer.Option(help="called, or the last answer's outcome: call, answer, clarify, no_tool. Default: all."),
+    ] = None,
+    no_reasoning: Annotated[
+        bool, typer.Option("--no-reasoning", help="Leave out what models thought before they answered.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when a record cannot be said in the format.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what became of the records, as JSON.")] = False,
+) -> None:
+    """Write a dataset, as JSON lines. What a format cannot say is skipped and counted, with the reason."""
+    from edgefc.cli import transcripts as command
+
+    command.export(files, to, output, only=only, reasoning=not no_reasoning, strict=strict, as_json=as_json)
+
+
+@transcripts.command("replay")
+def replay_transcripts(
+    files: Records,
+    model: Annotated[
+        Optional[str], typer.Option("--model", "-m", help="Model to ask. Default: the one that was recorded.")
+    ] = None,
+    family: Family = None,
+    n_ctx: Context = None,
+    n_gpu_layers: Layers = None,
+    text: Annotated[bool, typer.Option("--text", help="Compare what is said, too, and not calls alone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the same again, and compare outcomes and calls. Exit code 1 when an answer is another one."""
+    from edgefc.cli import transcripts as command
+
+    command.replay(
+        files, model=model, text=text, as_json=as_json,
+        load={"family": family, "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers},
+    )  # fmt: skip
+
+
 def _from_file(context: typer.Context, path: Optional[Path]) -> Optional[Path]:
     """What a TOML file says stands where neither an option nor the environment does."""
     if path is not None:
@@ -389,6 +450,14 @@ def serve(
         Optional[int], typer.Option("--n-threads", envvar="EDGEFC_N_THREADS", help="Threads. Default: as calibrated.")
     ] = None,
     n_gpu_layers: Layers = None,
+    transcripts: Annotated[
+        Optional[str],
+        typer.Option(
+            envvar="EDGEFC_TRANSCRIPTS",
+            metavar="FILE",
+            help="Append all prompts and answers to this file, which only you can read. Default: none are kept.",
+        ),
+    ] = None,
     config: Annotated[  # noqa: ARG001
         Optional[Path],
         typer.Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=_from_file, help="TOML file with these options."),
@@ -402,7 +471,7 @@ def serve(
         memory=memory,
         apart=worker,
         load={"family": family, "n_ctx": n_ctx, "n_threads": n_threads, "n_gpu_layers": n_gpu_layers,
-              "n_parallel": parallel},
+              "n_parallel": parallel, "transcripts": transcripts},
         settings={"host": host, "port": port, "api_keys": tuple(api_key or ()),
                   "allowed_hosts": tuple(allowed_host or ()), "allowed_origins": tuple(allowed_origin or ()),
                   "parallel": parallel, "max_waiting": waiting, "timeout": timeout, "drain": drain,

@@ -39,18 +39,20 @@ def run(names: list[str], *, load: dict[str, Any], settings: dict[str, Any], mem
     logging.getLogger("edgefc.server").setLevel(logging.INFO)
     models = Models(names, given(load), limit=limit)
     others = [place.name for place in models.places[1:]]
-    shown = models.places[0].name
+    shown, kept = models.places[0].name, load.get("transcripts")
     if apart:
         worker = Worker(names, given(load), wanted, limit)
-        serve_apart(worker, wanted, lambda url, at: _tell(url, shown, at.family, at.n_ctx, others, wanted))
+        serve_apart(worker, wanted, lambda url, at: _tell(url, shown, at.family, at.n_ctx, others, wanted, kept))
         return
     with closing(models):
         with loading(shown) as progress:
             model = models.load_first(progress)
-        serve(models, wanted, lambda url: _tell(url, shown, model.family.name, model.n_ctx, others, wanted))
+        serve(models, wanted, lambda url: _tell(url, shown, model.family.name, model.n_ctx, others, wanted, kept))
 
 
-def _tell(url: str, name: str, family: str, n_ctx: int, others: list[str], settings: Settings) -> None:
+def _tell(
+    url: str, name: str, family: str, n_ctx: int, others: list[str], settings: Settings, transcripts: str | None
+) -> None:
     """Say where it listens, what it serves, and how to call it."""
     err.print(
         f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time", markup=False
@@ -64,3 +66,5 @@ def _tell(url: str, name: str, family: str, n_ctx: int, others: list[str], setti
     err.print(f"  OpenAI(base_url='{url}/v1', api_key={key})", markup=False)
     if settings.host not in LOOPBACK:
         err.print("  other machines can reach it: what is said is not encrypted", markup=False)
+    if transcripts is not None:
+        err.print(f"  all that is asked and answered is written to {transcripts}", markup=False)

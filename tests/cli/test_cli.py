@@ -154,7 +154,22 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["chat", "run", "call", "render", "grammar", "show", "doctor", "pull", "list", "rm", "verify", "warm", "bench"],
+    [
+        "chat",
+        "run",
+        "call",
+        "render",
+        "grammar",
+        "show",
+        "doctor",
+        "pull",
+        "list",
+        "rm",
+        "verify",
+        "warm",
+        "bench",
+        "transcripts",
+    ],
 )
 def test_every_command_has_help(edgefc: Edgefc, command: str) -> None:
     done = edgefc(command, "--help")
