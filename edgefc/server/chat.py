@@ -28,6 +28,8 @@ REFUSED: Refused = {
     "modalities": (None, ["text"]),
     "web_search_options": (None,),
     "chat_template": (None,),
+    "continue_final_message": (None, False),
+    "add_generation_prompt": (None, True),
     "previous_response_id": (None,),
 }
 

@@ -270,6 +270,8 @@ def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
         ({"modalities": ["audio"]}, "modalities"),
         ({"grammar": 'root ::= "a"'}, "grammar"),
         ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "thing"}}}},
