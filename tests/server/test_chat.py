@@ -163,6 +163,14 @@ def test_structured_output_is_parsed(client: OpenAI) -> None:
         pytest.fail("the demo model did not end its answer")
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+def test_a_schema_holds_in_llama_servers_short_form_too(server: Serving, path: str) -> None:
+    answer = server.post(path, {"messages": HELLO, "prompt": "x", "json_schema": {"const": "42"}, "max_tokens": 8})
+    assert answer.status == 200, answer.body
+    (choice,) = answer.json["choices"]
+    assert json.loads(choice["text"] if path == "/completions" else choice["message"]["content"]) == "42"
+
+
 def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> None:
     def ask() -> list[str | None]:
         answer = client.chat.completions.create(
@@ -276,6 +284,8 @@ def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "thing"}}}},
          "response_format.json_schema.schema.type"),
+        ({"json_schema": {"type": "object"}, "response_format": {"type": "json_object"}}, "json_schema"),
+        ({"json_schema": {"type": "thing"}}, "response_format.schema.type"),
         ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nothing"}}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
