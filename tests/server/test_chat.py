@@ -93,6 +93,25 @@ def test_a_stream_adds_up_to_the_same_and_keeps_to_what_clients_rely_on(client: 
     assert [calls[index] for index in sorted(calls)] == told
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+def test_an_answer_tells_what_it_took_and_a_stream_in_its_usage(server: Serving, path: str) -> None:
+    asked = {"messages": HELLO, "prompt": ["Once", "In the"], "n": 2, "max_tokens": 6, "seed": 1}
+    whole = server.post(path, asked).json
+    streamed = server.post(path, {**asked, "stream": True, "stream_options": {"include_usage": True}})
+    chunks = [json.loads(line[6:]) for line in streamed.body.splitlines() if line.startswith(b"data: {")]
+    assert not any("timings" in chunk for chunk in chunks[:-1])
+    assert {chunk["system_fingerprint"] for chunk in chunks} == {whole["system_fingerprint"]}
+    assert edgefc.__version__ in whole["system_fingerprint"]
+    for told in (whole, chunks[-1]):
+        usage, timings = told["usage"], told["timings"]
+        assert timings["predicted_n"] == usage["completion_tokens"]
+        assert timings["cache_n"] == usage["prompt_tokens_details"]["cached_tokens"]
+        assert timings["cache_n"] + timings["prompt_n"] == usage["prompt_tokens"]
+        for kind in ("prompt", "predicted"):
+            rate = timings[f"{kind}_n"] / timings[f"{kind}_ms"] * 1000
+            assert timings[f"{kind}_per_second"] == pytest.approx(rate)
+
+
 def test_a_tool_loop_with_two_calls_ends_in_an_answer(client: OpenAI) -> None:
     messages = list(WEATHER)
     first = client.chat.completions.create(model="demo", messages=messages, tools=TOOLS, temperature=0)
