@@ -136,7 +136,9 @@ class ChatCall:
                     reason = wire.finish_reason(piece, legacy=self.legacy)
                     yield wire.chunk(about, {}, reason, index=index, logprobs=told)
                 else:
-                    yield wire.chunk(about, piece, index=index, legacy=self.legacy, logprobs=told)
+                    # As llama-server begins streams; there are clients that read `content` of what has a role unasked.
+                    delta = {**piece, "content": None} if "role" in piece else piece
+                    yield wire.chunk(about, delta, index=index, legacy=self.legacy, logprobs=told)
         if self._body.wants_usage:
             yield wire.usage_chunk(about, replies)
 

@@ -128,6 +128,16 @@ def test_a_tool_loop_with_two_calls_ends_in_an_answer(client: OpenAI) -> None:
     assert last.choices[0].message.content
 
 
+def test_a_stream_begins_with_a_role_and_null_for_content(server: Serving) -> None:
+    for more in ({}, {"tools": TOOLS, "tool_choice": "required"}):
+        answer = server.post("/chat/completions", {"messages": WEATHER, "max_tokens": 64, "stream": True, **more})
+        deltas = [
+            json.loads(line[6:])["choices"][0]["delta"] for line in answer.body.splitlines() if b"choices" in line
+        ]
+        assert deltas[0] == {"role": "assistant", "content": None}
+        assert not any("role" in delta or delta.get("content", "x") is None for delta in deltas[1:])
+
+
 def test_plain_text_streams(client: OpenAI) -> None:
     stream = client.chat.completions.create(model="demo", messages=HELLO, temperature=0, stream=True, max_tokens=20)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)

@@ -15,7 +15,7 @@ from tests.server.test_chat import HELLO, TOOLS, WEATHER
 
 def test_a_raw_prompt_goes_on_as_the_engine_does(client: OpenAI) -> None:
     with edgefc.load("demo") as model:
-        prompt = str(model.render(WEATHER, TOOLS))
+        prompt = model.render(WEATHER, TOOLS).text
         ids = model.engine.tokenizer.encode(prompt)
         told = model.complete(prompt, max_tokens=30, temperature=0).completion
         assert "".join(model.complete(prompt, max_tokens=30, temperature=0)) == told.text
