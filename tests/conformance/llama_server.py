@@ -12,26 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import edgefc
-from tests.conformance import upstream
+from tests.conformance import scripted_model, upstream
+from tests.conformance.runner import FILES, HERE, Runner
 from tests.server.conftest import Serving
 
-HERE = Path(__file__).parent
-FILES = ("test_tool_call.py", "test_chat_completion.py", "test_security.py", "test_compat_oai_responses.py")
-TIMEOUT_S = 1800
 Status = Literal["passed", "failed", "not applicable"]
 
 
@@ -80,44 +76,51 @@ def judge(case: Case, table: Sequence[NotApplicable]) -> Verdict:
     return Verdict(case.name, "failed", f"{stopped}\n(not where it may: {listed.at})" if listed else stopped)
 
 
-def read_table() -> tuple[list[dict[str, Any]], list[NotApplicable]]:
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The `edgefc serve` that cases ask, with the demo model, or with one that is made for them.
+
+    says   of the latter what it answers to each test function's first request: a `call` or a `text`
+    """
+
+    cases: str
+    family: str = "demo"
+    options: Sequence[str] = ()
+    says: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def start(self, place: Path, runner: Runner, names: Sequence[str]) -> Serving:
+        model = "demo"
+        if self.says:
+            bodies = {name.partition("[")[0]: body for name, body in runner.bodies(names).items()}
+            answers = [(body, self.says[function.partition("::")[2]]) for function, body in bodies.items()]
+            model = str(scripted_model.write(place / "scripted.gguf", self.family, answers))
+        own = {"EDGEFC_CACHE_DIR": str(place / "cache")}
+        return Serving(("--family", self.family, *self.options), own, (model,))
+
+
+def read_table() -> tuple[list[Server], list[NotApplicable]]:
     """The servers, and the cases that are not applicable."""
     table = tomllib.loads((HERE / "llama_server.toml").read_text(encoding="utf-8"))
-    return table["server"], [NotApplicable(**entry) for entry in table.get("not_applicable", ())]
+    return [Server(**entry) for entry in table["server"]], [NotApplicable(**entry) for entry in table["not_applicable"]]
 
 
 def run(archive: Path | None = None, *, only: str = "", fast: bool = False) -> list[Case]:
-    """Runs the cases. `only`: those that pytest's -k chooses; `fast`: those that are not marked slow."""
+    """How all cases end, or those that are chosen (see Runner)."""
     servers, _ = read_table()
-    source, python = upstream.source(archive), upstream.python()
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        tests, report = upstream.copy(source, place), place / "report"
-        own = {"EDGEFC_CACHE_DIR": str(place / "cache")}
-        running = [stack.enter_context(Serving(tuple(server["options"]), own)) for server in servers]
-        ports = [(server["cases"], serving.port) for server, serving in zip(servers, running, strict=True)]
-        command = [
-            str(python),
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "reporter",
-            "-q",
-            "--tb=no",
-            "--no-header",
+        tests = upstream.copy(upstream.source(archive), place / "llama.cpp")
+        runner = Runner(upstream.python(), tests, only=only, fast=fast)
+        asking: dict[int, list[str]] = {}
+        for name in runner.names():
+            asking.setdefault(next(n for n, server in enumerate(servers) if re.match(server.cases, name)), []).append(
+                name
+            )
+        ports = [
+            (servers[number].cases, stack.enter_context(servers[number].start(place, runner, names)).port)
+            for number, names in sorted(asking.items())
         ]
-        command += ["--no-summary", *(["-k", only] if only else ()), *(["-m", "not slow"] if fast else ())]
-        environment = {
-            **os.environ, "PYTHONPATH": str(HERE), "DEBUG_EXTERNAL": "1", "SLOW_TESTS": "0" if fast else "1",
-            "EDGEFC_CONFORMANCE": json.dumps({"servers": ports, "report": str(report)}),
-        }  # fmt: skip
-        command += [f"unit/{name}" for name in FILES]
-        done = subprocess.run(command, cwd=tests, env=environment, stdout=sys.stderr, timeout=TIMEOUT_S, check=False)
-        if done.returncode not in {0, 1} or not report.exists():
-            sys.exit(f"the tests did not run: pytest ended with {done.returncode}; its message is above")
-        return [Case(**json.loads(line)) for line in report.read_text(encoding="utf-8").splitlines()]
+        return [Case(**told) for told in runner.outcomes(ports)]
 
 
 def show(verdicts: Sequence[Verdict]) -> None:

@@ -1,7 +1,9 @@
-"""A plugin inside the pytest that runs llama-server's tests: sends each case to its server, writes down how it ended.
+"""A plugin inside the pytest that runs llama-server's tests; writes down what EDGEFC_CONFORMANCE, which is JSON, says.
 
-EDGEFC_CONFORMANCE has, as JSON, `servers` (pairs of a pattern that cases' names begin with, and a port; the first that
-fits counts) and `report`, the file that gets a line of JSON for each case.
+wanted    names: of all cases that are collected; bodies: of the first request of each case, which is not sent;
+          outcomes: how each case ended, and where
+report    the file that gets a line of JSON for each
+servers   pairs of a pattern that cases' names begin with, and a port; a case asks the first that fits
 """
 
 from __future__ import annotations
@@ -22,13 +24,37 @@ SETUP: dict[str, Any] = json.loads(os.environ["EDGEFC_CONFORMANCE"])
 sys.modules["wget"] = ModuleType("wget")
 
 
+def write(item: pytest.Item, **more: Any) -> None:
+    with Path(SETUP["report"]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"name": name_of(item), **more}) + "\n")
+
+
 def name_of(item: pytest.Item) -> str:
     return item.nodeid.removeprefix("unit/")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if SETUP["wanted"] == "names":
+        for item in session.items:
+            write(item)
+
+
+@pytest.fixture(autouse=True)
+def kept_back(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if SETUP["wanted"] == "bodies":
+        from utils import ServerProcess
+
+        def make_any_request(_: Any, method: str, path: str, data: dict[str, Any], **__: Any) -> None:
+            write(request.node, body=data)
+            pytest.skip(f"{method} {path}")
+
+        monkeypatch.setattr(ServerProcess, "make_any_request", make_any_request)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    os.environ["PORT"] = next(str(port) for pattern, port in SETUP["servers"] if re.match(pattern, name_of(item)))
+    if SETUP["wanted"] == "outcomes":
+        os.environ["PORT"] = next(str(port) for pattern, port in SETUP["servers"] if re.match(pattern, name_of(item)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,12 +62,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" or not report.passed:
-        ended = {"name": name_of(item), "outcome": report.outcome, "line": "", "error": ""}
+    if SETUP["wanted"] == "outcomes" and (report.when == "call" or not report.passed):
+        line = error = ""
         if call.excinfo is not None:
             own = [entry for entry in call.excinfo.traceback if Path(entry.path).is_relative_to(item.config.rootpath)]
-            ended["line"] = str(own[-1].statement).strip() if own else ""
-            ended["error"] = call.excinfo.exconly()
-        with Path(SETUP["report"]).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(ended) + "\n")
+            line, error = str(own[-1].statement).strip() if own else "", call.excinfo.exconly()
+        write(item, outcome=report.outcome, line=line, error=error)
     return report
