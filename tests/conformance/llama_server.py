@@ -1,11 +1,11 @@
-"""llama-server's own tests against `edgefc serve` with the demo model: what passes, fails, and means nothing here.
+"""llama-server's own tests against `edgefc serve`: what passes, what fails, and what means nothing here.
 
     python -m tests.conformance.llama_server [--only tool_call] [--fast] [--json]
 
-The tests come from the source package of the pinned llama-cpp-python (77 MB, fetched once) and run as they are, but for
-cases of required calls that are commented out there: these run too. llama_server.toml says which server a case asks and
-which cases are not applicable, each with the reason and with where it stops: one that fails earlier or elsewhere is a
-failure, one that passes is told. The exit code is 1 when a case fails.
+The tests come from the source package of the pinned llama-cpp-python (77 MB, fetched once) and run as they are; cases of
+required calls that are commented out there run too. llama_server.toml says which server a case asks, and which cases are
+not applicable: each with the reason and with where it stops. One that stops elsewhere is a failure, and one that passes
+is told. The exit code is 1 when a case fails.
 """
 
 from __future__ import annotations
@@ -111,15 +111,12 @@ def run(archive: Path | None = None, *, only: str = "", fast: bool = False) -> l
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tests = upstream.copy(upstream.source(archive), place / "llama.cpp")
         runner = Runner(upstream.python(), tests, only=only, fast=fast)
-        asking: dict[int, list[str]] = {}
-        for name in runner.names():
-            asking.setdefault(next(n for n, server in enumerate(servers) if re.match(server.cases, name)), []).append(
-                name
-            )
-        ports = [
-            (servers[number].cases, stack.enter_context(servers[number].start(place, runner, names)).port)
-            for number, names in sorted(asking.items())
-        ]
+        names, ports = runner.names(), []
+        for server in servers:
+            asking = [name for name in names if next(s for s in servers if re.match(s.cases, name)) is server]
+            if asking:
+                serving = stack.enter_context(server.start(place, runner, asking))
+                ports.append((server.cases, serving.port))
         return [Case(**told) for told in runner.outcomes(ports)]
 
 
@@ -163,6 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     cases = run(asked.sdist, only=asked.only, fast=asked.fast)
     _, table = read_table()
+    idle = [entry.cases for entry in table if not any(entry.covers(case) for case in cases)]
+    if idle and not asked.only and not asked.fast:
+        sys.exit(f"llama_server.toml has entries for cases that there are not: {', '.join(idle)}")
     verdicts = [judge(case, table) for case in cases]
     if asked.json:
         print(json.dumps({"llama_cpp_python": upstream.VERSION, "cases": [asdict(verdict) for verdict in verdicts]}))

@@ -1,4 +1,4 @@
-"""A plugin inside the pytest that runs llama-server's tests; writes down what EDGEFC_CONFORMANCE, which is JSON, says.
+"""A plugin inside the pytest that runs llama-server's tests; writes down what EDGEFC_REPORTER, which is JSON, says.
 
 wanted    names: of all cases that are collected; bodies: of the first request of each case, which is not sent;
           outcomes: how each case ended, and where
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-SETUP: dict[str, Any] = json.loads(os.environ["EDGEFC_CONFORMANCE"])
+SETUP: dict[str, Any] = json.loads(os.environ["EDGEFC_REPORTER"])
 # The tests import it to download models, which a server that runs already has no use for.
 sys.modules["wget"] = ModuleType("wget")
 
@@ -55,6 +55,10 @@ def kept_back(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if SETUP["wanted"] == "outcomes":
         os.environ["PORT"] = next(str(port) for pattern, port in SETUP["servers"] if re.match(pattern, name_of(item)))
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    return ("failed", "-", "") if report.failed else None  # whether that is a failure is not known here
 
 
 @pytest.hookimpl(wrapper=True)

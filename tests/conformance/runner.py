@@ -21,7 +21,7 @@ class Runner:
     def __init__(self, python: Path, tests: Path, *, only: str = "", fast: bool = False) -> None:
         self._tests, self._fast = tests, fast
         self._command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-p", "reporter"]
-        self._command += ["-q", "--tb=no", "--no-header", "--no-summary"]
+        self._command += ["-qq", "--tb=no", "--no-header", "--no-summary"]
         self._chosen = [*(("-k", only) if only else ()), *(("-m", "not slow") if fast else ())]
         self._chosen += [f"unit/{name}" for name in FILES]
 
@@ -42,7 +42,7 @@ class Runner:
         report.touch()
         environment = {
             **os.environ, "PYTHONPATH": str(HERE), "DEBUG_EXTERNAL": "1", "SLOW_TESTS": "0" if self._fast else "1",
-            "EDGEFC_CONFORMANCE": json.dumps({"wanted": wanted, "report": str(report), "servers": servers}),
+            "EDGEFC_REPORTER": json.dumps({"wanted": wanted, "report": str(report), "servers": servers}),
         }  # fmt: skip
         shown = wanted == "outcomes"  # as progress
         done = subprocess.run(
