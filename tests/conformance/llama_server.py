@@ -158,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="leave out what is marked slow there")
     parser.add_argument("--json", action="store_true", help="the outcome of each case as JSON")
     asked = parser.parse_args(arguments)
+    if asked.sdist and not asked.sdist.is_file():
+        parser.error(f"--sdist: there is no file {asked.sdist}")
     cases = run(asked.sdist, only=asked.only, fast=asked.fast)
     _, table = read_table()
     idle = [entry.cases for entry in table if not any(entry.covers(case) for case in cases)]
