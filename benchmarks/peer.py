@@ -79,7 +79,16 @@ def _build() -> Path:
 
 
 def download(place: Path) -> Path:
-    """llama.cpp's source, from llama-cpp-python's, whose hash is pinned. The folder that holds its CMakeLists.txt."""
+    """llama.cpp's source, from llama-cpp-python's. The folder that holds its CMakeLists.txt."""
+    archive = source_package(place)
+    with tarfile.open(archive) as packed:
+        packed.extractall(place, filter="data")
+    archive.unlink()
+    return next(place.glob("*/vendor/llama.cpp/CMakeLists.txt")).parent
+
+
+def source_package(place: Path) -> Path:
+    """The archive of llama-cpp-python's source, whose hash is pinned, fetched into a folder."""
     requirement = bootstrap.split_lock(bootstrap.lock("run").read_text(encoding="utf-8"))[1]
     version = importlib.metadata.version(bootstrap.LLAMA)
     if f"=={version}" not in requirement:
@@ -90,11 +99,7 @@ def download(place: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps"]
     command += ["--no-binary", bootstrap.LLAMA, "--require-hashes", "-r", str(pinned), "-d", str(place)]
     _run(command)
-    archive = next(place.glob("*.tar.gz"))
-    with tarfile.open(archive) as packed:
-        packed.extractall(place, filter="data")
-    archive.unlink()
-    return next(place.glob("*/vendor/llama.cpp/CMakeLists.txt")).parent
+    return next(place.glob("*.tar.gz"))
 
 
 def configure(source: Path, build: Path) -> None:

@@ -1,7 +1,8 @@
 """Answers as OpenAI's chat completions put them on the wire: `chat.completion`, and the chunks of a stream.
 
 What clients rely on, all of them together: an integer `index` in each call's delta; its `id`, `type` and `name` once,
-in the first; one call in a chunk; `content` null beside calls; `usage` in a chunk of its own, without choices.
+in the first; one call in a chunk; `content` null beside calls; `usage` in a chunk of its own, without choices, and
+beside it `timings` in llama-server's spelling.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgefc.engine import Tokenizer, TokenLogprob
+from edgefc import __version__
+from edgefc.engine import GenerationStats, Tokenizer, TokenLogprob
 from edgefc.reply import Reply, Usage
 from edgefc.types import Delta
 
 Head = dict[str, Any]
+FINGERPRINT = f"edgefc-{__version__}"  # the same seed gives the same answer as long as this is the same
 
 
 def head(model: str) -> Head:
-    """What every chunk of one answer has: its id, when it was created, and the model's name."""
-    return {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
+    """What every chunk of one answer has: its id, when it was created, the model's name, and what computes it."""
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model,
+        "system_fingerprint": FINGERPRINT,
+    }  # fmt: skip
 
 
 def completion(
@@ -35,7 +41,7 @@ def completion(
         reason = finish_reason(reply, legacy=legacy)
         told = logprobs[index] if logprobs else None
         choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": reason})
-    return {**about, "object": "chat.completion", "choices": choices, "usage": total(replies)}
+    return {**about, "object": "chat.completion", "choices": choices, **spent(replies)}
 
 
 def chunk(
@@ -67,11 +73,37 @@ def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[st
 
 def usage_chunk(about: Head, replies: Sequence[Reply]) -> dict[str, Any]:
     """The last of a stream, where `stream_options` asks for it."""
-    return {**about, "object": "chat.completion.chunk", "choices": [], "usage": total(replies)}
+    return {**about, "object": "chat.completion.chunk", "choices": [], **spent(replies)}
 
 
 def finish_reason(reply: Reply, *, legacy: bool = False) -> str:
     return "function_call" if legacy and reply.tool_calls else reply.finish_reason
+
+
+def spent(replies: Sequence[Reply]) -> dict[str, Any]:
+    """What answers to the same prompt cost together: the fields `usage` and `timings`."""
+    return {"usage": total(replies), "timings": timings([reply.stats for reply in replies], len(replies))}
+
+
+def timings(answers: Sequence[GenerationStats], each: int) -> dict[str, float]:
+    """How long answers took that were computed side by side, `each` of them to the same prompt, which counts once.
+
+    `n` are tokens: of the prompts those that were computed and those that were kept from before, and of the answers.
+    """
+    prompts = answers[::each]
+    prompt_n = sum(stats.prompt_tokens - stats.cached_tokens for stats in prompts)
+    predicted_n = sum(stats.completion_tokens for stats in answers)
+    prompt_s, predicted_s = max(s.prefill_s for s in prompts), max(s.decode_s for s in answers)
+    return {
+        "cache_n": sum(stats.cached_tokens for stats in prompts),
+        "prompt_n": prompt_n, "prompt_ms": 1000 * prompt_s, "prompt_per_second": _rate(prompt_n, prompt_s),
+        "predicted_n": predicted_n, "predicted_ms": 1000 * predicted_s,
+        "predicted_per_second": _rate(predicted_n, predicted_s),
+    }  # fmt: skip
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds else 0.0
 
 
 def total(replies: Sequence[Reply]) -> Usage:

@@ -214,7 +214,8 @@ async def detokenize(body: Tokens, request: Request) -> dict[str, Any]:
 @router.post("/apply-template", summary="The prompt of a conversation")
 async def apply_template(body: ChatRequest, request: Request) -> dict[str, Any]:
     async with _service(request).using(body.model) as served:
-        return {"prompt": str(await run_in_threadpool(ChatCall(body, served).prompt))}
+        prompt = await run_in_threadpool(ChatCall(body, served).prompt)
+        return {"prompt": prompt.text}
 
 
 @router.post("/chat/completions/input_tokens", summary="How many tokens a conversation's prompt has")

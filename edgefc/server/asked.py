@@ -42,6 +42,7 @@ class Asked(BaseModel):
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     grammar: str | None = None
+    json_schema: dict[str, Any] | None = None  # llama-server's short form of a response_format
 
     @property
     def wants_usage(self) -> bool:
@@ -53,6 +54,10 @@ class Asked(BaseModel):
         given = {name: value for name in _OPTIONS if (value := getattr(self, name, None)) is not None}
         if self.logit_bias:
             given["logit_bias"] = _by_token(self.logit_bias)
+        if self.json_schema is not None:
+            if self.response_format is not None:
+                raise RequestError("json_schema", "cannot be combined with response_format", "Use the latter alone.")
+            given["response_format"] = {"type": "json_object", "schema": self.json_schema}
         return cast("ChatOptions", given)
 
 

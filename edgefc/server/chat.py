@@ -28,6 +28,8 @@ REFUSED: Refused = {
     "modalities": (None, ["text"]),
     "web_search_options": (None,),
     "chat_template": (None,),
+    "continue_final_message": (None, False),
+    "add_generation_prompt": (None, True),
     "previous_response_id": (None,),
 }
 
@@ -134,7 +136,9 @@ class ChatCall:
                     reason = wire.finish_reason(piece, legacy=self.legacy)
                     yield wire.chunk(about, {}, reason, index=index, logprobs=told)
                 else:
-                    yield wire.chunk(about, piece, index=index, legacy=self.legacy, logprobs=told)
+                    # As llama-server begins streams; there are clients that read `content` of what has a role unasked.
+                    delta = {**piece, "content": None} if "role" in piece else piece
+                    yield wire.chunk(about, delta, index=index, legacy=self.legacy, logprobs=told)
         if self._body.wants_usage:
             yield wire.usage_chunk(about, replies)
 

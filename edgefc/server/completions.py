@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from edgefc import wire
 from edgefc.errors import RequestError
 from edgefc.options import ChatOptions
 from edgefc.raw import Completion, TextStream
@@ -79,7 +80,7 @@ class CompletionCall:
         """The whole answer."""
         done = [piece async for _, piece in self._pieces() if isinstance(piece, Completion)]
         choices = [_choice(index, one.text, one.finish_reason) for index, one in enumerate(done)]
-        return {**self._head(), "choices": choices, "usage": self._usage(done)}
+        return {**self._head(), "choices": choices, **self._spent(done)}
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         """The answer in chunks."""
@@ -92,7 +93,7 @@ class CompletionCall:
                 else:
                     yield {**about, "choices": [_choice(index, piece, None)]}
         if self._body.wants_usage:
-            yield {**about, "choices": [], "usage": self._usage(done)}
+            yield {**about, "choices": [], **self._spent(done)}
 
     async def _pieces(self) -> AsyncGenerator[tuple[int, str | Completion], None]:
         async with aclosing(self._served.jobs.pieces(self.begin)) as pieces:
@@ -103,15 +104,16 @@ class CompletionCall:
 
     def _head(self) -> dict[str, Any]:
         about = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
-        return {**about, "model": self._served.name}
+        return {**about, "model": self._served.name, "system_fingerprint": wire.FINGERPRINT}
 
-    def _usage(self, done: list[Completion]) -> dict[str, Any]:
+    def _spent(self, done: list[Completion]) -> dict[str, Any]:
         each = self._body.n or 1  # a prompt counts once, however many choices it has
         prompt = sum(one.usage["prompt_tokens"] for one in done[::each])
         completed = sum(one.usage["completion_tokens"] for one in done)
         cached = sum(one.usage["prompt_tokens_details"]["cached_tokens"] for one in done[::each])
-        return {"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed,
-                "prompt_tokens_details": {"cached_tokens": cached}}  # fmt: skip
+        usage = {"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed,
+                 "prompt_tokens_details": {"cached_tokens": cached}}  # fmt: skip
+        return {"usage": usage, "timings": wire.timings([one.stats for one in done], each)}
 
     def _complete_options(self) -> ChatOptions:
         body, options = self._body, self._body.options()

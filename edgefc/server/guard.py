@@ -59,7 +59,8 @@ class Guard:
         elif scope["method"] == "OPTIONS" and origin is not None:
             wanted = _one(headers, b"access-control-request-headers") or b"authorization, content-type"
             allowed = [(b"access-control-allow-methods", METHODS), (b"access-control-allow-headers", wanted)]
-            await marked({"type": "http.response.start", "status": 204, "headers": allowed})
+            # Not 204, which not every client and proxy takes for a yes.
+            await marked({"type": "http.response.start", "status": 200, "headers": allowed})
             await marked({"type": "http.response.body", "body": b""})
         else:
             await self._app(scope, _bounded(receive, self._most), marked)

@@ -93,6 +93,25 @@ def test_a_stream_adds_up_to_the_same_and_keeps_to_what_clients_rely_on(client: 
     assert [calls[index] for index in sorted(calls)] == told
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+def test_an_answer_tells_what_it_took_and_a_stream_in_its_usage(server: Serving, path: str) -> None:
+    asked = {"messages": HELLO, "prompt": ["Once", "In the"], "n": 2, "max_tokens": 6, "seed": 1}
+    whole = server.post(path, asked).json
+    streamed = server.post(path, {**asked, "stream": True, "stream_options": {"include_usage": True}})
+    chunks = [json.loads(line[6:]) for line in streamed.body.splitlines() if line.startswith(b"data: {")]
+    assert not any("timings" in chunk for chunk in chunks[:-1])
+    assert {chunk["system_fingerprint"] for chunk in chunks} == {whole["system_fingerprint"]}
+    assert edgefc.__version__ in whole["system_fingerprint"]
+    for told in (whole, chunks[-1]):
+        usage, timings = told["usage"], told["timings"]
+        assert timings["predicted_n"] == usage["completion_tokens"]
+        assert timings["cache_n"] == usage["prompt_tokens_details"]["cached_tokens"]
+        assert timings["cache_n"] + timings["prompt_n"] == usage["prompt_tokens"]
+        for kind in ("prompt", "predicted"):
+            rate = timings[f"{kind}_n"] / timings[f"{kind}_ms"] * 1000
+            assert timings[f"{kind}_per_second"] == pytest.approx(rate)
+
+
 def test_a_tool_loop_with_two_calls_ends_in_an_answer(client: OpenAI) -> None:
     messages = list(WEATHER)
     first = client.chat.completions.create(model="demo", messages=messages, tools=TOOLS, temperature=0)
@@ -107,6 +126,16 @@ def test_a_tool_loop_with_two_calls_ends_in_an_answer(client: OpenAI) -> None:
     last = client.chat.completions.create(model="demo", messages=messages, tools=TOOLS, temperature=0)
     assert last.choices[0].finish_reason == "stop"
     assert last.choices[0].message.content
+
+
+def test_a_stream_begins_with_a_role_and_null_for_content(server: Serving) -> None:
+    for more in ({}, {"tools": TOOLS, "tool_choice": "required"}):
+        answer = server.post("/chat/completions", {"messages": WEATHER, "max_tokens": 64, "stream": True, **more})
+        deltas = [
+            json.loads(line[6:])["choices"][0]["delta"] for line in answer.body.splitlines() if b"choices" in line
+        ]
+        assert deltas[0] == {"role": "assistant", "content": None}
+        assert not any("role" in delta or delta.get("content", "x") is None for delta in deltas[1:])
 
 
 def test_plain_text_streams(client: OpenAI) -> None:
@@ -161,6 +190,14 @@ def test_structured_output_is_parsed(client: OpenAI) -> None:
         assert isinstance(answer.choices[0].message.parsed, City)
     else:
         pytest.fail("the demo model did not end its answer")
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+def test_a_schema_holds_in_llama_servers_short_form_too(server: Serving, path: str) -> None:
+    answer = server.post(path, {"messages": HELLO, "prompt": "x", "json_schema": {"const": "42"}, "max_tokens": 8})
+    assert answer.status == 200, answer.body
+    (choice,) = answer.json["choices"]
+    assert json.loads(choice["text"] if path == "/completions" else choice["message"]["content"]) == "42"
 
 
 def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> None:
@@ -270,10 +307,14 @@ def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
         ({"modalities": ["audio"]}, "modalities"),
         ({"grammar": 'root ::= "a"'}, "grammar"),
         ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "thing"}}}},
          "response_format.json_schema.schema.type"),
+        ({"json_schema": {"type": "object"}, "response_format": {"type": "json_object"}}, "json_schema"),
+        ({"json_schema": {"type": "thing"}}, "response_format.schema.type"),
         ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nothing"}}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),

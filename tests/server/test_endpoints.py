@@ -15,7 +15,7 @@ from tests.server.test_chat import HELLO, TOOLS, WEATHER
 
 def test_a_raw_prompt_goes_on_as_the_engine_does(client: OpenAI) -> None:
     with edgefc.load("demo") as model:
-        prompt = str(model.render(WEATHER, TOOLS))
+        prompt = model.render(WEATHER, TOOLS).text
         ids = model.engine.tokenizer.encode(prompt)
         told = model.complete(prompt, max_tokens=30, temperature=0).completion
         assert "".join(model.complete(prompt, max_tokens=30, temperature=0)) == told.text
@@ -100,7 +100,7 @@ def test_the_prompt_and_its_length(server: Serving) -> None:
         prompt = model.render(WEATHER, TOOLS)
         count = len(model.engine.tokenizer.encode(prompt))
     body = {"messages": WEATHER, "tools": TOOLS}
-    assert server.post("/apply-template", body).json == {"prompt": str(prompt)}
+    assert server.post("/apply-template", body).json == {"prompt": prompt.text}
     assert server.post("/v1/chat/completions/input_tokens", body).json["input_tokens"] == count
     wrong = server.post("/apply-template", {"messages": [{"role": "king"}]})
     assert (wrong.status, wrong.error["param"]) == (400, "messages[0].role")
