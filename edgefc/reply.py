@@ -23,6 +23,13 @@ class PromptTokensDetails(TypedDict):
     cached_tokens: int
 
 
+class CompletionTokensDetails(TypedDict):
+    """Of the answer: `reasoning_tokens` were thoughts, `forced_tokens` the only ones that the grammar allowed."""
+
+    reasoning_tokens: int
+    forced_tokens: int
+
+
 class Usage(TypedDict):
     """Token counts in OpenAI's spelling."""
 
@@ -30,6 +37,7 @@ class Usage(TypedDict):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,9 @@ class Sampling(Protocol):
 
     def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, Finding] | None:
         """The first call that is not valid, and why."""
+
+    def reasoning_tokens(self, result: GenerationResult) -> int:
+        """How many of its tokens are thoughts."""
 
     def again(self, result: GenerationResult, call: int, attempt: int) -> Generation:
         """The same answer up to this call, and from there on another one."""
@@ -173,7 +184,9 @@ class ChatStream:
             problem = self._sampling.first_problem(parsed.message.get("tool_calls") or [])
             if problem is None:
                 yield from calls if parsed.outcome == "call" else ()
-                self._reply = _reply(parsed, result, spent)
+                thoughts = "reasoning_content" in parsed.message
+                counted = self._sampling.reasoning_tokens(result) if thoughts else 0
+                self._reply = _reply(parsed, result, spent, counted)
                 if self._on_reply is not None:
                     self._on_reply(self._reply)
                 return
@@ -192,7 +205,7 @@ class ChatStream:
         yield self._parsed.deltas
 
 
-def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats]) -> Reply:
+def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats], thoughts: int) -> Reply:
     """The reply of the last attempt, with what all of them cost."""
     stats = result.stats
     if len(spent) > 1:
@@ -210,20 +223,25 @@ def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats
         outcome=parsed.outcome,
         finish_reason="tool_calls" if parsed.outcome == "call" else result.finish_reason,
         missing=parsed.missing,
-        usage=usage_of(stats),
+        usage=usage_of(stats, thoughts),
         stats=stats,
         logprobs=result.logprobs,
         stopped_by=result.stopped_by,
     )
 
 
-def usage_of(stats: GenerationStats) -> Usage:
+def usage_of(stats: GenerationStats, reasoning_tokens: int = 0) -> Usage:
     """A request's token counts."""
     return {
         "prompt_tokens": stats.prompt_tokens,
         "completion_tokens": stats.completion_tokens,
         "total_tokens": stats.prompt_tokens + stats.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": stats.cached_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning_tokens,
+            # Of all attempts together, where calls were sampled again; of the answer there are no more than it has.
+            "forced_tokens": min(stats.forced_tokens, stats.completion_tokens),
+        },
     }
 
 

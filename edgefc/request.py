@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from edgefc.engine import Generation, GenerationResult, RequestOptions, Sampling
 from edgefc.options import ChatOptions, answer_grammar, check_names, sampling, stop_strings, text_schema
 from edgefc.prompt_parts import PartFinder
 from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
-from edgefc.types import Message, Tool, ToolCall
+from edgefc.types import Delta, Message, Tool, ToolCall
 from edgefc.validation import CallChecker
 
 RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
@@ -80,20 +80,29 @@ class Request:
         )
         return self._submit(sampling, tuple(result.token_ids[: self._before(result.token_ids, call)]))
 
+    def reasoning_tokens(self, result: GenerationResult) -> int:
+        """Tokens up to the last that thoughts came with, their marks among them."""
+        told = [any("reasoning_content" in delta for delta in deltas) for deltas in self._parsed(result.token_ids)]
+        return max((number + 1 for number, thinks in enumerate(told) if thinks), default=0)
+
     def _submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
         options: RequestOptions = {**self._options, "sampling": sampling, "answer": answer}
         return self._engine.submit(self._prompt, **options)
 
     def _before(self, tokens: list[int], call: int) -> int:
         """How many tokens were said before a call began."""
-        parser, decode = self.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
         begun = 0
-        for number, token in enumerate(tokens):
-            deltas = parser.feed(decode(self._engine.tokenizer.piece(token)))
+        for number, deltas in enumerate(self._parsed(tokens)):
             begun += sum("id" in part for delta in deltas for part in delta.get("tool_calls", ()))
             if begun > call:
                 return number
         return 0
+
+    def _parsed(self, tokens: Sequence[int]) -> Iterator[Sequence[Delta]]:
+        """What each token of an answer tells."""
+        parser, decode = self.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
+        for token in tokens:
+            yield parser.feed(decode(self._engine.tokenizer.piece(token)))
 
 
 def new_request(

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgefc import __version__
 from edgefc.engine import GenerationStats, Tokenizer, TokenLogprob
+from edgefc.raw import Completion
 from edgefc.reply import Reply, Usage
 from edgefc.types import Delta
 
@@ -41,7 +42,7 @@ def completion(
         reason = finish_reason(reply, legacy=legacy)
         told = logprobs[index] if logprobs else None
         choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": reason})
-    return {**about, "object": "chat.completion", "choices": choices, **spent(replies)}
+    return {**about, "object": "chat.completion", "choices": choices, **spent(replies, len(replies))}
 
 
 def chunk(
@@ -73,16 +74,19 @@ def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[st
 
 def usage_chunk(about: Head, replies: Sequence[Reply]) -> dict[str, Any]:
     """The last of a stream, where `stream_options` asks for it."""
-    return {**about, "object": "chat.completion.chunk", "choices": [], **spent(replies)}
+    return {**about, "object": "chat.completion.chunk", "choices": [], **spent(replies, len(replies))}
 
 
 def finish_reason(reply: Reply, *, legacy: bool = False) -> str:
     return "function_call" if legacy and reply.tool_calls else reply.finish_reason
 
 
-def spent(replies: Sequence[Reply]) -> dict[str, Any]:
-    """What answers to the same prompt cost together: the fields `usage` and `timings`."""
-    return {"usage": total(replies), "timings": timings([reply.stats for reply in replies], len(replies))}
+def spent(answers: Sequence[Reply | Completion], each: int) -> dict[str, Any]:
+    """What answers cost together, `each` of them to the same prompt: the fields `usage` and `timings`."""
+    return {
+        "usage": total([answer.usage for answer in answers], each),
+        "timings": timings([answer.stats for answer in answers], each),
+    }
 
 
 def timings(answers: Sequence[GenerationStats], each: int) -> dict[str, float]:
@@ -106,15 +110,23 @@ def _rate(count: int, seconds: float) -> float:
     return count / seconds if seconds else 0.0
 
 
-def total(replies: Sequence[Reply]) -> Usage:
-    """What answers to the same prompt cost together: the prompt counts once."""
-    prompt = replies[0].usage["prompt_tokens"]
-    completed = sum(reply.usage["completion_tokens"] for reply in replies)
+def total(usages: Sequence[Usage], each: int) -> Usage:
+    """What answers cost together, `each` of them to the same prompt, which counts once."""
+    prompts = usages[::each]
+    prompt = sum(usage["prompt_tokens"] for usage in prompts)
+    completed = sum(usage["completion_tokens"] for usage in usages)
+    details = [usage["completion_tokens_details"] for usage in usages]
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completed,
         "total_tokens": prompt + completed,
-        "prompt_tokens_details": replies[0].usage["prompt_tokens_details"],
+        "prompt_tokens_details": {
+            "cached_tokens": sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in prompts)
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(one["reasoning_tokens"] for one in details),
+            "forced_tokens": sum(one["forced_tokens"] for one in details),
+        },
     }
 
 

@@ -107,13 +107,7 @@ class CompletionCall:
         return {**about, "model": self._served.name, "system_fingerprint": wire.FINGERPRINT}
 
     def _spent(self, done: list[Completion]) -> dict[str, Any]:
-        each = self._body.n or 1  # a prompt counts once, however many choices it has
-        prompt = sum(one.usage["prompt_tokens"] for one in done[::each])
-        completed = sum(one.usage["completion_tokens"] for one in done)
-        cached = sum(one.usage["prompt_tokens_details"]["cached_tokens"] for one in done[::each])
-        usage = {"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed,
-                 "prompt_tokens_details": {"cached_tokens": cached}}  # fmt: skip
-        return {"usage": usage, "timings": wire.timings([one.stats for one in done], each)}
+        return wire.spent(done, self._body.n or 1)
 
     def _complete_options(self) -> ChatOptions:
         body, options = self._body, self._body.options()

@@ -128,7 +128,7 @@ class _Builder:
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": usage["prompt_tokens_details"]["cached_tokens"]},
             "output_tokens": usage["completion_tokens"],
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": dict(usage["completion_tokens_details"]),
             "total_tokens": usage["total_tokens"],
         }
         yield self._event(f"response.{response['status']}", response=dict(response))

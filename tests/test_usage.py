@@ -1,0 +1,42 @@
+"""What answers say they took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import edgefc
+from edgefc import wire
+from edgefc.prompt_parts import PartFinder
+from edgefc.request import new_request
+from tests.server.test_chat import TOOLS, WEATHER
+
+
+def test_thoughts_are_counted(tiny_qwen2: Path) -> None:
+    with edgefc.load(tiny_qwen2, family="qwen3", n_ctx=512) as model:
+        vocabulary = model.engine.tokenizer.vocabulary
+        said = ["<think>\nHm, well.", "\n</think>\n\n", "Hello!"]
+        parts = [vocabulary.tokenize(text, parse_special=True) for text in said]
+        parts_of_prompts = PartFinder(model.family, model.engine.tokenizer)
+        request = new_request(
+            model.engine, model.family, parts_of_prompts, [{"role": "user", "content": "x"}], None, {"max_tokens": 1}
+        )
+        result = request.submit().result()
+        whole = replace(result, token_ids=[token for part in parts for token in part])
+        assert len(parts[0]) <= request.reasoning_tokens(whole) <= len(parts[0]) + len(parts[1])
+        assert request.reasoning_tokens(replace(result, token_ids=parts[2])) == 0
+        short = model.chat([{"role": "user", "content": "x"}], max_tokens=5)
+        assert 0 <= short.usage["completion_tokens_details"]["reasoning_tokens"] <= 5
+
+
+def test_tokens_that_only_the_grammar_could_give_are_counted(demo_path: Path) -> None:
+    tools: Any = TOOLS
+    forced: Any = {"type": "function", "function": {"name": "get_weather"}}
+    with edgefc.load("demo") as demo:
+        reply = demo.chat(WEATHER, tools=tools, tool_choice=forced, temperature=0)
+    details = reply.usage["completion_tokens_details"]
+    assert 0 < details["forced_tokens"] < reply.usage["completion_tokens"]
+    both = wire.total([reply.usage, reply.usage], 2)
+    assert both["prompt_tokens"] == reply.usage["prompt_tokens"]
+    assert both["completion_tokens_details"]["forced_tokens"] == 2 * details["forced_tokens"]
