@@ -6,7 +6,7 @@ models      which models there are, loaded or not
 jobs        requests that wait for the model, in threads, from asyncio
 chat, completions, responses, messages    what is asked, endpoint by endpoint
 translated  the last two are made into chat completions
-app         all of it together; run starts it
+routes      all endpoints; app is all of it together, run starts it
 worker, child, front    the same with the models in a process of their own
 """
 
