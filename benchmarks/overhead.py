@@ -11,11 +11,14 @@ import argparse
 import http.client
 import json
 import statistics
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,10 @@ import uvicorn
 import edgefc
 from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.server import create_app
+from edgefc.server.protocol import Protocol
 from edgefc.tools import as_tools
 
+JSON = {"Content-Type": "application/json"}
 TOOLS: Any = as_tools(EXAMPLE_TOOLS)[0]
 QUESTIONS = ("What is the weather in Paris and in Oslo?", "What's 17*23?", "Roll two dice", "What time is it in Lima?")
 
@@ -37,10 +42,13 @@ def body_of(number: int) -> dict[str, Any]:
     return {"messages": messages, "tools": TOOLS, "temperature": 0}
 
 
-def latencies(ask: Callable[[int], None], requests: int, clients: int) -> list[float]:
+def latencies(
+    ask: Callable[[int], None], requests: int, clients: int, begin: Callable[[], None] = lambda: None
+) -> list[float]:
     """Milliseconds of each request."""
 
     def client(first: int) -> list[float]:
+        begin()
         spent = []
         for number in range(first, requests, clients):
             began = time.perf_counter()
@@ -52,53 +60,82 @@ def latencies(ask: Callable[[int], None], requests: int, clients: int) -> list[f
         return [one for part in pool.map(client, range(clients)) for one in part]
 
 
+def over_http(port: int, requests: int, clients: int) -> list[float]:
+    """The same of a program of its own: a client's work is no part of the server's."""
+    command = [sys.executable, __file__, "--ask", str(port), "--requests", str(requests), "--clients", str(clients)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    spent: list[float] = json.loads(told)
+    return spent
+
+
+def ask(port: int, requests: int, clients: int) -> None:
+    """What that program does."""
+    known = threading.local()
+    bodies = [json.dumps(body_of(number)) for number in range(len(QUESTIONS))]
+
+    def one(number: int) -> None:
+        known.connection.request("POST", "/v1/chat/completions", bodies[number % len(bodies)], JSON)
+        answer = known.connection.getresponse()
+        said = answer.read()
+        assert answer.status == 200, said
+
+    def connected() -> None:
+        known.connection = http.client.HTTPConnection("127.0.0.1", port)
+        known.connection.request("GET", "/health")
+        known.connection.getresponse().read()
+
+    print(json.dumps(latencies(one, requests, clients, connected)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ask", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--clients", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with edgefc.load(options.model) as model:
-        server = uvicorn.Server(
-            uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http="h11")
-        )
-        running = threading.Thread(target=server.run)
-        running.start()
-        while not server.started:
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        known = threading.local()
-
-        def over_http(number: int) -> None:
-            if not hasattr(known, "connection"):
-                known.connection = http.client.HTTPConnection("127.0.0.1", port)
-            known.connection.request(
-                "POST", "/v1/chat/completions", json.dumps(body_of(number)), {"Content-Type": "application/json"}
-            )
-            answer = known.connection.getresponse()
-            assert answer.status == 200, answer.read()
-            json.loads(answer.read())
+    if options.ask:
+        ask(options.ask, options.requests, options.clients)
+        return
+    with edgefc.load(options.model) as model, serving(model) as port:
 
         def directly(number: int) -> None:
             body = body_of(number)
             model.chat(body["messages"], tools=body["tools"], temperature=0)
 
         for clients in (1, 8):
-            latencies(directly, 8, clients), latencies(over_http, 8, clients)
-            direct: list[list[float]] = []
-            served: list[list[float]] = []
+            sides: list[Callable[[], list[float]]] = [
+                partial(latencies, directly, options.requests, clients),
+                partial(over_http, port, options.requests, clients),
+            ]
+            for side in sides:
+                side()
+            found: list[list[list[float]]] = [[], []]
             for number in range(options.rounds):
-                sides = [(direct, directly), (served, over_http)]
-                for found, ask in sides if number % 2 == 0 else reversed(sides):
-                    found.append(latencies(ask, options.requests, clients))
+                for which in (0, 1) if number % 2 == 0 else (1, 0):
+                    found[which].append(sides[which]())
             for share in (50, 99):
                 one, other = (
-                    statistics.median(statistics.quantiles(each, n=100)[share - 1] for each in found)
-                    for found in (direct, served)
+                    statistics.median(statistics.quantiles(each, n=100)[share - 1] for each in side) for side in found
                 )
                 print(
                     f"{clients} clients, p{share}: {one:.2f} ms directly, {other:.2f} ms served, {other - one:+.2f} ms"
                 )
+
+
+@contextmanager
+def serving(model: edgefc.Model) -> Iterator[int]:
+    """The server as `edgefc serve` runs it, in a thread; its port."""
+    config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=Protocol, ws="none")
+    server = uvicorn.Server(config)
+    running = threading.Thread(target=server.run)
+    running.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
         server.should_exit = True
         running.join()
 
