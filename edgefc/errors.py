@@ -18,6 +18,7 @@
     ├── ConstraintError             a token the grammar forbids, or a grammar with no way on
     ├── ToolError                   a tool could not be defined or run
     ├── TranscriptError             a transcript could not be read or written; names file and line
+    ├── SuiteError                  cases or results of an evaluation could not be read
     ├── CancelledError              the request was cancelled
     └── EngineClosedError           the model was closed
 
@@ -188,6 +189,12 @@ class TranscriptError(EdgefcError):
     """A transcript's file could not be read or written, or a line of it is none of a transcript."""
 
     code = "transcript"
+
+
+class SuiteError(EdgefcError):
+    """Cases of an evaluation, or results of one, could not be read; the reason names file and line."""
+
+    code = "suite_error"
 
 
 class CancelledError(EdgefcError):

@@ -20,3 +20,8 @@ def root() -> Path:
 def demo_model() -> Path:
     """The embedded demo model's GGUF; its tokenizer.json lies beside it."""
     return _PACKAGE / "models" / "demo" / "demo-q8_0.gguf"
+
+
+def demo_suite() -> Path:
+    """The held-back cases that the demo model is measured on; `python -m demo.suite` writes them."""
+    return demo_model().with_name("held_back.jsonl.gz")

@@ -36,6 +36,7 @@ ORDER = [
     {"recommend"},
     {"example_tools", "llama_cpp", "transcripts"},
     {"server"},
+    {"evaluation"},
     {"cli", "__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -1,0 +1,149 @@
+"""Compares edgefc's rules for BFCL with BFCL's own checker, answer by answer.
+
+    pip install --no-deps bfcl-eval
+    python -m benchmarks.checker DATA [--calls calls.jsonl.gz] [--write FILE.jsonl.gz]
+
+DATA is a BFCL checkout, or a folder of cases. Of bfcl-eval only the checker is used; its list of models, which would
+bring every vendor's package with it, is replaced by the one thing the checker asks of it. `--write` keeps a part of the
+answers with the reference's verdicts: `tests/evaluation/verdicts.jsonl.gz` is made so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gzip
+import itertools
+import json
+import random
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.answers import SOURCE, Calls, answers
+from edgefc.evaluation import literals
+from edgefc.evaluation.bfcl import WITHOUT_EXPECTED, check_calls
+from edgefc.evaluation.cases import Call, Case
+from edgefc.evaluation.suites import read_bfcl
+
+KEPT = {"simple_java": 20, "simple_javascript": 20}  # cases of each category that `--write` keeps
+KEPT_ELSE = 8
+MOST = 14  # answers of a case, besides the first two
+
+
+def reference() -> Callable[[Case, Calls], bool | None]:
+    """BFCL's verdict; None where it fails with an exception of its own."""
+    models = types.ModuleType("bfcl_eval.constants.model_config")
+    dots = types.SimpleNamespace(underscore_to_dot=True)  # as for every model that takes OpenAI's tools
+    models.MODEL_CONFIG_MAPPING = collections.defaultdict(lambda: dots)  # type: ignore[attr-defined]
+    sys.modules["bfcl_eval.constants.model_config"] = models
+    from bfcl_eval.constants.enums import Language
+    from bfcl_eval.eval_checker.ast_eval.ast_checker import ast_checker
+
+    languages = {"simple_java": Language.JAVA, "simple_javascript": Language.JAVASCRIPT}
+
+    def verdict(case: Case, calls: Calls) -> bool | None:
+        output = [{call["name"]: call["arguments"]} for call in calls]
+        language = languages.get(case.category, Language.PYTHON)
+        try:
+            return bool(ast_checker(case.functions, output, case.expected, language, case.category, "any")["valid"])
+        except Exception:  # noqa: BLE001 - whatever it stumbles over is no verdict
+            return None
+
+    return verdict
+
+
+def compare_literals() -> int:
+    """How many readings of source text differ; BFCL's converters are compared by themselves too."""
+    from bfcl_eval.eval_checker.ast_eval.type_convertor import java_type_converter, js_type_converter
+
+    compared = differ = 0
+    for language, theirs, ours, kinds in (
+        ("java", java_type_converter.java_type_converter, literals.java, literals.JAVA),
+        ("javascript", js_type_converter.js_type_converter, literals.javascript, literals.JAVASCRIPT),
+    ):
+        for text in itertools.chain(*SOURCE.values()):
+            for kind in kinds:
+                for item in [None, *kinds] if kinds[kind] is list else [None]:
+                    compared += 1
+                    if repr(theirs(text, kind, item)) != repr(ours(text, kind, item)):
+                        differ += 1
+                        print(f"{language} {kind} of {item}: {text!r}: {theirs(text, kind, item)!r}")
+                        print(f"    here {ours(text, kind, item)!r}")
+    print(f"source text: {compared - differ:,} of {compared:,} readings are the same")
+    return differ
+
+
+def all_answers(cases: list[Case], calls: Path | None) -> Iterator[tuple[Case, str, Calls]]:
+    """Answers made here, and those of a file of calls."""
+    by_id = {case.id: case for case in cases}
+    for case in cases:
+        shape = {"category": case.category, "raw_functions": case.functions, "ground_truth": case.expected}
+        for kind, made in answers(shape, random.Random(case.id)):
+            yield case, kind, made
+    for line in gzip.decompress(calls.read_bytes()).splitlines() if calls else ():
+        entry = json.loads(line)
+        if case := by_id.get(entry["id"]):
+            yield case, "right", entry["correct"]
+            for other in entry["accept_also"] + entry["wrong"]:
+                if "calls" in other:
+                    yield case, other["kind"], other["calls"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--calls", type=Path, help="more answers, made elsewhere")
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    verdict = reference()
+    cases = [case for case in read_bfcl(options.data) if case.category not in WITHOUT_EXPECTED]
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    kept: dict[str, dict[str, Any]] = {}
+    disagreements = []
+    for case, kind, calls in all_answers(cases, options.calls):
+        theirs = verdict(case, calls)
+        problem = check_calls(
+            case.category, case.functions, [Call(c["name"], c["arguments"]) for c in calls], case.expected
+        )
+        same = "failed" if theirs is None else "same" if theirs == (problem is None) else "other"
+        counts[case.category, same] += 1
+        counts[case.category, "right" if theirs else "wrong"] += 1
+        if same == "other":
+            disagreements.append((case, kind, calls, theirs, problem))
+        if theirs is not None:
+            entry = {
+                "id": case.id, "category": case.category, "messages": case.messages, "functions": case.functions,
+                "expected": case.expected,
+            }  # fmt: skip
+            kept.setdefault(case.id, {**entry, "answers": []})["answers"].append([calls, theirs])
+    print(f"{'category':24}{'answers':>8}{'right':>8}{'wrong':>8}{'agree':>9}{'reference failed':>18}")
+    for category in [*dict.fromkeys(c.category for c in cases), ""]:
+        n = {
+            k: sum(v for (c, s), v in counts.items() if s == k and category in ("", c))
+            for k in ("same", "other", "failed", "right", "wrong")
+        }
+        judged = n["same"] + n["other"]
+        share = f"{n['same'] / judged:9.3%}" if judged else f"{'':9}"
+        print(f"{category or 'all':24}{judged:8}{n['right']:8}{n['wrong'] - n['failed']:8}{share}{n['failed']:18}")
+    for case, kind, calls, theirs, problem in disagreements:
+        print(f"\n{case.id}: {kind}: reference says {'right' if theirs else 'wrong'}, edgefc {problem or 'right'}")
+        print(f"  answer   {json.dumps(calls)}\n  expected {json.dumps(case.expected)}")
+    if options.write:
+        left = collections.Counter({c: KEPT.get(c, KEPT_ELSE) for c in {case.category for case in cases}})
+        lines = []
+        for entry in kept.values():
+            if left[entry["category"]] > 0 and len(json.dumps(entry["functions"])) < 4000:
+                left[entry["category"]] -= 1
+                rest = entry["answers"][2:]
+                entry["answers"][2:] = random.Random(entry["id"]).sample(rest, min(MOST, len(rest)))
+                lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
+        options.write.write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
+        print(f"\n{options.write}: {sum(len(json.loads(line)['answers']) for line in lines)} answers")
+    sys.exit(1 if compare_literals() or disagreements else 0)
+
+
+if __name__ == "__main__":
+    main()
