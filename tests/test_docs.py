@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgefc.engine import selftest
+from tests.evaluation.checkout import write_checkout
 from tests.hub_server import HubServer
 from tests.server.conftest import Serving
 
@@ -88,7 +89,9 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
         assert serving.process.returncode == 0
         return
     files_of(document, tmp_path)
-    words = [str(tmp_path / word) if (tmp_path / word).is_file() else word for word in words]
+    if "gorilla" in words:
+        write_checkout(tmp_path / "gorilla")
+    words = [str(tmp_path / word) if (tmp_path / word).exists() or word.endswith(".svg") else word for word in words]
     done = subprocess.run(
         words,
         cwd=folder,

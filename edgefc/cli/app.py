@@ -265,6 +265,47 @@ def bench(
     command.bench(model, calibrate=calibrate, as_json=as_json)
 
 
+@app.command("eval")
+def evaluate(
+    models: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            metavar="[MODEL]...", help="Ids, OWNER/NAME or paths of .ggufs; or kept runs (.jsonl). Default: demo."
+        ),
+    ] = None,
+    suite: Annotated[
+        Optional[str], typer.Option(help="bfcl, or demo: the demo model's held-back cases. Default: bfcl with --data.")
+    ] = None,
+    data: Annotated[Optional[Path], typer.Option(help="A checkout of BFCL, or a folder with its cases.")] = None,
+    category: Annotated[
+        Optional[str], typer.Option(help="Categories, with commas; live_* and the like are patterns. Default: all.")
+    ] = None,
+    grammar: Annotated[str, typer.Option(help="on, off, or on,off: with the grammar, without it, or both.")] = "on",
+    limit: Annotated[Optional[int], typer.Option(help="Cases of each category, always the same ones.")] = None,
+    family: Annotated[Optional[str], typer.Option(help="Chat formats, with commas. Default: the model's own.")] = None,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Most tokens of an answer.")] = 512,
+    parallel: Annotated[int, typer.Option(help="Cases computed at a time.")] = 4,
+    n_ctx: Context = None,
+    n_gpu_layers: Layers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run of the same kind.")] = False,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder of the results. Default: evaluations, among the caches.")
+    ] = None,
+    plot: Annotated[Optional[Path], typer.Option(help="Draw the comparison into this .svg.")] = None,
+    failures: Annotated[int, typer.Option(help="Wrong answers to show of each run.")] = 3,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how well models call tools, with and without the grammar. Ctrl-C stops; --resume goes on."""
+    from edgefc.cli import evaluate as command
+
+    command.evaluate(
+        models or ["demo"], suite=suite, data=data, category=category, grammar=grammar, limit=limit, family=family,
+        max_tokens=max_tokens, out=out, resume=resume, plot=plot, failures=failures, markdown=markdown, as_json=as_json,
+        load={"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_parallel": parallel},
+    )  # fmt: skip
+
+
 @app.command()
 def warm(
     model: Annotated[str, typer.Argument(help="Id from `edgefc list`, OWNER/NAME, or path of a .gguf.")] = "demo",

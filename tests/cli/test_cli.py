@@ -169,6 +169,7 @@ def test_help_imports_nothing_heavy() -> None:
         "warm",
         "bench",
         "transcripts",
+        "eval",
     ],
 )
 def test_every_command_has_help(edgefc: Edgefc, command: str) -> None:
