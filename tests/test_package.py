@@ -32,6 +32,7 @@ def test_the_wheel_holds_code_data_and_the_demo_model_and_nothing_else(unpacked:
         "data/chat_formats/hermes.jinja",
         "data/grammars",
         "models/demo/tokenizer.json",
+        "models/demo/held_back.jsonl.gz",
         "py.typed",
     ):
         assert (unpacked / "edgefc" / name).exists(), name

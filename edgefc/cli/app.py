@@ -270,7 +270,7 @@ def evaluate(
     models: Annotated[
         Optional[list[str]],
         typer.Argument(
-            metavar="[MODEL]...", help="Ids, OWNER/NAME or paths of .ggufs; or kept runs (.jsonl). Default: demo."
+            metavar="MODEL", help="Ids, OWNER/NAME or paths of .ggufs; or kept runs (.jsonl). Default: demo."
         ),
     ] = None,
     suite: Annotated[
