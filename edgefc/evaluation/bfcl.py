@@ -144,7 +144,9 @@ class _Parameter:
     def read(self, value: Any) -> Any:
         """A value as it is compared."""
         if self.language == "python":
-            return float(value) if self.kind == "float" and type(value) is int else value
+            # Beyond 2**1023, an integer is no float.
+            is_integer = type(value) is int and self.kind == "float" and value.bit_length() < 1024
+            return float(value) if is_integer else value
         convert = literals.java if self.language == "java" else literals.javascript
         return convert(value, self.kind, self.item_kind)
 
@@ -198,8 +200,9 @@ def _same_object(value: Any, allowed: Any) -> bool:
     """Whether an object has the allowed value under every key, and no others."""
     if type(value) is not dict or type(allowed) is not dict:
         return False
-    return all(key in allowed and _plain(entry) in _plain_list(allowed[key]) for key, entry in value.items()) and all(
-        key in value or "" in values for key, values in allowed.items()
+    choices = {key: values if _is_sequence(values) else [values] for key, values in allowed.items()}
+    return all(key in choices and _plain(entry) in _plain_list(choices[key]) for key, entry in value.items()) and all(
+        key in value or "" in values for key, values in choices.items()
     )
 
 

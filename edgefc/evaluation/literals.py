@@ -164,7 +164,10 @@ def _number(text: str, pattern: re.Pattern[str], read: Callable[[str], Any], *, 
         if line[-1:] not in tuple(suffix):
             return text
         bare = line[:-1]
-    return read(bare) if pattern.match(bare) else text
+    try:
+        return read(bare) if pattern.match(bare) else text
+    except ValueError:  # more digits than Python reads
+        return text
 
 
 def _boolean(text: str) -> bool | str:

@@ -68,6 +68,7 @@ RIGHT: dict[str, Any] = {"to": "St Gallen"}
         ("maps_route", {"to": "Bern"}, "value"),
         ("maps_route", {**RIGHT, "stops": 2.0}, "type"),
         ("maps_route", {**RIGHT, "stops": True}, "type"),
+        ("maps_route", {**RIGHT, "km": 10**400}, "type"),
         ("maps_route", {**RIGHT, "via": "Zug"}, "type"),
         ("maps_route", {**RIGHT, "via": [1]}, "value"),  # elements of what may be left out have any type
         ("maps_route", {**RIGHT, "via": ["Zug", "Zug"]}, "value"),
@@ -90,6 +91,13 @@ def test_parallel_calls_may_come_in_any_order_but_each_counts_once() -> None:
     assert problem.kind == "count"
 
 
+def test_what_is_expected_of_an_object_may_be_a_value_and_no_list_of_them() -> None:
+    docs = [{"name": "f", "parameters": {"properties": {"at": {"type": "dict"}}}}]
+    for given, right in ((7, True), (8, False)):
+        problem = check_calls("simple_python", docs, [Call("f", {"at": {"x": given}})], [{"f": {"at": [{"x": 7}]}}])
+        assert (problem is None) == right
+
+
 @pytest.mark.parametrize(
     ("category", "calls", "right"),
     [
@@ -109,6 +117,7 @@ def test_relevance_is_whether_anything_is_called(category: str, calls: tuple[Cal
     [
         ("5L", "long", None, 5),
         ("5", "long", None, "5"),
+        ("9" * 5000, "integer", None, "9" * 5000),
         ("5.0f", "float", None, 5.0),
         ("5.0", "double", None, 5.0),
         ("true", "boolean", None, True),
