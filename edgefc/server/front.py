@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -27,6 +28,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ASKED = {"accept", "content-type"}  # headers that are handed over; the others are settled here
 ANSWERED = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow"}
 EVENTS = "text/event-stream"
+LAST = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
 AGAIN_S = 0.05  # until it is noticed that a worker has ended
 
 
@@ -123,7 +125,7 @@ def _gone() -> ApiError:
 
 
 class _Relayed(Streamed):
-    """A worker's stream. If it breaks off, the last event is an error; none is sent in part."""
+    """A worker's stream. If it breaks off before its last event, an error is that; none is sent in part."""
 
     def __init__(self, answered: httpx2.Response) -> None:
         super().__init__(status_code=answered.status_code, headers=_kept(answered))
@@ -132,15 +134,16 @@ class _Relayed(Streamed):
 
     async def send(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        rest, named = b"", False
+        rest, last, named = b"", b"", False
         try:
             async for piece in self._answered.aiter_raw():
                 whole, end, rest = (rest + piece).rpartition(b"\n\n")
-                named = named or whole.startswith(b"event:")
                 if end:
+                    last = whole.rpartition(b"\n\n")[2]
+                    named = named or last.startswith(b"event:")
                     await send({"type": "http.response.body", "body": whole + end, "more_body": True})
         except httpx2.HTTPError:
-            rest = failure(_gone(), path, named=named)
+            rest = b"" if LAST.match(last) else failure(_gone(), path, named=named)
         await send({"type": "http.response.body", "body": rest, "more_body": False})
 
     async def end(self) -> None:

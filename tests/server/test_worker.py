@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from edgefc.server import front
 from tests.server.conftest import Serving
 from tests.server.test_chat import TOOLS, WEATHER
 from tests.server.test_life import ENDLESS, begin, until_it_says, until_running
@@ -189,3 +190,16 @@ def test_a_model_that_cannot_be_loaded_is_said_at_once(demo_path: Path, tmp_path
     assert ended.returncode == 2
     assert "short.gguf" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_stream_that_was_told_to_its_end_is_no_failure() -> None:
+    """Where the process ends between a stream's last event and the end of its answer."""
+    ended = (
+        b"data: [DONE]",
+        b'event: message_stop\ndata: {"type":"message_stop"}',
+        b"event: response.completed\ndata: {}",
+    )
+    for last in ended:
+        assert front.LAST.match(last)
+    for last in (b"", b'data: {"choices":[]}', b"event: response.output_text.delta\ndata: {}", b": still computing"):
+        assert not front.LAST.match(last)
