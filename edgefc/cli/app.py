@@ -522,7 +522,6 @@ def serve(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command; errors a user can mend are one message, without a traceback, and exit code 2."""
-    keep_interrupts()
     try:
         app(args=arguments, prog_name="edgefc")
     except EdgefcError as error:
@@ -533,22 +532,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     sys.exit(0)
-
-
-def keep_interrupts() -> None:
-    """Raise a Ctrl-C again that came while garbage was collected or freed, where Python drops what is raised."""
-    others = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            import _thread
-            import threading
-
-            threading.Timer(0.05, _thread.interrupt_main).start()  # once this hook, too, is left
-        else:
-            others(unraisable)
-
-    sys.unraisablehook = hook
 
 
 def fail(error: EdgefcError) -> NoReturn:

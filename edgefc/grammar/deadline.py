@@ -35,23 +35,22 @@ class _Budget:
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
-def _collecting(phase: str, _: Mapping[str, Any]) -> None:
-    """A garbage collection takes the longer the larger the program around is: it is no work of the schema's."""
-    budget = _budget.get()
-    if budget is not None:
-        budget.ends += -time.thread_time() if phase == "start" else time.thread_time()
-
-
-gc.callbacks.append(_collecting)
-
-
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
     """What is done inside must be done in so many seconds, or `tick` raises OutOfTimeError."""
-    token = _budget.set(_Budget(seconds))
+    budget = _Budget(seconds)
+    token = _budget.set(budget)
+
+    def collecting(phase: str, _: Mapping[str, Any]) -> None:
+        """A garbage collection takes the longer the larger the program around is: it is no work of the schema's."""
+        if _budget.get() is budget:
+            budget.ends += -time.thread_time() if phase == "start" else time.thread_time()
+
+    gc.callbacks.append(collecting)  # no longer than needed: Python drops a Ctrl-C that comes inside of it
     try:
         yield
     finally:
+        gc.callbacks.remove(collecting)
         _budget.reset(token)
 
 

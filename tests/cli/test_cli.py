@@ -152,18 +152,6 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr == ""
 
 
-def test_an_interrupt_is_not_lost_where_python_drops_exceptions() -> None:
-    code = (
-        # Where the tests run in the background, children inherit that SIGINT is ignored.
-        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from edgefc.cli.app import keep_interrupts\nkeep_interrupts()\n"
-        "class Freed:\n    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
-        "try:\n    Freed()\n    time.sleep(5)\n    print('lost')\nexcept KeyboardInterrupt: print('kept')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout.strip(), done.stderr) == ("kept", "")
-
-
 @pytest.mark.parametrize(
     "command",
     [

@@ -171,3 +171,11 @@ def test_a_garbage_collection_is_no_work_of_the_schema_s(monkeypatch: pytest.Mon
                 deadline.tick()  # 4
     finally:
         gc.enable()
+
+
+def test_nothing_of_ours_is_called_at_garbage_collections_otherwise() -> None:
+    """Python drops what is raised there, a Ctrl-C too."""
+    before = list(gc.callbacks)
+    with deadline.deadline(1):
+        assert len(gc.callbacks) == len(before) + 1
+    assert gc.callbacks == before
