@@ -19,7 +19,7 @@ def main() -> None:
     """Read what to serve, one line of JSON; say where, another; until the one who asked closes stdin, or is gone."""
     asked = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_stop_with_stdin, daemon=True).start()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("edgefc.server").setLevel(logging.INFO)
     lists = {name: tuple(value) for name, value in asked["settings"].items() if isinstance(value, list)}
     settings = Settings(**(asked["settings"] | lists))

@@ -45,6 +45,7 @@ class Worker:
         )
         asked = {"names": names, "options": options, "settings": asdict(inner), "memory": memory}
         self._asked = json.dumps(asked).encode() + b"\n"
+        self._patience = settings.timeout
         self._process: asyncio.subprocess.Process | None = None
         self._address: asyncio.Future[Address]
         self._keeping: asyncio.Task[None] | None = None
@@ -63,10 +64,13 @@ class Worker:
         return self._address.done()
 
     async def address(self) -> Address:
-        """Waits while it is started again. Raises ApiError when the server is to stop."""
+        """Waits while it is started again. Raises ApiError when that takes too long, or the server is to stop."""
         if self.stopping:
             raise ApiError(503, "the server is stopping", code="stopping")
-        return await asyncio.shield(self._address)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._address), self._patience)
+        except TimeoutError:
+            raise ApiError(503, "the model's process does not start again; see the log", code="loading") from None
 
     def stop(self) -> None:
         """Have it end what it computes, and itself."""

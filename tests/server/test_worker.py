@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,24 @@ def test_it_does_not_outlive_who_started_it(tiny_qwen2: Path) -> None:
         server.process.kill()
         process.wait(30)
         connection.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_model_that_cannot_be_loaded_again_is_said_and_tried(demo_path: Path, tmp_path: Path) -> None:
+    model, away = tmp_path / "model.gguf", tmp_path / "away.gguf"
+    shutil.copy(demo_path, model)
+    with Serving(("--worker", "--timeout", "1"), models=(str(model),)) as server:
+        model.rename(away)
+        process_of(server).kill()
+        answer = server.post(CHAT, CALL)
+        while answer.status == 503 and answer.error["code"] == "model_crashed":  # it had not been noticed yet
+            answer = server.post(CHAT, CALL)
+        assert (answer.status, answer.error["code"]) == (503, "loading")
+        assert server.ask("GET", "/health").status == 503
+        away.rename(model)
+        while server.ask("GET", "/health").status != 200:
+            time.sleep(0.1)
+        assert server.post(CHAT, {**CALL, "max_tokens": 2}).status == 200
 
 
 def test_a_model_that_cannot_be_loaded_is_said_at_once(demo_path: Path, tmp_path: Path) -> None:
