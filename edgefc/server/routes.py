@@ -171,9 +171,10 @@ def _card(place: Place) -> dict[str, Any]:
 
 
 @router.post("/tokenize", summary="A text's token ids")
-async def tokenize(body: Content, request: Request) -> dict[str, Any]:
+async def tokenize(body: Content, request: Request) -> Response:
     async with _service(request).using(body.model) as served:
-        return await run_in_threadpool(_tokens, body, served.engine.tokenizer)
+        # Written there too: it may be megabytes, and others are answered meanwhile.
+        return await run_in_threadpool(lambda: JSONResponse(_tokens(body, served.engine.tokenizer)))
 
 
 def _tokens(body: Content, tokenizer: Tokenizer) -> dict[str, Any]:
