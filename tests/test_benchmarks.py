@@ -5,16 +5,34 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from benchmarks import child, contests, masks, peer, pull, report, scripted, server, setting, stock, workloads
+from benchmarks import (
+    bfcl_harness,
+    bfcl_scripts,
+    child,
+    contests,
+    masks,
+    peer,
+    pull,
+    report,
+    scripted,
+    server,
+    setting,
+    stock,
+    workloads,
+)
 from benchmarks.sides import Answer, Asker, ask_edgefc, is_valid, same
 from edgefc import load
 from edgefc.engine import Tokenizer, llama
 from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.evaluation.suites import load_cases
 from edgefc.formats import load_family
+from tests.evaluation.checkout import write_checkout
 
 
 @pytest.fixture
@@ -170,3 +188,29 @@ def test_a_row_is_the_ratio_of_medians() -> None:
     assert report.Row("W0", "s", 0.5, slack=0.03, ours=row.ours, theirs=row.theirs).met
     assert not report.Row("W0", "call/s", 1.0, at_least=True, ours=row.ours, theirs=row.theirs).met
     assert "≤ 0.6 met" in report.line(row)
+
+
+def test_bfcls_outputs_are_judged_as_eval_judges_them(tmp_path: Path) -> None:
+    """A scripted model says right and wrong things of BFCL's cases; names with dots are what the two read otherwise."""
+    cases = load_cases("bfcl", write_checkout(tmp_path), categories=["simple_python", "multiple"])
+    family = load_family("qwen3")
+    path, known = bfcl_scripts.write(tmp_path, family, cases, 3)
+    assert {case.category for case in known} == {"simple_python", "multiple"}
+    with load(path, family="qwen3", n_ctx=bfcl_scripts.CONTEXT, n_parallel=2) as model:
+        free = bfcl_harness.ask_edgefc(model, known, tmp_path, grammar=False)
+    right = {case.id: bfcl_harness.judge_output(family, case, free[case.id].output) is None for case in known}
+    assert set(right.values()) == {True, False}
+    plain = [case.id for case in known if not any("." in doc["name"] for doc in case.functions)]
+    assert plain
+    assert [free[i].right for i in plain] == [right[i] for i in plain]
+
+
+def test_bfcls_harness_and_edgefcs_rules_agree(tmp_path: Path) -> None:
+    """The whole comparison; needs the harness itself."""
+    command = os.environ.get("EDGEFC_BFCL") or shutil.which("bfcl")
+    if command is None:
+        pytest.skip("needs BFCL's harness: docs/eval.md says how to install it, EDGEFC_BFCL names its command")
+    data = next(Path(command).parents[1].glob("lib/*/site-packages/bfcl_eval/data"))
+    assert (
+        bfcl_harness.main([str(data), "--bfcl", command, "--limit", "2", "--category", "simple_python,multiple"]) == 0
+    )

@@ -20,6 +20,7 @@ from edgefc.server.served import Served
 MOST_PROMPTS, MOST_TOKENS = 64, 1 << 20
 REFUSED: Refused = {
     "suffix": (None, ""), "echo": (None, False), "logprobs": (None, 0, False), "best_of": (None, 1),
+    "skip_special_tokens": (None, True),
 }  # fmt: skip
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Tokens = Annotated[list[Token], Field(min_length=1, max_length=MOST_TOKENS)]

@@ -56,6 +56,7 @@ def test_several_raw_prompts_have_their_choices_in_order(client: OpenAI) -> None
         ({"logprobs": 3}, "logprobs"),
         ({"grammar": 'root ::= "a"'}, "grammar"),
         ({"stop_token_ids": [300]}, "stop_token_ids"),
+        ({"skip_special_tokens": False}, "skip_special_tokens"),
     ],
     ids=str,
 )
@@ -63,6 +64,24 @@ def test_raw_prompts_that_cannot_be_had(server: Serving, change: dict[str, Any],
     answer = server.post("/v1/completions", {"prompt": "x", "max_tokens": 2, **change})
     assert answer.status == 400, answer.body
     assert (answer.error["param"] or "").startswith(param)
+
+
+def test_what_bfcls_harness_sends_is_answered(server: Serving) -> None:
+    """As bfcl-eval 2026.3.23 does it: it waits for the models, then sends prompts that it rendered itself."""
+    assert server.ask("GET", "/v1/models", headers={"Accept": "*/*"}).status == 200
+    with edgefc.load("demo") as model:
+        prompt = model.render(WEATHER, TOOLS).text
+        told = model.complete(prompt, temperature=0).completion
+        end = model.engine.tokenizer.special_id(model.family.stop[0])
+        assert model.n_ctx < 4096
+    asked: dict[str, Any] = {"model": "/models/a folder", "prompt": prompt, "temperature": 0.001, "max_tokens": 4096}
+    # Its handlers of some models name tokens that end an answer, and say what becomes of special ones.
+    for more in ({}, {"stop_token_ids": [end], "skip_special_tokens": True}):
+        answer = server.client(api_key="EMPTY").completions.create(**asked, extra_body=more, timeout=72_000)
+        assert (answer.choices[0].text, answer.choices[0].finish_reason) == (told.text, "stop")
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens == told.usage["prompt_tokens"]
+        assert answer.usage.completion_tokens > 0
 
 
 def test_models(client: OpenAI, server: Serving) -> None:
