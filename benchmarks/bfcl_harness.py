@@ -81,6 +81,22 @@ def judge_output(family: Family, case: Case, output: str) -> Problem | None:
     return bfcl.judge(case, Answer("call" if made else "answer", tuple(made)))
 
 
+def same_prompt(family: Family, case: Case, prompt: str) -> bool:
+    """Whether edgefc's prompt is the harness's once it shows BFCL's function docs in place of OpenAI's tools."""
+    docs: list[Any] = []
+    for doc, tool in zip(case.functions, case.tools, strict=True):
+        told: dict[str, Any] = {**tool["function"]}  # whose descriptions name the language
+        if case.category in {"simple_java", "simple_javascript"}:
+            docs.append({**told, "name": doc["name"], "parameters": {**told["parameters"], "type": "dict"}})
+        else:
+            docs.append({**doc, "description": told["description"]})
+    tools: list[Any] = [{"type": "function", "function": doc} for doc in docs]
+    bare = dressed = prompt.removeprefix("<|begin_of_text|>")  # which the server adds where it is missing
+    for doc, tool in zip(docs, tools, strict=True):
+        dressed = dressed.replace(f"\n{json.dumps(doc)}\n", f"\n{json.dumps(tool)}\n")
+    return family.render(case.messages, tools).text in {bare, dressed}
+
+
 def ask_edgefc(model: edgefc.Model, cases: Sequence[Case], folder: Path, *, grammar: bool) -> Mapping[str, Result]:
     """`edgefc eval`."""
     run = open_run(folder, setting_of(model, "bfcl", grammar=grammar, max_tokens=1024), resume=False)
@@ -144,6 +160,8 @@ def compare(
             sum(free[i].right for i in ids), sum(held[i].right for i in ids),
         )  # fmt: skip
         print(f"{category or 'all':20}{len(ids):7}{right[0]:9}{right[1]:24}{right[2]:12}{right[3]:12}")
+    alike = sum(same_prompt(family, case, theirs[case.id].prompt) for case in cases)
+    print(f"\nBut for the tools' form, {alike} of {len(cases)} prompts are the same.")
     otherwise, dotted = 0, list[str]()
     for case in cases:
         found = theirs[case.id]
