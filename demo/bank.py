@@ -93,10 +93,20 @@ WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 
 
+PARTS = [x.lower() for items in (NOUNS, CITIES, FIRST, LAST) for i, x in enumerate(items) if i % 7 and x.isalpha()]
+
+
 def made_up(rng: random.Random, held_back: bool = False) -> str:
     """A word nobody has seen; held-back ones begin with syllables that training words never begin with."""
-    first = rng.choice(["ja", "yo", "wi", "nu", "fu"] if held_back else SYLLABLES)
-    return first + "".join(rng.choice(SYLLABLES) for _ in range(rng.choice([1, 1, 2]))) + rng.choice(CODAS)
+    roll = 0.0 if held_back else rng.random()
+    if roll < 0.5:
+        first = rng.choice(["ja", "yo", "wi", "nu", "fu"] if held_back else SYLLABLES)
+        return first + "".join(rng.choice(SYLLABLES) for _ in range(rng.choice([1, 1, 2]))) + rng.choice(CODAS)
+    # Parts of known words and plain letters, so that every piece of a word is something to copy.
+    if roll < 0.85:
+        a, b = (rng.choice(PARTS) for _ in range(2))
+        return a[: rng.randrange(2, 6)] + b[-rng.randrange(2, 5) :]
+    return "".join(rng.choices(string.ascii_lowercase, k=rng.randrange(3, 8)))
 
 
 class Values:
@@ -121,13 +131,13 @@ class Values:
         return made_up(self.rng, self.held_back) if self.rng.random() < 0.5 else self.pick(NOUNS)
 
     def city(self) -> str:
-        return made_up(self.rng, self.held_back).capitalize() if self.rng.random() < 0.12 else self.pick(CITIES)
+        return made_up(self.rng, self.held_back).capitalize() if self.rng.random() < 0.3 else self.pick(CITIES)
 
     def country(self) -> str:
         return self.pick(COUNTRIES)
 
     def first_name(self) -> str:
-        return made_up(self.rng, self.held_back).capitalize() if self.rng.random() < 0.15 else self.pick(FIRST)
+        return made_up(self.rng, self.held_back).capitalize() if self.rng.random() < 0.3 else self.pick(FIRST)
 
     def person(self) -> str:
         return self.first_name() + (f" {self.pick(LAST)}" if self.rng.random() < 0.5 else "")
@@ -256,7 +266,7 @@ class Values:
             self.pick(VERB_PHRASES), f"{self.pick(VERB_PHRASES)} {rng.choice(['tomorrow', 'at noon', 'before ' + rng.choice(WEEKDAYS)])}",
             f"the {self.pick(NOUNS)} is {self.pick(ADJECTIVES)}", f"I am running {self.small_int()} minutes late",
             f"meet me at the {self.pick(NOUNS)} at {self.time()}", f"{self.first_name()} likes {self.food()}",
-            f"{self.pick(VERB_PHRASES)} and {self.pick(VERB_PHRASES)}",
+            f"{self.pick(VERB_PHRASES)} for {self.first_name()}",
         ])  # fmt: skip
 
     def word_list(self) -> list[str]:

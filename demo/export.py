@@ -1,6 +1,6 @@
 """Writes the trained demo model as GGUF and puts it, with its tokenizer, into the package.
 
-python -m demo.export --run demo/runs/v0 [--check]
+python -m demo.export --run demo/runs/v1 [--check]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from demo.generate import ROOT
-from demo.network import Network, Shape
+from demo.network import SHAPES, Network
 from demo.tokenizer import SPECIALS
 
 OUT = ROOT / "edgefc" / "models" / "demo"
@@ -22,9 +22,16 @@ TEMPLATE = "{# edgefc family=demo #}{{ raise_exception('This model needs edgefc:
 Q8 = gguf.GGMLQuantizationType.Q8_0
 
 
+def load(run: Path) -> Network:
+    saved = torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")
+    network = Network(SHAPES[saved["shape"]])
+    network.load_state_dict(saved["network"])
+    return network.eval()
+
+
 def write(run: Path, out: Path) -> Path:
-    network = Network(shape := Shape())
-    network.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["network"])
+    network = load(run)
+    shape = network.shape
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = json.loads((run / "tokenizer.json").read_text(encoding="utf-8"))
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
@@ -91,9 +98,7 @@ def check(run: Path, path: Path, texts: int = 20) -> None:
     from demo.generate import conversation, render
     from edgefc.engine import llama
 
-    network = Network(Shape())
-    network.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["network"])
-    network.eval()
+    network = load(run)
     encoder = Tokenizer.from_file(str(run / "tokenizer.json"))
     model = llama.Model(path, n_gpu_layers=0)
     context = llama.Context(model, n_ctx=2048, n_batch=2, n_seq_max=1, n_threads=2, n_threads_batch=2)
@@ -116,7 +121,7 @@ def check(run: Path, path: Path, texts: int = 20) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("demo/runs/v0"))
+    parser.add_argument("--run", type=Path, default=Path("demo/runs/v1"))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()

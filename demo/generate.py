@@ -227,7 +227,11 @@ class Writer:
                 new = procedural.concept(rng, self.held_back)
                 if chosen and rng.random() < 0.3:  # a near neighbour: the same object or the same verb
                     words = chosen[-1].names[0].replace(".", "_").replace("-", "_").split("_")
-                    same = [w for w in words if w in procedural.OBJECTS]
+                    same = [
+                        w
+                        for w in words
+                        if w in (procedural.HELD_BACK_OBJECTS if self.held_back else procedural.TRAINED_OBJECTS)
+                    ]
                     new = procedural.concept(rng, self.held_back, thing=same[0] if same else None)
             else:
                 new = rng.choice(HELD_BACK if self.held_back else SEEN)
@@ -238,13 +242,13 @@ class Writer:
     def toolbox(self) -> list[Tool]:
         rng = self.rng
         roll = rng.random()
-        if roll < 0.22 and not self.held_back:  # the shipped tools just as they are
+        if roll < 0.16 and not self.held_back:  # the shipped tools just as they are
             tools = [show(rng, c, exact=True) for c in EXAMPLES]
             if rng.random() < 0.5:
                 tools = rng.sample(tools, rng.randrange(1, len(tools) + 1))
         else:
-            concepts = self.concepts(rng.choice([1, 1, 2, 3, 3, 4, 5, 6, 7]))
-            if roll < 0.42:
+            concepts = self.concepts(rng.choice([1, 2, 2, 3, 3, 4, 4, 5, 6]))
+            if roll < 0.34:
                 concepts += [
                     c for c in rng.sample(EXAMPLES, rng.randrange(1, 4)) if c.name not in {x.name for x in concepts}
                 ]
@@ -258,7 +262,7 @@ class Writer:
         """The calls, and mostly their results and the answer."""
         calls = [{"name": a.tool.name, "arguments": a.arguments} for a in asks]
         messages: list[dict[str, Any]] = [{"role": "assistant", "tool_calls": calls}]
-        if self.rng.random() < 0.35:
+        if self.rng.random() < 0.55:
             return messages
         answers = []
         for a in asks:
@@ -462,7 +466,7 @@ class Writer:
 
 
 KINDS = ("single", "parallel", "clarify", "no_tool", "small_talk")
-WEIGHTS = (40, 26, 15, 12, 4)
+WEIGHTS = (36, 27, 17, 17, 3)
 
 
 def conversation(
@@ -482,7 +486,7 @@ def conversation(
         ]
         return messages, []
     tools = writer.toolbox()
-    for kind in kinds or rng.choices(KINDS, WEIGHTS, k=rng.choice([1, 2, 3, 3, 4, 5])):
+    for kind in kinds or rng.choices(KINDS, WEIGHTS, k=rng.choice([2, 3, 3, 4, 4, 5])):
         messages += writer.turn(kind, tools)
     return messages, [t.schema for t in tools]
 

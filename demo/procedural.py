@@ -61,6 +61,18 @@ mood symptom diet meal snack vaccine dentist doctor nurse clinic claim policy in
 expense receipt tax donation fund portfolio auction bid listing rental lease tenant landlord apartment elevator door window gate
 fence roof boiler fridge freezer dishwasher washer dryer vacuum mower fountain pool sauna gym class webinar conference speaker
 panel booth exhibit petition complaint request proposal quote estimate draft memo letter signature stamp archive folder""".split()
+# A repeated object would be on both sides of the split: the training side has it.
+HELD_BACK_OBJECTS = [x for x in OBJECTS[::7] if x not in {y for i, y in enumerate(OBJECTS) if i % 7}]
+TRAINED_OBJECTS = [x for i, x in enumerate(OBJECTS) if i % 7]
+# Quantities and qualities that are asked for by their own name: "with a radius of 5"; every seventh is held back.
+MEASURES = """width height length radius depth speed mass volume area distance angle temperature pressure voltage current power
+energy density force charge frequency age score goal target budget salary income price discount interest principal rate
+years months weeks quantity capacity version level step index offset threshold margin ratio factor base exponent dividend
+divisor numerator denominator altitude latitude longitude rows columns pages floors seats players guests rooms calories""".split()
+QUALITIES = """brand model genre category style material author director actor subject department role position industry sector
+species breed symptom disease ingredient cuisine nationality surname nickname username account domain keyword phrase source
+destination origin origin_city start end sender hobby instrument vehicle fuel currency state region district planet element
+compound formula gene protein era event holiday court case judge plaintiff mode platform browser device""".split()
 # parameter: (names, type, kind, descriptions, ways to say it, question, also as plain enum)
 PARAMS = [
     ("id code reference", "string", "code", "Its id|Identifier|Reference code", "with id {}|{}|number {}|with the code {}", "What is the id?|Which one?"),
@@ -111,35 +123,74 @@ RESULTS = {"id": "code", "status": "status", "count": "small_int", "total": "mon
 
 def style(rng: random.Random, verb: str, thing: str) -> str:
     """A tool's name in one of the usual styles."""
-    return rng.choice([f"{verb}_{thing}", f"{verb}_{thing}", f"{verb}{thing.capitalize()}", f"{thing}.{verb}", f"{thing}_{verb}",
+    camel = "".join(part.capitalize() for part in thing.split("_"))
+    return rng.choice([f"{verb}_{thing}", f"{verb}_{thing}", f"{verb}{camel}", f"{thing}.{verb}", f"{thing}_{verb}",
                        f"{verb}-{thing}", f"{verb}_the_{thing}", f"{verb}{thing}", f"api.{verb}_{thing}"])  # fmt: skip
 
 
 def concept(rng: random.Random, held_back: bool, thing: str | None = None, verb: str | None = None) -> Concept:
     """A new concept; held-back objects (every seventh, and other made-up words) appear only when asked for."""
-    objects = OBJECTS[::7] if held_back else [x for i, x in enumerate(OBJECTS) if i % 7]
+    objects = HELD_BACK_OBJECTS if held_back else TRAINED_OBJECTS
     if thing is None:
-        thing = made_up(rng, held_back) if rng.random() < 0.12 else rng.choice(objects)
+        thing = made_up(rng, held_back) if rng.random() < 0.25 else rng.choice(objects)
+        if rng.random() < 0.15:
+            thing = f"{rng.choice(objects)}_{thing}"
     verb = verb or rng.choice(list(VERBS))
     names, about, said, done = VERBS[verb]
-    params = [_param(rng) for _ in range(rng.choice([0, 1, 1, 1, 2, 2, 2, 3, 3, 4]))]
-    unique = {param.name: param for param, _ in params}
-    phrases = {param.name: phrase for param, phrase in params}
-    kept = list(unique.values())
+    kept: list[Param] = []
+    phrases: dict[str, list[str]] = {}
+    for _ in range(rng.choice([0, 1, 1, 1, 2, 2, 2, 3, 3, 4])):
+        param, phrase = _param(rng, held_back)
+        # Two that could be said alike would leave it to chance which is which.
+        if not any(_alike(param, other) for other in kept):
+            kept.append(param)
+            phrases[param.name] = phrase
+    spoken = thing.replace("_", " ")
     result = rng.sample(list(RESULTS), rng.choice([1, 1, 2, 3]))
     return Concept(
         names=[style(rng, name, thing) for name in names.split()],
-        about=[f"{word} {rng.choice(['a', 'the', 'one'])} {thing}" for word in about.split("|")],
+        about=[f"{word} {rng.choice(['a', 'the', 'one'])} {spoken}" for word in about.split("|")],
         params=kept,
-        say=_utterances(rng, said.split("|"), thing, kept, phrases),
+        say=_utterances(rng, said.split("|"), spoken, kept, phrases),
         result={key: RESULTS[key] for key in result},
         tell=[" ".join(f"The {key} is {{{key}}}." for key in result),
-              f"The {thing} is {done}; the {result[0]} is {{{result[0]}}}.", f"Done: {result[0]} {{{result[0]}}}."],
+              f"The {spoken} is {done}; the {result[0]} is {{{result[0]}}}.", f"Done: {result[0]} {{{result[0]}}}."],
     )  # fmt: skip
 
 
-def _param(rng: random.Random) -> tuple[Param, list[str]]:
+def _alike(a: Param, b: Param) -> bool:
+    """Whether two parameters share a name or could be filled by the same words."""
+    places = {"city", "country", "language", "colour", "company", "room"}
+    return bool(set(a.names) & set(b.names)) or (a.kind in places and b.kind in places) or a.kind == b.kind == "topic"
+
+
+def _named(rng: random.Random, held_back: bool, required: bool) -> tuple[Param, list[str]]:
+    """A parameter that the request calls by its name."""
+    number = rng.random() < 0.5
+    pool = MEASURES if number else QUALITIES
+    pool = pool[::7] if held_back else [x for i, x in enumerate(pool) if i % 7]
+    name = made_up(rng, held_back) if rng.random() < 0.2 else rng.choice(pool)
+    if rng.random() < 0.15:
+        name = f"{rng.choice(pool)}_{name}"
+    spoken = name.replace("_", " ")
+    kind = (
+        rng.choice(["small_int", "big_int", "percent"])
+        if number
+        else rng.choice(["word", "title", "person", "code", "phrase"])
+    )
+    type_ = "integer" if number else "string"
+    if number and rng.random() < 0.3:
+        type_, kind = "number", "number"
+    ways = [f"with a {spoken} of {{}}", f"with {spoken} {{}}", f"{spoken} {{}}", f"{spoken}: {{}}", f"whose {spoken} is {{}}",
+            f"where the {spoken} is {{}}", f"using {{}} as the {spoken}", f"and {spoken} {{}}"]  # fmt: skip
+    about = [f"The {spoken}", f"{spoken.capitalize()} of it", f"What {spoken} it has"]
+    return Param([name], type_, kind, about, [f"What is the {spoken}?"], required), ways
+
+
+def _param(rng: random.Random, held_back: bool) -> tuple[Param, list[str]]:
     required = rng.random() < 0.55
+    if rng.random() < 0.3:
+        return _named(rng, held_back, required)
     roll = rng.random()
     if roll < 0.72:
         names, type_, kind, about, say, ask = rng.choice(PARAMS)
@@ -166,5 +217,8 @@ def _utterances(rng, said, thing, params, phrases) -> list[str]:
         rng.shuffle(chosen)
         tail = " ".join(rng.choice(phrases[p.name]).replace("{}", f"{{{p.name}}}") for p in chosen)
         article = rng.choice(["the", "a", "my", "this"]) if rng.random() < 0.85 else ""
-        ways.append(" ".join(f"{rng.choice(said)} {article} {thing} {tail}".split()))
+        order = [f"{rng.choice(said)} {article} {thing}", tail]
+        if chosen and rng.random() < 0.12:
+            order = [tail + ",", order[0]]
+        ways.append(" ".join(" ".join(order).split()))
     return ways
