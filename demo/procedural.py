@@ -182,7 +182,7 @@ def _named(rng: random.Random, held_back: bool, required: bool) -> tuple[Param, 
     if number and rng.random() < 0.3:
         type_, kind = "number", "number"
     ways = [f"with a {spoken} of {{}}", f"with {spoken} {{}}", f"{spoken} {{}}", f"{spoken}: {{}}", f"whose {spoken} is {{}}",
-            f"where the {spoken} is {{}}", f"using {{}} as the {spoken}", f"and {spoken} {{}}"]  # fmt: skip
+            f"where the {spoken} is {{}}", f"using {{}} as the {spoken}"]  # fmt: skip
     about = [f"The {spoken}", f"{spoken.capitalize()} of it", f"What {spoken} it has"]
     return Param([name], type_, kind, about, [f"What is the {spoken}?"], required), ways
 

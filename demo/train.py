@@ -47,7 +47,7 @@ class Optimizer:
     """Muon for matrices, AdamW for the embedding and for vectors; state in shared memory, updates by share."""
 
     def __init__(self, network: Network, workers: int) -> None:
-        self.named = list(network.named_parameters())
+        self.named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         self.grads = [[torch.zeros_like(p).share_memory_() for _, p in self.named] for _ in range(workers)]
         self.first = [torch.zeros_like(p).share_memory_() for _, p in self.named]
         self.second = [torch.zeros_like(p if not self.matrix(i) else p[:0]) for i, (_, p) in enumerate(self.named)]
@@ -193,6 +193,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=6144, help="tokens per step")
     parser.add_argument("--micro", type=int, help="tokens at a time (1,536 on the CPU, a whole step on a GPU)")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's; AdamW's is a tenth")
+    parser.add_argument(
+        "--matrices-only", action="store_true", help="leave norms and biases as they are: a tenth faster"
+    )
     parser.add_argument("--warmup", type=int, default=60, help="steps")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--limit", type=int, default=1100, help="longest conversation, tokens")
@@ -211,6 +214,8 @@ def main() -> None:
         network.load_state_dict(torch.load(options.start_from / "checkpoint.pt", weights_only=True)["network"])
     if options.device == "cpu":
         network.share_memory()
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.ndim == 2 or not options.matrices_only)
     optimizer = Optimizer(network, options.workers)
     if saved:
         optimizer.load(saved["optimizer"])
