@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing as mp
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,7 @@ def main() -> None:
               for rank in range(1, options.workers)]  # fmt: skip
     for process in others:
         process.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit ends the other workers too
     work(0, network, optimizer, shared, options)
     for process in others:
         process.join()
