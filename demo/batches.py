@@ -12,17 +12,16 @@ from torch import Tensor
 
 from demo import generate
 
-CHUNK = 512  # conversations made, and sorted by length, at a time
 CONTEXT_WEIGHT = 0.2  # loss on what the model only reads, so that it learns the language early
 
 Batch = tuple[int, Tensor, Tensor, Tensor]  # chunk number, ids, targets, weights
 
 
-def rows(encoder: Tokenizer, base: int, limit: int) -> list[tuple[list[int], list[float]]]:
-    """The tokens and their weights of one chunk's conversations."""
+def rows(encoder: Tokenizer, seeds: range, limit: int) -> list[tuple[list[int], list[float]]]:
+    """The tokens and their weights of these conversations, the shortest first."""
     made = []
-    for i in range(CHUNK):
-        pieces = generate.segments(*generate.conversation(base + i))
+    for seed in seeds:
+        pieces = generate.segments(*generate.conversation(seed))
         encoded = encoder.encode_batch([text for text, _ in pieces], add_special_tokens=False)
         ids, weights = [], []
         for piece, (_, mine) in zip(encoded, pieces, strict=True):
@@ -35,11 +34,11 @@ def rows(encoder: Tokenizer, base: int, limit: int) -> list[tuple[list[int], lis
 
 def batches(encoder: Tokenizer, seed: int, start: int, stride: int, tokens: int, limit: int) -> Iterator[Batch]:
     """Batches of at most `tokens` tokens of like length, from every `stride`th chunk."""
-    number = start
+    number, size = start, max(512, tokens // 32)  # conversations made, and sorted by length, at a time
     while True:
-        base = seed * 10**8 + number * CHUNK
+        base = seed * 10**8 + number * size
         groups: list[list[tuple[list[int], list[float]]]] = [[]]
-        for row in rows(encoder, base, limit):
+        for row in rows(encoder, range(base, base + size), limit):
             if (len(groups[-1]) + 1) * len(row[0]) > tokens and groups[-1]:
                 groups.append([])
             groups[-1].append(row)
@@ -65,9 +64,10 @@ def produced(
     encoder: Tokenizer, seed: int, start: int, stride: int, tokens: int, limit: int, producers: int
 ) -> Iterator[Batch]:
     """The same from processes of their own, for a device that is faster than one process can write."""
-    queue: mp.Queue[Batch] = mp.Queue(maxsize=8 * producers)
+    fresh = mp.get_context("spawn")  # a copy of a process that uses a GPU would not do
+    queue: mp.Queue[Batch] = fresh.Queue(maxsize=2 * producers)
     for i in range(producers):
         arguments = (queue, encoder, seed, start + i * stride, stride * producers, tokens, limit)
-        mp.Process(target=_produce, args=arguments, daemon=True).start()
+        fresh.Process(target=_produce, args=arguments, daemon=True).start()
     while True:
         yield queue.get()

@@ -221,20 +221,21 @@ def main() -> None:
     optimizer = Optimizer(network, options.workers)
     if saved:
         optimizer.load(saved["optimizer"])
+    fork = mp.get_context("fork")  # the workers see the same parameters
     shared = {
         "totals": torch.zeros(options.workers, 4, dtype=torch.float64).share_memory_(),
         "chunks": saved["chunks"] if saved else torch.arange(options.workers),
         "state": saved["state"] if saved else torch.zeros(2, dtype=torch.float64),  # steps and tokens
-        "claimed": mp.Value("q", 0),
-        "stop": mp.Value("b", False),
-        "barrier": mp.Barrier(options.workers),
+        "claimed": fork.Value("q", 0),
+        "stop": fork.Value("b", False),
+        "barrier": fork.Barrier(options.workers),
     }
     for name in ("chunks", "state"):
         shared[name].share_memory_()
     print(
         f"{sum(p.numel() for p in network.parameters()):,} parameters, from step {int(shared['state'][0])}", flush=True
     )
-    others = [mp.Process(target=work, args=(rank, network, optimizer, shared, options), daemon=True)
+    others = [fork.Process(target=work, args=(rank, network, optimizer, shared, options), daemon=True)
               for rank in range(1, options.workers)]  # fmt: skip
     for process in others:
         process.start()

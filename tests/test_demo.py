@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgefc
-from demo import generate
+from demo import generate, procedural
 from demo.paraphrases import PARAPHRASES, README_EXAMPLES
 from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
@@ -53,6 +53,30 @@ def test_the_paraphrases_are_held_back() -> None:
                 for name, value in call["arguments"].items():
                     filled = filled.replace("{" + name + "}", str(value))
             assert filled.strip("?. ").lower() != question.strip("?. ").lower(), question
+
+
+def test_no_held_back_word_is_in_the_training_conversations() -> None:
+    """The words that only the evaluation may use: objects of made-up tools, and hand-written tools' names."""
+    held_back = {*procedural.HELD_BACK_OBJECTS, *(name for concept in generate.HELD_BACK for name in concept.names)}
+    trained = {*procedural.TRAINED_OBJECTS, *(name for concept in generate.SEEN for name in concept.names)}
+    assert len(procedural.HELD_BACK_OBJECTS) > 30
+    assert len(generate.HELD_BACK) > 14
+    assert not held_back & trained
+    for number in range(300):
+        for tool in generate.conversation(number)[1]:
+            assert tool["function"]["name"] not in held_back
+
+
+def test_a_tool_never_has_two_parameters_that_could_be_said_alike() -> None:
+    """Which is which would be left to chance, in training and in the evaluation."""
+    import random
+
+    rng = random.Random(5)
+    for _ in range(500):
+        params = procedural.concept(rng, held_back=True).params
+        places = [p for p in params if p.kind in {"city", "country", "language", "colour", "company", "room"}]
+        assert len(places) <= 1
+        assert len({name for p in params for name in p.names}) == sum(len(p.names) for p in params)
 
 
 def test_the_tools_it_was_trained_on_are_the_ones_that_ship() -> None:
