@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from edgefc.grammar import CompiledGrammar, compile_output
 from edgefc.types import ToolChoice
 
 CARD = Path(__file__).parents[1] / "edgefc" / "models" / "demo" / "CARD.md"
+TOGETHER = 8  # cases at a time
 BASE = 3 * 10**9  # far from every training seed
 
 
@@ -175,9 +177,10 @@ class Row:
 
 def row(model: edgefc.Model, kind: str, chosen: list[Case], *, wrong: bool) -> Row:
     right = {True: 0, False: 0}
-    for case in chosen:
-        for grammar in right:
-            got = ask(model, case, grammar=grammar)
+    for grammar in right:
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            answers = list(pool.map(lambda case: ask(model, case, grammar=grammar), chosen))  # noqa: B023
+        for case, got in zip(chosen, answers, strict=True):
             verdict = judge(kind, case.expected, got)
             right[grammar] += verdict
             if wrong and grammar and not verdict:
@@ -201,10 +204,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="cases of each kind")
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--threads", type=int, help="for the model; one where other programs run")
     parser.add_argument("--wrong", action="store_true", help="show the wrong ones")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    with edgefc.load(options.model) as model:
+    with edgefc.load(options.model, n_ctx=2048, n_parallel=TOGETHER, n_threads=options.threads) as model:
         rows = measure(model, options.count, wrong=options.wrong)
     table = "| held-back cases | right with grammar | without |\n|---|--:|--:|\n"
     table += "".join(f"| {r.kind} ({r.count}) | {r.right / r.count:.0%} | {r.free / r.count:.0%} |\n" for r in rows)
