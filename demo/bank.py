@@ -97,7 +97,7 @@ PARTS = [x.lower() for items in (NOUNS, CITIES, FIRST, LAST) for i, x in enumera
 
 
 def made_up(rng: random.Random, held_back: bool = False) -> str:
-    """A word nobody has seen; held-back ones begin with syllables that training words never begin with."""
+    """A word nobody has seen; held-back ones are of syllables, with a first that training words of syllables never have."""
     roll = 0.0 if held_back else rng.random()
     if roll < 0.5:
         first = rng.choice(["ja", "yo", "wi", "nu", "fu"] if held_back else SYLLABLES)

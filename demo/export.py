@@ -44,7 +44,7 @@ def write(run: Path, out: Path) -> Path:
     w.add_block_count(shape.layers)
     w.add_feed_forward_length(shape.hidden)
     w.add_head_count(shape.heads)
-    w.add_head_count_kv(shape.kv_heads)
+    w.add_head_count_kv(shape.heads)
     w.add_rope_freq_base(shape.rope_base)
     w.add_layer_norm_rms_eps(shape.epsilon)
     w.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
@@ -91,24 +91,25 @@ def add_vocabulary(w: gguf.GGUFWriter, path: Path) -> None:
     w.add_add_bos_token(False)
 
 
-def check(run: Path, path: Path, texts: int = 20) -> None:
+def check(run: Path, path: Path, texts: int = 10) -> None:
     """Prove that llama.cpp computes what PyTorch does: the likeliest next token, on real conversations."""
     from tokenizers import Tokenizer
 
     from demo.generate import conversation, render
     from edgefc.engine import llama
+    from edgefc.engine.context import Context, Rows
 
     network = load(run)
     encoder = Tokenizer.from_file(str(run / "tokenizer.json"))
     model = llama.Model(path, n_gpu_layers=0)
-    context = llama.Context(model, n_ctx=2048, n_batch=2, n_seq_max=1, n_threads=2, n_threads_batch=2)
+    context = Context(model, n_ctx=2048, n_batch=2, n_seq_max=1, n_threads=1, n_threads_batch=1)
     same = total = 0
     for number in range(texts):
         ids = encoder.encode(render(*conversation(10**9 + number)), add_special_tokens=False).ids[:1024]
         context.forget(0)
         theirs: list[int] = []
         for place, token in enumerate(ids):
-            assert context.decode([llama.Rows(0, place, [token], wanted=True)]) == 0
+            assert context.decode([Rows(0, place, [token], wanted=1)]) == 0
             theirs.append(int(np.argmax(context.logits(0))))
         with torch.no_grad():
             hidden = network(torch.tensor([ids]))[0].float()
