@@ -25,7 +25,7 @@ from benchmarks.overhead import serving
 from edgefc.evaluation import bfcl
 from edgefc.evaluation.cases import Answer, Call, Case, Problem
 from edgefc.evaluation.results import Result
-from edgefc.evaluation.run import evaluate, open_run, setting_of
+from edgefc.evaluation.run import evaluate, open_run, read_answer, setting_of
 from edgefc.evaluation.suites import load_cases
 from edgefc.formats import Family, load_family
 
@@ -36,7 +36,7 @@ CATEGORIES = "simple_*,multiple,parallel,parallel_multiple,irrelevance,live_simp
 class Judged:
     """What the harness keeps of a case: what came back over HTTP, the prompt it sent, and whether it is right."""
 
-    output: str
+    output: Any
     prompt: str
     right: bool
 
@@ -53,7 +53,7 @@ def run_harness(
     asking = ["generate", "--model", model, "--run-ids", "--skip-server-setup", "--local-model-path", str(tokenizer)]
     judging = ["evaluate", "--model", model, "--test-category", ",".join(ids), "--partial-eval"]
     for words in (
-        [*asking, "--temperature", "0", "--num-threads", str(threads), "--include-input-log"],
+        [*asking, "--temperature", "0", "--num-threads", str(threads), "--include-input-log", "-o"],
         judging,
     ):
         done = subprocess.run(
@@ -61,10 +61,11 @@ def run_harness(
         )
         if done.returncode:
             raise SystemExit(f"bfcl {words[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    results = _lines(folder / "result")
+    of_model = model.replace("/", "_")
+    results = _lines(folder / "result" / of_model)
     if failed := [entry for entry in results if "traceback" in entry]:
         raise SystemExit(f"the server did not answer {failed[0]['id']}: {failed[0]['result']}")
-    wrong = {entry["id"] for entry in _lines(folder / "score") if "id" in entry}
+    wrong = {entry["id"] for entry in _lines(folder / "score" / of_model) if "id" in entry}
     return {
         entry["id"]: Judged(
             entry["result"], entry["inference_log"][0]["content"]["formatted_prompt"], entry["id"] not in wrong
@@ -73,12 +74,18 @@ def run_harness(
     }
 
 
-def judge_output(family: Family, case: Case, output: str) -> Problem | None:
-    """What edgefc's parser and rules say of an output that the harness judged. Its tools' names have dots."""
-    named: Any = [{"type": "function", "function": doc} for doc in case.functions]
-    calls = family.parse(output, named).message.get("tool_calls") or ()
-    made = [Call(bfcl.tool_name(call["function"]["name"]), json.loads(call["function"]["arguments"])) for call in calls]
-    return bfcl.judge(case, Answer("call" if made else "answer", tuple(made)))
+def judge_output(family: Family, case: Case, output: str | list[dict[str, Any]]) -> Problem | None:
+    """What edgefc's parser and rules say of an output that the harness judged. Its tools' names have dots.
+
+    Of some models the harness keeps calls that it has read already; then only the rules are edgefc's.
+    """
+    if isinstance(output, str):
+        named: Any = [{"type": "function", "function": doc} for doc in case.functions]
+        calls = read_answer(family.parse(output, named)).calls
+    else:
+        calls = tuple(Call(name, arguments) for call in output for name, arguments in call.items())
+    made = tuple(Call(bfcl.tool_name(call.name), call.arguments) for call in calls)
+    return bfcl.judge(case, Answer("call" if made else "answer", made))
 
 
 def same_prompt(family: Family, case: Case, prompt: str) -> bool:
@@ -123,6 +130,8 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--family", default="qwen3", help="its chat format")
     parser.add_argument("--out", type=Path, help="folder to keep all files in")
     options = parser.parse_args(given)
+    if options.model and not options.tokenizer:
+        parser.error("the harness counts tokens of --model with its --tokenizer")
     limit = options.limit if options.model else None
     cases = load_cases("bfcl", options.data, categories=options.category.split(","), limit=limit)
     with tempfile.TemporaryDirectory() as temporary:
@@ -167,7 +176,9 @@ def compare(
         found = theirs[case.id]
         if found.right != (rules[case.id] is None):
             otherwise += 1
-            print(f"\n{case.id}: harness {_verdict(found.right)}, by edgefc's rules {rules[case.id] or 'right'}")
+            problem = rules[case.id]
+            ours = problem.reason if problem else "right"
+            print(f"\n{case.id}: harness {_verdict(found.right)}, by edgefc's rules {ours}")
             print(f"  output  {found.output!r}")
         for name, results in (("free", free), ("held", held)):
             result = results[case.id]

@@ -25,8 +25,8 @@ from edgefc.evaluation.cases import Case
 from edgefc.formats import Family
 
 CONTEXT = 8192
-_ANY: dict[str, Any] = {"integer": 1, "float": 1.5, "boolean": True, "array": [], "dict": {}}
 SHAPE = scripted.Shape(2, 1024, 32, 2, 2048)  # looks back at 16 tokens: the calls of one answer resemble each other
+_ANY: dict[str, Any] = {"integer": 1, "float": 1.5, "boolean": True, "array": [], "dict": {}}  # "x" for other types
 
 
 @dataclass(frozen=True, slots=True)

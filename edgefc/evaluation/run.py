@@ -97,7 +97,7 @@ class _Held:
     def answer(self) -> tuple[Answer, str, tuple[int, int]]:
         said = "".join(map(_text, self._stream))
         reply = self._stream.reply
-        answer = _read(Parsed(reply.message, reply.outcome, reply.missing))
+        answer = read_answer(Parsed(reply.message, reply.outcome, reply.missing))
         written = json.dumps([{"name": c.name, "arguments": c.arguments} for c in answer.calls], ensure_ascii=False)
         usage = (reply.usage["prompt_tokens"], reply.usage["completion_tokens"])
         return answer, written if answer.calls else said, usage
@@ -122,7 +122,7 @@ class _Free:
     def answer(self) -> tuple[Answer, str, tuple[int, int]]:
         result = self._generation.result()
         parsed = self._parse(self._family, result.text, cut_off=result.finish_reason == "length")
-        return _read(parsed), result.text, (result.stats.prompt_tokens, result.stats.completion_tokens)
+        return read_answer(parsed), result.text, (result.stats.prompt_tokens, result.stats.completion_tokens)
 
     def cancel(self) -> None:
         self._generation.cancel()
@@ -178,7 +178,7 @@ def _text(delta: Delta) -> str:
     return delta.get("content", "") + "".join(said)
 
 
-def _read(parsed: Parsed) -> Answer:
+def read_answer(parsed: Parsed) -> Answer:
     """A parsed message; calls whose arguments are no JSON object are none."""
     calls: list[Call] = []
     for call in parsed.message.get("tool_calls") or ():
