@@ -21,7 +21,7 @@ from typing import Any
 
 import edgefc
 from benchmarks import bfcl_scripts
-from benchmarks.overhead import serving
+from benchmarks.serving import serving
 from edgefc.evaluation import bfcl
 from edgefc.evaluation.cases import Answer, Call, Case, Problem
 from edgefc.evaluation.results import Result

@@ -15,21 +15,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import uvicorn
-
 import edgefc
+from benchmarks.serving import serving
 from edgefc.example_tools import EXAMPLE_TOOLS
-from edgefc.server import create_app
-from edgefc.server.protocol import Protocol
 from edgefc.tools import as_tools
 
 JSON = {"Content-Type": "application/json"}
@@ -122,22 +118,6 @@ def main() -> None:
                 print(
                     f"{clients} clients, p{share}: {one:.2f} ms directly, {other:.2f} ms served, {other - one:+.2f} ms"
                 )
-
-
-@contextmanager
-def serving(model: edgefc.Model) -> Iterator[int]:
-    """The server as `edgefc serve` runs it, in a thread; its port."""
-    config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=Protocol, ws="none")
-    server = uvicorn.Server(config)
-    running = threading.Thread(target=server.run)
-    running.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        running.join()
 
 
 if __name__ == "__main__":

@@ -12,15 +12,17 @@ import argparse
 import contextlib
 import http.client
 import json
-import os
-import re
 import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+
+if not __package__:  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.serving import started
 
 HEAD = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 CHAT = b"/v1/chat/completions"
@@ -85,11 +87,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    command = [sys.executable, "-m", "edgefc", "serve", options.model, "--port", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
-    assert server.stderr is not None
-    port = next(int(found[1]) for line in server.stderr if (found := re.search(r"at http://\S+:(\d+)/v1", line)))
-    threading.Thread(target=lambda: [None for _ in server.stderr or ()], daemon=True).start()
+    server, port = started(options.model)
     alone, among = [], []
     normal(port, options.requests)
     for _ in range(options.rounds):

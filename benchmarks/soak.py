@@ -11,19 +11,22 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import random
 import re
 import secrets
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+if not __package__:  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
+
+from benchmarks.serving import started
 
 
 class Client(threading.Thread):
@@ -92,12 +95,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=32)
     options = parser.parse_args()
-    command = [sys.executable, "-m", "edgefc", "serve", options.model, "--port", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
-    assert server.stderr is not None
-    port = next(int(found[1]) for line in server.stderr if (found := re.search(r"at http://\S+:(\d+)/v1", line)))
-    drained = threading.Thread(target=lambda: [None for _ in server.stderr or ()], daemon=True)
-    drained.start()
+    server, port = started(options.model)
     memory = psutil.Process(server.pid).memory_info
     seconds = 60 * options.minutes
     clients = [Client(port, time.monotonic() + seconds, number) for number in range(options.clients)]

@@ -8,24 +8,21 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import uvicorn
 
 import edgefc
+from benchmarks.serving import serving
 from edgefc import hardware
 from edgefc.memory import RESERVED, RESERVED_PER_CORE
 from edgefc.model import needed_memory
-from edgefc.server import create_app, protocol
-from edgefc.server.protocol import Protocol
+from edgefc.server import protocol
 from tests.server.conftest import Serving
 from tests.server.test_chat import TOOLS
 
@@ -113,24 +110,6 @@ def test_bytes_that_are_no_letter_are_replaced(server: Serving) -> None:
         assert "".join(event["choices"][0]["text"] for event in streamed) == text
 
 
-@contextmanager
-def in_process(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[int]:
-    """A server in this process whose clients must read within so many seconds; its port."""
-    monkeypatch.setattr(protocol, "READ_S", seconds)
-    with edgefc.load("demo", n_ctx=1024) as model:
-        config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=Protocol, ws="none")
-        serving = uvicorn.Server(config)
-        running = threading.Thread(target=serving.run)
-        running.start()
-        while not serving.started:
-            time.sleep(0.01)
-        try:
-            yield serving.servers[0].sockets[0].getsockname()[1]
-        finally:
-            serving.should_exit = True
-            running.join()
-
-
 def test_who_does_not_listen_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer of many megabytes that nobody reads; who reads slowly gets all of it."""
     body = json.dumps({"content": "1 " * 300_000, "with_pieces": True}).encode()
@@ -150,7 +129,8 @@ def test_who_does_not_listen_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
             size += len(piece)
         return size
 
-    with in_process(monkeypatch, 3) as port:
+    monkeypatch.setattr(protocol, "READ_S", 3)
+    with edgefc.load("demo", n_ctx=1024) as model, serving(model) as port:
         with asked(port) as slow:
             whole = 0
             for _ in range(8):  # for longer than it may be silent
