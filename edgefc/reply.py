@@ -136,10 +136,12 @@ class ChatStream:
         return self._reply
 
     def new_logprobs(self) -> Sequence[TokenLogprob]:
-        """Those that are there since this was last asked; of calls that have to be checked, once they are valid."""
-        if self._sampling.is_checked and self._reply is None:
-            return ()
-        new = self._generation.logprobs[self._told :]
+        """Those of what was read since this was last asked; of calls that have to be checked, once they are valid."""
+        if self._reply is not None:
+            read = len(self._reply.logprobs)
+        else:
+            read = 0 if self._sampling.is_checked else self._generation.tokens_read
+        new = self._generation.logprobs[self._told : read]
         self._told += len(new)
         return new
 

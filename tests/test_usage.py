@@ -40,3 +40,21 @@ def test_tokens_that_only_the_grammar_could_give_are_counted(demo_path: Path) ->
     both = wire.total([reply.usage, reply.usage], 2)
     assert both["prompt_tokens"] == reply.usage["prompt_tokens"]
     assert both["completion_tokens_details"]["forced_tokens"] == 2 * details["forced_tokens"]
+
+
+def test_logprobs_come_with_the_text_that_they_are_of(tiny_qwen2: Path) -> None:
+    """Also where the reader is far behind the model."""
+    with edgefc.load(tiny_qwen2, family="hermes", n_ctx=512) as model:
+        stream = model.chat([{"role": "user", "content": "x"}], max_tokens=12, logprobs=0, temperature=0, stream=True)
+        deltas, said = [next(stream)], [stream.new_logprobs()]
+        model.complete("y", max_tokens=40)  # begun later, and longer: the first is over
+        for delta in stream:
+            deltas.append(delta)
+            said.append(stream.new_logprobs())
+        rest = stream.new_logprobs()
+    assert deltas[0] == {"role": "assistant"}
+    assert not said[0]
+    assert all(said[1:])
+    told = sum(len(tokens) for tokens in said)
+    assert told + len(rest) == stream.reply.usage["completion_tokens"]
+    assert len(deltas) > 3

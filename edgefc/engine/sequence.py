@@ -91,19 +91,24 @@ class Generation:
 
     def __init__(self, wake: Callable[[Generation], None]) -> None:
         self._wake = wake
-        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._pieces: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self._result: GenerationResult | None = None
         self._error: BaseException | None = None
         self.cancelled = False
         self.logprobs: Seq[TokenLogprob] = ()  # of the tokens so far, where they were asked for
+        self.tokens_read = 0  # how many tokens the pieces of text that were read are of
 
     def __iter__(self) -> Iterator[str]:
         """Pieces of text, each valid by itself. Raises what ended the generation, if something did."""
         while (piece := self._pieces.get()) is not None:
-            yield piece
+            yield self._read(piece)
         self._pieces.put(None)  # so that iterating again ends as well
         self._raise()
+
+    def _read(self, piece: tuple[str, int]) -> str:
+        text, self.tokens_read = piece
+        return text
 
     def result(self, timeout: float | None = None) -> GenerationResult:
         """The whole result; waits for it. Raises CancelledError, EngineClosedError, ConstraintError or TimeoutError."""
@@ -125,9 +130,10 @@ class Generation:
 
     # -- the engine's side ----------------------------------------------------------------------------------
 
-    def emit(self, text: str) -> None:
+    def emit(self, text: str, tokens: int) -> None:
+        """Hand out a piece of text; with it, the text of so many tokens is out."""
         if text:
-            self._pieces.put(text)
+            self._pieces.put((text, tokens))
 
     def succeed(self, result: GenerationResult) -> None:
         self._result = result
@@ -299,13 +305,13 @@ class Sequence:
     def _say(self, data: bytes) -> None:
         text = self.output.feed(data)
         self.text.append(text)
-        self.handle.emit(text)
+        self.handle.emit(text, len(self.generated))
 
     def _finish(self, reason: Literal["stop", "length"], stopped_by: str | None = None) -> None:
         self.ended = True
         rest = self.output.flush()
         self.text.append(rest)
-        self.handle.emit(rest)
+        self.handle.emit(rest, len(self.generated))
         now, stats = time.perf_counter(), self.stats
         stats.prompt_tokens, stats.completion_tokens = len(self.prompt), len(self.generated)
         stats.queue_s = self.admitted - self.submitted

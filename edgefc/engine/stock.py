@@ -72,8 +72,8 @@ class StockGeneration(Generation):
 
     def __iter__(self) -> Iterator[str]:
         while not self._done.is_set():
-            while not self._pieces.empty():
-                yield self._pieces.get() or ""
+            while not self._pieces.empty() and (piece := self._pieces.get()) is not None:
+                yield self._read(piece)
             self._advance()
         yield from super().__iter__()
 
