@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from demo import tokenizer
-from demo.batches import batches, produced
+from demo.batches import CONTEXT_WEIGHT, batches, produced
 from demo.network import SHAPES, CrossEntropy, Network
 
 READ_SHARE = 0.2  # of the tokens the model only reads, the share whose loss is worked out
@@ -96,7 +96,9 @@ class Optimizer:
 
 def loss_of(network: Network, ids: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted sum of losses, the weights summed, and (sum, count) over the model's own tokens alone."""
-    keep = (weights == 1) | ((weights > 0) & (torch.rand(weights.shape, device=weights.device) < READ_SHARE))
+    keep = (weights > CONTEXT_WEIGHT) | (
+        (weights > 0) & (torch.rand(weights.shape, device=weights.device) < READ_SHARE)
+    )
     keep = keep.nonzero()[:, 0]
     w = weights[keep]
     loss, each = CrossEntropy.apply(network(ids).flatten(0, 1)[keep], network.embedding.weight, targets[keep], w)
