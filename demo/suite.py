@@ -12,11 +12,9 @@ import gzip
 import json
 from typing import Any
 
-from demo.eval import cases, openai
+from demo.cases import cases, openai
 from edgefc import resources
 from edgefc.evaluation.demo import CATEGORIES, figures
-
-KINDS = {"single": "single, unseen tools", "grounded": "grounded answer", "multi_turn": "multi-turn"}
 
 
 def ground_truth(category: str, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def main() -> None:
     lines = []
     for category in CATEGORIES:
         number = 0
-        for case in cases(KINDS.get(category, category), 3 * count):  # some answers have no figures to tell
+        for case in cases(category, 3 * count):  # some answers have no figures to tell
             expected = ground_truth(category, case.expected)
             if number < count and all(expected.values()):
                 fields = {"messages": openai(case.messages), "tools": case.tools, "ground_truth": expected}

@@ -57,7 +57,8 @@ class PartFinder:
         stops = {token for text in family.stop if (token := tokenizer.special_id(text)) is not None}
         self._ends = np.array(sorted(tokenizer.eog | stops), dtype=np.int32)
         self._control = np.array(sorted(tokenizer.control.values()), dtype=np.int32)
-        self._heads: TextCache[Ids] = TextCache(lambda head: 16 + len(head), MAX_TOKENS)
+        # An array and its key take as much as 96 tokens.
+        self._heads: TextCache[Ids] = TextCache(lambda head: 96 + len(head), MAX_TOKENS)
         self._openings = functools.lru_cache(maxsize=8)(self._render_openings)
 
     def find(

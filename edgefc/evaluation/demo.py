@@ -16,7 +16,9 @@ from typing import Any
 
 from edgefc.evaluation.cases import Answer, Case, Problem
 
-CATEGORIES = ("single", "parallel", "clarify", "no_tool", "grounded", "multi_turn")
+CATEGORIES = (
+    "examples", "paraphrases", "hand_written", "made_up", "parallel", "clarify", "no_tool", "grounded", "multi_turn",
+)  # fmt: skip
 _FORMS: dict[str, type] = {"calls": list, "clarify": list, "no_tool": bool, "figures": list}
 _FIGURE = re.compile(r"(?:(?<![\w.,:-])-)?\d+(?:[.,:-]\d+)*")
 

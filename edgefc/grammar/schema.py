@@ -10,7 +10,6 @@ always leads to the same rule, which is what makes recursion and shared definiti
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -170,7 +169,7 @@ class SchemaCompiler:
             return self.any_value()
         if all(self._scalar(flat) for flat in flats):
             node = self._one_of(self._flat(flat, "") for flat in flats)
-            if _length(node) <= MAX_INLINE:
+            if _room_left(node, MAX_INLINE) >= 0:
                 return node
         if flats not in self._named:
             name = self.fresh(_hint(flats, places))
@@ -559,9 +558,13 @@ def _hint(flats: tuple[Flat, ...], places: Flat) -> str:
     return "-".join(names[-3:]) or "args"
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def _length(node: Node) -> int:
-    """About how many characters a node's text has."""
+def _room_left(node: Node, room: int) -> int:
+    """How many of `room` characters are left beside a node's text, about; below zero, no more is looked at."""
     if isinstance(node, Literal):
-        return len(node.text)
-    return 4 + sum(map(_length, getattr(node, "items", ()))) + (_length(node.item) if hasattr(node, "item") else 0)
+        return room - len(node.text)
+    room -= 4
+    for item in (*getattr(node, "items", ()), *((node.item,) if hasattr(node, "item") else ())):
+        if room < 0:
+            break
+        room = _room_left(item, room)
+    return room

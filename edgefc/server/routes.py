@@ -37,7 +37,7 @@ class _JsonRequest(Request):
 
     async def json(self) -> Any:
         try:
-            return from_json(await self.body(), allow_inf_nan=False)
+            return from_json(await self.body(), allow_inf_nan=False, cache_strings="keys")
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
 

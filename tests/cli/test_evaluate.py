@@ -16,12 +16,12 @@ from tests.evaluation.checkout import write_checkout
 
 
 def test_one_table_of_both_and_failures_with_their_reasons(edgefc: Edgefc, tmp_path: Path) -> None:
-    words = ("eval", "demo", "--category", "single,parallel", "--limit", "3", "--max-tokens", "100")
+    words = ("eval", "demo", "--category", "examples,parallel", "--limit", "3", "--max-tokens", "100")
     done = edgefc(*words, "--grammar", "on,off", "--out", "runs", "--plot", "chart.svg", "--failures", "99")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split("  ")[-1].strip() == "demo, no grammar"
-    assert [line.split()[:2] for line in lines[1:4]] == [["single", "3"], ["parallel", "3"], ["all", "6"]]
+    assert [line.split()[:2] for line in lines[1:4]] == [["examples", "3"], ["parallel", "3"], ["all", "6"]]
     files = sorted((tmp_path / "runs").iterdir())
     assert len(files) == 2
     assert (tmp_path / "chart.svg").read_text(encoding="utf-8").startswith("<svg")
@@ -62,12 +62,12 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(edgefc: Edgefc, tmp_path: 
     assert "--resume goes on" in stderr
     assert "Traceback" not in stderr
     before = path.read_text(encoding="utf-8").splitlines()
-    assert 3 <= len(before) < 25
+    assert 3 <= len(before) < 37
 
     done = edgefc(*words, "--resume", "--json")
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(done.stdout)["runs"]
-    assert run["categories"]["all"]["cases"] == 24
+    assert run["categories"]["all"]["cases"] == 36
     assert Path(run["file"]).name == path.name
     assert path.read_text(encoding="utf-8").splitlines()[: len(before)] == before
 
