@@ -29,13 +29,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="cases of each category")
     count = parser.parse_args().count
-    lines = []
+    lines, asked = [], set()
     for category in CATEGORIES:
         number = 0
         for case in cases(category, 3 * count):  # some answers have no figures to tell
             expected = ground_truth(category, case.expected)
-            if number < count and all(expected.values()):
-                fields = {"messages": openai(case.messages), "tools": case.tools, "ground_truth": expected}
+            fields = {"messages": openai(case.messages), "tools": case.tools, "ground_truth": expected}
+            question = json.dumps([fields["messages"], fields["tools"]])
+            if number < count and all(expected.values()) and question not in asked:
+                asked.add(question)
                 lines.append(json.dumps({"id": f"{category}_{number}", "category": category, **fields}))
                 number += 1
     resources.demo_suite().write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
