@@ -15,7 +15,7 @@ from demo import generate
 
 CONTEXT_WEIGHT = 0.2  # loss on what the model only reads, so that it learns the language early
 DRILL_WEIGHT = 0.5  # loss on drills
-DRILLS = 1 / 16  # of the conversations, how many drills come on top
+DRILLS = 1 / 8  # of the conversations, how many drills come on top
 RENAMED = 0.4  # of the conversations
 COMMON = 0.03  # words in more than this share of conversations are never renamed
 
@@ -53,16 +53,21 @@ class Copying:
         return [([names.get(i, i) for i in ids], mine) for ids, mine in pieces]
 
     def drill(self, rng: random.Random) -> Row:
-        """Lists of random words, then some of them again, in any order: what follows each list's first word is known."""
+        """Lists of random words, then some of them again: asked for by their first word, or by any among others."""
         start, end = self.bounds
         lists = [rng.choices(self.words, k=rng.randint(2, 9)) for _ in range(rng.randint(2, 12))]
         ids = [start]
         for each in lists:
             ids += [*each, end]
         weights = [0.0] * len(ids)
+        by_first = rng.random() < 0.5
         for each in rng.choices(lists, k=rng.randint(2, 8)):
-            ids += [*each, end]
-            weights += [0.0] + [DRILL_WEIGHT] * len(each)
+            asked = (
+                [] if by_first else rng.choices(self.words, k=rng.randint(0, 4)) + rng.sample(each, rng.choice([1, 2]))
+            )
+            rng.shuffle(asked)
+            ids += [*asked, *([start] if asked else []), *each, end]
+            weights += [0.0] * (len(asked) + 1) + [DRILL_WEIGHT] * (len(each) + (1 if asked else 0))
         return ids, weights
 
 
