@@ -17,6 +17,7 @@ from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
 from edgefc.server.jobs import Jobs
+from edgefc.server.memory import give_back
 from edgefc.server.models import Models
 from edgefc.server.protocol import Protocol
 from edgefc.server.settings import Settings
@@ -103,7 +104,11 @@ async def answer(
         h11_max_incomplete_event_size=HEADERS,
         http=Protocol,
     )
-    await _Server(config, answering, settings.drain, started).serve(sockets=[place])
+    giving = asyncio.ensure_future(give_back())
+    try:
+        await _Server(config, answering, settings.drain, started).serve(sockets=[place])
+    finally:
+        giving.cancel()
 
 
 @contextlib.contextmanager
