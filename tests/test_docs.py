@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -35,12 +36,17 @@ def files_of(document: str, folder: Path) -> None:
         (folder / name).write_text(content, encoding="utf-8")
 
 
-COMMANDS = [
-    (name, line.removeprefix("$ "))
-    for name, text in blocks("console")
-    for line in text.splitlines()
-    if line.startswith("$ ")
-]
+def commands() -> Iterator[tuple[str, str, str]]:
+    """Documents, commands, and what the document shows that a command prints, "" for nothing."""
+    for name, text in blocks("console"):
+        assert text.startswith("$ "), f"{name}: a block that begins with no command: {text}"
+        for entry in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, shown = entry.partition("\n")
+            yield name, command, shown
+
+
+SHOWN = {(name, command): shown for name, command, shown in commands()}
+COMMANDS = list(SHOWN)
 
 
 IN_ORDER = {"models.md", "transcripts.md"}  # their commands need what those before them left
@@ -48,7 +54,8 @@ IN_ORDER = {"models.md", "transcripts.md"}  # their commands need what those bef
 
 @pytest.mark.parametrize(("document", "command"), [pair for pair in COMMANDS if pair[0] not in IN_ORDER])
 def test_a_documented_command_succeeds(document: str, command: str, tmp_path: Path) -> None:
-    run_command(document, command, tmp_path)
+    printed = run_command(document, command, tmp_path)
+    assert not SHOWN[document, command] or printed == SHOWN[document, command]
 
 
 def test_the_commands_about_models_succeed_one_after_the_other(
@@ -70,7 +77,8 @@ def test_the_commands_about_transcripts_succeed_one_after_the_other(tmp_path: Pa
         run_command("transcripts.md", command, tmp_path, folder=tmp_path)
 
 
-def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = ROOT) -> None:
+def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = ROOT) -> str:
+    """What it prints."""
     words = shlex.split(command)
     if words[:3] == ["python3", "bootstrap.py", "test"]:
         pytest.skip("this is the command that runs the tests")
@@ -87,7 +95,7 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
             assert serving.port == 8080 or "--port" not in words
             assert serving.ask("GET", "/health").status == 200
         assert serving.process.returncode == 0
-        return
+        return ""
     files_of(document, tmp_path)
     if "gorilla" in words:
         write_checkout(tmp_path / "gorilla")
@@ -105,6 +113,7 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout.strip()
+    return done.stdout
 
 
 @pytest.mark.parametrize(("document", "snippet"), blocks("python"))
