@@ -34,6 +34,8 @@ class Copying:
     def __init__(self, encoder: Tokenizer) -> None:
         texts = {i: encoder.decode([i]) for i in range(encoder.get_vocab_size())}
         self.words = [i for i, text in texts.items() if len(text) > 1 and text.isalpha()]
+        digits = [i for i, text in texts.items() if len(text) == 1 and text.isdigit()]
+        self.pieces = self.words + digits * (len(self.words) // 50)  # as many digits as a sixth of all
         self.bounds = [encoder.token_to_id(name) for name in ("<|im_start|>", "<|im_end|>")]
         conversations = 1000
         found: Counter[int] = Counter()
@@ -53,9 +55,9 @@ class Copying:
         return [([names.get(i, i) for i in ids], mine) for ids, mine in pieces]
 
     def drill(self, rng: random.Random) -> Row:
-        """Lists of random words, then some of them again: asked for by their first word, or by any among others."""
+        """Lists of random words and digits, then some of them again: asked for by their first word, or by any among others."""
         start, end = self.bounds
-        lists = [rng.choices(self.words, k=rng.randint(2, 9)) for _ in range(rng.randint(2, 12))]
+        lists = [rng.choices(self.pieces, k=rng.randint(2, 9)) for _ in range(rng.randint(2, 12))]
         ids = [start]
         for each in lists:
             ids += [*each, end]
