@@ -1,6 +1,6 @@
 """What the server adds to a request: the same calls over HTTP and through the Python API, in turns, on one engine.
 
-    python benchmarks/overhead.py [--model MODEL] [--requests 200] [--rounds 5]
+    python benchmarks/overhead.py [--model MODEL] [--threads N] [--requests 200] [--rounds 5]
 
 Differences of the medians, and of the slowest hundredth, with 1 and with 8 clients.
 """
@@ -86,6 +86,7 @@ def ask(port: int, requests: int, clients: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--threads", type=int, help="the engine's; fewer than there are cores leave one to the server")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ask", type=int, help=argparse.SUPPRESS)
@@ -94,7 +95,7 @@ def main() -> None:
     if options.ask:
         ask(options.ask, options.requests, options.clients)
         return
-    with edgefc.load(options.model) as model, serving(model) as port:
+    with edgefc.load(options.model, n_threads=options.threads) as model, serving(model) as port:
 
         def directly(number: int) -> None:
             body = body_of(number)
