@@ -135,6 +135,7 @@ def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) 
 
 def test_there_is_something_to_run() -> None:
     assert len(COMMANDS) >= 8
+    assert sum(map(bool, SHOWN.values())) >= 5
     assert blocks("python")
 
 

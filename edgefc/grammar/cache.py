@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-MAX_CHARACTERS = 32 << 20
+MAX_CHARACTERS = 16 << 20
 
 
 class TextCache(Generic[T]):
