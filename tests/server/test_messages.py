@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anthropic
 import jsonschema
@@ -334,8 +334,10 @@ def test_the_sdks_tool_runner(claude: Anthropic) -> None:
 
 
 class City(BaseModel):
-    name: str
-    country: str
+    """Whatever the model says of it ends."""
+
+    name: Literal["Paris", "Oslo"]
+    country: Literal["France", "Norway"]
 
 
 def test_structured_output_is_parsed(claude: Anthropic) -> None:

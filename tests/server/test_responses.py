@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import openai
@@ -94,8 +94,10 @@ def test_events_have_their_ids_and_places_and_add_up(client: OpenAI, question: s
 
 
 class City(BaseModel):
-    name: str
-    country: str
+    """Whatever the model says of it ends."""
+
+    name: Literal["Paris", "Oslo"]
+    country: Literal["France", "Norway"]
 
 
 def test_structured_output_and_what_is_cut(client: OpenAI) -> None:
