@@ -36,10 +36,12 @@ def main() -> None:
             expected = ground_truth(category, case.expected)
             fields = {"messages": openai(case.messages), "tools": case.tools, "ground_truth": expected}
             question = json.dumps([fields["messages"], fields["tools"]])
-            if number < count and all(expected.values()) and question not in asked:
+            if all(expected.values()) and question not in asked:
                 asked.add(question)
                 lines.append(json.dumps({"id": f"{category}_{number}", "category": category, **fields}))
                 number += 1
+            if number == count:
+                break
     resources.demo_suite().write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
     print(f"{resources.demo_suite()}: {len(lines)} cases")
 

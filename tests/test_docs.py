@@ -45,17 +45,16 @@ def commands() -> Iterator[tuple[str, str, str]]:
             yield name, command, shown
 
 
-SHOWN = {(name, command): shown for name, command, shown in commands()}
-COMMANDS = list(SHOWN)
+COMMANDS = list(commands())
 
 
 IN_ORDER = {"models.md", "transcripts.md"}  # their commands need what those before them left
 
 
-@pytest.mark.parametrize(("document", "command"), [pair for pair in COMMANDS if pair[0] not in IN_ORDER])
-def test_a_documented_command_succeeds(document: str, command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("document", "command", "shown"), [each for each in COMMANDS if each[0] not in IN_ORDER])
+def test_a_documented_command_succeeds(document: str, command: str, shown: str, tmp_path: Path) -> None:
     printed = run_command(document, command, tmp_path)
-    assert not SHOWN[document, command] or printed == SHOWN[document, command]
+    assert not shown or printed == shown
 
 
 def test_the_commands_about_models_succeed_one_after_the_other(
@@ -68,12 +67,12 @@ def test_the_commands_about_models_succeed_one_after_the_other(
         server.add("katanemo/Arch-Function-3B", {"tokenizer.json": tokenizer})
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("EDGEFC_MODELS_DIR", str(tmp_path / "models"))
-        for _, command in [pair for pair in COMMANDS if pair[0] == "models.md"]:
+        for _, command, _ in [each for each in COMMANDS if each[0] == "models.md"]:
             run_command("models.md", command.replace("arch-function-3b.edgefc.tar", str(tmp_path / "a.tar")), tmp_path)
 
 
 def test_the_commands_about_transcripts_succeed_one_after_the_other(tmp_path: Path) -> None:
-    for _, command in [pair for pair in COMMANDS if pair[0] == "transcripts.md"]:
+    for _, command, _ in [each for each in COMMANDS if each[0] == "transcripts.md"]:
         run_command("transcripts.md", command, tmp_path, folder=tmp_path)
 
 
@@ -135,7 +134,7 @@ def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) 
 
 def test_there_is_something_to_run() -> None:
     assert len(COMMANDS) >= 8
-    assert sum(map(bool, SHOWN.values())) >= 5
+    assert sum(bool(shown) for _, _, shown in COMMANDS) >= 5
     assert blocks("python")
 
 

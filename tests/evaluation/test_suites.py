@@ -83,7 +83,8 @@ def test_the_packages_cases_are_of_every_category_and_none_stands_twice() -> Non
     cases = load_cases("demo")
     counted = collections.Counter(case.category for case in cases)
     assert counted.keys() == set(demo.CATEGORIES)
-    assert min(counted.values()) >= 30
+    assert counted.pop("paraphrases") >= 30  # written by hand
+    assert min(counted.values()) >= 50
     assert len({case.id for case in cases}) == len(cases)
     assert len({case.digest for case in cases}) == len(cases)
 

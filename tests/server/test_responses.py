@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import jsonschema
 import openai
 import pytest
 from openai import OpenAI
-from pydantic import BaseModel
 
 from tests.server.conftest import Serving
-from tests.server.test_chat import HELLO, RUN, SCHEMAS, TOOLS, WEATHER
+from tests.server.test_chat import HELLO, RUN, SCHEMAS, TOOLS, WEATHER, City
 
 FLAT: Any = [{"type": "function", **tool["function"]} for tool in TOOLS]
 QUESTION = WEATHER[0]["content"]
@@ -91,13 +90,6 @@ def test_events_have_their_ids_and_places_and_add_up(client: OpenAI, question: s
     assert [item.model_dump() for item in final.output] == [item.model_dump() for item in done]
     assert final.output_text == whole.output_text
     assert [getattr(i, "arguments", None) for i in done] == [getattr(i, "arguments", None) for i in whole.output]
-
-
-class City(BaseModel):
-    """Whatever the model says of it ends."""
-
-    name: Literal["Paris", "Oslo"]
-    country: Literal["France", "Norway"]
 
 
 def test_structured_output_and_what_is_cut(client: OpenAI) -> None:
