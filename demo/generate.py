@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import pkgutil
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import jinja2
 
 import demo.concepts
 from demo import procedural
-from demo.bank import MONTHS, WEEKDAYS, Concept, Param, Values
+from demo.bank import MONTHS, WEEKDAYS, Concept, Param, Values, made_up
 from edgefc.formats.dialects import outline
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +25,7 @@ TEMPLATE = (ROOT / "chat_formats" / "demo.jinja").read_text(encoding="utf-8")
 
 def load_concepts() -> list[Concept]:
     found: list[Concept] = []
-    for module in sorted(m.name for m in pkgutil.iter_modules(demo.concepts.__path__)):
+    for module in demo.concepts.MODULES:
         found += importlib.import_module(f"demo.concepts.{module}").CONCEPTS
     return found
 
@@ -36,6 +35,7 @@ EXAMPLES = CONCEPTS[[c.name for c in CONCEPTS].index("get_weather") :][:6]
 # Every eighth hand-written concept is never trained on; the shipped example tools always are.
 HELD_BACK = [c for i, c in enumerate(CONCEPTS) if i % 8 == 3 and c not in EXAMPLES]
 SEEN = [c for c in CONCEPTS if c not in HELD_BACK]
+PLACES = {id(c): i for group in (HELD_BACK, SEEN) for i, c in enumerate(group)}
 
 SYSTEMS = ["You are a helpful assistant.", "You help with tools.", "Be brief.", "You are an assistant that calls tools.",
            "Answer in one sentence.", "Use the tools when they help.", "You are a friendly assistant called Edge."]  # fmt: skip
@@ -90,6 +90,7 @@ class Ask:
     text: str
     values: dict[str, Any]
     missing: list[Param]
+    begins_with_value: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -124,9 +125,12 @@ def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]], *, promp
     return RENDER.render(messages=messages, tools=tools, add_generation_prompt=prompt)
 
 
-def show(rng: random.Random, concept: Concept, *, exact: bool) -> Tool:
-    """Dress a concept for one conversation; `exact` keeps first names, order and descriptions."""
-    name = concept.names[0] if exact else rng.choice(concept.names)
+def show(rng: random.Random, concept: Concept, *, exact: bool, opaque: str = "") -> Tool:
+    """Dress a concept for one conversation; `exact` keeps first names, order and descriptions.
+
+    A tool with an `opaque` name can only be known by its description.
+    """
+    name = concept.names[0] if exact else opaque or rng.choice(concept.names)
     params = list(concept.params)
     if not exact and rng.random() < 0.3:
         rng.shuffle(params)
@@ -147,8 +151,13 @@ def show(rng: random.Random, concept: Concept, *, exact: bool) -> Tool:
         properties[label] = schema
         shown.append((param, label))
     function: dict[str, Any] = {"name": name}
-    if exact or rng.random() < 0.93:
-        function["description"] = concept.about[0] if exact else rng.choice(concept.about)
+    if exact or opaque or rng.random() < 0.93:
+        about = (
+            concept.about[:1]
+            if exact
+            else rng.sample(concept.about, min(len(concept.about), 2 if rng.random() < 0.15 else 1))
+        )
+        function["description"] = ". ".join(about)
     function["parameters"] = {
         "type": "object",
         "properties": properties,
@@ -198,24 +207,28 @@ class Writer:
             ]
             templates = fitting or templates
         text = template or self.rng.choice(templates)
+        begins_with_value = text.startswith("{")
         values: dict[str, Any] = {}
         for param, _ in tool.params:
             if "{" + param.name + "}" in text:
                 values[param.name], spoken = self.value(param)
                 text = text.replace("{" + param.name + "}", spoken)
         missing = [p for p, _ in tool.params if p.required and p.name not in values]
-        return Ask(tool, text, values, missing)
+        return Ask(tool, text, values, missing, begins_with_value)
 
-    def noise(self, text: str) -> str:
-        rng = self.rng
+    def noise(self, ask: Ask, text: str | None = None) -> str:
+        """The request as one person types it; a value keeps its capitals, which the call must have too."""
+        rng, fixed = self.rng, ask.begins_with_value
+        text = ask.text if text is None else text
         if rng.random() < 0.22:
-            text = rng.choice(PREFIXES) + text[:1].lower() + text[1:]
+            lower = not fixed and (text[1:2].islower() or text[:2] == "A ")
+            text, fixed = rng.choice(PREFIXES) + (text[:1].lower() + text[1:] if lower else text), False
         if rng.random() < 0.15:
             text = text.rstrip("?.")
         elif rng.random() < 0.1 and text[-1:].isalpha():
             text += rng.choice([" please", "?", ".", "!", ", please"])
         roll = rng.random()
-        return text[:1].upper() + text[1:] if roll < 0.35 else text
+        return text[:1].upper() + text[1:] if roll < 0.35 and not fixed else text
 
     # -- tools ----------------------------------------------------------------------------------------------
     def concepts(self, count: int) -> list[Concept]:
@@ -223,7 +236,7 @@ class Writer:
         chosen: list[Concept] = []
         while len(chosen) < count:
             roll = rng.random()
-            if roll < 0.5:
+            if roll < PROCEDURAL:
                 new = procedural.concept(rng, self.held_back)
                 if chosen and rng.random() < 0.3:  # a near neighbour: the same object or the same verb
                     words = chosen[-1].names[0].replace(".", "_").replace("-", "_").split("_")
@@ -234,7 +247,10 @@ class Writer:
                     ]
                     new = procedural.concept(rng, self.held_back, thing=same[0] if same else None)
             else:
-                new = rng.choice(HELD_BACK if self.held_back else SEEN)
+                known = HELD_BACK if self.held_back else SEEN
+                place = PLACES.get(id(chosen[-1])) if chosen and rng.random() < 0.3 else None
+                near = None if place is None else place + rng.randrange(-9, 10)  # another of the same field
+                new = rng.choice(known) if near is None else known[near % len(known)]
             if all(new.name != other.name and not set(new.names) & set(other.names) for other in chosen):
                 chosen.append(new)
         return chosen
@@ -253,9 +269,15 @@ class Writer:
                     c for c in rng.sample(EXAMPLES, rng.randrange(1, 4)) if c.name not in {x.name for x in concepts}
                 ]
             rng.shuffle(concepts)
-            tools = [show(rng, c, exact=rng.random() < 0.15) for c in concepts]
+            tools = [show(rng, c, exact=rng.random() < 0.15, opaque=self.opaque()) for c in concepts]
         names: set[str] = set()
         return [t for t in tools if not (t.name in names or names.add(t.name))]
+
+    def opaque(self) -> str:
+        """Now and then, in training, a name that says nothing."""
+        if self.held_back or self.rng.random() > 0.06:
+            return ""
+        return self.rng.choice(["tool_{}", "fn{}", "f{}", "api.{}", "{}"]).format(made_up(self.rng))
 
     # -- turns ----------------------------------------------------------------------------------------------
     def call_messages(self, asks: list[Ask]) -> list[dict[str, Any]]:
@@ -268,7 +290,7 @@ class Writer:
         for a in asks:
             result, facts = self.result(a)
             messages.append({"role": "tool", "name": a.tool.name, "content": result})
-            answers.append(self.answer(a, facts))
+            answers.append(self.answer(a, facts, len(asks) > 1))
         messages.append({"role": "assistant", "content": " ".join(answers)})
         return messages
 
@@ -288,6 +310,10 @@ class Writer:
                 result[key] = self.fact(kind)
         facts = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in result.items()}
         facts = {k: v.strip("[]").replace('"', "") if isinstance(result[k], list) else v for k, v in facts.items()}
+        if rng.random() < 0.1:  # a tool that answers in words
+            form = rng.choice(["{}: {}", "{} {}", "{} = {}", "{} is {}"])
+            text = rng.choice([", ", "; ", ". "]).join(form.format(k, v) for k, v in facts.items())
+            return text, {"": text}
         return dumps(result), facts
 
     def fact(self, kind: str) -> Any:
@@ -323,37 +349,43 @@ class Writer:
             return rng.choice(["ok", "done", "pending", "ready", "on the way", "running", "delayed", "active"])
         return self.values.draw(kind)
 
-    def answer(self, ask: Ask, facts: dict[str, str]) -> str:
+    def answer(self, ask: Ask, facts: dict[str, str], several: bool) -> str:
+        """What the result says: for the example tools in a sentence of their own, for others field by field.
+
+        A model this small knows no good sentence for a tool it never saw; what it can do is tell all of the result.
+        """
         if "error" in facts:
-            return self.rng.choice([f"That did not work: {facts['error']}.", f"The tool says: {facts['error']}."])
-        spoken = {
-            p.name: v if isinstance(v, str) else dumps(v)
-            for p, _ in ask.tool.params
-            if (v := ask.values.get(p.name)) is not None
-        }
-        known = {**spoken, **facts}
-        fitting = []
-        for template in ask.tool.concept.tell:
-            text = template
-            for key, value in known.items():
-                text = text.replace("{" + key + "}", value)
-            if "{" not in text:
-                fitting.append(text)
-        # The first way of telling is the rule, so that a small model need not guess which one it is.
-        return fitting[0] if fitting and self.rng.random() < 0.85 else self.rng.choice(fitting or ["Done."])
+            return f"That did not work: {facts['error']}."
+        if "" in facts:
+            return f"The tool says: {facts['']}."
+        spoken = {p.name: v if isinstance(v, str) else dumps(v)
+                  for p, _ in ask.tool.params if (v := ask.values.get(p.name)) is not None}  # fmt: skip
+        if ask.tool.concept in EXAMPLES:
+            known = {**spoken, **facts}
+            for text in ask.tool.concept.tell:
+                for key, value in known.items():
+                    text = text.replace("{" + key + "}", value)
+                if "{" not in text:
+                    return text
+        told = [f"the {key.replace('_', ' ')} is {value}" for key, value in facts.items() if value != "true"]
+        if not told:
+            return "Done."
+        text = " and ".join(filter(None, (", ".join(told[:-1]), told[-1]))) + "."
+        about = next(iter(spoken.values()), "") if several else ""
+        return f"{about}: {text}" if about else text[:1].upper() + text[1:]
 
     def single(self, tools: list[Tool]) -> list[dict[str, Any]]:
         ask = self.ask(self.rng.choice(tools), complete=True if self.rng.random() < 0.8 else None)
         if ask.missing:
             return self.clarify(ask)
-        return [{"role": "user", "content": self.noise(ask.text)}, *self.call_messages([ask])]
+        return [{"role": "user", "content": self.noise(ask)}, *self.call_messages([ask])]
 
     def clarify(self, ask: Ask) -> list[dict[str, Any]]:
         rng = self.rng
         first = ask.missing[0]
         question = " ".join((p.ask or [f"What is the {p.name.replace('_', ' ')}?"])[0] for p in ask.missing)
         said: dict[str, Any] = {"role": "assistant", "content": question, "required_functions": [ask.tool.name]}
-        messages = [{"role": "user", "content": self.noise(ask.text)}, said]
+        messages = [{"role": "user", "content": self.noise(ask)}, said]
         if rng.random() < 0.55:
             spoken = []
             for param in ask.missing:
@@ -377,7 +409,7 @@ class Writer:
             return self.single(tools)
         glue = rng.choice([" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then "])
         text = glue.join(a.text.rstrip(".?! ") if i < len(asks) - 1 else a.text for i, a in enumerate(asks))
-        return [{"role": "user", "content": self.noise(text)}, *self.call_messages(asks)]
+        return [{"role": "user", "content": self.noise(asks[0], text)}, *self.call_messages(asks)]
 
     def same_tool(self, tools: list[Tool]) -> list[dict[str, Any]]:
         """One question about several things: "the weather in Paris and in Oslo"."""
@@ -419,8 +451,8 @@ class Writer:
         for other, _ in tool.params:
             if other.name in first.values and other is not param:
                 text = text.replace("{" + other.name + "}", self.spoken(other, first.values[other.name]))
-        asks = [Ask(tool, text, {**first.values, param.name: value}, []) for value, _ in drawn]
-        return [{"role": "user", "content": self.noise(text)}, *self.call_messages(asks)]
+        asks = [Ask(tool, text, {**first.values, param.name: value}, [], first.begins_with_value) for value, _ in drawn]
+        return [{"role": "user", "content": self.noise(asks[0])}, *self.call_messages(asks)]
 
     def spoken(self, param: Param, value: Any) -> str:
         if param.type == "boolean":
@@ -444,7 +476,7 @@ class Writer:
                 break
         ask = self.ask(show(self.rng, other, exact=False), complete=True)
         return [
-            {"role": "user", "content": self.noise(ask.text)},
+            {"role": "user", "content": self.noise(ask)},
             {"role": "assistant", "content": NO_TOOL[0], "no_tool": True},
         ]
 
@@ -464,6 +496,8 @@ class Writer:
             return self.small_talk()
         return {"single": self.single, "parallel": self.parallel, "no_tool": self.no_tool}[kind](tools)
 
+
+PROCEDURAL = 0.4  # of the tools; the others are hand-written
 
 KINDS = ("single", "parallel", "clarify", "no_tool", "small_talk")
 WEIGHTS = (36, 27, 17, 17, 3)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Shape:
-    vocab: int = 4096
+    vocab: int = 6144
     width: int = 256
     layers: int = 6
     heads: int = 4

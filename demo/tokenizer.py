@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Split
 from demo.generate import conversation, render
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-VOCAB_SIZE = 4096
+VOCAB_SIZE = 6144
 
 
 def train(path: Path, conversations: int = 12000) -> Tokenizer:

@@ -183,6 +183,18 @@ def save(
     (options.out / "state.json").write_text(json.dumps(told))
 
 
+def weights_of(run: Path, out: Path) -> dict[str, Tensor]:
+    """Another run's weights, for this run's tokenizer: a token it did not have begins as the mean of its parts."""
+    weights = torch.load(run / "checkpoint.pt", weights_only=True)["network"]
+    old, new = (tokenizer.load(folder / "tokenizer.json") for folder in (run, out))
+    rows = []
+    for i in range(new.get_vocab_size()):
+        known = old.token_to_id(new.id_to_token(i))
+        parts = old.encode(new.decode([i])).ids if known is None else [known]
+        rows.append(weights["embedding.weight"][parts].mean(0))
+    return {**weights, "embedding.weight": torch.stack(rows)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo/runs/v1"))
@@ -215,7 +227,7 @@ def main() -> None:
     if saved:
         network.load_state_dict(saved["network"])
     elif options.start_from:
-        network.load_state_dict(torch.load(options.start_from / "checkpoint.pt", weights_only=True)["network"])
+        network.load_state_dict(weights_of(options.start_from, options.out))
     if options.device == "cpu":
         network.share_memory()
     for parameter in network.parameters():
