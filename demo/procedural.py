@@ -9,43 +9,43 @@ import random
 
 from demo.bank import Concept, Param, made_up
 
-# verb: (names in tools, words in descriptions, words in utterances, said afterwards)
+# verb: (names in tools, words in descriptions, words in utterances)
 VERBS = {
-    "create": ("create make add new", "Create|Make|Set up", "create|make|set up|I need|add", "created"),
-    "delete": ("delete remove drop erase", "Delete|Remove|Erase", "delete|remove|get rid of|erase", "deleted"),
-    "find": ("find search lookup locate", "Find|Search for|Look up", "find|search for|look up|where is", "found"),
-    "show": ("get show fetch read view", "Show|Get|Fetch|Display", "show|show me|get|display|let me see", "here"),
-    "update": ("update change edit modify", "Update|Change|Edit", "update|change|edit|modify", "updated"),
-    "send": ("send deliver forward", "Send|Deliver|Forward", "send|deliver|forward", "sent"),
-    "book": ("book reserve", "Book|Reserve", "book|reserve|I want to book", "booked"),
-    "cancel": ("cancel revoke abort", "Cancel|Call off", "cancel|call off", "cancelled"),
-    "start": ("start launch run begin", "Start|Launch|Run", "start|launch|run|fire up", "started"),
-    "stop": ("stop halt end", "Stop|Halt|End", "stop|halt|end|shut down", "stopped"),
-    "order": ("order buy purchase", "Order|Buy|Purchase", "order|buy|purchase|I want to buy", "ordered"),
-    "rent": ("rent hire borrow", "Rent|Hire", "rent|hire|I'd like to rent", "rented"),
-    "rate": ("rate review", "Rate|Review", "rate|review", "rated"),
-    "share": ("share publish post", "Share|Publish|Post", "share|publish|post", "shared"),
-    "export": ("export download save", "Export|Download|Save", "export|download|save", "exported"),
-    "import": ("import upload load", "Import|Upload|Load", "import|upload|load", "imported"),
-    "archive": ("archive store", "Archive|Put away", "archive|put away", "archived"),
-    "rename": ("rename relabel", "Rename|Relabel", "rename|relabel", "renamed"),
-    "copy": ("copy duplicate clone", "Copy|Duplicate|Clone", "copy|duplicate|clone", "copied"),
-    "check": ("check verify inspect", "Check|Verify|Inspect", "check|verify|inspect|have a look at", "checked"),
-    "enable": ("enable activate", "Enable|Activate", "enable|activate|switch on", "enabled"),
-    "disable": ("disable deactivate", "Disable|Deactivate", "disable|deactivate|switch off", "disabled"),
-    "approve": ("approve accept confirm", "Approve|Accept|Confirm", "approve|accept|confirm", "approved"),
-    "reject": ("reject decline refuse", "Reject|Decline|Turn down", "reject|decline|turn down", "rejected"),
-    "assign": ("assign give allocate", "Assign|Allocate", "assign|allocate|give out", "assigned"),
-    "print": ("print printout", "Print|Print out", "print|print out", "printed"),
-    "repair": ("repair fix mend", "Repair|Fix", "repair|fix|mend", "repaired"),
-    "clean": ("clean wash tidy", "Clean|Wash", "clean|wash|tidy up", "cleaned"),
-    "measure": ("measure gauge", "Measure|Gauge", "measure|gauge", "measured"),
-    "compare": ("compare contrast", "Compare", "compare", "compared"),
-    "summarize": ("summarize digest", "Summarize|Sum up", "summarize|sum up", "summarized"),
-    "schedule": ("schedule plan arrange", "Schedule|Plan|Arrange", "schedule|plan|arrange", "scheduled"),
-    "count": ("count tally", "Count|Tally", "count|tally", "counted"),
-    "move": ("move shift transfer", "Move|Shift", "move|shift", "moved"),
-    "sell": ("sell offer", "Sell|Offer", "sell|put up for sale", "sold"),
+    "create": ("create make add new", "Create|Make|Set up", "create|make|set up|I need|add"),
+    "delete": ("delete remove drop erase", "Delete|Remove|Erase", "delete|remove|get rid of|erase"),
+    "find": ("find search lookup locate", "Find|Search for|Look up", "find|search for|look up|where is"),
+    "show": ("get show fetch read view", "Show|Get|Fetch|Display", "show|show me|get|display|let me see"),
+    "update": ("update change edit modify", "Update|Change|Edit", "update|change|edit|modify"),
+    "send": ("send deliver forward", "Send|Deliver|Forward", "send|deliver|forward"),
+    "book": ("book reserve", "Book|Reserve", "book|reserve|I want to book"),
+    "cancel": ("cancel revoke abort", "Cancel|Call off", "cancel|call off"),
+    "start": ("start launch run begin", "Start|Launch|Run", "start|launch|run|fire up"),
+    "stop": ("stop halt end", "Stop|Halt|End", "stop|halt|end|shut down"),
+    "order": ("order buy purchase", "Order|Buy|Purchase", "order|buy|purchase|I want to buy"),
+    "rent": ("rent hire borrow", "Rent|Hire", "rent|hire|I'd like to rent"),
+    "rate": ("rate review", "Rate|Review", "rate|review"),
+    "share": ("share publish post", "Share|Publish|Post", "share|publish|post"),
+    "export": ("export download save", "Export|Download|Save", "export|download|save"),
+    "import": ("import upload load", "Import|Upload|Load", "import|upload|load"),
+    "archive": ("archive store", "Archive|Put away", "archive|put away"),
+    "rename": ("rename relabel", "Rename|Relabel", "rename|relabel"),
+    "copy": ("copy duplicate clone", "Copy|Duplicate|Clone", "copy|duplicate|clone"),
+    "check": ("check verify inspect", "Check|Verify|Inspect", "check|verify|inspect|have a look at"),
+    "enable": ("enable activate", "Enable|Activate", "enable|activate|switch on"),
+    "disable": ("disable deactivate", "Disable|Deactivate", "disable|deactivate|switch off"),
+    "approve": ("approve accept confirm", "Approve|Accept|Confirm", "approve|accept|confirm"),
+    "reject": ("reject decline refuse", "Reject|Decline|Turn down", "reject|decline|turn down"),
+    "assign": ("assign give allocate", "Assign|Allocate", "assign|allocate|give out"),
+    "print": ("print printout", "Print|Print out", "print|print out"),
+    "repair": ("repair fix mend", "Repair|Fix", "repair|fix|mend"),
+    "clean": ("clean wash tidy", "Clean|Wash", "clean|wash|tidy up"),
+    "measure": ("measure gauge", "Measure|Gauge", "measure|gauge"),
+    "compare": ("compare contrast", "Compare", "compare"),
+    "summarize": ("summarize digest", "Summarize|Sum up", "summarize|sum up"),
+    "schedule": ("schedule plan arrange", "Schedule|Plan|Arrange", "schedule|plan|arrange"),
+    "count": ("count tally", "Count|Tally", "count|tally"),
+    "move": ("move shift transfer", "Move|Shift", "move|shift"),
+    "sell": ("sell offer", "Sell|Offer", "sell|put up for sale"),
 }
 OBJECTS = """invoice ticket playlist contract document photo album meeting survey backup server container branch package parcel
 shipment recipe workout budget loan appointment prescription table room car bike taxi lesson course exam quiz poll contact customer
@@ -136,7 +136,7 @@ def concept(rng: random.Random, held_back: bool, thing: str | None = None, verb:
         if rng.random() < 0.15:
             thing = f"{rng.choice(objects)}_{thing}"
     verb = verb or rng.choice(list(VERBS))
-    names, about, said, done = VERBS[verb]
+    names, about, said = VERBS[verb]
     kept: list[Param] = []
     phrases: dict[str, list[str]] = {}
     for _ in range(rng.choice([0, 1, 1, 1, 2, 2, 2, 3, 3, 4])):
@@ -153,8 +153,6 @@ def concept(rng: random.Random, held_back: bool, thing: str | None = None, verb:
         params=kept,
         say=_utterances(rng, said.split("|"), spoken, kept, phrases),
         result={key: RESULTS[key] for key in result},
-        tell=[" ".join(f"The {key} is {{{key}}}." for key in result),
-              f"The {spoken} is {done}; the {result[0]} is {{{result[0]}}}.", f"Done: {result[0]} {{{result[0]}}}."],
     )  # fmt: skip
 
 

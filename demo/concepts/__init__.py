@@ -6,4 +6,5 @@ Which tools are held back from training depends on their order: add new modules 
 MODULES = (
     "everyday", "examples", "household", "learning", "media", "office", "systems", "world", "zoo",
     "computers", "health", "home", "leisure", "money", "science", "travel", "work",
+    "assistant", "business", "city", "functions", "hobbies", "lookups", "people", "trades",
 )  # fmt: skip
