@@ -76,11 +76,11 @@ Nestle Novartis Pfizer Airbus Boeing Adidas Nike Puma Ikea Lego Philips Bosch Sp
 TICKERS = (
     "AAPL GOOG MSFT AMZN TSLA NVDA INTC META NFLX ADBE ORCL IBM CSCO AMD PYPL UBER SHOP SPOT BABA DIS KO PEP".split()
 )
-PRODUCTS = """laptop phone headphones keyboard monitor desk lamp|running shoes|coffee machine|office chair|winter jacket|water
+PRODUCTS = """desk lamp|running shoes|coffee machine|office chair|winter jacket|water
 bottle|backpack|toaster|vacuum cleaner|electric kettle|mountain bike|yoga mat|novel|board game|tent|sunglasses|wrist watch|gas
-grill|garden hose|tablet|printer|speaker|rain coat|blender|mixer|camera|drone|skateboard""".replace("\n", " ").split(
-    "|"
-)
+grill|garden hose|tablet|printer|speaker|rain coat|blender|mixer|camera|drone|skateboard|laptop|phone|headphones|keyboard|monitor""".replace(
+    "\n", " "
+).split("|")
 STREETS = "Main Street|High Street|Park Avenue|Oak Lane|Mill Road|Station Road|Church Street|Elm Street|River Road|Kings Road".split(
     "|"
 )

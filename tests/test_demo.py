@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import edgefc
-from demo import generate, procedural
+from demo import concepts, generate, procedural
 from demo.paraphrases import PARAPHRASES, README_EXAMPLES
 from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
@@ -65,6 +68,23 @@ def test_no_held_back_word_is_in_the_training_conversations() -> None:
     for number in range(300):
         for tool in generate.conversation(number)[1]:
             assert tool["function"]["name"] not in held_back
+
+
+def test_the_concept_bank_is_sound() -> None:
+    """A request with an unknown slot would teach braces; a name of two tools, either."""
+    names = Counter(name for concept in generate.CONCEPTS for name in concept.names)
+    assert not [name for name, times in names.items() if times > 1]
+    assert set(concepts.MODULES) == {m.name for m in pkgutil.iter_modules(concepts.__path__)}
+    writer = generate.Writer(0, held_back=False)
+    for concept in generate.CONCEPTS:
+        parameters = {p.name: p for p in concept.params}
+        required = {p.name for p in concept.params if p.required}
+        slots = [set(re.findall(r"{(\w+)}", request)) for request in concept.say]
+        assert all(s <= parameters.keys() for s in slots), concept.name
+        assert any(required <= s for s in slots), concept.name
+        for parameter in concept.params:
+            assert writer.value(parameter)[1], (concept.name, parameter.name)
+        writer.result(generate.Ask(generate.show(writer.rng, concept, exact=True), "", {}, []))
 
 
 def test_a_tool_never_has_two_parameters_that_could_be_said_alike() -> None:
