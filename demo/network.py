@@ -27,7 +27,7 @@ class Shape:
 
 
 SHAPES = {
-    "small": Shape(),  # 6 M parameters: two CPU cores for an hour or two
+    "small": Shape(),  # 6.7 M parameters: two CPU cores for an hour or two
     "medium": Shape(width=448, layers=12, heads=7, hidden=1344),  # 33 M, 35 MB: a GPU
 }
 
