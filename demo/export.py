@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import gguf
@@ -20,6 +21,23 @@ from demo.tokenizer import SPECIALS
 OUT = ROOT / "edgefc" / "models" / "demo"
 TEMPLATE = "{# edgefc family=demo #}{{ raise_exception('This model needs edgefc: its tools are not rendered by this template.') }}"
 Q8 = gguf.GGMLQuantizationType.Q8_0
+
+
+NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
+         "down": "ffn_down", "embedding": "token_embd", "norm": "output_norm"}  # fmt: skip
+
+
+def gguf_name(name: str) -> str:
+    """What GGUF calls a parameter of the network."""
+    *layer, part, kind = name.split(".")
+    return ".".join((*(["blk", layer[1]] if layer else []), NAMES.get(part, part), kind))
+
+
+def read(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """These parameters of the network from a GGUF, to go on training from it; Q8_0 loses little of them."""
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    found = {name: stored[gguf_name(name)] for name in names}
+    return {name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type)) for name, t in found.items()}
 
 
 def load(run: Path) -> Network:
@@ -51,16 +69,8 @@ def write(run: Path, out: Path) -> Path:
     add_vocabulary(w, run / "tokenizer.json")
     w.add_chat_template(TEMPLATE)
     state = {name: value.float().numpy() for name, value in network.state_dict().items()}
-    names = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
-             "down": "ffn_down", "attn_norm": "attn_norm", "ffn_norm": "ffn_norm"}  # fmt: skip
     for name, value in state.items():
-        if name == "embedding.weight":
-            add(w, "token_embd.weight", value)
-        elif name == "norm.weight":
-            add(w, "output_norm.weight", value)
-        else:
-            _, layer, part, kind = name.split(".")
-            add(w, f"blk.{layer}.{names[part]}.{kind}", value)
+        add(w, gguf_name(name), value)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demo import tokenizer
+from demo import export, tokenizer
 from demo.batches import CONTEXT_WEIGHT, batches, produced
 from demo.network import SHAPES, CrossEntropy, Network
 
@@ -183,10 +183,13 @@ def save(
     (options.out / "state.json").write_text(json.dumps(told))
 
 
-def weights_of(run: Path, out: Path) -> dict[str, Tensor]:
-    """Another run's weights, for this run's tokenizer: a token it did not have begins as the mean of its parts."""
-    weights = torch.load(run / "checkpoint.pt", weights_only=True)["network"]
-    old, new = (tokenizer.load(folder / "tokenizer.json") for folder in (run, out))
+def weights_of(network: Network, folder: Path, out: Path) -> dict[str, Tensor]:
+    """Another run's weights, or a GGUF's, for this run's tokenizer: a token unknown there begins as the mean of its parts."""
+    if (checkpoint := folder / "checkpoint.pt").exists():
+        weights = torch.load(checkpoint, weights_only=True)["network"]
+    else:
+        weights = export.read(next(folder.glob("*.gguf")), network.state_dict())
+    old, new = (tokenizer.load(place / "tokenizer.json") for place in (folder, out))
     rows = []
     for i in range(new.get_vocab_size()):
         known = old.token_to_id(new.id_to_token(i))
@@ -198,7 +201,11 @@ def weights_of(run: Path, out: Path) -> dict[str, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo/runs/v1"))
-    parser.add_argument("--start-from", type=Path, help="a run whose weights (not its optimizer's state) to begin with")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        help="a run, or a folder with a GGUF and its tokenizer.json, whose weights to begin with",
+    )
     parser.add_argument("--minutes", type=float, default=90, help="training time of this invocation")
     parser.add_argument("--decay", type=float, default=0.4, help="last share of the time in which the rate falls")
     parser.add_argument("--seed", type=int, default=2)
@@ -227,7 +234,7 @@ def main() -> None:
     if saved:
         network.load_state_dict(saved["network"])
     elif options.start_from:
-        network.load_state_dict(weights_of(options.start_from, options.out))
+        network.load_state_dict(weights_of(network, options.start_from, options.out))
     if options.device == "cpu":
         network.share_memory()
     for parameter in network.parameters():
