@@ -320,7 +320,7 @@ def get_weather(location: str) -> str:
     Args:
         location: City name
     """
-    return str(RUN["get_weather"](location=location))
+    return json.dumps(RUN["get_weather"](location=location))
 
 
 def test_the_sdks_tool_runner(claude: Anthropic) -> None:

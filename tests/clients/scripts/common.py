@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 URL, ENDPOINT = sys.argv[1:]
 MODEL, KEY = "demo", "none"
@@ -17,6 +17,9 @@ MOST_TOKENS = 200
 
 class City(BaseModel):
     """A city"""
+
+    # An old client sends the schema as it is, which would let a model add fields.
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(description="Name of the city", max_length=30)
     country: str = Field(description="Country of the city", max_length=30)
