@@ -21,8 +21,7 @@ from demo.tokenizer import SPECIALS
 OUT = ROOT / "edgefc" / "models" / "demo"
 TEMPLATE = "{# edgefc family=demo #}{{ raise_exception('This model needs edgefc: its tools are not rendered by this template.') }}"
 Q8 = gguf.GGMLQuantizationType.Q8_0
-
-
+# The network's names for its parts, where GGUF has others.
 NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
          "down": "ffn_down", "embedding": "token_embd", "norm": "output_norm"}  # fmt: skip
 
@@ -30,7 +29,8 @@ NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate"
 def gguf_name(name: str) -> str:
     """What GGUF calls a parameter of the network."""
     *layer, part, kind = name.split(".")
-    return ".".join((*(["blk", layer[1]] if layer else []), NAMES.get(part, part), kind))
+    block = f"blk.{layer[1]}." if layer else ""
+    return f"{block}{NAMES.get(part, part)}.{kind}"
 
 
 def read(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:

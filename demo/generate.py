@@ -35,6 +35,7 @@ EXAMPLES = CONCEPTS[[c.name for c in CONCEPTS].index("get_weather") :][:6]
 # Every eighth hand-written concept is never trained on; the shipped example tools always are.
 HELD_BACK = [c for i, c in enumerate(CONCEPTS) if i % 8 == 3 and c not in EXAMPLES]
 SEEN = [c for c in CONCEPTS if c not in HELD_BACK]
+# Where a tool stands among its own: those beside it are of the same field.
 PLACES = {id(c): i for group in (HELD_BACK, SEEN) for i, c in enumerate(group)}
 
 SYSTEMS = ["You are a helpful assistant.", "You help with tools.", "Be brief.", "You are an assistant that calls tools.",
@@ -216,10 +217,9 @@ class Writer:
         missing = [p for p, _ in tool.params if p.required and p.name not in values]
         return Ask(tool, text, values, missing, begins_with_value)
 
-    def noise(self, ask: Ask, text: str | None = None) -> str:
+    def noise(self, ask: Ask) -> str:
         """The request as one person types it; a value keeps its capitals, which the call must have too."""
-        rng, fixed = self.rng, ask.begins_with_value
-        text = ask.text if text is None else text
+        rng, text, fixed = self.rng, ask.text, ask.begins_with_value
         if rng.random() < 0.22:
             lower = not fixed and (text[1:2].islower() or text[:2] == "A ")
             text, fixed = rng.choice(PREFIXES) + (text[:1].lower() + text[1:] if lower else text), False
@@ -409,7 +409,7 @@ class Writer:
             return self.single(tools)
         glue = rng.choice([" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then "])
         text = glue.join(a.text.rstrip(".?! ") if i < len(asks) - 1 else a.text for i, a in enumerate(asks))
-        return [{"role": "user", "content": self.noise(asks[0], text)}, *self.call_messages(asks)]
+        return [{"role": "user", "content": self.noise(replace(asks[0], text=text))}, *self.call_messages(asks)]
 
     def same_tool(self, tools: list[Tool]) -> list[dict[str, Any]]:
         """One question about several things: "the weather in Paris and in Oslo"."""
