@@ -18,7 +18,7 @@ from benchmarks import scripted
 from benchmarks.answers import answers
 from benchmarks.workloads import Case as Told
 from benchmarks.workloads import answer_text
-from edgefc import resources
+from edgefc import paths
 from edgefc.engine import Tokenizer, llama
 from edgefc.evaluation.bfcl import CATEGORIES, WITHOUT_EXPECTED, tool_name
 from edgefc.evaluation.cases import Case
@@ -44,7 +44,7 @@ def write(folder: Path, family: Family, cases: Sequence[Case], limit: int) -> tu
     """The model in the folder, with its tokenizer as transformers reads it, and the cases that it knows an answer to:
     of each category so many at most.
     """
-    vocabulary = resources.demo_model()
+    vocabulary = paths.demo_model()
     tokenizer = Tokenizer(llama.Model(vocabulary, n_gpu_layers=0, vocab_only=True).vocabulary)
     end = tokenizer.special_id(family.stop[0])
     if end is None:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgefc import hardware, memory, resources
+from edgefc import hardware, paths
 from edgefc.engine import Engine, SamplingOptions, llama
 from edgefc.engine.context import Context, Rows
-from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
+from edgefc.gguf import memory
 from edgefc.grammar import compile_output
+from edgefc.tools.examples import EXAMPLE_TOOLS
 from edgefc.types import ToolChoice
 
 QUESTIONS = ("What is the weather in Paris and in Oslo?", "What's 17*23?", "Roll two dice", "What time is it in Lima?")
@@ -97,7 +98,7 @@ def constraint(path: Path, family_name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, nargs="?", default=resources.demo_model())
+    parser.add_argument("model", type=Path, nargs="?", default=paths.demo_model())
     parser.add_argument("--family", default="demo")
     parser.add_argument("--tokens", type=int, default=1500, help="of prompts")
     parser.add_argument("--depths", type=int, nargs="+", default=[0, 500, 1000], help="tokens before a batch")

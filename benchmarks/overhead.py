@@ -25,8 +25,8 @@ if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import edgefc
 from benchmarks.serving import serving
-from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.tools import as_tools
+from edgefc.tools.examples import EXAMPLE_TOOLS
 
 JSON = {"Content-Type": "application/json"}
 TOOLS: Any = as_tools(EXAMPLE_TOOLS)[0]

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from edgefc import paths
+
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import bootstrap
@@ -54,7 +56,7 @@ def find_or_build() -> Path:
 
 
 def _folder() -> Path:
-    return hardware.cache_dir() / f"peer-{importlib.metadata.version(bootstrap.LLAMA)}"
+    return paths.cache_dir() / f"peer-{importlib.metadata.version(bootstrap.LLAMA)}"
 
 
 def _build() -> Path:

@@ -1,9 +1,9 @@
-"""What verifying costs: `edgefc.pull.pull` against `huggingface_hub.hf_hub_download`, from the same hub, in turns.
+"""Compares `edgefc.models.pull.pull` with `huggingface_hub.hf_hub_download` on the same hub, in turns.
 
     python benchmarks/pull.py [--size MB] [--rounds N] [--json]
 
-The hub is `tests/hub_server.py` in a process of its own, on this machine: faster than any network, so that what the
-client itself costs shows. edgefc hashes what comes and reads the GGUF's header; huggingface_hub compares the size.
+The hub is `tests/models/fake_hub.py` in a process of its own on this machine: faster than any network, so that the
+cost of the client itself shows. edgefc hashes the bytes and reads the GGUF's header; huggingface_hub compares sizes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REPO, NAME = "acme/big-GGUF", "big-Q8_0.gguf"
 SERVER = """
 import sys
 from pathlib import Path
-from tests.hub_server import HubServer
+from tests.models.fake_hub import HubServer
 with HubServer() as server:
     server.add(sys.argv[1], {sys.argv[2]: Path(sys.argv[3])})
     server.repos[sys.argv[1]].files[sys.argv[2]].sha256

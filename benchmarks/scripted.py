@@ -27,7 +27,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefc import hardware
+from edgefc import paths
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -90,7 +90,7 @@ def cached(vocabulary: Path, scripts: Sequence[Script], markers: Iterable[int], 
     markers = sorted(markers)
     recipe = repr((inspect.getsource(sys.modules[__name__]), astuple(SHAPES[shape]), markers, scripts))
     digest = hashlib.sha256(vocabulary.read_bytes() + recipe.encode()).hexdigest()[:16]
-    path = hardware.cache_dir() / "benchmarks" / f"scripted-{shape}-{digest}.gguf"
+    path = paths.cache_dir() / "benchmarks" / f"scripted-{shape}-{digest}.gguf"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")

@@ -14,7 +14,7 @@ import uvicorn
 
 import edgefc
 from edgefc.server import create_app
-from edgefc.server.protocol import Protocol
+from edgefc.server.http_protocol import Protocol
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from benchmarks import scripted, workloads
 from benchmarks.peer import Server
 from benchmarks.sides import Answer, Asker, ask_edgefc, ask_server
 from benchmarks.workloads import Plan
-from edgefc import formats, gguf, resources
+from edgefc import formats, gguf, paths
 from edgefc.engine import Tokenizer, llama
 from edgefc.engine.constraint import guidance_tokenizer
 from edgefc.model import Model
@@ -106,7 +106,7 @@ def prepare(options: argparse.Namespace, binary: Path | None, *, free: int = 200
     if options.model is not None and options.vocab is not None:
         sys.exit("--model and --vocab exclude each other")
     path: Path = options.vocab or options.model or Path("demo")
-    path = resources.demo_model() if str(path) == "demo" else path
+    path = paths.demo_model() if str(path) == "demo" else path
     metadata = gguf.read_metadata(path)
     source = llama.Model(path, n_gpu_layers=0, vocab_only=True)
     tokenizer = Tokenizer(source.vocabulary, path.with_name("tokenizer.json"))

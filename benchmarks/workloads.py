@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from edgefc.example_tools import EXAMPLE_TOOLS
+from edgefc.tools.examples import EXAMPLE_TOOLS
 from edgefc.types import FunctionCall, Message, OutputSyntax, Tool, ToolCall
 
 TOLD = 160  # words of a plain text

@@ -14,26 +14,27 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from edgefc._version import __version__
+
 # A library says nothing unless asked: logging.getLogger("edgefc") is where to listen.
 logging.getLogger("edgefc").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from edgefc.chat.loop import RunResult
+    from edgefc.chat.reply import ChatStream, Reply
+    from edgefc.chat.warm import WarmResult
     from edgefc.errors import EdgefcError
-    from edgefc.loop import RunResult
     from edgefc.model import Model, load
-    from edgefc.reply import ChatStream, Reply
     from edgefc.tools import PythonTool, tool
     from edgefc.types import Delta, Message, Outcome, Tool, ToolCall
-    from edgefc.warm import WarmResult
 
 _HOMES = {
     "EdgefcError": "errors",
-    "RunResult": "loop",
+    "RunResult": "chat.loop",
     "Model": "model",
     "load": "model",
-    "ChatStream": "reply",
-    "Reply": "reply",
+    "ChatStream": "chat.reply",
+    "Reply": "chat.reply",
     "PythonTool": "tools",
     "tool": "tools",
     "Delta": "types",
@@ -41,7 +42,7 @@ _HOMES = {
     "Outcome": "types",
     "Tool": "types",
     "ToolCall": "types",
-    "WarmResult": "warm",
+    "WarmResult": "chat.warm",
 }
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 import psutil
 
 
@@ -54,16 +54,6 @@ def free_memory() -> int:
     return free
 
 
-def cache_dir() -> Path:
-    """Where edgefc keeps what it can make again; `EDGEFC_CACHE_DIR` overrides the system's own place."""
-    return Path(os.environ.get("EDGEFC_CACHE_DIR") or platformdirs.user_cache_dir("edgefc", appauthor=False))
-
-
-def config_dir() -> Path:
-    """Where the user's own settings are; `EDGEFC_CONFIG_DIR` overrides the system's own place."""
-    return Path(os.environ.get("EDGEFC_CONFIG_DIR") or platformdirs.user_config_dir("edgefc", appauthor=False))
-
-
 def cpu_has_amx() -> bool:
     """Whether the processor has AMX tiles (Linux on x86 only; elsewhere no build uses them)."""
     if platform.machine() not in {"x86_64", "AMD64"}:
@@ -72,3 +62,21 @@ def cpu_has_amx() -> bool:
         return "amx_tile" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
+
+
+COMFORTABLE = 0.75  # share of the free memory that one program should take
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is to compute with; memory in bytes."""
+
+    cores: int
+    memory: int
+    gpu: str
+    gpu_memory: int
+
+    @property
+    def room(self) -> int:
+        """Bytes that a model may take: of the GPU, if more fits there."""
+        return max(int(self.memory * COMFORTABLE), self.gpu_memory)

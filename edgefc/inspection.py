@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from edgefc import formats, gguf, memory, registry
+from edgefc import formats, gguf
 from edgefc.engine import llama
 from edgefc.engine.tokenizer import Tokenizer
+from edgefc.gguf import memory
+from edgefc.models import registry
+from edgefc.types import Message, Tool
 
 
 def family_of(model: str, family: str | None = None) -> tuple[formats.Family, formats.Detection]:
@@ -67,3 +71,19 @@ def describe(model: str, family: str | None = None) -> dict[str, Any]:
         ],
     }
     return facts
+
+
+def prompt_counter(model: str, family: str | None = None) -> Callable[[list[Tool]], int]:
+    """Counts prompt tokens with a model's tokenizer and chat format; its weights are not loaded.
+
+    Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
+    """
+    chat_format, _ = family_of(model, family)
+    tokenizer = tokenizer_of(model)
+    conversation: list[Message] = [{"role": "user", "content": "Hello"}]
+
+    def count(tools: list[Tool]) -> int:
+        prompt = chat_format.render(conversation, tools, special_tokens=tokenizer.special_tokens)
+        return len(tokenizer.encode(prompt))
+
+    return count

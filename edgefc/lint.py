@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from edgefc import inspection
 from edgefc.errors import EdgefcError, SchemaError, format_path
 from edgefc.grammar import Finding, compile_calls
 from edgefc.tools import check_tools
-from edgefc.types import Message, Tool
+from edgefc.types import Tool
 
 Level = Literal["error", "warning"]
 
@@ -68,22 +67,6 @@ def lint_tools(tools: Sequence[Any], count: Callable[[list[Tool]], int] | None =
         for place, number in enumerate(sound):
             reports[number].prompt_tokens = whole - count(every[:place] + every[place + 1 :])
     return reports
-
-
-def prompt_counter(model: str, family: str | None = None) -> Callable[[list[Tool]], int]:
-    """Counts prompt tokens with a model's tokenizer and chat format; its weights are not loaded.
-
-    Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
-    """
-    chat_format, _ = inspection.family_of(model, family)
-    tokenizer = inspection.tokenizer_of(model)
-    conversation: list[Message] = [{"role": "user", "content": "Hello"}]
-
-    def count(tools: list[Tool]) -> int:
-        prompt = chat_format.render(conversation, tools, special_tokens=tokenizer.special_tokens)
-        return len(tokenizer.encode(prompt))
-
-    return count
 
 
 def _report(number: int, tool: Any) -> ToolReport:

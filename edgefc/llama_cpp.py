@@ -19,11 +19,12 @@ from typing import Any, cast
 
 from llama_cpp.llama_chat_format import LlamaChatCompletionHandler, LlamaChatCompletionHandlerRegistry
 
-from edgefc import formats, wire
-from edgefc.engine.stock import StockEngine
+from edgefc import formats
+from edgefc.chat import openai
+from edgefc.chat.reply import ChatStream
+from edgefc.engine.stock_llama import StockEngine
 from edgefc.errors import RequestError
 from edgefc.model import Model
-from edgefc.reply import ChatStream
 from edgefc.types import Message
 
 __all__ = ["ChatHandler", "chat_handler"]
@@ -90,7 +91,7 @@ class ChatHandler:
             if tools is not None:
                 raise RequestError("functions", "cannot be combined with tools", "Use tools alone.")
             tools = [{"type": "function", "function": function} for function in functions]
-            tool_choice = wire.choice_of(function_call)
+            tool_choice = openai.choice_of(function_call)
             parallel_tool_calls = False
         answer = self._model(llama).chat(
             messages,
@@ -107,10 +108,10 @@ class ChatHandler:
             grammar=None if grammar is None else grammar._grammar,  # noqa: SLF001 - LlamaGrammar has no other way
             **{name: others[name] for name in _SAMPLING if name in others},
         )
-        about = wire.head(model or llama.model_path)
+        about = openai.head(model or llama.model_path)
         if stream:
             return _chunks(about, answer, legacy=legacy)
-        return wire.completion(about, [answer.reply], legacy=legacy)
+        return openai.completion(about, [answer.reply], legacy=legacy)
 
     def _model(self, llama: Any) -> Model:
         """The same for each answer, since it knows the prompts' beginnings."""
@@ -135,11 +136,11 @@ def chat_handler(family: str | None = None) -> LlamaChatCompletionHandler:
     return cast(LlamaChatCompletionHandler, ChatHandler(family))
 
 
-def _chunks(about: wire.Head, answer: ChatStream, *, legacy: bool) -> Iterator[dict[str, Any]]:
+def _chunks(about: openai.Head, answer: ChatStream, *, legacy: bool) -> Iterator[dict[str, Any]]:
     with answer:
         for delta in answer:
-            yield wire.chunk(about, delta, legacy=legacy)
-        yield wire.chunk(about, {}, wire.finish_reason(answer.reply, legacy=legacy))
+            yield openai.chunk(about, delta, legacy=legacy)
+        yield openai.chunk(about, {}, openai.finish_reason(answer.reply, legacy=legacy))
 
 
 def _register() -> None:

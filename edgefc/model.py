@@ -9,18 +9,21 @@ from typing import Any, Literal, Self, overload
 
 from typing_extensions import Unpack
 
-from edgefc import formats, gguf, memory, registry, store
+from edgefc import formats, gguf
+from edgefc.chat.completion import TextStream, complete
+from edgefc.chat.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
+from edgefc.chat.options import ChatOptions
+from edgefc.chat.prompt_parts import PartFinder
+from edgefc.chat.recorder import Recorder
+from edgefc.chat.reply import ChatStream, Reply
+from edgefc.chat.request import checked_tools, new_request
+from edgefc.chat.warm import WarmResult, warm_up
 from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
-from edgefc.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
-from edgefc.options import ChatOptions
-from edgefc.prompt_parts import PartFinder
-from edgefc.raw import TextStream, complete
-from edgefc.recording import Recorder
-from edgefc.reply import ChatStream, Reply
-from edgefc.request import Backend, checked_tools, new_request
+from edgefc.engine.backend import Backend
+from edgefc.gguf import memory
+from edgefc.models import registry, store
 from edgefc.tools import ToolLike
 from edgefc.types import Message
-from edgefc.warm import WarmResult, warm_up
 
 log = logging.getLogger("edgefc.model")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefc import resources
+from edgefc import paths
 from tests.model_files import OF_FAMILY, VOCABULARIES, write_model
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def demo_path() -> Path:
-    return resources.demo_model()
+    return paths.demo_model()
 
 
 @pytest.fixture(scope="session")

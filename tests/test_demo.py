@@ -14,8 +14,8 @@ import pytest
 import edgefc
 from demo import concepts, generate, procedural
 from demo.paraphrases import PARAPHRASES, README_EXAMPLES
-from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.formats import load_family
+from edgefc.tools.examples import EXAMPLE_TOOLS
 
 
 @pytest.fixture(scope="module")

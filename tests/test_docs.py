@@ -15,7 +15,7 @@ import pytest
 
 from edgefc.engine import selftest
 from tests.evaluation.checkout import write_checkout
-from tests.hub_server import HubServer
+from tests.models.fake_hub import HubServer
 from tests.server.conftest import Serving
 
 ROOT = Path(__file__).parents[1]

@@ -1,80 +1,102 @@
-"""Imports run one way: a module may import only from rooms to the left of its own."""
+"""Imports run one way: the files of the package have a topological order, and some rooms never meet."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "edgefc"
-ORDER = [
-    {"errors", "types", "resources"},
-    {
-        "bundle",
-        "gguf",
-        "hardware",
-        "hints",
-        "hub",
-        "memory",
-        "pull",
-        "registry",
-        "store",
-        "tools",
-        "transfer",
-        "wanted",
-    },
-    {"grammar"},
-    {"formats"},
-    {"engine", "validation"},
-    {"inspection", "lint", "options", "prompt_parts", "reply"},
-    {"raw", "request"},
-    {"wire"},
-    {"recording", "warm"},
-    {"loop", "model"},
-    {"speed"},
-    {"recommend"},
-    {"example_tools", "llama_cpp", "transcripts"},
-    {"server"},
-    {"evaluation"},
-    {"cli", "__main__"},
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "edgefc"
+FILES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+# A room on the left never imports, directly or through others, from a room on the right.
+NEVER = [
+    ("engine", "models"),
+    ("models", "engine"),
+    ("models", "chat"),
+    ("models", "llama_cpp"),
+    ("grammar", "engine"),
+    ("formats", "engine"),
+    ("grammar", "formats"),
+    ("server", "cli"),
 ]
-RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
-def room_of(module: Path) -> str:
-    return module.parts[0] if len(module.parts) > 1 else module.stem
+def file_of(name: str) -> Path | None:
+    """The file of a dotted name: a module, a package, or the module that defines the last part."""
+    parts = name.split(".")
+    while parts and parts[0] == "edgefc":
+        base = Path(*parts)
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if (ROOT / path).is_file():
+                return path
+        parts.pop()
+    return None
 
 
-def imported(module: Path) -> set[str]:
-    """Absolute names of all that a file imports."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+def imported(file: Path) -> set[str]:
+    """Dotted names of everything a file imports, inside functions and for type checking included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{module}: relative imports hide the direction"
-            found |= {node.module} if node.module != "edgefc" else {f"edgefc.{a.name}" for a in node.names}
+            assert node.level == 0, f"{file}: relative imports hide the direction"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def edges(file: Path) -> set[Path]:
+    return {target for name in imported(file) if (target := file_of(name)) is not None}
+
+
+GRAPH = {file: edges(file) for file in FILES}
+
+
+def room_of(file: Path) -> str:
+    return file.parts[1].removesuffix(".py")
+
+
+def reachable(start: Path) -> set[Path]:
+    found: set[Path] = set()
+    todo = [start]
+    while todo:
+        for target in GRAPH[todo.pop()] - found:
+            found.add(target)
+            todo.append(target)
     return found
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.name != "__init__.py" or len(m.parts) > 1], ids=str)
-def test_a_module_imports_only_from_earlier_rooms(module: Path) -> None:
-    own = room_of(module)
-    for name in imported(module):
-        parts = name.split(".")
-        if parts[0] != "edgefc" or len(parts) == 1 or parts[1] not in RANK:
-            continue
-        assert parts[1] == own or RANK[parts[1]] <= RANK[own], f"{module} imports {name}"
+def test_the_files_have_an_order_in_which_every_import_points_back() -> None:
+    order = list(TopologicalSorter(GRAPH).static_order())  # raises CycleError, naming the files of the circle
+    assert set(order) == set(FILES)
 
 
-@pytest.mark.parametrize("room", ["grammar", "formats"])
-def test_grammar_and_formats_know_nothing_of_llama_cpp(room: str) -> None:
-    for module in MODULES:
-        if room_of(module) == room:
-            assert not {name.split(".")[0] for name in imported(module)} & {"llama_cpp", "numpy"}, module
+@pytest.mark.parametrize(("room", "other"), NEVER, ids=lambda name: str(name))
+def test_rooms_that_know_nothing_of_each_other(room: str, other: str) -> None:
+    own = [file for file in FILES if room_of(file) == room]
+    assert own
+    for file in own:
+        reached = sorted(str(target) for target in reachable(file) if room_of(target) == other)
+        assert not reached, f"{file} reaches {reached}"
 
 
-def test_every_module_has_a_place_in_the_order() -> None:
-    assert {room_of(module) for module in MODULES} - {"__init__"} <= RANK.keys()
+def test_only_the_serve_command_knows_the_server() -> None:
+    users = {
+        file.name for file in FILES if room_of(file) == "cli" for other in GRAPH[file] if room_of(other) == "server"
+    }
+    assert users == {"serve.py"}
+
+
+@pytest.mark.parametrize("room", ["grammar", "formats", "models", "tools", "gguf"])
+def test_llama_cpp_and_numpy_stay_in_the_engine(room: str) -> None:
+    for file in FILES:
+        if room_of(file) == room:
+            assert not {name.split(".")[0] for name in imported(file)} & {"llama_cpp", "numpy"}, file
+
+
+def test_few_files_lie_flat_beside_the_rooms() -> None:
+    flat = [file for file in FILES if len(file.parts) == 2]
+    assert len(flat) <= 14, flat

@@ -20,9 +20,9 @@ from edgefc.errors import (
     RequestError,
     SchemaError,
 )
-from edgefc.example_tools import EXAMPLE_TOOLS as TOOLS
 from edgefc.llama_cpp import chat_handler
 from edgefc.tools import as_tools
+from edgefc.tools.examples import EXAMPLE_TOOLS as TOOLS
 
 WEATHER = [{"role": "user", "content": "What is the weather in Paris and in Oslo?"}]
 TOOL_SCHEMAS = as_tools(TOOLS)[0]

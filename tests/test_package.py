@@ -52,7 +52,7 @@ def test_the_wheel_works_by_itself(unpacked: Path, tmp_path: Path) -> None:
         )
         return done.stdout
 
-    where = [sys.executable, "-c", "import edgefc.resources as r; print(r.root())"]
+    where = [sys.executable, "-c", "import edgefc.paths as r; print(r.root())"]
     told = subprocess.run(
         where, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=True
     )

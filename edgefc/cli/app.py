@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from edgefc import __version__
+from edgefc._version import __version__
 from edgefc.errors import EdgefcError
 
 app = typer.Typer(

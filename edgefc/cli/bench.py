@@ -6,12 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from edgefc import registry, speed
-from edgefc.cli.common import err, find_model, load_model, out, print_json
 from edgefc.cli.models import table
+from edgefc.cli.options import err, find_model, load_model, out, print_json
 from edgefc.engine import Engine, calibration
+from edgefc.engine.bench import measure
+from edgefc.engine.config import Setup
 from edgefc.engine.costs import Costs
-from edgefc.engine.setup import Setup
+from edgefc.models import registry, speeds
 
 
 def bench(model: str, *, calibrate: bool, as_json: bool) -> None:
@@ -22,7 +23,9 @@ def bench(model: str, *, calibrate: bool, as_json: bool) -> None:
         _calibrate(path)
     with load_model(model, {"n_parallel": 1}) as loaded:
         assert isinstance(loaded.engine, Engine)
-        found, setup = speed.measure(loaded), loaded.engine.setup
+        setup, rates = loaded.engine.setup, measure(loaded.engine)
+        size = loaded.path.stat().st_size
+        found = speeds.record(loaded.name, size, prefill=rates.prefill, decode=rates.decode)
     if as_json:
         print_json({**dataclasses.asdict(found), "threads": _threads(setup), "costs": _costs(setup)})
         return

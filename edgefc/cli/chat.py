@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import edgefc
-from edgefc import hardware
+from edgefc import paths
 from edgefc.cli.app import print_error
-from edgefc.cli.common import asker, err, given, load_model, out, show_result, tools_of
+from edgefc.cli.options import asker, err, given, load_model, out, show_result, tools_of
 from edgefc.errors import EdgefcError
 from edgefc.tools import ToolLike, as_tools
 from edgefc.types import Delta, Message
@@ -180,8 +180,8 @@ def _lines() -> Iterator[str]:
 
     history: History = InMemoryHistory()
     with contextlib.suppress(OSError):  # a home that cannot be written only costs the history
-        hardware.cache_dir().mkdir(parents=True, exist_ok=True)
-        history = FileHistory(str(hardware.cache_dir() / "chat-history"))
+        paths.cache_dir().mkdir(parents=True, exist_ok=True)
+        history = FileHistory(str(paths.cache_dir() / "chat-history"))
     session: PromptSession[str] = PromptSession(history=history)
     while True:
         try:

@@ -7,8 +7,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgefc import __version__, hardware, resources
-from edgefc.cli.common import out, print_json
+from edgefc import hardware, paths
+from edgefc._version import __version__
+from edgefc.cli.options import out, print_json
 
 PACKAGES = ("llama-cpp-python", "llguidance", "tokenizers", "huggingface-hub", "jinja2", "numpy")
 
@@ -51,7 +52,7 @@ def examine() -> dict[str, Any]:
         problems.append(selftest.ADVICE)
     elif with_extra:
         problems.append(f"llama.cpp does not work here: {with_extra}. Reinstall llama-cpp-python, then run this again.")
-    if not resources.demo_model().is_file():
+    if not paths.demo_model().is_file():
         problems.append("the demo model is missing from the installation: install edgefc again")
     return {
         "edgefc": __version__,
@@ -62,7 +63,7 @@ def examine() -> dict[str, Any]:
         "free_memory": f"{hardware.free_memory() / 2**30:.1f} GiB",
         "llama_cpp": info.strip(),
         "self_test": test,
-        "cache": str(hardware.cache_dir()),
+        "cache": str(paths.cache_dir()),
         "problems": problems,
     }
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edgefc import hardware
-from edgefc.cli.common import err, find_model, given, load_model, out, print_json
+from edgefc import paths
 from edgefc.cli.models import table
+from edgefc.cli.options import err, find_model, given, load_model, out, print_json
 from edgefc.errors import RequestError, SuiteError
 from edgefc.evaluation import report
 from edgefc.evaluation.cases import Case
@@ -55,7 +55,7 @@ def evaluate(
         cases = load_cases(suite, data, categories=category.split(",") if category else (), limit=limit)
         for name in names:
             find_model(name)
-        folder = out or hardware.cache_dir() / "evaluations"
+        folder = out or paths.cache_dir() / "evaluations"
         for name in names:
             for chat_format in family.split(",") if family else [None]:
                 # Every case has other tools: of their prompts' KV caches, none is worth keeping on disk.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edgefc import formats, inspection
-from edgefc.cli.common import choice_of, out, print_json, tools_of
+from edgefc.cli.options import choice_of, out, print_json, tools_of
 from edgefc.errors import RequestError
 from edgefc.grammar import compile_output
 from edgefc.tools import as_tools, check_tools, parse_tool_choice

@@ -11,8 +11,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from edgefc.cli.common import out, print_json, tools_of
-from edgefc.lint import Problem, ToolReport, lint_tools, prompt_counter
+from edgefc.cli.options import out, print_json, tools_of
+from edgefc.inspection import prompt_counter
+from edgefc.lint import Problem, ToolReport, lint_tools
 from edgefc.tools import as_tools, read_json_tools
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from edgefc import bundle as bundles
-from edgefc import hub, recommend, registry, store
-from edgefc import pull as fetching
-from edgefc.cli.common import confirmed, err, out, print_json
+from edgefc.cli.options import confirmed, err, out, print_json
+from edgefc.engine import devices
 from edgefc.errors import StoreError
-from edgefc.store import StoredModel
+from edgefc.models import bundle as bundles
+from edgefc.models import hub, registry, store
+from edgefc.models import pull as fetching
+from edgefc.models.store import StoredModel
 
 LINES_EVERY = 5.0  # seconds between lines where nobody watches a bar
 
@@ -27,7 +28,7 @@ def pull(name: str, *, quantization: str, revision: str | None, offline: bool, y
     _accept_licence(name, yes=yes)
     with _watching() as watcher:
         try:
-            room = None if offline else recommend.machine().room
+            room = None if offline else devices.machine().room
             model = fetching.pull(
                 name, quantization=quantization, revision=revision, offline=offline, room=room, watcher=watcher
             )

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgefc.cli.common import asker, choice_of, given, load_model, out, print_json, show_result, tools_of
-from edgefc.reply import Reply
+from edgefc.chat.reply import Reply
+from edgefc.cli.options import asker, choice_of, given, load_model, out, print_json, show_result, tools_of
 from edgefc.types import Delta, Message
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from edgefc import recommend as advice
-from edgefc.cli.common import out, print_json
 from edgefc.cli.models import table
+from edgefc.cli.options import out, print_json
+from edgefc.engine import devices
+from edgefc.models import recommend as advice
 
 
 def recommend(*, context: int | None, limit: int, as_json: bool) -> None:
     """A table of what fits, the best first."""
-    here = advice.machine()
+    here = devices.machine()
     found = advice.suggestions(here, context)[: limit or None]
     if as_json:
         print_json({"machine": dataclasses.asdict(here), "models": [dataclasses.asdict(item) for item in found]})

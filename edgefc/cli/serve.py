@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edgefc.cli.common import err, find_model, given, loading
+from edgefc.cli.options import err, find_model, given, loading
 from edgefc.errors import RequestError
 from edgefc.server import Models, Settings, Worker, serve, serve_apart
 from edgefc.server.settings import LOOPBACK

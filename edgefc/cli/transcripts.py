@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgefc import inspection, store, transcripts
-from edgefc.cli.common import err, find_model, load_model, out, print_json
+from edgefc import inspection, transcripts
+from edgefc.chat.recorder import PRIVATE
+from edgefc.cli.options import err, find_model, load_model, out, print_json
 from edgefc.errors import ModelNotFoundError, RequestError, TranscriptError
-from edgefc.recording import PRIVATE
+from edgefc.files import write_file
 from edgefc.transcripts import Record
 
 
@@ -38,7 +39,7 @@ def export(
         sys.stdout.write(data)
     elif target is not None and not failed:
         try:
-            store.write_file(target, data.encode(), mode=PRIVATE)
+            write_file(target, data.encode(), mode=PRIVATE)
         except OSError as error:
             raise TranscriptError(f"{target}: cannot be written: {error.strerror or error}") from None
     reasons = Counter(reason for _, reason in made.skipped)

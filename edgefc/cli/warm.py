@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgefc.cli.common import choice_of, err, load_model, out, print_json, tools_of
+from edgefc.cli.options import choice_of, err, load_model, out, print_json, tools_of
 
 
 def warm(

@@ -1,11 +1,11 @@
 """Runs models: llama.cpp's low-level API, batching, constrained sampling."""
 
+from edgefc.engine.config import ALL_LAYERS, EngineOptions
 from edgefc.engine.constraint import gbnf_grammar
 from edgefc.engine.engine import Engine
 from edgefc.engine.llama import supports_gpu
 from edgefc.engine.sampler import SamplingOptions, TokenLogprob
 from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats, RequestOptions
-from edgefc.engine.setup import ALL_LAYERS, EngineOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 __all__ = [

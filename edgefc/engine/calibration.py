@@ -20,12 +20,13 @@ from typing import Any
 
 import psutil
 
-from edgefc import gguf, hardware, memory, store
+from edgefc import files, gguf, hardware, paths
 from edgefc.engine import llama, selftest
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.costs import MEASURED, STEP, Costs
 from edgefc.engine.timing import ROUNDS, Others, fewest, in_turns, medians, unsteadiness, without_noise
 from edgefc.errors import EdgefcError, StoreError
+from edgefc.gguf import memory
 
 FORMAT = 2
 MOST_KEPT = 64  # models; those measured longest ago go first
@@ -72,7 +73,7 @@ def save(path: Path, calibration: Calibration) -> None:
     data = {"format": FORMAT, "models": dict(list(kept.items())[-MOST_KEPT:])}
     try:
         _file().parent.mkdir(parents=True, exist_ok=True)
-        store.write_file(_file(), json.dumps(data, indent=1).encode())
+        files.write_file(_file(), json.dumps(data, indent=1).encode())
     except OSError as error:
         hint = "Set EDGEFC_CACHE_DIR to a folder that can be written."
         raise StoreError(f"{_file()}: {error.strerror or error}", hint) from None
@@ -187,7 +188,7 @@ def thread_counts() -> list[int]:
 
 
 def _file() -> Path:
-    return hardware.cache_dir() / "calibration.json"
+    return paths.cache_dir() / "calibration.json"
 
 
 def _read() -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefc import memory
 from edgefc.engine import llama
 from edgefc.errors import EdgefcError, ModelLoadError
+from edgefc.gguf import memory
 
 api = llama.api
 

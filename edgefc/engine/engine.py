@@ -18,18 +18,19 @@ from typing import Self
 
 from typing_extensions import Unpack
 
-from edgefc import gguf, hardware, memory
+from edgefc import gguf, hardware, paths
 from edgefc.engine import llama
+from edgefc.engine.batch import FREE, Due, Shape, shape
+from edgefc.engine.config import EngineOptions, Setup, set_up
 from edgefc.engine.constraint import Guidance
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.prefill import least_rows, piece
-from edgefc.engine.prefix import PrefixStore, common, model_identity
+from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
 from edgefc.engine.sequence import Generation, RequestOptions, Sequence, new_sequence
-from edgefc.engine.setup import EngineOptions, Setup, set_up
-from edgefc.engine.shape import FREE, Due, Shape, shape
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
+from edgefc.gguf import memory
 
 log = logging.getLogger("edgefc.engine")
 SHORT = 16  # what is left of a prompt is computed with the tokens others decode, up to so many rows
@@ -270,7 +271,7 @@ class Engine:
         row = 0
         while True:
             sequence.choose(self._context.logits(part, row))
-            right = common(sequence.pending, draft[row:])
+            right = common_prefix(sequence.pending, draft[row:])
             self._slots.advance(sequence, sequence.pending[:right])
             sequence.pending = sequence.pending[right:]
             row += right
@@ -325,7 +326,7 @@ def _prefix_store(header: gguf.Header, setup: Setup, options: EngineOptions, con
             setup.n_gpu_layers,
             stretched,
         ),
-        hardware.cache_dir() / "prefixes",
+        paths.cache_dir() / "prefixes",
         memory_bytes=in_memory,
         disk_bytes=DISK if on_disk is None else on_disk,
         cuts=context.cuts,

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from edgefc.errors import EdgefcError, ModelLoadError
 
@@ -61,12 +61,12 @@ _lock = threading.Lock()
 _unheard: list[bool] = []  # loads of which nothing is heard, by several threads
 
 
-def _start() -> None:
+def initialise() -> None:
     """Before each model, for others may have set a log of theirs; not on import, so that theirs is kept until then."""
     with _lock:
         if not _unheard:
             api.llama_log_set(_log, ctypes.c_void_p(0))
-    _initialise()
+    _backend_init()
 
 
 @contextlib.contextmanager
@@ -92,13 +92,13 @@ def _quiet() -> Iterator[None]:
 
 
 @functools.cache
-def _initialise() -> None:
+def _backend_init() -> None:
     api.llama_backend_init()
 
 
 def system_info() -> str:
     """Which instruction sets this build of llama.cpp uses."""
-    _start()
+    initialise()
     return str(api.llama_print_system_info().decode())
 
 
@@ -108,45 +108,8 @@ def library_path() -> Path:
 
 
 def supports_gpu() -> bool:
-    _start()
+    initialise()
     return bool(api.llama_supports_gpu_offload())
-
-
-class Device(NamedTuple):
-    """What llama.cpp can compute on; memory in bytes, 0 where it does not say."""
-
-    name: str
-    description: str
-    is_gpu: bool
-    free: int
-    total: int
-
-
-def devices() -> list[Device]:
-    """llama.cpp's own list, from ggml's C interface, which is not bound elsewhere. Empty where it is not exported."""
-    _start()
-    lib = ctypes.CDLL(api._lib._name)  # noqa: SLF001
-    try:
-        count, get, kind = lib.ggml_backend_dev_count, lib.ggml_backend_dev_get, lib.ggml_backend_dev_type
-    except AttributeError:  # Windows looks into one library alone
-        return []
-    count.restype, get.restype, get.argtypes = ctypes.c_size_t, ctypes.c_void_p, [ctypes.c_size_t]
-    kind.argtypes, kind.restype = [ctypes.c_void_p], ctypes.c_int
-    texts = (lib.ggml_backend_dev_name, lib.ggml_backend_dev_description)
-    for text in texts:
-        text.argtypes, text.restype = [ctypes.c_void_p], ctypes.c_char_p
-    size = ctypes.POINTER(ctypes.c_size_t)
-    memory = lib.ggml_backend_dev_memory
-    memory.argtypes, memory.restype = [ctypes.c_void_p, size, size], None
-    found: list[Device] = []
-    for number in range(count()):
-        device = get(number)
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        memory(device, ctypes.byref(free), ctypes.byref(total))
-        name, description = ((text(device) or b"").decode("utf-8", "replace") for text in texts)
-        # ggml_backend_dev_type: 0 is the processor, 1 a GPU, 2 one that shares its memory, then accelerators.
-        found.append(Device(name, description, kind(device) in {1, 2}, free.value, total.value))
-    return found
 
 
 class Vocabulary:
@@ -242,7 +205,7 @@ class Model:
                 return bool(report(share))
 
             params.progress_callback = told
-        _start()
+        initialise()
         forget_words()
         with _quiet():
             self.handle = api.llama_model_load_from_file(str(path).encode(), params)

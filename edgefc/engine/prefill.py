@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgefc.memory import TILE
+from edgefc.gguf.memory import TILE
 
 
 class Run(NamedTuple):

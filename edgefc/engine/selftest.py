@@ -16,7 +16,7 @@ import sys
 from functools import lru_cache
 from typing import Literal
 
-from edgefc import hardware, resources
+from edgefc import hardware, paths
 from edgefc.errors import ModelLoadError
 
 log = logging.getLogger("edgefc.engine")
@@ -45,13 +45,13 @@ def verdict() -> Verdict:
 
     if not hardware.cpu_has_amx() or "AMX_INT8 = 1" not in llama.system_info():
         return "fine"
-    if not resources.demo_model().is_file():
+    if not paths.demo_model().is_file():
         return "fine"
     marks = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(llama.library_path().glob("*"))
     ]
     key = hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:16]
-    kept = hardware.cache_dir() / f"selftest-{key}.json"
+    kept = paths.cache_dir() / f"selftest-{key}.json"
     try:
         found: Verdict = json.loads(kept.read_text(encoding="utf-8"))["verdict"]
     except (OSError, ValueError, KeyError):
@@ -94,7 +94,7 @@ def _decode_once(*, extra_buffers: bool) -> None:
     from edgefc.engine import llama
     from edgefc.engine.context import Context, Rows
 
-    model = llama.Model(resources.demo_model(), n_gpu_layers=0, use_extra_bufts=extra_buffers)
+    model = llama.Model(paths.demo_model(), n_gpu_layers=0, use_extra_bufts=extra_buffers)
     context = Context(model, n_ctx=256, n_batch=64, n_seq_max=1, n_threads=1, n_threads_batch=1)
     status = context.decode([Rows(0, 0, range(32), wanted=True)])
     context.close()

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from edgefc.engine.constraint import Constraint
-from edgefc.engine.drafts import Confidence, Lookup
-from edgefc.engine.output import TextOutput
+from edgefc.engine.detokenizer import TextOutput
 from edgefc.engine.prefill import Run, runs
+from edgefc.engine.prompt_lookup import Confidence, Lookup
 from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, logprob_of
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import CancelledError, ContextOverflowError, RequestError

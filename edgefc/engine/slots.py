@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgefc.engine.context import Context
-from edgefc.engine.prefix import LEAST, Found, PrefixStore, common
+from edgefc.engine.prefix_store import LEAST, Found, PrefixStore, common_prefix
 from edgefc.engine.sequence import Sequence, Source
 
 WORTH_COPYING = 8  # tokens more than a slot has itself; a copy takes as long as computing a few
@@ -115,7 +115,7 @@ class Slots:
 
     def _usable(self, kept: list[int], keys: list[int], most: int) -> int:
         """How many kept tokens the prompt begins with; memory that cannot be cut is of use as a whole only."""
-        length = min(common(kept, keys), most)
+        length = min(common_prefix(kept, keys), most)
         return length if self._context.cuts or length == len(kept) else 0
 
     def _make_room(self, slot: Slot, length: int) -> None:

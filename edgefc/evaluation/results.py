@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import edgefc
-from edgefc import store
+from edgefc import files
 from edgefc.errors import SuiteError
 from edgefc.evaluation.cases import Case
 
@@ -137,7 +137,7 @@ class Run:
         """Write all of it anew: nothing cut off is left at its end."""
         lines: list[Mapping[str, Any]] = [{"format": FORMAT, **asdict(self.setting)}]
         lines += [_entry(result) for result in self.results.values()]
-        store.write_file(self.path, "".join(map(_line, lines)).encode())
+        files.write_file(self.path, "".join(map(_line, lines)).encode())
 
     def add(self, result: Result) -> None:
         self.results[result.id] = result

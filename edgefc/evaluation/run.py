@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from edgefc.engine.prefix import model_identity
+from edgefc.chat.options import sampling
+from edgefc.engine.prefix_store import model_identity
 from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
 from edgefc.evaluation.cases import Answer, Call, Case, Problem
 from edgefc.evaluation.results import Result, Run, Setting
 from edgefc.evaluation.suites import SUITES
 from edgefc.formats import Family, Parsed
 from edgefc.model import Model
-from edgefc.options import sampling
 from edgefc.types import Delta, Message
 
 AHEAD = 2  # requests that wait, for each that is computed: the engine never has to

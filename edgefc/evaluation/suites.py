@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgefc import resources
+from edgefc import paths
 from edgefc.errors import RequestError, SuiteError
 from edgefc.evaluation import bfcl, demo
 from edgefc.evaluation.bfcl_docs import as_tool
@@ -152,7 +152,7 @@ def _own_cases(path: Path, category: str) -> Iterator[Case]:
 # -- the demo model's held-back cases -------------------------------------------------------------------------------
 def read_demo(data: Path | None) -> Iterator[Case]:
     """The cases in the package, or those of a file of the same form."""
-    return read_cases(data or resources.demo_suite(), None)
+    return read_cases(data or paths.demo_suite(), None)
 
 
 # -- files ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgefc import resources
+from edgefc import paths
 from edgefc.errors import FormatError, RequestError
 from edgefc.formats import dialects
 from edgefc.formats.canonical import canonical
@@ -193,7 +193,7 @@ def plain_parser() -> StreamParser:
 
 def family_names() -> list[str]:
     """All families there are, sorted."""
-    folder = resources.root() / "chat_formats"
+    folder = paths.root() / "chat_formats"
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
@@ -214,7 +214,7 @@ def _built_in(name: str) -> Family:
         near = difflib.get_close_matches(name, names, n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(names)}."
         raise FormatError(f"unknown chat format {name!r}", f"{hint} The path of a .toml file is one as well.")
-    return _read_family(resources.root() / "chat_formats" / f"{name}.toml")
+    return _read_family(paths.root() / "chat_formats" / f"{name}.toml")
 
 
 def _read_family(path: Path) -> Family:

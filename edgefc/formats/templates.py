@@ -25,7 +25,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edgefc import resources
+from edgefc import paths
 from edgefc.errors import FormatError
 
 MAX_SECONDS = 2.0
@@ -299,7 +299,7 @@ def _environment(*, is_foreign: bool) -> jinja2.Environment:
 
 def _included(name: str) -> str | None:
     """Parts that several families share, by their plain file name."""
-    path = resources.root() / "chat_formats" / name
+    path = paths.root() / "chat_formats" / name
     return path.read_text(encoding="utf-8") if "/" not in name and "\\" not in name and path.is_file() else None
 
 

@@ -12,7 +12,7 @@ from edgefc.grammar.calls import (
     compile_schema,
     schema_gbnf,
 )
-from edgefc.grammar.findings import Finding
+from edgefc.grammar.json_schema.findings import Finding
 
 __all__ = [
     "CompiledGrammar",

@@ -12,8 +12,9 @@ from typing import Any
 
 from edgefc.errors import FormatError, RequestError, SchemaError
 from edgefc.grammar import strings
-from edgefc.grammar.findings import Finding
-from edgefc.grammar.keywords import COMBINING
+from edgefc.grammar.json_schema.compiler import SchemaCompiler
+from edgefc.grammar.json_schema.findings import Finding
+from edgefc.grammar.json_schema.keywords import COMBINING
 from edgefc.grammar.rules import (
     EMPTY,
     NOTHING,
@@ -35,7 +36,6 @@ from edgefc.grammar.rules import (
     simplified,
     token,
 )
-from edgefc.grammar.schema import SchemaCompiler
 from edgefc.types import OutputSyntax, ToolChoice
 
 _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgefc.cache import TextCache
 from edgefc.errors import RequestError, SchemaError
 from edgefc.grammar.answers import AnswerBuilder, at_tool, check_syntax, spoken_control
 from edgefc.grammar.automata import TooLargeError
-from edgefc.grammar.cache import TextCache
 from edgefc.grammar.deadline import OutOfTimeError, deadline
-from edgefc.grammar.document import check_document
-from edgefc.grammar.findings import Finding
 from edgefc.grammar.gbnf import GbnfWriter
+from edgefc.grammar.json_schema.compiler import SchemaCompiler
+from edgefc.grammar.json_schema.document import check_document
+from edgefc.grammar.json_schema.findings import Finding
 from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.rules import EMPTY, NOTHING, Rules, endings, pruned, simplified
-from edgefc.grammar.schema import SchemaCompiler
 from edgefc.types import OutputSyntax, ToolChoice, Tools
 
 MAX_TOOLS = 256

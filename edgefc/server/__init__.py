@@ -11,10 +11,10 @@ worker, child, front    the same with the models in a process of their own
 """
 
 from edgefc.server.app import create_app
-from edgefc.server.front import serve_apart
-from edgefc.server.models import Models
+from edgefc.server.model_pool import Models
 from edgefc.server.run import serve
 from edgefc.server.settings import Settings
-from edgefc.server.worker import Worker
+from edgefc.server.worker.proxy import serve_apart
+from edgefc.server.worker.supervisor import Worker
 
 __all__ = ["Models", "Settings", "Worker", "create_app", "serve", "serve_apart"]

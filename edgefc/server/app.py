@@ -11,18 +11,18 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from edgefc import __version__
+from edgefc._version import __version__
 from edgefc.errors import EdgefcError
 from edgefc.model import Model
 from edgefc.server import errors
-from edgefc.server.access import Access
+from edgefc.server.access_log import Access
+from edgefc.server.api.routes import router
 from edgefc.server.errors import ApiError
-from edgefc.server.guard import Guard
-from edgefc.server.models import Models
-from edgefc.server.routes import router
-from edgefc.server.served import Service
+from edgefc.server.model_pool import Models
+from edgefc.server.security import Guard
+from edgefc.server.service import Service
 from edgefc.server.settings import Settings
-from edgefc.server.streams import HungUpError
+from edgefc.server.sse import HungUpError
 
 
 async def _told(request: Request, error: Exception) -> Response:

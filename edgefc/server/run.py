@@ -16,10 +16,10 @@ from fastapi import FastAPI
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
+from edgefc.server.http_protocol import Protocol
 from edgefc.server.jobs import Jobs
-from edgefc.server.memory import give_back
-from edgefc.server.models import Models
-from edgefc.server.protocol import Protocol
+from edgefc.server.malloc_trim import give_back
+from edgefc.server.model_pool import Models
 from edgefc.server.settings import Settings
 
 KEEP_ALIVE, CONNECTIONS, HEADERS = 15, 256, 32 << 10

@@ -1,4 +1,4 @@
-"""Reading transcripts: what a line has is in `edgefc.recording`."""
+"""Reading transcripts: what a line has is in `edgefc.chat.recorder`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgefc.chat.options import ChatOptions
+from edgefc.chat.recorder import VERSION
 from edgefc.errors import EdgefcError, TranscriptError
 from edgefc.formats.canonical import canonical
-from edgefc.options import ChatOptions
-from edgefc.recording import VERSION
 from edgefc.tools import check_tools
 from edgefc.types import Message, Outcome, Tool
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgefc.chat.options import ChatOptions
+from edgefc.chat.reply import Reply
 from edgefc.errors import EdgefcError
 from edgefc.model import Model
-from edgefc.options import ChatOptions
-from edgefc.reply import Reply
 from edgefc.transcripts.records import Record
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from edgefc.example_tools import EXAMPLE_TOOLS
-from edgefc.lint import lint_tools, prompt_counter
+from edgefc.inspection import prompt_counter
+from edgefc.lint import lint_tools
+from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.cli.conftest import Edgefc
 
 DESCRIBED = {"type": "string", "description": "What it is"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Terminal
-from tests.hub_server import HubServer
+from tests.models.fake_hub import HubServer
 
 REPO = "acme/demo-GGUF"
 FILE = "demo-Q8_0.gguf"

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import scripted
 from benchmarks.sides import Asker
 from benchmarks.workloads import Case
-from edgefc import resources
+from edgefc import paths
 from edgefc.engine import Tokenizer, llama
 from edgefc.engine.constraint import guidance_tokenizer
 from edgefc.formats import load_family
@@ -19,7 +19,7 @@ def write(path: Path, family: str, answers: Sequence[tuple[Mapping[str, Any], Ma
     """Makes the model, of the demo model's vocabulary. `answers`: bodies of requests, and the `call` (name, arguments) or
     the `text` that is said.
     """
-    vocabulary = resources.demo_model()
+    vocabulary = paths.demo_model()
     tokenizer = Tokenizer(llama.Model(vocabulary, n_gpu_layers=0, vocab_only=True).vocabulary)
     asker = Asker(load_family(family), tokenizer)
     cases = [_case(body, said) for body, said in answers]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import bootstrap
 from benchmarks import peer
-from edgefc import hardware
+from edgefc import paths
 
 VERSION = importlib.metadata.version(bootstrap.LLAMA)
 TESTS, TEMPLATES = "tools/server/tests", "models/templates"  # cases name templates, and want to see them
@@ -109,7 +109,7 @@ def _is_code(text: str) -> bool:
 
 def _kept(name: str, make: Callable[[Path], None]) -> Path:
     """A folder of the cache; made where it is not there, whole or not at all."""
-    folder = hardware.cache_dir() / name
+    folder = paths.cache_dir() / name
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}-") as place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgefc.engine.drafts import Confidence, Lookup
+from edgefc.engine.prompt_lookup import Confidence, Lookup
 
 WORDS = ["<q>", " send", " it", " to", " Ann", "a", " Lee", ",", " now", "Ann", '{"', "to", '":"', " and", " again"]
 

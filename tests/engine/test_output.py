@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from edgefc.engine.output import TextOutput
+from edgefc.engine.detokenizer import TextOutput
 
 TEXTS = ["plain", "naïve 日本語 🙂👩‍👩‍👧‍👦", "a\u0301\u2028\ufeff", "", "🇫🇷" * 5]
 

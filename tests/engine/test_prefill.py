@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefc.engine.prefill import Run, piece, runs
-from edgefc.memory import TILE
+from edgefc.gguf.memory import TILE
 
 
 def test_a_long_prompt_goes_through_tiles_but_for_its_last_token() -> None:

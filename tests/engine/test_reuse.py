@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefc import hardware, store
-from edgefc.engine import Engine, EngineOptions, GenerationResult, engine, prefix
+from edgefc import paths
+from edgefc.engine import Engine, EngineOptions, GenerationResult, engine, prefix_store
 from edgefc.engine.context import Context
-from edgefc.engine.prefix import PrefixStore, common, model_identity
+from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
+from edgefc.models import store
 from tests.model_files import write_mamba
 
 TOOLS = [5 + i * 7919 % 4000 for i in range(300)]  # stands for a prompt's tools
@@ -32,7 +33,7 @@ def ask(loaded: Engine, tools: list[int], number: int, **options: object) -> Gen
 
 
 def folder() -> Path:
-    return hardware.cache_dir() / "prefixes"
+    return paths.cache_dir() / "prefixes"
 
 
 def files() -> list[Path]:
@@ -333,14 +334,14 @@ def test_disk_is_bounded_and_the_least_used_goes() -> None:
 
 def test_prefixes_that_never_come_again_stop_being_written() -> None:
     kept = snapshots()
-    for number in range(prefix.UNUSED + 5):
+    for number in range(prefix_store.UNUSED + 5):
         kept.keep([number] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
         kept.flush()
-    assert len(files()) == prefix.UNUSED
-    again = [prefix.UNUSED + 2] * 40
+    assert len(files()) == prefix_store.UNUSED
+    again = [prefix_store.UNUSED + 2] * 40
     assert kept.holds(again)
     kept.flush()
-    assert len(files()) == prefix.UNUSED + 1, "what is asked for again is worth it"
+    assert len(files()) == prefix_store.UNUSED + 1, "what is asked for again is worth it"
     kept.close()
 
 
@@ -365,4 +366,4 @@ def test_the_longest_beginning_is_found() -> None:
         a, b = [7] * size_a, [7] * size_b
         if same < min(size_a, size_b):
             b[same] = 8
-        assert common(a, b) == same
+        assert common_prefix(a, b) == same

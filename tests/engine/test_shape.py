@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgefc.engine.batch import Due, Shape, shape
 from edgefc.engine.costs import PLAIN, REPACKED, Costs
-from edgefc.engine.shape import Due, Shape, shape
 
 ATTENTION = 1e-4  # of one row's cost, for each token before it: about that of a 1.5B
 

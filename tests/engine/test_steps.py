@@ -9,7 +9,7 @@ import pytest
 
 import edgefc
 from edgefc.engine import calibration
-from edgefc.example_tools import EXAMPLE_TOOLS
+from edgefc.tools.examples import EXAMPLE_TOOLS
 
 # Question → tokens of the answer; those the model chose, those the grammar gave; batches after the prompt.
 COUNTS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgefc.engine.output import TextOutput
+from edgefc.engine.detokenizer import TextOutput
 from edgefc.formats import family_names, load_family
 from edgefc.formats.parse import Parsed, StreamParser
 from edgefc.formats.write import write_assistant

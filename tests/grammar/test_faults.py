@@ -369,7 +369,7 @@ def test_a_flood_of_schemas() -> None:
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from edgefc.grammar import calls, compile_schema, schema_gbnf
-from edgefc.grammar.cache import MAX_CHARACTERS
+from edgefc.cache import MAX_CHARACTERS
 for number in range(10_000):
     schema = {{"type": "string", "maxLength": number}}
     compile_schema(schema)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgefc import resources
+from edgefc import paths
 from edgefc.errors import GrammarError
 from edgefc.grammar import compile_schema
 from edgefc.grammar.automata import automaton, matches
-from edgefc.grammar.formats import FORMATS, format_node
 from edgefc.grammar.gbnf_reader import GbnfRules
+from edgefc.grammar.json_schema.string_formats import FORMATS, format_node
 from tests.grammar.executors import accepts
 
 SUITE = Path(__file__).parents[3] / "shared" / "data" / "jsonschema" / "suite.jsonl"
@@ -74,7 +74,7 @@ def test_formats_of_ones_own_assert_nothing() -> None:
 
 
 def test_every_rule_of_the_file_can_be_read() -> None:
-    rules = GbnfRules((resources.root() / "grammars" / "formats.gbnf").read_text(encoding="utf-8"))
+    rules = GbnfRules((paths.root() / "grammars" / "formats.gbnf").read_text(encoding="utf-8"))
     assert set(FORMATS) <= set(rules)
     for name in rules:
         assert automaton(rules[name]).accepts

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from edgefc import resources
+from edgefc import paths
 from edgefc.grammar import compile_output, compile_schema
 from edgefc.grammar.gbnf import GbnfWriter
 from edgefc.grammar.rules import Chars, Literal, Node, Ref, Repeat, choice, optional, pruned, sequence
@@ -27,7 +27,7 @@ def test_the_grammar_of_a_tool_reads_like_the_call() -> None:
 
 
 def test_the_json_grammar_on_disk_is_the_one_compiled() -> None:
-    text = (resources.root() / "grammars" / "json.gbnf").read_text(encoding="utf-8")
+    text = (paths.root() / "grammars" / "json.gbnf").read_text(encoding="utf-8")
     assert re.sub(r"(?m)^#.*\n", "", text) == compile_schema(True).gbnf
     LlamaCpp(text)
 

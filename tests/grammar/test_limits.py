@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from edgefc.cache import TextCache
 from edgefc.errors import SchemaError
 from edgefc.grammar import compile_schema, deadline, schema_gbnf
-from edgefc.grammar.cache import TextCache
-from edgefc.grammar.document import MAX_BYTES, MAX_DEPTH
+from edgefc.grammar.json_schema.document import MAX_BYTES, MAX_DEPTH
 from tests.grammar.executors import Guidance, LlamaCpp, accepts
 
 

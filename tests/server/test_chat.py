@@ -13,8 +13,8 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 import edgefc
-from edgefc.example_tools import EXAMPLE_TOOLS
 from edgefc.tools import as_tools
+from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.server.conftest import Serving
 
 TOOLS: Any = as_tools(EXAMPLE_TOOLS)[0]

@@ -20,9 +20,9 @@ import pytest
 import edgefc
 from benchmarks.serving import serving
 from edgefc import hardware
-from edgefc.memory import RESERVED, RESERVED_PER_CORE
+from edgefc.gguf.memory import RESERVED, RESERVED_PER_CORE
 from edgefc.model import needed_memory
-from edgefc.server import protocol
+from edgefc.server import http_protocol
 from tests.server.conftest import Serving
 from tests.server.test_chat import TOOLS
 
@@ -129,7 +129,7 @@ def test_who_does_not_listen_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
             size += len(piece)
         return size
 
-    monkeypatch.setattr(protocol, "READ_S", 3)
+    monkeypatch.setattr(http_protocol, "READ_S", 3)
     with edgefc.load("demo", n_ctx=1024) as model, serving(model) as port:
         with asked(port) as slow:
             whole = 0

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from edgefc.server.memory import give_back
+from edgefc.server.malloc_trim import give_back
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")

@@ -14,7 +14,7 @@ from anthropic import Anthropic
 from openai import OpenAI
 
 from edgefc.formats import load_family
-from edgefc.server import messages as api
+from edgefc.server.api import messages as api
 from tests.server.conftest import Answered, Serving
 from tests.server.test_chat import HELLO, RUN, SCHEMAS, TOOLS, WEATHER, City
 from tests.server.test_worker import process_of

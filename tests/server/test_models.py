@@ -12,7 +12,7 @@ import pytest
 
 from edgefc.errors import RequestError
 from edgefc.model import needed_memory
-from edgefc.server.models import Models
+from edgefc.server.model_pool import Models
 from tests.server.conftest import Serving
 from tests.server.test_life import ENDLESS, begin, until_it_says
 

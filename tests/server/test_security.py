@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from edgefc.errors import RequestError
-from edgefc.server import Settings, guard
+from edgefc.server import Settings, security
 from tests.server.conftest import Serving
 
 CHAT = "/v1/chat/completions"
@@ -100,7 +100,7 @@ def test_a_right_key_is_let_in(locked: Serving) -> None:
 
 def test_keys_are_compared_in_constant_time() -> None:
     """By compare_digest, on bytes: text that is not ASCII would make it raise."""
-    tree = ast.parse(Path(guard.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(security.__file__).read_text(encoding="utf-8"))
     compared = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "compare_digest"]
     assert len(compared) == 1
 

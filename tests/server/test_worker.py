@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edgefc.server import front
+from edgefc.server.worker import proxy
 from tests.server.conftest import Serving
 from tests.server.test_chat import TOOLS, WEATHER
 from tests.server.test_life import ENDLESS, begin, until_it_says, until_running
@@ -41,7 +41,9 @@ KEY = {"Authorization": "Bearer secret"}
 def process_of(server: Serving) -> psutil.Process:
     """The model's process, once it is there."""
     for _ in range(600):
-        found = [p for p in psutil.Process(server.process.pid).children() if "edgefc.server.child" in p.cmdline()]
+        found = [
+            p for p in psutil.Process(server.process.pid).children() if "edgefc.server.worker.child" in p.cmdline()
+        ]
         if found:
             return found[0]
         time.sleep(0.05)
@@ -219,6 +221,6 @@ def test_a_stream_that_was_told_to_its_end_is_no_failure() -> None:
         b"event: response.completed\ndata: {}",
     )
     for last in ended:
-        assert front.LAST.match(last)
+        assert proxy.LAST.match(last)
     for last in (b"", b'data: {"choices":[]}', b"event: response.output_text.delta\ndata: {}", b": still computing"):
-        assert not front.LAST.match(last)
+        assert not proxy.LAST.match(last)

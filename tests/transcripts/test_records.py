@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import edgefc as api
+from edgefc.chat.recorder import Recorder
 from edgefc.errors import TranscriptError
-from edgefc.recording import Recorder
-from edgefc.store import MANIFEST
+from edgefc.models.store import MANIFEST
 from edgefc.transcripts import read
 from tests.server.conftest import Serving
 from tests.transcripts.conftest import WEATHER, calls, edgefc, lines, record, result, says, user, write

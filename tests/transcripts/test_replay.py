@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import edgefc as api
-from edgefc.recording import Recorder
+from edgefc.chat.recorder import Recorder
 from edgefc.transcripts import read, replay
 from tests.transcripts.conftest import WEATHER, edgefc, lines, user, write
 

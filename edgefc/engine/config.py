@@ -1,0 +1,97 @@
+"""How a model file is computed on this machine: threads, batches, what they cost, and whether it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefc import gguf, hardware
+from edgefc.engine import calibration, llama, selftest
+from edgefc.engine.costs import Costs, assumed
+from edgefc.errors import RequestError
+from edgefc.gguf import memory
+
+ALL_LAYERS = 999
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a model is set up. None: chosen for the model and this machine.
+
+    n_ctx      context of one request, in tokens
+    n_seq_max  requests computed at the same time, each with a KV cache of n_ctx tokens
+    n_batch    most tokens computed at once
+    n_threads, n_threads_batch   for decoding and for prefill
+    n_gpu_layers   layers on the GPU
+    prefix_memory, prefix_disk   bytes for KV caches of prompts that come again; 0: none
+    """
+
+    n_ctx: int | None = None
+    n_seq_max: int = 4
+    n_batch: int | None = None
+    n_threads: int | None = None
+    n_threads_batch: int | None = None
+    n_gpu_layers: int | None = None
+    prefix_memory: int | None = None
+    prefix_disk: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"n_ctx": (32, 1 << 24), "n_seq_max": (1, 64), "n_batch": (32, 8192), "n_threads": (1, 1024),
+                  "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000),
+                  "prefix_memory": (0, 1 << 50), "prefix_disk": (0, 1 << 50)}  # fmt: skip
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high
+            ):
+                raise RequestError(name, f"must be an integer from {low} to {high}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What was chosen where EngineOptions left it open.
+
+    on_cpu          whether nothing is computed on a GPU
+    extra_buffers   whether llama.cpp may repack weights
+    costs           of batches; `calibrated` says whether they and the threads were measured here
+    """
+
+    n_ctx: int
+    n_batch: int
+    n_seq_max: int
+    n_gpu_layers: int
+    on_cpu: bool
+    extra_buffers: bool
+    n_threads: int
+    n_threads_batch: int
+    costs: Costs
+    calibrated: bool
+
+
+def set_up(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
+    """Choose for a model file. Raises ModelLoadError when llama.cpp would crash, or memory is too small."""
+    extra_buffers = selftest.extra_buffers()
+    n_gpu_layers = options.n_gpu_layers
+    if n_gpu_layers is None:
+        n_gpu_layers = ALL_LAYERS if llama.supports_gpu() else 0
+    on_cpu = not n_gpu_layers or not llama.supports_gpu()
+    n_batch = options.n_batch or memory.BATCH
+    n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)
+    if on_cpu:
+        need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
+        memory.check_fits(need, path)
+    measured = calibration.load(path) if on_cpu else None
+    usual = hardware.default_threads()
+    n_threads = options.n_threads or (measured.n_threads if measured else usual)
+    return Setup(
+        n_ctx=n_ctx,
+        n_batch=n_batch,
+        n_seq_max=options.n_seq_max,
+        n_gpu_layers=n_gpu_layers,
+        on_cpu=on_cpu,
+        extra_buffers=extra_buffers,
+        n_threads=n_threads,
+        n_threads_batch=options.n_threads_batch or (measured.n_threads_batch if measured else max(n_threads, usual)),
+        costs=measured.costs if measured else assumed(header),
+        calibrated=measured is not None,
+    )

@@ -1,0 +1,46 @@
+"""Atomic writes and hashes of files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+BLOCK = 4 << 20
+
+
+def hash_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """sha256 in hex; `progress` is told how many bytes were read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()
+
+
+def write_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> None:
+    """A file with this content, whole or not at all; `mode` as for os.open."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.writelines(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Names in a folder outlast a loss of power only after this; on Windows they need nothing."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

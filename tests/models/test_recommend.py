@@ -1,0 +1,64 @@
+"""What is recommended fits, and what is measured is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import edgefc
+from edgefc import hardware
+from edgefc.engine import bench, devices
+from edgefc.models import recommend, registry, speeds
+
+LAPTOP = hardware.Machine(cores=8, memory=10 << 30, gpu="", gpu_memory=0)
+
+
+def test_everything_recommended_fits() -> None:
+    for memory in (1, 2, 4, 8, 16, 64):
+        here = replace(LAPTOP, memory=memory << 30)
+        found = recommend.suggestions(here)
+        assert found
+        assert all(item.memory <= here.room for item in found)
+    assert not recommend.suggestions(replace(LAPTOP, memory=256 << 20))
+    sizes = [len(recommend.suggestions(replace(LAPTOP, memory=memory << 30))) for memory in (2, 4, 8, 64)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > sizes[0]
+
+
+def test_models_made_for_tools_come_first_and_small_machines_get_small_ones() -> None:
+    cards = registry.cards()
+    best = recommend.suggestions(LAPTOP)[0]
+    assert best.family not in recommend.GENERIC
+    small = recommend.suggestions(replace(LAPTOP, cores=2))[0]
+    assert cards[small.id].parameters < cards[best.id].parameters
+    gpu = recommend.suggestions(replace(LAPTOP, gpu="a GPU", gpu_memory=24 << 30))[0]
+    assert cards[gpu.id].parameters >= 7
+
+
+def test_a_context_that_is_asked_for_is_kept() -> None:
+    for item in recommend.suggestions(LAPTOP, 4096):
+        assert item.context == min(4096, registry.cards()[item.id].context)
+
+
+def test_a_measured_speed_is_kept_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with edgefc.load("demo") as model:
+        rates = bench.measure(model.engine, rounds=1)
+        found = speeds.record(model.name, model.path.stat().st_size, prefill=rates.prefill, decode=rates.decode)
+    assert found.prefill > 0
+    assert found.decode > 0
+    assert found in speeds.load()
+    assert all(item.decode is None for item in recommend.suggestions(LAPTOP)), "the demo model says nothing of others"
+    known = speeds.Speed("some-3b", 2_000_000_000, 100.0, 12.0, "now")
+    monkeypatch.setattr(speeds, "load", lambda: [known])
+    for item in recommend.suggestions(LAPTOP):
+        assert item.decode is not None
+        assert not item.is_measured
+        weights = recommend._weights(registry.cards()[item.id], item.quantization)
+        assert item.decode == pytest.approx(12.0 * 2e9 / weights)
+
+
+def test_llama_cpp_lists_its_devices() -> None:
+    found = devices.devices()
+    assert any(not device.is_gpu for device in found)
+    assert devices.machine().cores >= 1

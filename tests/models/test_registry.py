@@ -1,0 +1,302 @@
+"""models.toml, edgefc's and the user's, and names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from edgefc import paths
+from edgefc.errors import FormatError, ModelNotFoundError
+from edgefc.formats import family_names
+from edgefc.models import registry
+from edgefc.models.registry import ModelCard
+
+BUILT_IN = registry._read(paths.root() / "models.toml", 0, 0)
+CARDS = pytest.mark.parametrize("card", BUILT_IN.values(), ids=BUILT_IN.keys())
+FIELDS = [field.name for field in dataclasses.fields(ModelCard) if field.name not in {"id", "unverified"}]
+
+MINIMAL = """\
+[mine]
+title = "Mine"
+family = "hermes"
+size = "500M"
+context = 4096
+licence = "MIT"
+"""
+
+
+@pytest.fixture(autouse=True)
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The user's folder of settings; empty at first."""
+    monkeypatch.setenv("EDGEFC_CONFIG_DIR", str(tmp_path))
+    return tmp_path
+
+
+def error_of(config: Path, text: str) -> FormatError:
+    (config / "models.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(FormatError) as caught:
+        registry.cards()
+    return caught.value
+
+
+# edgefc's own cards
+
+
+@CARDS
+def test_a_card_names_a_family_there_is(card: ModelCard) -> None:
+    assert card.family in family_names()
+
+
+@CARDS
+def test_a_card_is_complete(card: ModelCard) -> None:
+    assert card.title
+    assert card.licence
+    assert card.context >= 2048
+    assert card.embedded or card.tokenizer_repo
+    assert card.embedded or card.repo or "Convert" in card.about
+
+
+@CARDS
+def test_parameters_are_about_what_the_size_says(card: ModelCard) -> None:
+    number, unit = re.findall(r"^([\d.]+)([BM])$", card.size)[0]  # what calls itself 1B may have 1.5
+    assert card.parameters == pytest.approx(float(number) / (1 if unit == "B" else 1000), rel=0.55)
+
+
+@CARDS
+def test_what_is_unverified_is_given(card: ModelCard) -> None:
+    assert len(set(card.unverified)) == len(card.unverified)
+    for name in card.unverified:
+        assert name in FIELDS
+        assert getattr(card, name), f"{name} is marked and missing"
+
+
+@CARDS
+def test_files_are_named_by_their_quantization(card: ModelCard) -> None:
+    assert not card.files or card.repo
+    for quantization, file in card.files.items():
+        assert re.fullmatch(r"I?Q\d(_\w+)?|B?F16", quantization)
+        assert quantization.lower() in file.lower() or "files" in card.unverified
+
+
+@CARDS
+def test_a_licence_against_commercial_use_is_marked(card: ModelCard) -> None:
+    assert card.non_commercial == bool(re.search(r"(?i)\bnc\b|research", card.licence))
+    note = registry.licence_note(card)
+    assert "\n" not in note
+    assert bool(note) == card.non_commercial
+    assert not note or (card.title in note and card.licence in note)
+
+
+def test_one_repository_serves_one_model() -> None:
+    for name in ("repo", "tokenizer_repo", "title"):
+        values = [getattr(card, name) for card in BUILT_IN.values() if getattr(card, name)]
+        assert len(set(values)) == len(values), name
+
+
+def test_a_name_with_a_size_says_the_cards_size() -> None:
+    for card in BUILT_IN.values():
+        if match := re.search(r"-(\d+(?:\.\d+)?b)(?:-|$)", card.id):
+            assert match[1] == card.size.lower(), card.id
+
+
+def test_every_family_that_models_are_made_for_has_a_model() -> None:
+    assert {card.family for card in BUILT_IN.values()} == set(family_names()) - {"generic"}
+
+
+def test_cards_can_be_written_as_json() -> None:
+    written = json.loads(json.dumps([dataclasses.asdict(card) for card in BUILT_IN.values()]))
+    assert written[0]["id"] == "demo"
+    assert next(card["bfcl"]["date"] for card in written if card["id"] == "xlam-7b-fc-r") == "2024-07"
+
+
+def test_a_note_on_an_unread_licence_does_not_claim_to_know_it() -> None:
+    assert "may forbid" in registry.licence_note(BUILT_IN["arch-function-3b"])
+    assert " forbids " in registry.licence_note(BUILT_IN["xlam-2-3b"])
+    assert registry.licence_note(BUILT_IN["demo"]) == ""
+
+
+# names
+
+
+def test_demo_is_on_this_machine() -> None:
+    assert registry.resolve("demo").path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("dem", "demo"),
+        ("arch-function-3", "arch-function-3b"),
+        ("hammer2.1-3", "hammer2.1-3b"),
+        ("xlam2-3b", "xlam-2-3b"),
+    ],
+)
+def test_an_unknown_name_suggests_near_ones(name: str, near: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=re.escape(near)):
+        registry.resolve(name)
+
+
+def test_a_model_that_is_not_here_says_what_to_do() -> None:
+    with pytest.raises(ModelNotFoundError, match="edgefc pull arch-function-3b"):
+        registry.resolve("arch-function-3b")
+
+
+def test_a_model_nobody_converted_says_what_to_do() -> None:
+    with pytest.raises(ModelNotFoundError, match=r"(?is)no GGUF of it is published.*convert"):
+        registry.resolve("hammer-4b")
+
+
+# the user's cards
+
+
+def test_a_users_model_is_added(config: Path) -> None:
+    (config / "models.toml").write_text(MINIMAL, encoding="utf-8")
+    mine = registry.cards()["mine"]
+    assert list(registry.cards()) == [*BUILT_IN, "mine"]
+    assert (mine.title, mine.parameters, mine.context) == ("Mine", 0.5, 4096)
+    assert (mine.repo, mine.files, mine.sampling, mine.bfcl, mine.unverified) == ("", {}, {}, None, ())
+
+
+def test_a_users_model_may_say_all_that_edgefcs_do(config: Path) -> None:
+    text = (paths.root() / "models.toml").read_text(encoding="utf-8")
+    (config / "models.toml").write_text(text, encoding="utf-8")
+    assert registry.cards() == BUILT_IN
+
+
+def test_a_users_model_replaces_edgefcs_whole(config: Path) -> None:
+    text = MINIMAL.replace("[mine]", '["hammer2.1-3b"]')
+    (config / "models.toml").write_text(text, encoding="utf-8")
+    known = registry.cards()
+    assert list(known) == list(BUILT_IN)
+    assert known["hammer2.1-3b"].title == "Mine"
+    assert known["hammer2.1-3b"].bfcl is None
+    assert known["hammer2.1-1.5b"] == BUILT_IN["hammer2.1-1.5b"]
+
+
+def test_a_change_of_the_users_file_is_seen(config: Path) -> None:
+    path = config / "models.toml"
+    assert "mine" not in registry.cards()
+    path.write_text(MINIMAL, encoding="utf-8")
+    assert registry.cards()["mine"].title == "Mine"
+    path.write_text(MINIMAL.replace("Mine", "Ours"), encoding="utf-8")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))  # of the same size, and written at another time
+    assert registry.cards()["mine"].title == "Ours"
+    path.unlink()
+    assert "mine" not in registry.cards()
+
+
+def test_what_a_caller_does_to_the_cards_does_not_last() -> None:
+    registry.cards().clear()
+    assert "demo" in registry.cards()
+
+
+def test_an_editors_byte_order_mark_and_line_ends_do_no_harm(config: Path) -> None:
+    (config / "models.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
+    assert registry.cards()["mine"].size == "500M"
+
+
+# what is wrong with a user's file
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "hint"),
+    [
+        ('titel = "x"', "unknown key 'titel'", "Did you mean title? Keys are title, family, size, "),
+        ('colour = "red"', "unknown key 'colour'", "Keys are title, "),
+        ("about = 5", "about must be text", ""),
+        ('about = " "', "about must be text", ""),
+        ("parameters = true", "parameters must be a number above 0", ""),
+        ("parameters = nan", "parameters must be a number above 0", ""),
+        ("non_commercial = 1", "non_commercial must be true or false", ""),
+        ('embedded = "yes"', "embedded must be true or false", ""),
+        ('repo = "mine"', "repo must be a repository", ""),
+        ('repo = "../mine"', "repo must be a repository", ""),
+        ('tokenizer_repo = "https://a.example/b/c"', "tokenizer_repo must be a repository", ""),
+        ('files = "a.gguf"', "files must be a table", ""),
+        ('files = { Q4_0 = "a.bin" }', "files.Q4_0 must be the name of a .gguf file", ""),
+        ('files = { Q4_0 = "../../a.gguf" }', "files.Q4_0 must be the name of a .gguf file", ""),
+        ('files = { Q4_0 = "a.gguf" }', "repo is missing", "`files` names"),
+        ("sampling = 0", "sampling must be a table", ""),
+        ("sampling = { temprature = 0 }", "unknown key 'sampling.temprature'", "Did you mean temperature? "),
+        ("sampling = { top_p = 1.5 }", "sampling.top_p must be a number from 0 to 1", ""),
+        ("sampling = { top_k = 1.5 }", "sampling.top_k must be a whole number", ""),
+        ('bfcl = { score = 80, date = "2025-12" }', "bfcl.source is missing", "Keys are score, date, source."),
+        ('bfcl = { score = 80, date = "2025", source = "s" }', "bfcl.date must be a month", ""),
+        ('bfcl = { score = "80", date = "2025-12", source = "s" }', "bfcl.score must be a number", ""),
+        ('unverified = "repo"', "unverified must be a list of keys", ""),
+        ('unverified = ["rep"]', "unverified names 'rep'", "Did you mean repo? "),
+        ('unverified = ["id"]', "unverified names 'id'", "Keys are "),
+        ("unverified = [[5]]", "unverified must be a list of keys", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "before", ["", MINIMAL.replace("mine", "other") + "# [mine]\n\n"], ids=["alone", "after another"]
+)
+def test_a_wrong_line_is_named(config: Path, before: str, line: str, reason: str, hint: str) -> None:
+    error = error_of(config, before + MINIMAL + line + "\n")
+    number = (before + MINIMAL).count("\n") + 1
+    assert error.reason.startswith(f"{config / 'models.toml'}, line {number}: mine: {reason}")
+    assert error.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("size", '"3 GB"'), ("size", "3"), ("context", '"32k"'), ("context", "0"), ("family", "[]")]
+)
+def test_a_wrong_value_is_named_where_it_stands(config: Path, key: str, value: str) -> None:
+    text = re.sub(rf"^{key} = .*", f"{key} = {value}", MINIMAL, flags=re.MULTILINE)
+    number = text[: text.index(f"\n{key} =")].count("\n") + 2
+    assert f"line {number}: mine: {key} must be " in str(error_of(config, text))
+
+
+@pytest.mark.parametrize("key", ["title", "family", "size", "context", "licence"])
+def test_a_missing_key_is_named_at_the_model(config: Path, key: str) -> None:
+    text = "# mine\n\n" + re.sub(rf"^{key} = .*\n", "", MINIMAL, flags=re.MULTILINE)
+    assert f"line 3: mine: {key} is missing" in str(error_of(config, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "reason"),
+    [
+        ("mine = 5", 1, "mine: must be a table"),
+        ("\n[[mine]]", 2, "mine: must be a table"),
+        (MINIMAL + "\n[mine.sampling]\ntop_p = 1\ntop_kk = 1", 10, "mine: unknown key 'sampling.top_kk'"),
+        (MINIMAL + "sampling.top_p = 1\nsampling.heat = 1", 8, "mine: unknown key 'sampling.heat'"),
+        (MINIMAL + "'titel' = 1", 7, "mine: unknown key 'titel'"),
+        (MINIMAL.replace("[mine]", '["mine-1.5b"]') + "titel = 1", 7, "mine-1.5b: unknown key 'titel'"),
+        (MINIMAL.replace("[mine]", "# [mine]\n  [ 'mine' ] # x"), 0, ""),
+        ("[mine]\ntitle = Mine", 2, "Invalid value"),
+        (MINIMAL + MINIMAL, 7, "Cannot declare"),
+    ],
+)
+def test_the_line_is_found_however_it_is_written(config: Path, text: str, number: int, reason: str) -> None:
+    if not number:
+        (config / "models.toml").write_text(text, encoding="utf-8")
+        assert "mine" in registry.cards()
+        return
+    error = error_of(config, text)
+    assert error.reason.startswith(str(config / "models.toml"))
+    assert f"line {number}" in error.reason
+    assert reason in error.reason
+
+
+def test_a_name_with_a_dot_that_wants_quotes_is_told_so(config: Path) -> None:
+    error = error_of(config, MINIMAL.replace("[mine]", "[mine-1.5b]"))
+    assert "line 1: mine-1: unknown key '5b'" in error.reason
+    assert '["mine-1.5b"]' in error.hint
+
+
+def test_what_is_no_text_is_told_with_its_line(config: Path) -> None:
+    (config / "models.toml").write_bytes(MINIMAL.encode() + b'about = "gr\xfc\xdfe"\n')
+    with pytest.raises(FormatError, match=r"models\.toml, line 7: not UTF-8 text"):
+        registry.cards()
+
+
+def test_a_file_that_cannot_be_read_is_told(config: Path) -> None:
+    (config / "models.toml").mkdir()
+    with pytest.raises(FormatError, match=r"models\.toml: "):
+        registry.cards()
