@@ -3,9 +3,10 @@
 from edgefc.engine.config import ALL_LAYERS, EngineOptions
 from edgefc.engine.constraint import gbnf_grammar
 from edgefc.engine.engine import Engine
+from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
 from edgefc.engine.llama import supports_gpu
 from edgefc.engine.sampler import SamplingOptions, TokenLogprob
-from edgefc.engine.sequence import Generation, GenerationResult, GenerationStats, RequestOptions
+from edgefc.engine.sequence import RequestOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 __all__ = [

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from typing_extensions import Unpack
 
-from edgefc.engine.sequence import Generation, RequestOptions
+from edgefc.engine.generation import Generation
+from edgefc.engine.sequence import RequestOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 

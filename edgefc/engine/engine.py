@@ -24,9 +24,10 @@ from edgefc.engine.batch import FREE, Due, Shape, shape
 from edgefc.engine.config import EngineOptions, Setup, set_up
 from edgefc.engine.constraint import Guidance
 from edgefc.engine.context import Context, Rows
+from edgefc.engine.generation import Generation
 from edgefc.engine.prefill import least_rows, piece
 from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
-from edgefc.engine.sequence import Generation, RequestOptions, Sequence, new_sequence
+from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +14,7 @@ from typing_extensions import TypedDict
 
 from edgefc.engine.constraint import Constraint
 from edgefc.engine.detokenizer import TextOutput
+from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
 from edgefc.engine.prefill import Run, runs
 from edgefc.engine.prompt_lookup import Confidence, Lookup
 from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, logprob_of
@@ -24,126 +22,9 @@ from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import CancelledError, ContextOverflowError, RequestError
 from edgefc.grammar import CompiledGrammar
 
-Source = Literal["", "slot", "copy", "memory", "disk"]
 GREEDY = SamplingOptions()
 SPELLED = 0.9  # of tokens that spell what the grammar says, so many are right
 MAX_STOPS, MAX_STOP_LENGTH, MAX_LOGPROBS = 24, 1024, 20
-
-
-@dataclass(slots=True)
-class GenerationStats:
-    """What one request cost.
-
-    prompt_tokens, cached_tokens   prompt length, and how much of it was in the KV cache already
-    completion_tokens   generated: sampled_tokens chosen by the model, forced_tokens given by the grammar
-    cached_from         where those were: slot (its own, from before), copy (of another slot), memory or disk
-    model_steps         llama_decode calls this request took part in, prefill included
-    drafted_tokens, accepted_tokens   guessed and computed with what was due; and how many of them were right
-    constraint_us       microseconds spent in the grammar's execution, all tokens together
-    constraint_compile_us   microseconds to start the grammar
-    masks               how often a mask over the whole vocabulary was needed
-    queue_s, prefill_s, decode_s   seconds waiting, until the first token, and from there to the end
-    seed                what makes this sampling repeatable
-    resamples           how often an answer was sampled again because a check after decoding refused a call; the
-                        other figures are of all attempts together
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    cached_from: Source = ""
-    completion_tokens: int = 0
-    sampled_tokens: int = 0
-    forced_tokens: int = 0
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
-    model_steps: int = 0
-    constraint_us: float = 0.0
-    constraint_compile_us: float = 0.0
-    masks: int = 0
-    queue_s: float = 0.0
-    prefill_s: float = 0.0
-    decode_s: float = 0.0
-    seed: int = 0
-    resamples: int = 0
-
-    @property
-    def constraint_us_per_sampled_token(self) -> float:
-        return self.constraint_us / self.sampled_tokens if self.sampled_tokens else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationResult:
-    """A finished generation: `finish_reason` is "length" when it was cut off by max_tokens or the context.
-
-    stopped_by  what of the request's `stop` ended it, if that did
-    """
-
-    text: str
-    token_ids: list[int]
-    finish_reason: Literal["stop", "length"]
-    stats: GenerationStats
-    logprobs: Seq[TokenLogprob] = ()
-    stopped_by: str | None = None
-
-
-class Generation:
-    """A request's handle: iterate for text as it comes, or wait for `result()`. Any thread may use it."""
-
-    def __init__(self, wake: Callable[[Generation], None]) -> None:
-        self._wake = wake
-        self._pieces: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
-        self._done = threading.Event()
-        self._result: GenerationResult | None = None
-        self._error: BaseException | None = None
-        self.cancelled = False
-        self.logprobs: Seq[TokenLogprob] = ()  # of the tokens so far, where they were asked for
-        self.tokens_read = 0  # how many tokens the pieces of text that were read are of
-
-    def __iter__(self) -> Iterator[str]:
-        """Pieces of text, each valid by itself. Raises what ended the generation, if something did."""
-        while (piece := self._pieces.get()) is not None:
-            yield self._read(piece)
-        self._pieces.put(None)  # so that iterating again ends as well
-        self._raise()
-
-    def _read(self, piece: tuple[str, int]) -> str:
-        text, self.tokens_read = piece
-        return text
-
-    def result(self, timeout: float | None = None) -> GenerationResult:
-        """The whole result; waits for it. Raises CancelledError, EngineClosedError, ConstraintError or TimeoutError."""
-        if not self._done.wait(timeout):
-            raise TimeoutError("the generation has not ended yet")
-        self._raise()
-        assert self._result is not None
-        return self._result
-
-    def cancel(self) -> None:
-        """Stop as soon as possible; does nothing when the generation has ended."""
-        if not self._done.is_set():
-            self.cancelled = True
-            self._wake(self)
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    # -- the engine's side ----------------------------------------------------------------------------------
-
-    def emit(self, text: str, tokens: int) -> None:
-        """Hand out a piece of text; with it, the text of so many tokens is out."""
-        if text:
-            self._pieces.put((text, tokens))
-
-    def succeed(self, result: GenerationResult) -> None:
-        self._result = result
-        self._pieces.put(None)
-        self._done.set()
-
-    def fail(self, error: BaseException) -> None:
-        self._error = error
-        self._pieces.put(None)
-        self._done.set()
 
 
 @dataclass(slots=True)

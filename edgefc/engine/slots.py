@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgefc.engine.context import Context
+from edgefc.engine.generation import CacheSource
 from edgefc.engine.prefix_store import LEAST, Found, PrefixStore, common_prefix
-from edgefc.engine.sequence import Sequence, Source
+from edgefc.engine.sequence import Sequence
 
 WORTH_COPYING = 8  # tokens more than a slot has itself; a copy takes as long as computing a few
 WORTH_KEEPING = 256  # tokens of a conversation that makes room for another one
@@ -49,7 +50,7 @@ class Slots:
         here = {slot.number: self._usable(slot.keys, sequence.keys, most) for slot in self._slots}
         target = max(free, key=lambda slot: (here[slot.number], -len(slot.keys), -slot.used))
         length = here[target.number]
-        source: Source = "slot" if length else ""
+        source: CacheSource = "slot" if length else ""
         other = max(self._slots, key=lambda slot: here[slot.number])
         found = self._prefixes.find(sequence.keys[:most], sequence.prefix)
         elsewhere = max(here[other.number], found.length if found else 0)
@@ -104,7 +105,7 @@ class Slots:
         snapshot = self._prefixes.load(found, sequence.keys)
         return snapshot is not None and self._context.restore(slot.number, snapshot.data, len(snapshot.keys))
 
-    def _take(self, slot: Slot, sequence: Sequence, length: int, source: Source) -> None:
+    def _take(self, slot: Slot, sequence: Sequence, length: int, source: CacheSource) -> None:
         slot.keys = sequence.keys[:length]
         slot.sequence, sequence.slot = sequence, slot.number
         sequence.position = sequence.stats.cached_tokens = length

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.engine.generation import Generation, GenerationResult
 from edgefc.engine.llama import Vocabulary
 from edgefc.engine.prefix_store import common_prefix
-from edgefc.engine.sequence import Generation, GenerationResult, RequestOptions, Sequence, new_sequence
+from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
 
