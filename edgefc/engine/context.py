@@ -50,7 +50,7 @@ class Context:
         self.n_batch = max(n_batch, n_seq_max)
         params.n_batch = params.n_ubatch = self.n_batch
         # Logits of a whole batch would take 300 MB for 512 rows of a vocabulary of 152,000.
-        self.n_outputs = params.n_outputs_max = min(self.n_batch, memory.outputs(n_seq_max))
+        self.n_outputs = params.n_outputs_max = min(self.n_batch, memory.max_outputs(n_seq_max))
         params.n_seq_max = n_seq_max
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
         self.set_threads(n_threads, n_threads_batch)

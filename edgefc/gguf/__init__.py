@@ -1,5 +1,6 @@
-"""GGUF files: reading their header, checking what llama.cpp would refuse, predicting memory."""
+"""GGUF files: reading the header, checking for what llama.cpp would abort on, predicting memory."""
 
-from edgefc.gguf.reader import ArrayLength, Header, read_header, read_metadata, read_model, split_files
+from edgefc.gguf.header import ArrayLength, Header
+from edgefc.gguf.reader import read_header, read_metadata, read_model, split_files
 
 __all__ = ["ArrayLength", "Header", "read_header", "read_metadata", "read_model", "split_files"]

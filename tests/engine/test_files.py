@@ -366,7 +366,7 @@ def test_the_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     nested = key("a") + struct.pack("<IIQ", 9, 9, 4) + bytes(80)
     refuse(START + struct.pack("<QQ", 0, 1) + nested, "unknown type 9")
     refuse(START + struct.pack("<QQ", 0, 2) + (key("a") + struct.pack("<IB", 0, 1)) * 2, "appears twice")
-    monkeypatch.setattr("edgefc.gguf.MAX_HEADER", 1000)
+    monkeypatch.setattr("edgefc.gguf.reader.MAX_HEADER", 1000)
     numbers = key("a") + struct.pack("<IIQ", 9, 0, 2000) + bytes(2000)
     refuse(START + struct.pack("<QQ", 0, 1) + numbers, "more than 1,000 bytes")
 

@@ -113,8 +113,8 @@ def test_buffers_are_as_large_as_predicted(
     assert need.weights / 2**20 == pytest.approx(found["model"], abs=0.1)
     assert need.kv_cache / 2**20 == pytest.approx(found["KV"], abs=0.01)
     # The buffer of logits grows when the first drafts come.
-    assert found["output"] < 4 * memory.outputs(options.n_seq_max) * n_vocab / 2**20
-    computed = found["compute"] + 4 * memory.outputs(options.n_seq_max) * n_vocab / 2**20
+    assert found["output"] < 4 * memory.max_outputs(options.n_seq_max) * n_vocab / 2**20
+    computed = found["compute"] + 4 * memory.max_outputs(options.n_seq_max) * n_vocab / 2**20
     assert computed - 0.02 <= need.compute / 2**20 <= computed * 1.1 + 1
 
 
