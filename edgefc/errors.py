@@ -10,12 +10,14 @@
     │   │   ├── GatedModelError     the hub wants a licence to be accepted, or a token
     │   │   └── HashMismatchError   what came is not what was published
     │   └── StoreError              models on this machine could not be read or written; a full disk, a damaged file
-    ├── RequestError                a bad argument of one request; `param` names it
-    │   └── ContextOverflowError    prompt and answer do not fit into the context
-    ├── SchemaError                 a tool schema is malformed, over a limit, or cannot be enforced
+    ├── LocatedError                `path` is the location in the request, tool or schema
+    │   ├── RequestError            an invalid argument of one request; `param` is `path` as text
+    │   │   └── ContextOverflowError    prompt and answer do not fit into the context
+    │   └── SchemaError             a tool schema is malformed, exceeds a limit, or cannot be enforced
     ├── FormatError                 a family declaration or chat template is wrong or refuses the messages
     ├── GrammarError                GBNF text that llama.cpp or llguidance would not take
-    ├── ConstraintError             a token the grammar forbids, or a grammar with no way on
+    ├── ConstraintError             a token the grammar forbids, or a grammar that allows no token
+    ├── InvalidCallError            a call failed a check that no grammar can make, on every attempt
     ├── ToolError                   a tool could not be defined or run
     ├── TranscriptError             a transcript could not be read or written; names file and line
     ├── SuiteError                  cases or results of an evaluation could not be read
@@ -28,9 +30,11 @@ do next and is part of the text.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+import re
+from typing import ClassVar, Self
 
-SchemaPath = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 
 class EdgefcError(Exception):
@@ -100,18 +104,39 @@ class StoreError(ModelError):
     code = "store"
 
 
-class RequestError(EdgefcError):
-    """One request's argument is wrong. `param` names it in OpenAI's spelling, as `messages[2].role`."""
+class LocatedError(EdgefcError):
+    """Base of errors at a location inside a request, a tool or a schema. `path` is the location, as data."""
+
+    def __init__(self, path: FieldPath | str, reason: str, hint: str = "") -> None:
+        """`path` may be the text of a path, such as `"messages[2].role"`, where it is a literal."""
+        super().__init__(reason, hint)
+        self.path = parse_path(path) if isinstance(path, str) else path
+        self.args = (self.path, reason, hint)
+
+    def at(self, *path: str | int) -> Self:
+        """Return the same error at another location."""
+        moved = copy.copy(self)
+        moved.path = path
+        return moved
+
+    def under(self, *outer: str | int) -> Self:
+        """Return the same error seen from an enclosing document."""
+        return self.at(*outer, *self.path)
+
+    def __str__(self) -> str:
+        location = format_path(self.path)
+        return f"{location}: {super().__str__()}" if location else super().__str__()
+
+
+class RequestError(LocatedError):
+    """An invalid argument of one request. `param` names it in OpenAI's spelling, such as `messages[2].role`."""
 
     code = "invalid_request"
 
-    def __init__(self, param: str, reason: str, hint: str = "") -> None:
-        super().__init__(reason, hint)
-        self.args = (param, reason, hint)
-        self.param = param
-
-    def __str__(self) -> str:
-        return f"{self.param}: {super().__str__()}" if self.param else super().__str__()
+    @property
+    def param(self) -> str:
+        """`path` as text."""
+        return format_path(self.path)
 
 
 class ContextOverflowError(RequestError):
@@ -121,31 +146,18 @@ class ContextOverflowError(RequestError):
 
     def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
         super().__init__(
-            "messages",
-            f"the prompt has {prompt_tokens} tokens; the context holds {n_ctx}, the answer's included",
+            ("messages",),
+            f"the prompt has {prompt_tokens} tokens, but the context holds only {n_ctx}, including the answer",
             "Send fewer or shorter messages or tools, or load the model with a larger n_ctx.",
         )
         self.args = (prompt_tokens, n_ctx)
         self.prompt_tokens, self.n_ctx = prompt_tokens, n_ctx
 
 
-class SchemaError(EdgefcError):
-    """A tool schema is malformed, over a limit, or beyond what can be enforced. `path` is the place."""
+class SchemaError(LocatedError):
+    """A tool schema that is malformed, exceeds a limit, or cannot be enforced."""
 
     code = "schema_error"
-
-    def __init__(self, path: SchemaPath, reason: str, hint: str = "") -> None:
-        super().__init__(reason, hint)
-        self.args = (path, reason, hint)
-        self.path = path
-
-    def under(self, *outer: str | int) -> SchemaError:
-        """The same error seen from an enclosing document."""
-        return SchemaError((*outer, *self.path), self.reason, self.hint)
-
-    def __str__(self) -> str:
-        place = format_path(self.path)
-        return f"{place}: {super().__str__()}" if place else super().__str__()
 
 
 class FormatError(EdgefcError):
@@ -171,7 +183,7 @@ class InvalidCallError(EdgefcError):
 
     code = "invalid_call"
 
-    def __init__(self, tool: str, path: SchemaPath, reason: str, attempts: int) -> None:
+    def __init__(self, tool: str, path: FieldPath, reason: str, attempts: int) -> None:
         super().__init__(
             f"{tool}: {format_path(path)}: {reason} ({attempts} attempts)",
             "Ask again, or say in the schema what a grammar can enforce; `edgefc lint` shows what it cannot.",
@@ -209,7 +221,7 @@ class EngineClosedError(EdgefcError):
     code = "engine_closed"
 
 
-def format_path(path: SchemaPath) -> str:
+def format_path(path: FieldPath) -> str:
     """`("tools", 3, "parameters")` as `tools[3].parameters`."""
     text = ""
     for part in path:
@@ -220,3 +232,8 @@ def format_path(path: SchemaPath) -> str:
         else:
             text += f'["{part}"]'
     return text
+
+
+def parse_path(text: str) -> FieldPath:
+    """Read `tools[3].parameters` as `("tools", 3, "parameters")`: the inverse of `format_path` for plain names."""
+    return tuple(int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[\]]+", text))

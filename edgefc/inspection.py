@@ -1,4 +1,4 @@
-"""What can be told of a model without loading its weights."""
+"""Facts about a model that need no weights: its chat format, tokenizer, memory, and prompt lengths."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from edgefc import formats, gguf
+from edgefc.chat.prompt import render_prompt
 from edgefc.engine import llama
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.gguf import memory
 from edgefc.models import registry
-from edgefc.types import Message, Tool
+from edgefc.types import Message, Tools
 
 
 def family_of(model: str, family: str | None = None) -> tuple[formats.Family, formats.Detection]:
-    """A model's chat format, and how it was found; `family` overrides what the file says.
+    """Find a model's chat format and the reason for it; `family` overrides the file.
 
     Raises ModelNotFoundError, ModelFileError or FormatError.
     """
@@ -29,14 +30,14 @@ def family_of(model: str, family: str | None = None) -> tuple[formats.Family, fo
 
 
 def tokenizer_of(model: str) -> Tokenizer:
-    """A model's tokenizer. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
+    """Open a model's tokenizer. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
     found = registry.resolve(model)
     vocabulary = llama.Model(found.path, n_gpu_layers=0, vocab_only=True)
     return Tokenizer(vocabulary.vocabulary, found.path.with_name("tokenizer.json"))
 
 
 def describe(model: str, family: str | None = None) -> dict[str, Any]:
-    """The facts of `edgefc show`, as JSON; `memory` are bytes, with the context that is taken unless another is asked.
+    """Collect the facts of `edgefc show`, as JSON; `memory` is in bytes, for the default context.
 
     Raises what `family_of` and `tokenizer_of` raise.
     """
@@ -73,17 +74,16 @@ def describe(model: str, family: str | None = None) -> dict[str, Any]:
     return facts
 
 
-def prompt_counter(model: str, family: str | None = None) -> Callable[[list[Tool]], int]:
-    """Counts prompt tokens with a model's tokenizer and chat format; its weights are not loaded.
+def prompt_counter(model: str, family: str | None = None) -> Callable[[Tools], int]:
+    """Return a function that counts the prompt tokens of tools, with a model's tokenizer and chat format.
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
     """
     chat_format, _ = family_of(model, family)
     tokenizer = tokenizer_of(model)
-    conversation: list[Message] = [{"role": "user", "content": "Hello"}]
+    question: list[Message] = [{"role": "user", "content": "Hello"}]
 
-    def count(tools: list[Tool]) -> int:
-        prompt = chat_format.render(conversation, tools, special_tokens=tokenizer.special_tokens)
-        return len(tokenizer.encode(prompt))
+    def count(tools: Tools) -> int:
+        return len(render_prompt(chat_format, tokenizer, question, tools).ids)
 
     return count

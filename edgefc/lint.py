@@ -1,4 +1,4 @@
-"""`edgefc lint`: what a set of tools costs, and what of it a grammar does not enforce, before any model is loaded."""
+"""Reports on tools, without loading a model: mistakes, costs, and keywords that no grammar enforces."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from edgefc.errors import EdgefcError, SchemaError, format_path
+from edgefc.errors import EdgefcError, FieldPath, LocatedError, format_path
 from edgefc.grammar import Finding, compile_calls
-from edgefc.tools import check_tools
+from edgefc.tools import ToolSet
 from edgefc.types import Tool
 
 Level = Literal["error", "warning"]
 
 
 class Problem(TypedDict):
-    """Something to mend: an error refuses the tool, a warning costs quality or a guarantee."""
+    """A finding: an error means that the tool is refused, a warning costs quality or a guarantee."""
 
     level: Level
     path: str
@@ -27,13 +27,13 @@ class Problem(TypedDict):
 
 @dataclass
 class ToolReport:
-    """One tool.
+    """Report on one tool.
 
-    grammar_bytes   its GBNF alone; None: it is refused
+    grammar_bytes   size of its GBNF alone; None: the tool is refused
     compile_ms      milliseconds to compile it alone
-    prompt_tokens   what it adds to a prompt; None: no model was given
-    unenforced      keywords that are checked after decoding only
-    changes         what is read otherwise than it is written
+    prompt_tokens   tokens that it adds to a prompt; None: no model was named
+    unenforced      keywords that are only checked after decoding
+    changes         parts of the schema that are read differently than written
     """
 
     name: str
@@ -53,80 +53,83 @@ class ToolReport:
         return not (self.problems or self.unenforced)
 
 
-def lint_tools(tools: Sequence[Any], count: Callable[[list[Tool]], int] | None = None) -> list[ToolReport]:
-    """A report for each tool; nothing that is wrong with them raises.
+def lint_tools(tools: Sequence[Any], count: Callable[[ToolSet], int] | None = None) -> list[ToolReport]:
+    """Report on each tool; no mistake in a tool raises.
 
-    count  the tokens of a prompt with some tools, as `prompt_counter` makes it
+    count  returns the tokens of a prompt with these tools, as `inspection.prompt_counter` does
     """
     reports = [_report(number, tool) for number, tool in enumerate(tools)]
     _compare_names(reports)
     if count is not None:
-        sound = [number for number, report in enumerate(reports) if not report.is_refused]
-        every = check_tools([tools[number] for number in sound])
-        whole = count(every)
-        for place, number in enumerate(sound):
-            reports[number].prompt_tokens = whole - count(every[:place] + every[place + 1 :])
+        accepted = [number for number, report in enumerate(reports) if not report.is_refused]
+        whole = count(ToolSet.of([tools[number] for number in accepted]))
+        for number in accepted:
+            others = ToolSet.of([tools[other] for other in accepted if other != number])
+            reports[number].prompt_tokens = whole - count(others)
     return reports
 
 
 def _report(number: int, tool: Any) -> ToolReport:
-    report = ToolReport(_name(tool))
+    report = ToolReport(_name_of(tool))
     try:
-        checked = check_tools([tool])[0]
+        toolset = ToolSet.of([tool])
         started = time.perf_counter()
-        compiled = compile_calls([checked])
+        compiled = compile_calls(toolset)
         report.compile_ms = (time.perf_counter() - started) * 1000
         report.grammar_bytes = len(compiled.gbnf.encode())
-    except SchemaError as error:
-        path = format_path((*(("tools", number) if error.path[:1] == ("tools",) else ()), *error.path[2:]))
-        report.problems.append({"level": "error", "path": path, "message": _said(error)})
+    except LocatedError as error:
+        report.problems.append({"level": "error", "path": _path(number, error.path), "message": _message(error)})
         return report
     except EdgefcError as error:
-        text = _said(error).replace("tools[0]", f"tools[{number}]")
-        report.problems.append({"level": "error", "path": f"tools[{number}]", "message": text})
+        report.problems.append({"level": "error", "path": _path(number, ()), "message": _message(error)})
         return report
     report.unenforced = [_problem(number, finding) for finding in compiled.unenforced]
     report.changes = [_problem(number, finding) for finding in compiled.changes]
-    report.problems += _missing_descriptions(number, checked)
+    report.problems += _missing_descriptions(number, toolset[0])
     return report
 
 
-def _name(tool: Any) -> str:
+def _path(number: int, path: FieldPath) -> str:
+    """Format a path inside a list of one tool as one inside all tools."""
+    return format_path(("tools", number, *path[2:]))
+
+
+def _name_of(tool: Any) -> str:
     function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else getattr(tool, "name", None)
     return name if isinstance(name, str) else "?"
 
 
-def _said(error: EdgefcError) -> str:
+def _message(error: EdgefcError) -> str:
     return f"{error.reason}. {error.hint}" if error.hint else error.reason
 
 
 def _problem(number: int, finding: Finding) -> Problem:
-    return {"level": "warning", "path": format_path(("tools", number, *finding.path[2:])), "message": finding.reason}
+    return {"level": "warning", "path": _path(number, finding.path), "message": finding.reason}
 
 
 def _missing_descriptions(number: int, tool: Tool) -> list[Problem]:
     function = tool["function"]
-    places: list[tuple[str | int, ...]] = [] if function.get("description", "").strip() else [()]
+    paths: list[FieldPath] = [] if function.get("description", "").strip() else [()]
     properties = function.get("parameters", {}).get("properties")
     for name, schema in properties.items() if isinstance(properties, Mapping) else ():
         if isinstance(schema, Mapping) and not str(schema.get("description", "")).strip():
-            places.append(("parameters", "properties", name))
+            paths.append(("parameters", "properties", name))
     return [
-        {"level": "warning", "path": format_path(("tools", number, "function", *place)), "message": "no description"}
-        for place in places
+        {"level": "warning", "path": format_path(("tools", number, "function", *path)), "message": "no description"}
+        for path in paths
     ]
 
 
 def _compare_names(reports: list[ToolReport]) -> None:
-    """The same name twice is an error; names that a small model takes for one another are a warning."""
+    """Add an error for a repeated name, and a warning for names that a small model may confuse."""
     seen: dict[str, tuple[int, str]] = {}
     for number, report in enumerate(reports):
         plain = report.name.replace("-", "").replace("_", "").lower()
         path = f"tools[{number}].function.name"
         if plain in seen and report.name != "?":
             other, name = seen[plain]
-            same = name == report.name
-            message = f"{report.name!r} is {'also' if same else 'nearly'} the name of tools[{other}]"
-            report.problems.append({"level": "error" if same else "warning", "path": path, "message": message})
+            is_same = name == report.name
+            message = f"{'duplicates' if is_same else 'nearly duplicates'} the name of tools[{other}], {name!r}"
+            report.problems.append({"level": "error" if is_same else "warning", "path": path, "message": message})
         seen.setdefault(plain, (number, report.name))

@@ -7,7 +7,7 @@
     llama.create_chat_completion(messages, tools=tools, tool_choice="required", stream=True)
 
 Importing this module also registers every family's handler by name: `Llama(..., chat_format="edgefc.hammer2.1")`;
-`edgefc.auto` tells the family from the model file.
+`edgefc.auto` detects the family from the model file.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from edgefc.types import Message
 
 __all__ = ["ChatHandler", "chat_handler"]
 AUTO = "auto"
-# llama-cpp-python's parameters that edgefc's sampler does not have, with the values that turn them off.
-_OFF: dict[str, tuple[Any, ...]] = {
+# Parameters of llama-cpp-python that edgefc's sampler lacks, with the values that disable them.
+_DISABLED: dict[str, tuple[Any, ...]] = {
     "typical_p": (1.0,),
     "tfs_z": (1.0,),
     "mirostat_mode": (0,),
@@ -39,7 +39,7 @@ _OFF: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (None, 0),
 }
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty")
-_IGNORED = {"mirostat_tau", "mirostat_eta"}  # they mean something with mirostat_mode only
+_IGNORED = {"mirostat_tau", "mirostat_eta"}  # without effect unless mirostat_mode is set
 _ENGINES: weakref.WeakKeyDictionary[Any, StockEngine] = weakref.WeakKeyDictionary()
 
 
@@ -74,18 +74,13 @@ class ChatHandler:
         model: str | None = None,
         **others: Any,
     ) -> dict[str, Any] | Iterator[dict[str, Any]]:
-        """Answer as `Llama.create_chat_completion` does; what its parameters mean, they mean here.
+        """Answer as `Llama.create_chat_completion` does, with the same parameters.
 
         Every call names one of the tools, with arguments that fit its schema. Messages, tool_choice (with
-        allowed_tools) and what is raised are those of `edgefc.Model.chat`.
-
-        Raises RequestError, too, for parameters that edgefc's sampler does not have.
+        allowed_tools) and errors are those of `edgefc.Model.chat`; RequestError is also raised for parameters that
+        edgefc's sampler lacks.
         """
-        for name, value in others.items():
-            if name in _OFF and not any(value is off or value == off for off in _OFF[name]):
-                raise RequestError(name, "edgefc's chat handlers do not have it", "Leave it out.")
-            if name not in _OFF and name not in _SAMPLING and name not in _IGNORED:
-                raise RequestError(name, "is not a parameter of edgefc's chat handlers")
+        _check_others(others)
         legacy = functions is not None
         if functions is not None:
             if tools is not None:
@@ -114,9 +109,9 @@ class ChatHandler:
         return openai.completion(about, [answer.reply], legacy=legacy)
 
     def _model(self, llama: Any) -> Model:
-        """The same for each answer, since it knows the prompts' beginnings."""
-        if (known := self._models.get(llama)) is not None:
-            return known
+        """Return the model of a Llama, always the same one, since it caches prefixes of prompts."""
+        if (cached := self._models.get(llama)) is not None:
+            return cached
         engine = _ENGINES.get(llama)
         if engine is None:
             engine = _ENGINES[llama] = StockEngine(llama)
@@ -127,13 +122,21 @@ class ChatHandler:
 
 
 def chat_handler(family: str | None = None) -> LlamaChatCompletionHandler:
-    """The handler of a family, such as "hammer2.1"; None: told from the model file, as `edgefc show` tells it.
+    """Return the handler of a family, such as "hammer2.1"; None: detected from the model file, as `edgefc show` does.
 
-    Raises FormatError when there is no such family.
+    Raises FormatError for an unknown family.
     """
     if family is not None and family not in formats.family_names():
-        formats.load_family(family)  # says what there is
+        formats.load_family(family)  # raises an error that lists the families
     return cast(LlamaChatCompletionHandler, ChatHandler(family))
+
+
+def _check_others(others: Mapping[str, Any]) -> None:
+    for name, value in others.items():
+        if name in _DISABLED and not any(value is off or value == off for off in _DISABLED[name]):
+            raise RequestError(name, "not supported by edgefc's chat handlers", "Leave it out.")
+        if name not in _DISABLED and name not in _SAMPLING and name not in _IGNORED:
+            raise RequestError(name, "unknown parameter of edgefc's chat handlers")
 
 
 def _chunks(about: openai.Head, answer: ChatStream, *, legacy: bool) -> Iterator[dict[str, Any]]:

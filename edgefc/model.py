@@ -13,16 +13,17 @@ from edgefc import formats, gguf
 from edgefc.chat.completion import TextStream, complete
 from edgefc.chat.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.chat.options import ChatOptions
+from edgefc.chat.prompt import ModelPrompt, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.recorder import Recorder
 from edgefc.chat.reply import ChatStream, Reply
-from edgefc.chat.request import checked_tools, new_request
+from edgefc.chat.request import Request, checked_tools, conversation, new_request
 from edgefc.chat.warm import WarmResult, warm_up
 from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.engine.backend import Backend
 from edgefc.gguf import memory
 from edgefc.models import registry, store
-from edgefc.tools import ToolLike
+from edgefc.tools import ToolLike, ToolSet
 from edgefc.types import Message
 
 log = logging.getLogger("edgefc.model")
@@ -44,12 +45,12 @@ def load(
 
     name          an id of models.toml (`edgefc list --all` shows them), such as "demo", or the path of a .gguf
     family        the chat format; None: the model card's, else detected from the file
-    n_ctx         context in tokens; None: what the model was trained for, at most 8192, if memory allows
-    n_gpu_layers  layers on the GPU; None: all when one is there and they fit, else none
-    n_threads     None: as `edgefc bench --calibrate` measured, else one per physical core
+    n_ctx         context in tokens; None: the model's training context, at most 8192, if memory allows
+    n_gpu_layers  layers on the GPU; None: all if there is a GPU that holds them, else none
+    n_threads     None: as measured by `edgefc bench --calibrate`, else one per physical core
     n_parallel    requests generated at the same time; more wait in a queue
-    prefix_disk   bytes on disk for the KV caches of tools' prompts, of all models together; None: 2 GiB; 0: keep none
-    transcripts   file that questions and answers are appended to, readable for its owner alone; None: none are kept
+    prefix_disk   bytes on disk for the KV caches of tools' prompts, for all models together; None: 2 GiB; 0: disabled
+    transcripts   file to which questions and answers are appended, readable by its owner only; None: disabled
     progress      called with the loaded share, 0 to 1; returning False cancels
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError, FormatError or TranscriptError.
@@ -91,7 +92,7 @@ def load(
 def needed_memory(
     name: str | Path, *, n_ctx: int | None = None, n_gpu_layers: int | None = None, n_parallel: int = 4
 ) -> int:
-    """Bytes of main memory that `load` with these would like to have; with n_ctx None it makes do with less.
+    """Predict the bytes of main memory that `load` needs; with n_ctx None it can make do with less.
 
     Raises ModelNotFoundError or ModelFileError.
     """
@@ -102,9 +103,9 @@ def needed_memory(
 
 
 class Model:
-    """A loaded model. Any thread may use it; `close()`, or the end of a `with` block, frees its memory.
+    """A loaded model. Thread-safe; `close()`, or the end of a `with` block, frees its memory.
 
-    recorder  writes down what it is asked and answers; None: nobody does
+    recorder  records questions and answers; None: disabled
     """
 
     def __init__(
@@ -124,24 +125,47 @@ class Model:
 
     @property
     def n_ctx(self) -> int:
-        """The context, in tokens, that prompt and answer of one request share."""
+        """The context in tokens, shared by prompt and answer of one request."""
         return self.engine.n_ctx
 
     def close(self) -> None:
-        """Cancel what is running and free the model; further calls raise EngineClosedError."""
+        """Cancel running requests and free the model; further calls raise EngineClosedError."""
         self.engine.close()
 
-    def render(self, messages: Sequence[Message], tools: Sequence[ToolLike] | None = None) -> formats.Prompt:
-        """The exact prompt that `chat` would send for these messages and tools."""
-        shown = None if tools is None else checked_tools(tools)
-        return self.family.render(messages, shown, special_tokens=self.engine.tokenizer.special_tokens)
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolLike] | ToolSet | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ModelPrompt:
+        """Render the exact prompt, as text and token ids, that `chat` sends with the same arguments.
+
+        Raises RequestError or FormatError.
+        """
+        toolset, choice = checked_tools(tools, options)
+        thinking = options.get("thinking")
+        return render_prompt(self.family, self.engine.tokenizer, messages, toolset, choice=choice, thinking=thinking)
+
+    def request(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolLike] | ToolSet | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Request:
+        """Check, render and compile what `chat` would, for `submit`. Raises what `chat` raises before it generates."""
+        return new_request(self.engine, self.family, self._parts, messages, tools, options)
+
+    def submit(self, request: Request) -> ChatStream:
+        """Start generating the answer to a request; submit it again, perhaps `with_seed`, for another answer."""
+        on_reply = None if self.recorder is None else self.recorder.on_reply_for(request)
+        return ChatStream(request, on_reply)
 
     @overload
     def chat(
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[ToolLike] | None = None,
+        tools: Sequence[ToolLike] | ToolSet | None = None,
         stream: Literal[False] = False,
         **options: Unpack[ChatOptions],
     ) -> Reply: ...
@@ -151,7 +175,7 @@ class Model:
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[ToolLike] | None = None,
+        tools: Sequence[ToolLike] | ToolSet | None = None,
         stream: Literal[True],
         **options: Unpack[ChatOptions],
     ) -> ChatStream: ...
@@ -161,7 +185,7 @@ class Model:
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[ToolLike] | None = None,
+        tools: Sequence[ToolLike] | ToolSet | None = None,
         stream: bool = False,
         **options: Unpack[ChatOptions],
     ) -> Reply | ChatStream: ...
@@ -170,32 +194,30 @@ class Model:
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[ToolLike] | None = None,
+        tools: Sequence[ToolLike] | ToolSet | None = None,
         stream: bool = False,
         **options: Unpack[ChatOptions],
     ) -> Reply | ChatStream:
-        """Answer the conversation, calling tools where the model wants to.
+        """Answer a conversation, with tool calls where the model makes them.
 
         messages  the conversation as in OpenAI's chat completions
         tools     OpenAI tools or Python functions; every call names one of them and fits its schema
-        stream    True: a ChatStream of deltas at once; False: the whole Reply when it is complete
+        stream    True: return a ChatStream of deltas at once; False: return the whole Reply
         options   see ChatOptions
 
-        What a grammar cannot enforce of a schema is checked when a call is complete; a call that fails is sampled
-        again, a few times.
+        Keywords of a schema that no grammar can enforce are checked when a call is complete; an invalid call is sampled
+        again, up to three times.
 
         Raises RequestError, ContextOverflowError, SchemaError, FormatError, InvalidCallError or EngineClosedError.
         """
-        request = new_request(self.engine, self.family, self._parts, messages, tools, options)
-        on_reply = None
-        if self.recorder is not None:
-            greedy = request.sampling.temperature == 0
-            on_reply = self.recorder.telling(messages, tools, options, greedy=greedy)
-        answer = ChatStream(request.submit(), request, on_reply)
+        answer = self.submit(self.request(messages, tools, **options))
         return answer if stream else answer.reply
 
+    def _stream(self, messages: Sequence[Message], tools: ToolSet, **options: Unpack[ChatOptions]) -> ChatStream:
+        return self.submit(self.request(messages, tools, **options))
+
     def complete(self, prompt: str | Sequence[int], **options: Unpack[ChatOptions]) -> TextStream:
-        """Generate what follows a raw prompt, text or token ids; no template, no tools. `.completion` waits for it.
+        """Continue a raw prompt, text or token ids, without template and tools. `.completion` waits for the whole.
 
         Raises RequestError, ContextOverflowError, SchemaError, GrammarError or EngineClosedError.
         """
@@ -204,14 +226,14 @@ class Model:
     def warm(
         self,
         *,
-        tools: Sequence[ToolLike],
+        tools: Sequence[ToolLike] | ToolSet,
         system: str | None = None,
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> WarmResult:
-        """Compute what prompts with these tools begin with, and keep it on disk: later requests, of other processes
-        too, begin where it ends.
+        """Compute the prefix that prompts with these tools share and save it to disk: later requests, of other processes
+        too, continue from there.
 
-        Raises what `chat` raises, and RequestError where nothing is the same for every conversation.
+        Raises what `chat` raises, and RequestError if conversations share no prefix.
         """
         return warm_up(self.engine, self._parts, tools, system=system, tool_choice=tool_choice)
 
@@ -219,7 +241,7 @@ class Model:
         self,
         prompt: str | Sequence[Message],
         *,
-        tools: Sequence[ToolLike],
+        tools: Sequence[ToolLike] | ToolSet,
         system: str | None = None,
         max_rounds: int = 8,
         on_call: OnCall | None = None,
@@ -227,26 +249,23 @@ class Model:
         on_delta: OnDelta | None = None,
         **options: Unpack[ChatOptions],
     ) -> RunResult:
-        """Answer by running tools: chat, run the calls, give the results back, until the model answers.
+        """Answer by running tools: chat, run the calls, append the results, until the model answers.
 
         prompt      the user's question, or a whole conversation
         tools       Python functions; schemas without a function can be called by the model but not run here
-        max_rounds  most chats in one run; after the last, or when the model repeats a call it has the result
-                    of already, it must answer from what it has
-        on_call     asked before each call; returning False refuses it, and the model is told so
-        on_result   told each result
-        on_delta    told each streamed delta
+        max_rounds  limit of chats in one run; in the last, or after repeating calls whose results it has, the model
+                    must answer
+        on_call     called before each call; returning False refuses it, and the model reads the refusal
+        on_result   called with each result
+        on_delta    called with each streamed delta
         options     as for `chat`
 
         Raises what `chat` raises, and ToolError for a tool that has no function. A tool's own exception does
         not end the run: the model reads it as the result.
         """
-        messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        if system is not None:
-            messages.insert(0, {"role": "system", "content": system})
         return run_rounds(
-            self,
-            messages,
+            self._stream,
+            conversation(prompt, system),
             tools,
             max_rounds=max_rounds,
             on_call=on_call,

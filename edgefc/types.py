@@ -1,12 +1,13 @@
 """Messages, tools and tool calls, exactly as OpenAI's chat completions put them on the wire.
 
-TypedDicts, not classes: what a caller sends is what is kept, and `json.dumps` needs no help. `ToolChoice` and
-`OutputSyntax` are edgefc's own: the one canonical form of a choice, and the one declaration of how a family
-spells its answers, from which grammar, parser and history are all derived.
+TypedDicts, not classes: a caller's data is kept as it came, and `json.dumps` needs no help. `Call`, `ToolChoice` and
+`OutputSyntax` are edgefc's own: a call with its arguments parsed, the canonical form of a tool choice, and the
+declaration of a family's output syntax, from which grammar, parser and history are all derived.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired
@@ -42,13 +43,27 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call with its arguments parsed."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def parse(cls, call: ToolCall) -> Call:
+        """Read a call as OpenAI's API has it. Raises ValueError when its arguments are not JSON."""
+        return cls(call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+
+
 class Message(TypedDict):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: NotRequired[str | None]
     name: NotRequired[str]
     tool_calls: NotRequired[list[ToolCall]]
     tool_call_id: NotRequired[str]
-    reasoning_content: NotRequired[str]  # what the model thought before it answered, as other servers call it
+    reasoning_content: NotRequired[str]  # the model's thoughts before its answer, under other servers' name
     required_functions: NotRequired[list[str]]  # edgefc: the tools a clarification is about
     no_tool: NotRequired[bool]  # edgefc: the answer said that no tool fits
 
@@ -80,7 +95,7 @@ Tools = Sequence[Tool]
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What the model may do, in one form for all of OpenAI's.
+    """The one canonical form of OpenAI's `tool_choice`.
 
     `mode` is none, auto or required. `names` are the tools that may be called: all of them, one for a named
     choice, a subset for `allowed_tools`.

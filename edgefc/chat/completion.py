@@ -1,4 +1,4 @@
-"""Completions of raw prompts: no chat template, no tools; for those who render prompts themselves."""
+"""Completions of raw prompts, without chat template and tools, for callers who render prompts themselves."""
 
 from __future__ import annotations
 
@@ -6,22 +6,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgefc.chat.options import ChatOptions, answer_grammar, check_names, sampling, stop_strings
+from edgefc.chat.options import (
+    ChatOptions,
+    check_names,
+    grammar_option,
+    response_format,
+    sampling_options,
+    stop_strings,
+)
 from edgefc.chat.reply import Usage, usage_of
 from edgefc.engine import GenerationResult, RequestOptions
 from edgefc.errors import RequestError
+from edgefc.grammar import CompiledGrammar
 
 if TYPE_CHECKING:
     from edgefc.engine import Generation, GenerationStats
     from edgefc.engine.backend import Backend
     from edgefc.formats import Family
 
-OF_TOOLS = ("tool_choice", "parallel_tool_calls", "thinking")
+CHAT_ONLY = ("tool_choice", "parallel_tool_calls", "thinking")
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What followed a prompt; `finish_reason` is "length" when it was cut off."""
+    """The continuation of a prompt; `finish_reason` is "length" when it was cut off."""
 
     text: str
     token_ids: list[int]
@@ -31,7 +39,7 @@ class Completion:
 
 
 class TextStream:
-    """Iterates over a completion's text while it is generated; `.completion` is there once it ended."""
+    """Iterates over a completion's text while it is generated; afterwards `.completion` is the whole."""
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
@@ -44,32 +52,41 @@ class TextStream:
 
     @property
     def completion(self) -> Completion:
-        """The whole; waits for it."""
+        """The complete result; waits for it."""
         result: GenerationResult = self._generation.result()
         return Completion(result.text, result.token_ids, result.finish_reason, usage_of(result.stats), result.stats)
 
     def cancel(self) -> None:
-        """Stop generating; any thread may call it, and it does nothing when the completion is there."""
+        """Stop generating, from any thread; does nothing when the completion is complete."""
         self._generation.cancel()
 
 
 def complete(engine: Backend, family: Family, prompt: str | Sequence[int], options: ChatOptions) -> TextStream:
-    """Generate what follows a prompt, text or token ids.
+    """Continue a prompt, given as text or token ids.
 
-    Raises RequestError, ContextOverflowError, SchemaError, GrammarError, or TypeError for an option there is not.
+    Raises RequestError, ContextOverflowError, SchemaError, GrammarError, or TypeError for an unknown option.
     """
     check_names(options)
-    for name in OF_TOOLS:
+    for name in CHAT_ONLY:
         if options.get(name) is not None:
-            raise RequestError(name, "a raw prompt has no tools and no template", "Use chat() for them.")
+            raise RequestError(
+                name, "not supported for raw prompts, which have no tools and no template", "Use chat()."
+            )
     ids = engine.tokenizer.encode(prompt, bos="vocabulary") if isinstance(prompt, str) else list(prompt)
     if not ids:
-        raise RequestError("prompt", "it is empty")
+        raise RequestError("prompt", "must not be empty")
     request: RequestOptions = {
         "max_tokens": options.get("max_tokens"),
-        "sampling": sampling(options, family),
-        "grammar": answer_grammar(options, ()),
+        "sampling": sampling_options(options, family),
+        "grammar": _grammar(options),
         "stop": stop_strings(options),
         "logprobs": options.get("logprobs"),
     }
     return TextStream(engine.submit(ids, **request))
+
+
+def _grammar(options: ChatOptions) -> CompiledGrammar | None:
+    if (own := grammar_option(options)) is not None:
+        return own
+    wanted = response_format(options)
+    return None if wanted is None else wanted.grammar

@@ -1,19 +1,16 @@
-"""The tool loop: chat, run the calls, hand the results back, until the model answers."""
+"""The tool loop: chat, run the calls, append the results, until the model answers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgefc.chat.reply import ChatStream, Reply
 from edgefc.errors import RequestError, ToolError
-from edgefc.tools import PythonTool, ToolLike, as_tools, run_tool
-from edgefc.types import Delta, Message, ToolCall
-
-if TYPE_CHECKING:
-    from edgefc.model import Model
+from edgefc.tools import PythonTool, ToolLike, ToolSet, run_tool
+from edgefc.types import Call, Delta, Message
 
 OnCall = Callable[[str, dict[str, Any]], bool]
 OnResult = Callable[[str, dict[str, Any], str], None]
@@ -22,7 +19,7 @@ OnDelta = Callable[[Delta], None]
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended: the last reply, and the conversation with every call and result in it."""
+    """The end of a run: the last reply, and the conversation with every call and result in it."""
 
     reply: Reply
     messages: list[Message]
@@ -39,9 +36,9 @@ class RunResult:
 
 
 def run_rounds(
-    model: Model,
+    chat: Callable[..., ChatStream],
     messages: list[Message],
-    tools: Sequence[ToolLike],
+    tools: Sequence[ToolLike] | ToolSet,
     *,
     max_rounds: int,
     on_call: OnCall | None,
@@ -49,61 +46,50 @@ def run_rounds(
     on_delta: OnDelta | None,
     options: Mapping[str, Any],
 ) -> RunResult:
-    """See `Model.run`."""
+    """Run the loop of `Model.run`; `chat` takes messages, tools and options and returns a stream."""
     if max_rounds < 1:
-        raise RequestError("max_rounds", f"must be at least 1, got {max_rounds}")
-    schemas, runners = as_tools(tools)
+        raise RequestError("max_rounds", f"must be at least 1, not {max_rounds}")
+    toolset = ToolSet.of(tools)
     options = dict(options)
     seen: set[tuple[str, str, str]] = set()
     for number in range(1, max_rounds + 1):
         if number == max_rounds and number > 1:
-            options["tool_choice"] = "none"  # the loop's bound: answer now from what there is
-        reply = _chat(model, messages, schemas, options, on_delta)
+            options["tool_choice"] = "none"  # the loop's bound: answer now, from the results so far
+        reply = _read(chat(messages, tools=toolset, **options), on_delta)
         messages.append(reply.message)
         if reply.outcome != "call":
             return RunResult(reply, messages, number)
-        results = [_run_call(call, runners, on_call, on_result) for call in reply.tool_calls]
-        told = set()
+        results = [_run_call(call, toolset.runners, on_call, on_result) for call in reply.calls]
+        new: set[tuple[str, str, str]] = set()
         for call, content in zip(reply.tool_calls, results, strict=True):
             name = call["function"]["name"]
             messages.append({"role": "tool", "tool_call_id": call["id"], "name": name, "content": content})
-            told.add((name, call["function"]["arguments"], content))
-        # A forced first call must not be forced again, or the model could never answer. A round that asked
-        # only for what was told already, and was told the same, is a loop: the model may only answer now.
-        options["tool_choice"] = "none" if told <= seen else "auto"
-        seen |= told
+            new.add((name, call["function"]["arguments"], content))
+        # A forced first call must not be forced again, or the model could never answer. A round that only
+        # repeated earlier calls, with the same results, is a loop: the model may only answer now.
+        options["tool_choice"] = "none" if new <= seen else "auto"
+        seen |= new
     return RunResult(reply, messages, max_rounds)
 
 
-def _chat(
-    model: Model,
-    messages: list[Message],
-    tools: Sequence[ToolLike],
-    options: Mapping[str, Any],
-    on_delta: OnDelta | None,
-) -> Reply:
-    stream: ChatStream
-    with model.chat(messages, tools=tools, stream=True, **options) as stream:
+def _read(stream: ChatStream, on_delta: OnDelta | None) -> Reply:
+    with stream:
         for delta in stream:
             if on_delta is not None:
                 on_delta(delta)
         return stream.reply
 
 
-def _run_call(
-    call: ToolCall, runners: Mapping[str, PythonTool], on_call: OnCall | None, on_result: OnResult | None
-) -> str:
-    """One call's result as text."""
-    name, text = call["function"]["name"], call["function"]["arguments"]
-    if name not in runners:
+def _run_call(call: Call, runners: Mapping[str, PythonTool], on_call: OnCall | None, on_result: OnResult | None) -> str:
+    """Run one call and return its result as text."""
+    if call.name not in runners:
         raise ToolError(
-            f"the model called {name!r}, but only its schema was given, not a function",
+            f"the model called {call.name!r}, which has a schema but no Python function",
             "Pass a Python function for it, or use model.chat() and run the calls yourself.",
         )
-    arguments: dict[str, Any] = json.loads(text)
-    if on_call is not None and not on_call(name, arguments):
+    if on_call is not None and not on_call(call.name, call.arguments):
         return json.dumps({"error": "the user did not allow this call"})
-    content = run_tool(runners[name], text)
+    content = run_tool(runners[call.name], call.arguments)
     if on_result is not None:
-        on_result(name, arguments, content)
+        on_result(call.name, call.arguments, content)
     return content

@@ -1,6 +1,6 @@
-"""Answers as OpenAI's chat completions put them on the wire: `chat.completion`, and the chunks of a stream.
+"""Answers in the wire form of OpenAI's chat completions: `chat.completion`, and the chunks of a stream.
 
-What clients rely on, all of them together: an integer `index` in each call's delta; its `id`, `type` and `name` once,
+Together, clients rely on: an integer `index` in each call's delta; its `id`, `type` and `name` once,
 in the first; one call in a chunk; `content` null beside calls; `usage` in a chunk of its own, without choices, and
 beside it `timings` in llama-server's spelling.
 """
@@ -19,11 +19,11 @@ from edgefc.engine import GenerationStats, Tokenizer, TokenLogprob
 from edgefc.types import Delta
 
 Head = dict[str, Any]
-FINGERPRINT = f"edgefc-{__version__}"  # the same seed gives the same answer as long as this is the same
+FINGERPRINT = f"edgefc-{__version__}"  # equal seeds give equal answers while this is equal
 
 
 def head(model: str) -> Head:
-    """What every chunk of one answer has: its id, when it was created, the model's name, and what computes it."""
+    """Build the fields that all chunks of one answer share: id, creation time, model name and fingerprint."""
     return {
         "id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model,
         "system_fingerprint": FINGERPRINT,
@@ -33,16 +33,16 @@ def head(model: str) -> Head:
 def completion(
     about: Head, replies: Sequence[Reply], *, legacy: bool = False, logprobs: Sequence[Any] = ()
 ) -> dict[str, Any]:
-    """A whole answer, with a choice for each reply and its `logprobs`; `legacy`: a call is a `function_call`."""
+    """Build a whole answer, with a choice for each reply and its `logprobs`; `legacy`: a call is a `function_call`."""
     choices = []
     for index, reply in enumerate(replies):
         message: dict[str, Any] = dict(reply.message)
         if legacy and reply.tool_calls:
             message["function_call"] = message.pop("tool_calls")[0]["function"]
         reason = finish_reason(reply, legacy=legacy)
-        told = logprobs[index] if logprobs else None
-        choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": reason})
-    return {**about, "object": "chat.completion", "choices": choices, **spent(replies, len(replies))}
+        own_logprobs = logprobs[index] if logprobs else None
+        choices.append({"index": index, "message": message, "logprobs": own_logprobs, "finish_reason": reason})
+    return {**about, "object": "chat.completion", "choices": choices, **usage_and_timings(replies, len(replies))}
 
 
 def chunk(
@@ -54,15 +54,15 @@ def chunk(
     legacy: bool = False,
     logprobs: Any = None,
 ) -> dict[str, Any]:
-    """One step of a stream."""
+    """Build one chunk of a stream."""
     calls = delta.get("tool_calls")
-    told: Mapping[str, Any] = {"function_call": calls[0]["function"]} if legacy and calls else delta
-    choice = {"index": index, "delta": told, "logprobs": logprobs, "finish_reason": reason}
+    sent: Mapping[str, Any] = {"function_call": calls[0]["function"]} if legacy and calls else delta
+    choice = {"index": index, "delta": sent, "logprobs": logprobs, "finish_reason": reason}
     return {**about, "object": "chat.completion.chunk", "choices": [choice]}
 
 
 def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    """How likely tokens were."""
+    """Build the `logprobs` field of tokens."""
 
     def entry(token: int, logprob: float) -> dict[str, Any]:
         data = tokenizer.vocabulary.piece(token)
@@ -73,16 +73,16 @@ def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[st
 
 
 def usage_chunk(about: Head, replies: Sequence[Reply]) -> dict[str, Any]:
-    """The last of a stream, where `stream_options` asks for it."""
-    return {**about, "object": "chat.completion.chunk", "choices": [], **spent(replies, len(replies))}
+    """Build the last chunk of a stream, which `stream_options` can ask for."""
+    return {**about, "object": "chat.completion.chunk", "choices": [], **usage_and_timings(replies, len(replies))}
 
 
 def finish_reason(reply: Reply, *, legacy: bool = False) -> str:
     return "function_call" if legacy and reply.tool_calls else reply.finish_reason
 
 
-def spent(answers: Sequence[Reply | Completion], each: int) -> dict[str, Any]:
-    """What answers cost together, `each` of them to the same prompt: the fields `usage` and `timings`."""
+def usage_and_timings(answers: Sequence[Reply | Completion], each: int) -> dict[str, Any]:
+    """Build the fields `usage` and `timings` for answers, of which `each` share a prompt."""
     return {
         "usage": total([answer.usage for answer in answers], each),
         "timings": timings([answer.stats for answer in answers], each),
@@ -90,9 +90,9 @@ def spent(answers: Sequence[Reply | Completion], each: int) -> dict[str, Any]:
 
 
 def timings(answers: Sequence[GenerationStats], each: int) -> dict[str, float]:
-    """How long answers took that were computed side by side, `each` of them to the same prompt, which counts once.
+    """Build the timings of answers computed side by side; a prompt that `each` of them share counts once.
 
-    `n` are tokens: of the prompts those that were computed and those that were kept from before, and of the answers.
+    The `n` are tokens: `cache_n` and `prompt_n` of the prompts, cached and computed, `predicted_n` of the answers.
     """
     prompts = answers[::each]
     prompt_n = sum(stats.prompt_tokens - stats.cached_tokens for stats in prompts)
@@ -111,7 +111,7 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def total(usages: Sequence[Usage], each: int) -> Usage:
-    """What answers cost together, `each` of them to the same prompt, which counts once."""
+    """Add up the usage of answers; a prompt that `each` of them share counts once."""
     prompts = usages[::each]
     prompt = sum(usage["prompt_tokens"] for usage in prompts)
     completed = sum(usage["completion_tokens"] for usage in usages)
@@ -131,7 +131,7 @@ def total(usages: Sequence[Usage], each: int) -> Usage:
 
 
 def choice_of(function_call: str | Mapping[str, Any] | None) -> str | Mapping[str, Any]:
-    """`tool_choice` for the older `function_call`."""
+    """Translate the older `function_call` to `tool_choice`."""
     if isinstance(function_call, Mapping):
         return {"type": "function", "function": function_call}
     return function_call or "auto"

@@ -1,7 +1,7 @@
-"""What of a prompt the engine should know: how much of it other conversations share, and where earlier answers lie.
+"""Parts of a prompt that the engine needs to know: the prefix that other conversations share, and earlier answers.
 
-Both are read off the family's own rendering of short conversations made up for it, so no family has to declare them.
-A template that writes a prompt in another order than usual costs reuse, never a wrong answer.
+Both follow from the family's own rendering of short probe conversations, so that no family has to declare them. A
+template with an unusual order costs reuse, never a wrong answer.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from numpy.typing import NDArray
 
 from edgefc import formats
 from edgefc.cache import TextCache
+from edgefc.chat.prompt import render_prompt
 from edgefc.engine import Tokenizer
 from edgefc.engine.prefix_store import common_prefix
 from edgefc.errors import EdgefcError
+from edgefc.tools import ToolSet
 from edgefc.types import Message, Messages, Tool, ToolCall, ToolChoice, Tools
 
 Ids = NDArray[np.int32]
-# Alike in neither their first nor their last characters. A line break merges with most of what can stand beside it,
-# a letter with spaces: a token that depends on what the user says therefore differs between the two.
+# Different in their first and last characters. A line break merges with most of its neighbours, a letter with
+# spaces: a token that depends on the user's text therefore differs between the two.
 PROBES = ("\nWhy\n", "Question")
 PROBE_TOOL: Tool = {
     "type": "function",
     "function": {"name": "probe", "description": "Probe", "parameters": {"type": "object", "properties": {}}},
 }
-PROBE_IDS = ("onequery1", "dutycall2")  # nine letters or digits, as some templates want them
-MAX_TOKENS = 1 << 20  # that all heads kept may have together: 4 MB
+PROBE_IDS = ("onequery1", "dutycall2")  # nine letters or digits, as some templates require
+MAX_TOKENS = 1 << 20  # of all cached heads together: 4 MB
 HEAD_ROLES = ("system", "developer")
 NO_IDS: Ids = np.zeros(0, dtype=np.int32)
 
@@ -39,10 +41,10 @@ NO_IDS: Ids = np.zeros(0, dtype=np.int32)
 class PromptParts:
     """Parts of a prompt, in tokens.
 
-    prefix   how many it begins with that all conversations with the same system messages and tools begin with
-    answers  (begin, end) of each earlier answer, from the last token before it, whose logits chose its first, to the
-             token that ended it. Whether a token is in an answer depends on the tokens up to it alone: it is the same
-             in all prompts that begin alike
+    prefix   length of the prefix shared by all conversations with the same system messages and tools
+    answers  (begin, end) of each earlier answer, from the token before it, whose logits chose its first token, to the
+             token that ended it. Membership depends only on preceding tokens: it is the same in all prompts with a
+             common prefix
     """
 
     prefix: int
@@ -50,14 +52,14 @@ class PromptParts:
 
 
 class PartFinder:
-    """Finds the parts of one model's prompts. Thread-safe; heads are kept by what they were rendered from."""
+    """Finds the parts of one model's prompts. Thread-safe; heads are cached by system messages, tools and options."""
 
     def __init__(self, family: formats.Family, tokenizer: Tokenizer) -> None:
         self._family, self._tokenizer = family, tokenizer
         stops = {token for text in family.stop if (token := tokenizer.special_id(text)) is not None}
         self._ends = np.array(sorted(tokenizer.eog | stops), dtype=np.int32)
         self._control = np.array(sorted(tokenizer.control.values()), dtype=np.int32)
-        # An array and its key take as much as 96 tokens.
+        # An array and its key take the memory of 96 tokens.
         self._heads: TextCache[Ids] = TextCache(lambda head: 96 + len(head), MAX_TOKENS)
         self._openings = functools.lru_cache(maxsize=8)(self._render_openings)
 
@@ -70,7 +72,7 @@ class PartFinder:
         *,
         thinking: bool | None = None,
     ) -> PromptParts:
-        """The parts of a prompt, given as token ids, that was rendered from these messages, tools and options."""
+        """Find the parts of a prompt, given as token ids, rendered from these messages, tools and options."""
         prompt = np.array(ids, dtype=np.int32)
         head = self.head(messages, tools, choice, thinking=thinking)
         openings = self._openings(
@@ -81,35 +83,38 @@ class PartFinder:
     def head(
         self, messages: Messages, tools: Tools | None, choice: ToolChoice | None = None, *, thinking: bool | None = None
     ) -> Ids:
-        """What all conversations with this one's system messages and tools begin with; empty when it cannot be told."""
+        """Return the token ids of the prefix shared by all conversations with these system messages and tools, or none."""
         count = next((n for n, m in enumerate(messages) if m["role"] not in HEAD_ROLES), len(messages))
         system = list(messages[:count])
-        key = json.dumps([system, tools, choice and (choice.mode, choice.names), thinking])
+        key = json.dumps([system, _tools_key(tools), choice and (choice.mode, choice.names), thinking])
         return self._heads.get(key, lambda: self._render_head(system, tools, choice, thinking))
 
     def _render_head(
         self, system: list[Message], tools: Tools | None, choice: ToolChoice | None, thinking: bool | None
     ) -> Ids:
-        one, other = (self._ids([*system, _user(text)], tools, choice, thinking) for text in PROBES)
+        one, other = (self._ids([*system, _question(text)], tools, choice, thinking) for text in PROBES)
         size = common_prefix(one.tolist(), other.tolist())
-        return one[:size].copy() if size < len(one) else NO_IDS  # no template should hide what the user says
+        return one[:size].copy() if size < len(one) else NO_IDS  # a template that drops the user's text shares nothing
 
     def _render_openings(self, has_tools: bool | None, *, is_none: bool) -> list[Ids]:
-        """What is written between a question, or a tool's result, and the answer.
+        """Render the text between a question, or a tool's result, and the answer.
 
-        Told not to think, a model finds empty thoughts written already, but earlier answers are shown without them:
-        so openings are those of a model that may think as it likes.
+        With thinking off, the prompt ends in empty thoughts, but earlier answers are rendered without them: openings
+        are therefore those with thinking on.
         """
         tools = None if has_tools is None else [PROBE_TOOL][: int(has_tools)]
         choice = ToolChoice("none", ()) if is_none else None
         openings: list[Ids] = []
         for one, other in (
-            [self._ids([_user(text)], tools, choice) for text in PROBES],
-            [self._ids(_called(text, call_id), tools, choice) for text, call_id in zip(PROBES, PROBE_IDS, strict=True)],
+            [self._ids([_question(text)], tools, choice) for text in PROBES],
+            [
+                self._ids(_with_result(text, call_id), tools, choice)
+                for text, call_id in zip(PROBES, PROBE_IDS, strict=True)
+            ],
         ):
             size = common_prefix(one[::-1].tolist(), other[::-1].tolist())
             opening = one[len(one) - size :].copy()
-            # Without a control token it might stand anywhere: a line break is no beginning of an answer.
+            # Without a control token, such as a mere line break, it could occur anywhere in a text.
             if size < len(one) and np.isin(opening, self._control).any():
                 openings.append(opening)
         return openings
@@ -117,49 +122,52 @@ class PartFinder:
     def _ids(
         self, messages: Messages, tools: Tools | None, choice: ToolChoice | None, thinking: bool | None = None
     ) -> Ids:
-        """A conversation's token ids; none when the template refuses it."""
-        special = self._tokenizer.special_tokens
+        """Render and tokenize a conversation; no ids when the template refuses it."""
         try:
-            prompt = self._family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=special)
+            prompt = render_prompt(self._family, self._tokenizer, messages, tools, choice=choice, thinking=thinking)
         except EdgefcError:
             return NO_IDS
-        return np.array(self._tokenizer.encode(prompt, bos=self._family.bos), dtype=np.int32)
+        return np.array(prompt.ids, dtype=np.int32)
 
     def _answers(self, prompt: Ids, openings: Sequence[Ids]) -> tuple[tuple[int, int], ...]:
-        begins = sorted({place + len(opening) for opening in openings for place in occurrences(prompt, opening)})
+        begins = sorted({start + len(opening) for opening in openings for start in occurrences(prompt, opening)})
         if not begins:
             return ()
         ends = np.flatnonzero(np.isin(prompt, self._ends)) + 1
         answers: list[tuple[int, int]] = []
         for begin in begins:
             if begin == len(prompt) or (answers and begin <= answers[-1][1]):
-                continue  # the answer to come; what an answer itself says is part of it
+                continue  # the answer to come, or an opening quoted inside an answer
             following = int(np.searchsorted(ends, begin, side="right"))
             answers.append((begin - 1, int(ends[following]) if following < len(ends) else len(prompt)))
         return tuple(answers)
 
 
 def occurrences(ids: Ids, part: Ids) -> list[int]:
-    """Where a sequence of tokens stands in another."""
-    text, wanted = ids.tobytes(), part.tobytes()
-    places: list[int] = []
-    place = text.find(wanted)
-    while place >= 0:
-        if place % ids.itemsize == 0:  # else the bytes are those of tokens in part
-            places.append(place // ids.itemsize)
-        place = text.find(wanted, place + 1)
-    return places
+    """Return the positions at which a sequence of tokens occurs in another."""
+    text, pattern = ids.tobytes(), part.tobytes()
+    positions: list[int] = []
+    offset = text.find(pattern)
+    while offset >= 0:
+        if offset % ids.itemsize == 0:  # a match at another offset spans parts of tokens
+            positions.append(offset // ids.itemsize)
+        offset = text.find(pattern, offset + 1)
+    return positions
 
 
-def _user(text: str) -> Message:
+def _tools_key(tools: Tools | None) -> object:
+    return tools.json if isinstance(tools, ToolSet) else tools
+
+
+def _question(text: str) -> Message:
     return {"role": "user", "content": text}
 
 
-def _called(result: str, call_id: str) -> list[Message]:
-    """A conversation that ends with a tool's result."""
+def _with_result(result: str, call_id: str) -> list[Message]:
+    """Build a conversation that ends with a tool's result."""
     call: ToolCall = {"id": call_id, "type": "function", "function": {"name": "probe", "arguments": "{}"}}
     return [
-        _user("Call it"),
+        _question("Call it"),
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": call_id, "content": result},
     ]

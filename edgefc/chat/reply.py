@@ -1,30 +1,32 @@
-"""What a chat gives back: a `Reply`, or a `ChatStream` of deltas that ends in the same `Reply`."""
+"""The result of a chat: a `Reply`, or a `ChatStream` of deltas that ends in the same `Reply`."""
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass
+from typing import Self
 
 from typing_extensions import TypedDict
 
+from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
+from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
 from edgefc.errors import CancelledError, InvalidCallError
-from edgefc.types import Delta, FinishReason, Message, Outcome, ToolCall
+from edgefc.formats import Parsed, StreamParser
+from edgefc.types import Call, Delta, FinishReason, Message, Outcome, ToolCall
 
-if TYPE_CHECKING:
-    from edgefc.engine import Generation, GenerationResult, GenerationStats, TokenLogprob
-    from edgefc.formats import Parsed, StreamParser
-    from edgefc.grammar import Finding
+MAX_RESAMPLES = len(RESAMPLE_TEMPERATURES)
 
 
 class PromptTokensDetails(TypedDict):
-    """`cached_tokens` of the prompt were in the KV cache, or in a snapshot of it, already."""
+    """`cached_tokens` of the prompt were already in the KV cache or in a snapshot of it."""
 
     cached_tokens: int
 
 
 class CompletionTokensDetails(TypedDict):
-    """Of the answer: `reasoning_tokens` were thoughts, `forced_tokens` the only ones that the grammar allowed."""
+    """Tokens of the answer that were thoughts, and tokens that the grammar forced."""
 
     reasoning_tokens: int
     forced_tokens: int
@@ -42,15 +44,15 @@ class Usage(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One finished answer.
+    """A finished answer.
 
     message     OpenAI's assistant message, ready to be appended to the conversation
     outcome     call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off)
-    missing     for a clarification, the tools that wait for arguments
+    missing     for a clarification, the tools that lack arguments
     usage       token counts
-    logprobs    of all its tokens, those of the call syntax too, where they were asked for
-    stopped_by  the one of `stop` that ended it, if one did
-    stats       what it cost: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
+    logprobs    of all tokens, those of the call syntax included, if the request asked for them
+    stopped_by  the stop string that ended the answer, if one did
+    stats       costs: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
     message: Message
@@ -68,50 +70,32 @@ class Reply:
         return self.message.get("content") or ""
 
     @property
+    def calls(self) -> list[Call]:
+        """The tool calls, with `name` and `arguments` as an object."""
+        return [Call.parse(call) for call in self.tool_calls]
+
+    @property
     def tool_calls(self) -> list[ToolCall]:
+        """The tool calls of `message`, as OpenAI's API has them: arguments are JSON text."""
         return self.message.get("tool_calls") or []
 
 
-class Sampling(Protocol):
-    """Where a stream's answer comes from, and how it is checked."""
-
-    def parser(self) -> StreamParser:
-        """A parser of one answer."""
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether calls have to be checked once they are there."""
-
-    def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, Finding] | None:
-        """The first call that is not valid, and why."""
-
-    def reasoning_tokens(self, result: GenerationResult) -> int:
-        """How many of its tokens are thoughts."""
-
-    def again(self, result: GenerationResult, call: int, attempt: int) -> Generation:
-        """The same answer up to this call, and from there on another one."""
-
-
-MAX_RESAMPLES = 3  # one for each of the temperatures in edgefc.chat.request
-
-
 class ChatStream:
-    """Iterates over a reply's deltas while they are generated; `.reply` is there once it ended.
+    """Iterates over a reply's deltas while they are generated; afterwards `.reply` is the whole.
 
-    Where calls have to be checked after decoding, their deltas come together, once they are valid. Leaving the loop
+    If calls have to be checked after decoding, their deltas come together, once they are valid. Leaving the loop
     early, `close()` or the end of a `with` block cancels the request.
     """
 
-    def __init__(
-        self, generation: Generation, sampling: Sampling, on_reply: Callable[[Reply], None] | None = None
-    ) -> None:
-        """`on_reply` is told the reply when it is complete, by whoever reads the stream."""
-        self._generation = generation
-        self._sampling = sampling
+    def __init__(self, request: Request, on_reply: Callable[[Reply], None] | None = None) -> None:
+        """Submit the request; `on_reply` receives the complete reply, in the thread that reads the stream."""
+        self._request = request
+        self._generation = request.submit()
         self._on_reply = on_reply
+        self._parsed: Parsed | None = None
         self._reply: Reply | None = None
         self._cancelled = False
-        self._told = 0  # logprobs
+        self._logprobs_read = 0
         self._deltas = self._run()
 
     def __iter__(self) -> Iterator[Delta]:
@@ -128,21 +112,21 @@ class ChatStream:
 
     @property
     def reply(self) -> Reply:
-        """The whole reply; reads the rest of the stream first. Raises CancelledError after `close()`."""
+        """The complete reply; waits for it. Raises CancelledError after `close()`."""
         for _ in self._deltas:
             pass
         if self._reply is None:
             raise CancelledError("the stream was closed before the reply was complete")
         return self._reply
 
-    def new_logprobs(self) -> Sequence[TokenLogprob]:
-        """Those of what was read since this was last asked; of calls that have to be checked, once they are valid."""
+    def pop_logprobs(self) -> Sequence[TokenLogprob]:
+        """Return the logprobs of tokens read since the last call; those of checked calls only once they are valid."""
         if self._reply is not None:
             read = len(self._reply.logprobs)
         else:
-            read = 0 if self._sampling.is_checked else self._generation.tokens_read
-        new = self._generation.logprobs[self._told : read]
-        self._told += len(new)
+            read = 0 if self._request.is_checked else self._generation.tokens_read
+        new = self._generation.logprobs[self._logprobs_read : read]
+        self._logprobs_read += len(new)
         return new
 
     def close(self) -> None:
@@ -152,7 +136,7 @@ class ChatStream:
             self._generation.cancel()
 
     def cancel(self) -> None:
-        """Stop generating, from any thread: whoever reads the stream gets CancelledError."""
+        """Stop generating, from any thread: the reader of the stream gets CancelledError."""
         self._cancelled = True
         self._generation.cancel()
 
@@ -165,75 +149,71 @@ class ChatStream:
                 self._generation.cancel()
 
     def _attempts(self) -> Generator[Delta, None, None]:
-        """Deltas of the answer, sampled again from its first call that is not valid as long as there is one."""
-        told = 0  # characters of text that were shown
-        spent: list[GenerationStats] = []
+        """Yield the answer's deltas, resampling from the first invalid call while there is one."""
+        shown = 0  # characters of text already passed on; a later attempt repeats them
+        stats: list[GenerationStats] = []
         while True:
-            parser, said, calls = self._sampling.parser(), 0, list[Delta]()
-            for deltas in self._pieces(parser):
-                for delta in deltas:
-                    if "tool_calls" in delta and self._sampling.is_checked:
-                        calls.append(delta)
-                    elif "content" in delta:
-                        said += len(delta["content"])
-                        if said > told:
-                            yield {**delta, "content": delta["content"][-(said - told) :]}
-                            told = said
-                    else:
-                        yield delta
+            length, pending = 0, list[Delta]()
+            for delta in self._parsed_deltas(self._request.parser()):
+                if "content" in delta:
+                    length += len(delta["content"])
+                    if length > shown:
+                        yield {**delta, "content": delta["content"][shown - length :]}
+                        shown = length
+                elif "tool_calls" in delta and self._request.is_checked:
+                    pending.append(delta)
+                else:
+                    yield delta
             result, parsed = self._generation.result(), self._parsed
-            spent.append(result.stats)
-            problem = self._sampling.first_problem(parsed.message.get("tool_calls") or [])
-            if problem is None:
-                yield from calls if parsed.outcome == "call" else ()
-                thoughts = "reasoning_content" in parsed.message
-                counted = self._sampling.reasoning_tokens(result) if thoughts else 0
-                self._reply = _reply(parsed, result, spent, counted)
-                if self._on_reply is not None:
-                    self._on_reply(self._reply)
+            assert parsed is not None
+            stats.append(result.stats)
+            if self._is_valid(result, parsed, stats):
+                yield from pending if parsed.outcome == "call" else ()
+                self._finish(result, parsed, stats)
                 return
-            number, finding = problem
-            if len(spent) > MAX_RESAMPLES:
-                name = parsed.message["tool_calls"][number]["function"]["name"]
-                raise InvalidCallError(name, finding.path, finding.reason, len(spent))
-            self._generation = self._sampling.again(result, number, len(spent))
-            if self._cancelled:
-                self._generation.cancel()
 
-    def _pieces(self, parser: StreamParser) -> Iterator[Sequence[Delta]]:
+    def _parsed_deltas(self, parser: StreamParser) -> Iterator[Delta]:
         for text in self._generation:
-            yield parser.feed(text)
+            yield from parser.feed(text)
         self._parsed = parser.finish(self._generation.result().finish_reason)
-        yield self._parsed.deltas
+        yield from self._parsed.deltas
 
+    def _is_valid(self, result: GenerationResult, parsed: Parsed, stats: Sequence[GenerationStats]) -> bool:
+        """Check the calls; if one is invalid, start the next attempt. Raises InvalidCallError after the last."""
+        if not self._request.is_checked:
+            return True
+        calls = [Call.parse(call) for call in parsed.message.get("tool_calls") or ()]
+        problem = self._request.first_problem(calls)
+        if problem is None:
+            return True
+        number, finding = problem
+        if len(stats) > MAX_RESAMPLES:
+            raise InvalidCallError(calls[number].name, finding.path, finding.reason, len(stats))
+        self._generation = self._request.resample(result, number, len(stats))
+        if self._cancelled:
+            self._generation.cancel()
+        return False
 
-def _reply(parsed: Parsed, result: GenerationResult, spent: list[GenerationStats], thoughts: int) -> Reply:
-    """The reply of the last attempt, with what all of them cost."""
-    stats = result.stats
-    if len(spent) > 1:
-        stats = replace(
-            stats,
-            resamples=len(spent) - 1,
-            seed=spent[0].seed,  # those of later attempts follow from it
-            # Later attempts find the prompt of the first.
-            cached_tokens=spent[0].cached_tokens,
-            cached_from=spent[0].cached_from,
-            **{name: sum(getattr(s, name) for s in spent) for name in _SUMMED},
+    def _finish(self, result: GenerationResult, parsed: Parsed, attempts: Sequence[GenerationStats]) -> None:
+        has_thoughts = "reasoning_content" in parsed.message
+        reasoning_tokens = self._request.reasoning_tokens(result) if has_thoughts else 0
+        stats = functools.reduce(operator.add, attempts)
+        self._reply = Reply(
+            message=parsed.message,
+            outcome=parsed.outcome,
+            finish_reason="tool_calls" if parsed.outcome == "call" else result.finish_reason,
+            missing=parsed.missing,
+            usage=usage_of(stats, reasoning_tokens),
+            stats=stats,
+            logprobs=result.logprobs,
+            stopped_by=result.stopped_by,
         )
-    return Reply(
-        message=parsed.message,
-        outcome=parsed.outcome,
-        finish_reason="tool_calls" if parsed.outcome == "call" else result.finish_reason,
-        missing=parsed.missing,
-        usage=usage_of(stats, thoughts),
-        stats=stats,
-        logprobs=result.logprobs,
-        stopped_by=result.stopped_by,
-    )
+        if self._on_reply is not None:
+            self._on_reply(self._reply)
 
 
 def usage_of(stats: GenerationStats, reasoning_tokens: int = 0) -> Usage:
-    """A request's token counts."""
+    """Return a request's token counts."""
     return {
         "prompt_tokens": stats.prompt_tokens,
         "completion_tokens": stats.completion_tokens,
@@ -241,13 +221,7 @@ def usage_of(stats: GenerationStats, reasoning_tokens: int = 0) -> Usage:
         "prompt_tokens_details": {"cached_tokens": stats.cached_tokens},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning_tokens,
-            # Of all attempts together, where calls were sampled again; of the answer there are no more than it has.
+            # Resampled attempts count together, but an answer has no more forced tokens than tokens.
             "forced_tokens": min(stats.forced_tokens, stats.completion_tokens),
         },
     }
-
-
-_SUMMED = (
-    "sampled_tokens", "forced_tokens", "drafted_tokens", "accepted_tokens", "model_steps", "constraint_us",
-    "constraint_compile_us", "masks", "queue_s", "prefill_s", "decode_s",
-)  # fmt: skip

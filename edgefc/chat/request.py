@@ -1,89 +1,131 @@
-"""A chat's request: check what was asked, render the prompt, compile the grammar; then sample, perhaps again.
-
-Each step is another package's; this module only joins them, for whatever computes.
-"""
+"""One chat request: checked, rendered, its grammar compiled; then sampled, again where a call is invalid."""
 
 from __future__ import annotations
 
 import codecs
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edgefc import formats, grammar
-from edgefc.chat.options import ChatOptions, answer_grammar, check_names, sampling, stop_strings, text_schema
+from edgefc.chat.options import (
+    ChatOptions,
+    check_names,
+    grammar_option,
+    response_format,
+    sampling_options,
+    stop_strings,
+)
+from edgefc.chat.prompt import ModelPrompt, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.validation import CallChecker
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions
 from edgefc.engine.backend import Backend
-from edgefc.tools import ToolLike, as_tools, check_tools, parse_tool_choice
-from edgefc.types import Delta, Message, Tool, ToolCall
+from edgefc.tools import ToolLike, ToolSet, parse_tool_choice
+from edgefc.types import Call, Delta, Message, ToolChoice
 
 RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
 
 
 class Request:
-    """One chat's request, as often as it has to be sampled.
+    """A chat request, ready to be sampled as often as needed. Made by `new_request`.
 
-    options  what is the same each time: the prompt's parts, the grammar, the limits
+    messages  the conversation before the answer
+    tools     the checked tools; None: the request had none
+    options   the caller's options
+    prompt    the rendered conversation
+    sampling  sampling of the first attempt
     """
 
     def __init__(
         self,
         engine: Backend,
-        parser: Callable[[], formats.StreamParser],
-        checker: CallChecker | None,
-        prompt: list[int],
+        question: tuple[Sequence[Message], ToolSet | None, ChatOptions],
+        prompt: ModelPrompt,
+        answer: _AnswerForm,
         sampling: SamplingOptions,
-        options: RequestOptions,
+        engine_options: RequestOptions,
     ) -> None:
-        self.parser, self.sampling = parser, sampling
-        self._engine, self._checker, self._prompt, self._options = engine, checker, prompt, options
+        messages, tools, options = question
+        # The caller may append to the same list meanwhile.
+        self.messages, self.tools, self.options = list(messages), tools, options
+        self.prompt, self.sampling = prompt, sampling
+        self._engine, self._answer, self._engine_options = engine, answer, engine_options
+        unenforced = answer.grammar.unenforced
+        self._checker = CallChecker(tools, unenforced) if tools is not None and unenforced else None
+
+    def with_seed(self, seed: int | None) -> Request:
+        """Return the same request, sampled with another seed; None: drawn anew."""
+        other = copy.copy(self)
+        other.options = {**self.options, "seed": seed}
+        other.sampling = replace(self.sampling, seed=seed)
+        return other
 
     @property
     def is_checked(self) -> bool:
+        """Whether calls have to be checked after decoding, because no grammar enforces all of their schema."""
         return self._checker is not None
 
-    def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, grammar.Finding] | None:
+    def parser(self) -> formats.StreamParser:
+        """Return a new parser of one answer."""
+        return self._answer.parser()
+
+    def first_problem(self, calls: Sequence[Call]) -> tuple[int, grammar.Finding] | None:
+        """Return the position of the first invalid call and the reason; None: all calls are valid."""
         return self._checker.first_problem(calls) if self._checker else None
 
     def submit(self) -> Generation:
-        """The first attempt."""
+        """Start the first attempt."""
         return self._submit(self.sampling)
 
-    def again(self, result: GenerationResult, call: int, attempt: int) -> Generation:
-        """From the tokens before the call. Greedy sampling would say the same again; it stays repeatable."""
+    def resample(self, result: GenerationResult, call: int, attempt: int) -> Generation:
+        """Start another attempt that keeps the answer up to an invalid call.
+
+        Greedy sampling would repeat the call, so the temperature rises with each attempt; it stays repeatable by seed.
+        """
         greedy = self.sampling.temperature == 0
         sampling = replace(
             self.sampling,
             temperature=max(self.sampling.temperature, RESAMPLE_TEMPERATURES[attempt - 1]),
             seed=(self.sampling.seed or 0 if greedy else result.stats.seed) + attempt,
         )
-        return self._submit(sampling, tuple(result.token_ids[: self._before(result.token_ids, call)]))
+        return self._submit(sampling, tuple(result.token_ids[: self._tokens_before(result.token_ids, call)]))
 
     def reasoning_tokens(self, result: GenerationResult) -> int:
-        """Tokens up to the last that thoughts came with, their marks among them."""
-        told = [any("reasoning_content" in delta for delta in deltas) for deltas in self._parsed(result.token_ids)]
-        return max((number + 1 for number, thinks in enumerate(told) if thinks), default=0)
+        """Count the tokens up to the last one of the model's thoughts, their markers included."""
+        last = 0
+        for number, deltas in enumerate(self._token_deltas(result.token_ids), start=1):
+            if any("reasoning_content" in delta for delta in deltas):
+                last = number
+        return last
 
     def _submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
-        options: RequestOptions = {**self._options, "sampling": sampling, "answer": answer}
-        return self._engine.submit(self._prompt, **options)
+        options: RequestOptions = {**self._engine_options, "sampling": sampling, "answer": answer}
+        return self._engine.submit(self.prompt.ids, **options)
 
-    def _before(self, tokens: list[int], call: int) -> int:
-        """How many tokens were said before a call began."""
-        begun = 0
-        for number, deltas in enumerate(self._parsed(tokens)):
-            begun += sum("id" in part for delta in deltas for part in delta.get("tool_calls", ()))
-            if begun > call:
+    def _tokens_before(self, tokens: list[int], call: int) -> int:
+        """Count the tokens of an answer before the call at this position."""
+        started = 0
+        for number, deltas in enumerate(self._token_deltas(tokens)):
+            started += sum("id" in part for delta in deltas for part in delta.get("tool_calls", ()))
+            if started > call:
                 return number
         return 0
 
-    def _parsed(self, tokens: Sequence[int]) -> Iterator[Sequence[Delta]]:
-        """What each token of an answer tells."""
+    def _token_deltas(self, tokens: Sequence[int]) -> Iterator[Sequence[Delta]]:
+        """Yield the deltas that each token of an answer completes."""
         parser, decode = self.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
         for token in tokens:
             yield parser.feed(decode(self._engine.tokenizer.piece(token)))
+
+
+@dataclass(frozen=True, slots=True)
+class _AnswerForm:
+    """The grammar of an answer, and the parser that reads it."""
+
+    grammar: grammar.CompiledGrammar
+    parser: Callable[[], formats.StreamParser]
 
 
 def new_request(
@@ -91,50 +133,63 @@ def new_request(
     family: formats.Family,
     parts: PartFinder,
     messages: Sequence[Message],
-    tools: Sequence[ToolLike] | None,
+    tools: Sequence[ToolLike] | ToolSet | None,
     options: ChatOptions,
 ) -> Request:
-    """A request, checked, with its prompt and grammar.
+    """Check a request, render its prompt and compile its grammar.
 
-    Raises RequestError, SchemaError, FormatError, or TypeError for an option there is not.
+    Raises RequestError, SchemaError, FormatError, or TypeError for an unknown option.
     """
-    checked = checked_tools(tools or ())
+    toolset, choice = checked_tools(tools, options)
+    thinking = options.get("thinking")
+    answer = _answer_form(engine, family, toolset, choice, options)
+    prompt = render_prompt(family, engine.tokenizer, messages, toolset, choice=choice, thinking=thinking)
+    found = parts.find(prompt.ids, messages, toolset, choice, thinking=thinking)
+    engine_options: RequestOptions = {
+        "max_tokens": options.get("max_tokens"),
+        "grammar": answer.grammar,
+        "stop": (*family.stop, *stop_strings(options)),
+        "prefix": found.prefix,
+        "answers": found.answers,
+        "logprobs": options.get("logprobs"),
+    }
+    question = (messages, toolset, options)
+    return Request(engine, question, prompt, answer, sampling_options(options, family), engine_options)
+
+
+def checked_tools(
+    tools: Sequence[ToolLike] | ToolSet | None, options: ChatOptions
+) -> tuple[ToolSet | None, ToolChoice]:
+    """Check a request's tools, tool choice and names of options: the door that every request comes through."""
     check_names(options)
-    choice = parse_tool_choice(options.get("tool_choice", "auto"), checked)
-    tokenizer, thinking = engine.tokenizer, options.get("thinking")
-    shown = checked if tools is not None else None
-    parser: Callable[[], formats.StreamParser] = formats.plain_parser
-    compiled = answer_grammar(options, () if choice.mode == "none" else checked)
-    if compiled is None:
-        schema = text_schema(options)
-        parser = functools.partial(family.parser, checked, choice, thinking=thinking, text_schema=schema)
-        compiled = grammar.compile_output(
-            family.syntax_for(shown, choice, thinking=thinking, text_schema=schema),
-            checked,
-            choice,
-            parallel=options.get("parallel_tool_calls", True),
-            control=tokenizer.control,
-        )
-    rendered = family.render(messages, shown, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens)
-    prompt = tokenizer.encode(rendered, bos=family.bos)
-    found = parts.find(prompt, messages, shown, choice, thinking=thinking)
-    return Request(
-        engine,
-        parser,
-        CallChecker(checked, compiled.unenforced) if compiled.unenforced else None,
-        prompt,
-        sampling(options, family),
-        {
-            "max_tokens": options.get("max_tokens"),
-            "grammar": compiled,
-            "stop": (*family.stop, *stop_strings(options)),
-            "prefix": found.prefix,
-            "answers": found.answers,
-            "logprobs": options.get("logprobs"),
-        },
+    toolset = None if tools is None else ToolSet.of(tools)
+    return toolset, parse_tool_choice(options.get("tool_choice", "auto"), toolset or ())
+
+
+def _answer_form(
+    engine: Backend, family: formats.Family, tools: ToolSet | None, choice: ToolChoice, options: ChatOptions
+) -> _AnswerForm:
+    can_call = bool(tools) and choice.mode != "none"
+    if (own := grammar_option(options, has_tools=can_call)) is not None:
+        return _AnswerForm(own, formats.plain_parser)
+    wanted = response_format(options)
+    if wanted is not None and not can_call:
+        return _AnswerForm(wanted.grammar, formats.plain_parser)
+    schema, thinking = "" if wanted is None else wanted.schema, options.get("thinking")
+    compiled = grammar.compile_output(
+        family.syntax_for(tools, choice, thinking=thinking, text_schema=schema),
+        tools or (),
+        choice,
+        parallel=options.get("parallel_tool_calls", True),
+        control=engine.tokenizer.control,
     )
+    parser = functools.partial(family.parser, tools or (), choice, thinking=thinking, text_schema=schema)
+    return _AnswerForm(compiled, parser)
 
 
-def checked_tools(tools: Sequence[ToolLike]) -> list[Tool]:
-    """Tools in OpenAI's form, whatever they came as. Raises RequestError with the place."""
-    return check_tools(as_tools(tools)[0])
+def conversation(prompt: str | Sequence[Message], system: str | None = None) -> list[Message]:
+    """Build messages from a question, or from messages, with a system message before them."""
+    messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    return messages

@@ -1,8 +1,7 @@
-"""What a grammar does not enforce is checked after decoding, with the jsonschema package."""
+"""Checks of tool calls after decoding, with the jsonschema package, for keywords that no grammar enforces."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,13 @@ from edgefc.grammar.automata import matches
 from edgefc.grammar.json_schema.document import Place
 from edgefc.grammar.json_schema.keywords import kind, kinds_of
 from edgefc.grammar.patterns import search
-from edgefc.types import ToolCall, Tools
+from edgefc.types import Call, Tools
 
 MAX_REASON = 200
 
 
 class CallChecker:
-    """Checks calls of the tools whose schemas the grammar enforces in part only.
+    """Checks calls of tools whose schemas the grammar enforces only in part.
 
     tools       the tools of the request
     unenforced  `CompiledGrammar.unenforced` of their grammar
@@ -36,19 +35,19 @@ class CallChecker:
             if number in numbers
         }
 
-    def first_problem(self, calls: Sequence[ToolCall]) -> tuple[int, Finding] | None:
-        """The first call whose arguments do not satisfy their schema, and where; None when all do."""
+    def first_problem(self, calls: Sequence[Call]) -> tuple[int, Finding] | None:
+        """Return the position of the first call that violates its schema, and the violation; None: all are valid."""
         for number, call in enumerate(calls):
-            validator = self._validators.get(call["function"]["name"])
+            validator = self._validators.get(call.name)
             if validator is None:
                 continue
-            arguments = json.loads(call["function"]["arguments"])
             try:
-                error = next(iter(validator.iter_errors(arguments)), None)
-            except BaseException as broken:
-                # A schema that goes round in circles; the reference library, in Rust, panics on it.
-                if isinstance(broken, RecursionError) or type(broken).__name__ == "PanicException":
-                    return number, Finding(("arguments",), "the schema goes round in circles on them")
+                error = next(iter(validator.iter_errors(call.arguments)), None)
+            except BaseException as failure:
+                # An endlessly recursive schema. The `referencing` library, in Rust, panics on some of them, and its
+                # exception cannot be imported.
+                if isinstance(failure, RecursionError) or type(failure).__name__ == "PanicException":
+                    return number, Finding(("arguments",), "the schema recurses endlessly on these arguments")
                 raise
             if error is not None:
                 return number, Finding(("arguments", *error.absolute_path), error.message[:MAX_REASON])
@@ -56,7 +55,7 @@ class CallChecker:
 
 
 def _validator(schema: Mapping[str, Any]) -> Validator:
-    """A validator of the schema's draft that reads types as the grammar does and fetches nothing."""
+    """Build a validator of the schema's draft that reads types as the grammar does and opens no connection."""
     base = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     extended = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         base,
@@ -67,11 +66,11 @@ def _validator(schema: Mapping[str, Any]) -> Validator:
             "additionalProperties": _additional_properties,
         },
     )
-    made: Validator = extended(schema, registry=Registry(retrieve=_nowhere))  # type: ignore[call-arg]
-    return made
+    validator: Validator = extended(schema, registry=Registry(retrieve=_refuse))  # type: ignore[call-arg]
+    return validator
 
 
-def _nowhere(uri: str) -> Any:
+def _refuse(uri: str) -> Any:
     raise NoSuchResource(uri)
 
 
@@ -85,7 +84,7 @@ def _type(_: Any, __: Any, value: Any, schema: Mapping[str, Any]) -> Errors:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    # An automaton, and not Python's `re`, which some patterns keep busy for ever.
+    # An automaton instead of Python's `re`, in which some patterns run for ever.
     return matches(search(pattern), text)
 
 

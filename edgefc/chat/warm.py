@@ -1,4 +1,4 @@
-"""Computing what prompts with a tool set begin with before anybody asks, so that the engine keeps it on disk."""
+"""Computing the shared prefix of a tool set's prompts ahead of the first request, and saving it to disk."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from edgefc.chat.prompt_parts import PartFinder
-from edgefc.chat.request import checked_tools
+from edgefc.chat.request import conversation
 from edgefc.engine.backend import Backend
 from edgefc.errors import RequestError
-from edgefc.tools import ToolLike, parse_tool_choice
-from edgefc.types import Message
+from edgefc.tools import ToolLike, ToolSet, parse_tool_choice
 
 
 @dataclass(frozen=True, slots=True)
 class WarmResult:
-    """What was computed and kept.
+    """The prefix that was computed and saved.
 
-    tokens         that every prompt with these tools begins with
-    cached_tokens  how many of them were there already
-    files          on disk with beginnings of this model's prompts, as far as this engine wrote or read them; none
-                   where it keeps none, or where there are too few tokens to be worth it
-    seconds        it took
+    tokens         length of the prefix that all prompts with these tools share
+    cached_tokens  tokens of it that were cached already
+    files          prefix files of this model that this engine wrote or read; empty if the engine saves none, or if
+                   the prefix is too short to be worth a file
+    seconds        duration
     """
 
     tokens: int
@@ -34,30 +33,29 @@ class WarmResult:
 
     @property
     def bytes(self) -> int:
-        """Size of the files."""
+        """Size of the files, in bytes."""
         return sum(path.stat().st_size for path in self.files if path.exists())
 
 
 def warm_up(
     engine: Backend,
     parts: PartFinder,
-    tools: Sequence[ToolLike],
+    tools: Sequence[ToolLike] | ToolSet,
     *,
     system: str | None,
     tool_choice: str | Mapping[str, Any],
 ) -> WarmResult:
-    """See `Model.warm`."""
-    began = time.perf_counter()
-    checked = checked_tools(tools)
-    messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
-    head = parts.head(messages, checked, parse_tool_choice(tool_choice, checked)).tolist()
+    """Warm up as `Model.warm` describes."""
+    started = time.perf_counter()
+    toolset = ToolSet.of(tools)
+    head = parts.head(conversation([], system), toolset, parse_tool_choice(tool_choice, toolset)).tolist()
     if not head:
         raise RequestError(
             "tools",
-            "this model's prompts have nothing in common that could be computed beforehand",
+            "this model's prompts share no prefix that could be computed ahead of time",
             "Leave out the system message if the model's chat template takes none.",
         )
-    # A prompt needs a token of its own after what it shares; which one is all the same.
+    # A prompt needs one token after the shared prefix; any token will do.
     stats = engine.submit([*head, head[-1]], max_tokens=1, prefix=len(head)).result().stats
     files = engine.save_prefixes()
-    return WarmResult(len(head), stats.cached_tokens, tuple(files), time.perf_counter() - began)
+    return WarmResult(len(head), stats.cached_tokens, tuple(files), time.perf_counter() - started)

@@ -1,24 +1,15 @@
-"""Tools: Python functions and OpenAI tool objects, checked, and run."""
+"""Tools: Python functions and OpenAI tool objects, checked once as a ToolSet, and run."""
 
-from edgefc.tools.python import (
-    CODE_INTERPRETER,
-    PythonTool,
-    ToolLike,
-    as_tools,
-    check_tools,
-    load_tools,
-    parse_tool_choice,
-    read_json_tools,
-    run_tool,
-    tool,
-)
+from edgefc.tools.choice import parse_tool_choice
+from edgefc.tools.load import load_tools, read_json_tools
+from edgefc.tools.python import PythonTool, ToolLike, run_tool, tool
+from edgefc.tools.toolset import CODE_INTERPRETER, ToolSet
 
 __all__ = [
     "CODE_INTERPRETER",
     "PythonTool",
     "ToolLike",
-    "as_tools",
-    "check_tools",
+    "ToolSet",
     "load_tools",
     "parse_tool_choice",
     "read_json_tools",

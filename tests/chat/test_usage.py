@@ -46,12 +46,12 @@ def test_logprobs_come_with_the_text_that_they_are_of(tiny_qwen2: Path) -> None:
     """Also where the reader is far behind the model."""
     with edgefc.load(tiny_qwen2, family="hermes", n_ctx=512) as model:
         stream = model.chat([{"role": "user", "content": "x"}], max_tokens=12, logprobs=0, temperature=0, stream=True)
-        deltas, said = [next(stream)], [stream.new_logprobs()]
+        deltas, said = [next(stream)], [stream.pop_logprobs()]
         model.complete("y", max_tokens=40)  # begun later, and longer: the first is over
         for delta in stream:
             deltas.append(delta)
-            said.append(stream.new_logprobs())
-        rest = stream.new_logprobs()
+            said.append(stream.pop_logprobs())
+        rest = stream.pop_logprobs()
     assert deltas[0] == {"role": "assistant"}
     assert not said[0]
     assert all(said[1:])

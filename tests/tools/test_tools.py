@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 import edgefc
 from edgefc.errors import RequestError, ToolError
-from edgefc.tools import PythonTool, as_tools, check_tools, load_tools, parse_tool_choice, run_tool
+from edgefc.tools import PythonTool, ToolSet, load_tools, parse_tool_choice, run_tool
 from edgefc.types import ToolChoice
 
 
@@ -192,15 +192,15 @@ BAD_TOOLS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("tools", "place"), BAD_TOOLS)
 def test_a_malformed_tool_is_named(tools: Any, place: str) -> None:
     with pytest.raises(RequestError) as caught:
-        check_tools(tools)
+        ToolSet.of(tools)
     assert caught.value.param == place
 
 
 def test_a_bare_function_object_is_a_tool() -> None:
-    assert check_tools([{"name": "f"}]) == [{"type": "function", "function": {"name": "f"}}]
+    assert list(ToolSet.of([{"name": "f"}])) == [{"type": "function", "function": {"name": "f"}}]
 
 
-TWO = check_tools([{"name": "f"}, {"name": "get_weather"}])
+TWO = ToolSet.of([{"name": "f"}, {"name": "get_weather"}])
 CHOICES: list[tuple[Any, ToolChoice]] = [
     ("auto", ToolChoice("auto", ("f", "get_weather"))),
     ("none", ToolChoice("none", ("f", "get_weather"))),
@@ -246,9 +246,10 @@ def test_a_required_call_needs_a_tool() -> None:
 
 
 def test_functions_and_schemas_can_be_mixed() -> None:
-    schemas, runners = as_tools([_shout, TOOL])
-    assert [s["function"]["name"] for s in schemas] == ["_shout", "f"]
-    assert list(runners) == ["_shout"]
+    tools = ToolSet.of([_shout, TOOL])
+    assert tools.names == ("_shout", "f")
+    assert list(tools.runners) == ["_shout"]
+    assert ToolSet.of(tools) is tools
 
 
 FILES = {

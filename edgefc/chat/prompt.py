@@ -1,0 +1,38 @@
+"""A conversation as the model reads it: rendered by its chat template, then tokenized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgefc.engine import Tokenizer
+from edgefc.formats import Family
+from edgefc.types import Messages, ToolChoice, Tools
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrompt:
+    """A prompt.
+
+    text  exactly what the chat template writes, without a begin-of-sequence token
+    ids   its token ids, with the begin-of-sequence token where the family has one
+    """
+
+    text: str
+    ids: list[int]
+
+
+def render_prompt(
+    family: Family,
+    tokenizer: Tokenizer,
+    messages: Messages,
+    tools: Tools | None,
+    *,
+    choice: ToolChoice | None = None,
+    thinking: bool | None = None,
+) -> ModelPrompt:
+    """Render and tokenize a conversation; `tools`, `choice` and `thinking` are those of `Family.render`.
+
+    Raises RequestError for a malformed conversation and FormatError when the template refuses it.
+    """
+    rendered = family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens)
+    return ModelPrompt(rendered.text, tokenizer.encode(rendered, bos=family.bos))

@@ -1,0 +1,77 @@
+"""Tools from files: functions of a .py, or OpenAI tools of a .json."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgefc.errors import ToolError
+from edgefc.tools.python import PythonTool
+from edgefc.tools.toolset import ToolSet
+
+
+def load_tools(path: Path) -> ToolSet:
+    """Read a file's tools. Raises ToolError, or RequestError with the path of an invalid tool in a .json."""
+    if not path.is_file():
+        raise ToolError(f"no such file: {path}")
+    return ToolSet.of(_from_python(path) if path.suffix == ".py" else read_json_tools(path))
+
+
+def read_json_tools(path: Path) -> list[Any]:
+    """Read the list of tools in a .json file, unchecked. Raises ToolError."""
+    if not path.is_file():
+        raise ToolError(f"no such file: {path}")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ToolError(f"{path} is not UTF-8 text: {error.reason}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        where = f" line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ToolError(f"{path}{where}: invalid JSON: {error}", "It should hold a list of OpenAI tools.") from None
+    tools = data.get("tools") if isinstance(data, Mapping) else data
+    if not isinstance(tools, list):
+        raise ToolError(f"{path}: must be a list of tools, or an object with such a list under 'tools'")
+    return tools
+
+
+def _from_python(path: Path) -> list[PythonTool]:
+    """Load functions marked with @tool; without any, all public functions defined in the file."""
+    spec = importlib.util.spec_from_file_location(f"edgefc_tools_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and type hints look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = _line_in(path, error)
+        location = f"{path} line {line}" if line else str(path)
+        raise ToolError(f"{location}: {type(error).__name__}: {error}") from error
+    marked = [value for value in vars(module).values() if isinstance(value, PythonTool)]
+    if marked:
+        return marked
+    functions = [
+        value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    if not functions:
+        raise ToolError(
+            f"{path} defines no functions", "Define functions with type hints, or mark them with @edgefc.tool."
+        )
+    return [PythonTool(function) for function in functions]
+
+
+def _line_in(path: Path, error: Exception) -> int | None:
+    """Find the line of a file at which an exception was raised."""
+    line: int | None = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while trace is not None and line is None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else None
+        trace = trace.tb_next
+    return line
