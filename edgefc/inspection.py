@@ -11,10 +11,11 @@ from edgefc.engine import llama
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.gguf import memory
 from edgefc.models import registry
+from edgefc.models.registry import ResolvedModel
 from edgefc.types import Message, Tools
 
 
-def family_of(model: str, family: str | None = None) -> tuple[formats.Family, formats.Detection]:
+def family_of(model: str | ResolvedModel, family: str | None = None) -> tuple[formats.Family, formats.Detection]:
     """Find a model's chat format and the reason for it; `family` overrides the file.
 
     Raises ModelNotFoundError, ModelFileError or FormatError.
@@ -29,22 +30,22 @@ def family_of(model: str, family: str | None = None) -> tuple[formats.Family, fo
     return formats.family_of(metadata, found.path.name, family)
 
 
-def tokenizer_of(model: str) -> Tokenizer:
+def tokenizer_of(model: str | ResolvedModel) -> Tokenizer:
     """Open a model's tokenizer. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
     found = registry.resolve(model)
     vocabulary = llama.Model(found.path, n_gpu_layers=0, vocab_only=True)
     return Tokenizer(vocabulary.vocabulary, found.path.with_name("tokenizer.json"))
 
 
-def describe(model: str, family: str | None = None) -> dict[str, Any]:
+def describe(model: str | ResolvedModel, family: str | None = None) -> dict[str, Any]:
     """Collect the facts of `edgefc show`, as JSON; `memory` is in bytes, for the default context.
 
     Raises what `family_of` and `tokenizer_of` raise.
     """
     found = registry.resolve(model)
     header = gguf.read_model(found.path)
-    chat_format, detection = family_of(model, family)
-    tokenizer = tokenizer_of(model)
+    chat_format, detection = family_of(found, family)
+    tokenizer = tokenizer_of(found)
     n_ctx = memory.default_context(header, 1)
     facts: dict[str, Any] = {
         "model": found.card.title if found.card else header.metadata.get("general.name", found.path.stem),
@@ -74,13 +75,14 @@ def describe(model: str, family: str | None = None) -> dict[str, Any]:
     return facts
 
 
-def prompt_counter(model: str, family: str | None = None) -> Callable[[Tools], int]:
+def prompt_counter(model: str | ResolvedModel, family: str | None = None) -> Callable[[Tools], int]:
     """Return a function that counts the prompt tokens of tools, with a model's tokenizer and chat format.
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
     """
-    chat_format, _ = family_of(model, family)
-    tokenizer = tokenizer_of(model)
+    found = registry.resolve(model)
+    chat_format, _ = family_of(found, family)
+    tokenizer = tokenizer_of(found)
     question: list[Message] = [{"role": "user", "content": "Hello"}]
 
     def count(tools: Tools) -> int:

@@ -30,7 +30,7 @@ log = logging.getLogger("edgefc.model")
 
 
 def load(
-    name: str | Path,
+    name: str | Path | registry.ResolvedModel,
     *,
     family: str | None = None,
     n_ctx: int | None = None,
@@ -43,7 +43,8 @@ def load(
 ) -> Model:
     """Load a model for inference.
 
-    name          an id of models.toml (`edgefc list --all` shows them), such as "demo", or the path of a .gguf
+    name          an id of models.toml (`edgefc list --all` shows them), such as "demo", or the path of a .gguf;
+                  or what `registry.resolve` returned for one
     family        the chat format; None: the model card's, else detected from the file
     n_ctx         context in tokens; None: the model's training context, at most 8192, if memory allows
     n_gpu_layers  layers on the GPU; None: all if there is a GPU that holds them, else none
@@ -55,15 +56,14 @@ def load(
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError, FormatError or TranscriptError.
     """
-    found = registry.resolve(str(name))
+    found = registry.resolve(name)
     header = gguf.read_model(found.path)
     metadata = header.metadata
     family_name = family or (found.card.family if found.card else None)
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
-    model_name = found.card.id if found.card else found.path.stem
     recorder = None
     if transcripts is not None:
-        about = {"name": model_name, "family": chat_format.name, "sha256": store.known_hash(found.path)}
+        about = {"name": found.name, "family": chat_format.name, "sha256": store.known_hash(found.path)}
         recorder = Recorder(transcripts, {key: value for key, value in about.items() if value is not None})
     engine = Engine.load(
         found.path,
@@ -86,17 +86,21 @@ def load(
     ):
         if warning:
             log.warning("%s: %s", found.path.name, warning)
-    return Model(engine, chat_format, path=found.path, name=model_name, recorder=recorder)
+    return Model(engine, chat_format, path=found.path, name=found.name, recorder=recorder)
 
 
 def needed_memory(
-    name: str | Path, *, n_ctx: int | None = None, n_gpu_layers: int | None = None, n_parallel: int = 4
+    name: str | Path | registry.ResolvedModel,
+    *,
+    n_ctx: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_parallel: int = 4,
 ) -> int:
     """Predict the bytes of main memory that `load` needs; with n_ctx None it can make do with less.
 
     Raises ModelNotFoundError or ModelFileError.
     """
-    header = gguf.read_model(registry.resolve(str(name)).path)
+    header = gguf.read_model(registry.resolve(name).path)
     layers = (ALL_LAYERS if supports_gpu() else 0) if n_gpu_layers is None else n_gpu_layers
     context = n_ctx or memory.usual_context(header)
     return memory.predict(header, n_ctx=context, n_seq_max=n_parallel, gpu_layers=layers).total

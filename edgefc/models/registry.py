@@ -80,6 +80,11 @@ class ResolvedModel:
     path: Path
     card: ModelCard | None
 
+    @property
+    def name(self) -> str:
+        """The card's id, or the file's name without its extension."""
+        return self.card.id if self.card else self.path.stem
+
 
 def cards() -> dict[str, ModelCard]:
     """All cards by id: edgefc's, and those of the user's models.toml, which may replace them.
@@ -99,11 +104,14 @@ def cards() -> dict[str, ModelCard]:
     return found
 
 
-def resolve(name: str) -> ResolvedModel:
+def resolve(name: str | Path | ResolvedModel) -> ResolvedModel:
     """The file of a model: an id or OWNER/NAME, either with :QUANTIZATION, of one that is here, or a path.
 
-    Opens no connection. Raises ModelNotFoundError with what to do, or what else was perhaps meant.
+    A model that is resolved already is returned as it is. Opens no connection. Raises ModelNotFoundError with what to do, or what else was perhaps meant.
     """
+    if isinstance(name, ResolvedModel):
+        return name
+    name = str(name)
     known = cards()
     card = known.get(name.partition(":")[0])
     if card is not None and card.path is not None:
