@@ -107,7 +107,7 @@ def cards() -> dict[str, ModelCard]:
 def resolve(name: str | Path | ResolvedModel) -> ResolvedModel:
     """The file of a model: an id or OWNER/NAME, either with :QUANTIZATION, of one that is here, or a path.
 
-    A model that is resolved already is returned as it is. Opens no connection. Raises ModelNotFoundError with what to do, or what else was perhaps meant.
+    A model that is resolved already is returned as it is. Opens no connection. Raises ModelNotFoundError.
     """
     if isinstance(name, ResolvedModel):
         return name
