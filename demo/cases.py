@@ -1,7 +1,7 @@
-"""The demo model's held-back cases, category by category; `python -m demo.suite` writes them for `edgefc eval`.
+"""Held-back cases of the demo model, by category; `python -m demo.suite` writes them for `edgefc eval`.
 
-Held back are tools (every eighth hand-written one, every seventh object of the made-up ones), values (every seventh
-of each list, other made-up words) and sentences.
+Held back are tools (marked in `data/tools/`, and every seventh object of made-up ones), values (every seventh of each
+list, and other invented words) and sentences.
 """
 
 from __future__ import annotations
@@ -9,94 +9,104 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from demo import generate
-from demo.generate import Writer, show
+from demo.generate import KINDS
 from demo.paraphrases import PARAPHRASES
-from edgefc.example_tools import EXAMPLE_TOOLS
+from demo.tools import CONCEPTS, EXAMPLES, Tool, make_tool
+from demo.writer import Message, Writer
+from edgefc.tools.examples import EXAMPLE_TOOLS
 
-BASE = 3 * 10**9  # far from every training seed
+BASE_SEED = 3 * 10**9  # far from every training seed
 
 
 @dataclass(frozen=True)
 class Case:
-    messages: list[dict[str, Any]]
+    """A conversation and the assistant message that should follow."""
+
+    messages: list[Message]
     tools: list[dict[str, Any]]
-    expected: dict[str, Any]  # the assistant message that should come
+    expected: Message
 
 
-def openai(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def to_openai(messages: list[Message]) -> list[Message]:
     """Generated messages in OpenAI's form."""
-    result: list[dict[str, Any]] = []
-    waiting: list[str] = []
+    result: list[Message] = []
+    pending: list[str] = []  # ids of calls without a result
     for number, message in enumerate(messages):
-        if message.get("tool_calls"):
-            waiting = [f"c{number}_{i}" for i in range(len(message["tool_calls"]))]
-            calls = [{"id": i, "type": "function", "function": {"name": c["name"], "arguments": json.dumps(c["arguments"])}}
-                     for i, c in zip(waiting, message["tool_calls"], strict=True)]  # fmt: skip
-            result.append({"role": "assistant", "content": None, "tool_calls": calls})
+        if calls := message.get("tool_calls"):
+            pending = [f"c{number}_{i}" for i in range(len(calls))]
+            functions = [{"name": call["name"], "arguments": json.dumps(call["arguments"])} for call in calls]
+            entries = [
+                {"id": call_id, "type": "function", "function": function}
+                for call_id, function in zip(pending, functions, strict=True)
+            ]
+            result.append({"role": "assistant", "content": None, "tool_calls": entries})
         elif message["role"] == "tool":
-            result.append({**message, "tool_call_id": waiting.pop(0)})
+            result.append({**message, "tool_call_id": pending.pop(0)})
         else:
-            result.append(
-                {key: value for key, value in message.items() if key in {"role", "content", "required_functions"}}
-            )
+            keys = {"role", "content", "required_functions"}
+            result.append({key: value for key, value in message.items() if key in keys})
     return result
 
 
 def cases(category: str, count: int) -> Iterator[Case]:
-    """Held-back cases of a category; each asks for one assistant message. There are only so many paraphrases."""
+    """At most `count` cases of a category; only of `paraphrases` there can be fewer."""
     if category == "paraphrases":
-        tools = [t.schema for t in EXAMPLE_TOOLS]
+        schemas = [tool.schema for tool in EXAMPLE_TOOLS]
         for text, calls in PARAPHRASES[:count]:
-            yield Case([{"role": "user", "content": text}], tools, {"tool_calls": calls})
+            yield Case([{"role": "user", "content": text}], schemas, {"tool_calls": calls})
         return
-    seed, found = BASE + sum(map(ord, category)) * 10**6, 0
-    while found < count:
+    seed = BASE_SEED + sum(map(ord, category)) * 10**6
+    while count:
         seed += 1
-        writer = Writer(seed, held_back=True)
-        if category == "examples":
-            tools = [show(writer.rng, concept, exact=True) for concept in generate.EXAMPLES]
-            turns = writer.turn("single", tools)
-        else:
-            tools = writer.toolbox()
-            turns = writer.turn(category if category in generate.KINDS else "single", tools)
-            if category == "multi_turn":
-                if not (
-                    turns[-1]["role"] == "assistant"
-                    and "content" in turns[-1]
-                    and not turns[-1].get("required_functions")
-                ):
-                    continue
-                turns += writer.turn("single", tools)
-        place = _place(category, turns)
-        if place is None or not _is_of(category, turns[place]):
-            continue
-        found += 1
-        yield Case(turns[:place], [t.schema for t in tools], turns[place])
+        tools, turns = _conversation(category, seed)
+        index = _answer_index(category, turns)
+        if index is not None and _matches_source(category, turns[index]):
+            count -= 1
+            yield Case(turns[:index], [tool.schema for tool in tools], turns[index])
 
 
-def _place(category: str, turns: list[dict[str, Any]]) -> int | None:
-    """Where in the turns the message stands that is asked for."""
-    last_user = max(i for i, m in enumerate(turns) if m["role"] == "user")
+def _conversation(category: str, seed: int) -> tuple[list[Tool], list[Message]]:
+    """One turn; for `multi_turn` a second one, if the first ends with an answer."""
+    writer = Writer(seed, held_back=True)
+    if category == "examples":
+        tools = [make_tool(writer.rng, concept, exact=True) for concept in EXAMPLES]
+        return tools, writer.turn("single", tools)
+    tools = writer.pick_tools()
+    turns = writer.turn(category if category in KINDS else "single", tools)
+    if category == "multi_turn":
+        last = turns[-1]
+        if last["role"] != "assistant" or "content" not in last or last.get("required_functions"):
+            return tools, []
+        turns += writer.turn("single", tools)
+    return tools, turns
+
+
+def _answer_index(category: str, turns: list[Message]) -> int | None:
+    """Index of the message that a case expects, or None if these turns are no case of the category."""
+    if not turns:
+        return None
     if category == "grounded":
-        places = [i for i, m in enumerate(turns) if i and turns[i - 1]["role"] == "tool" and m["role"] == "assistant"]
-        return places[0] if places else None
-    place = last_user + 1 if category == "multi_turn" else 1
-    wanted = turns[place]
+        roles = [message["role"] for message in turns]
+        return next((i for i, pair in enumerate(pairwise(roles), 1) if pair == ("tool", "assistant")), None)
+    last_user = max(i for i, message in enumerate(turns) if message["role"] == "user")
+    index = last_user + 1 if category == "multi_turn" else 1
+    message = turns[index]
+    calls = message.get("tool_calls", [])
     fits = {
-        "clarify": bool(wanted.get("required_functions")),
-        "no_tool": bool(wanted.get("no_tool")),
-        "parallel": len(wanted.get("tool_calls", [])) > 1,
-    }.get(category, bool(wanted.get("tool_calls")))
-    return place if fits else None
+        "clarify": bool(message.get("required_functions")),
+        "no_tool": bool(message.get("no_tool")),
+        "parallel": len(calls) > 1,
+    }
+    return index if fits.get(category, bool(calls)) else None
 
 
-def _is_of(category: str, wanted: dict[str, Any]) -> bool:
-    """The two sorts of unseen tools are counted apart: the hand-written are the harder."""
+def _matches_source(category: str, message: Message) -> bool:
+    """Tell hand-written from made-up tools where a category has only one sort: hand-written ones are harder."""
     if category not in {"hand_written", "made_up"}:
         return True
-    name = wanted["tool_calls"][0]["name"]
-    concept = next((c for c in generate.CONCEPTS if name in c.names), None)
-    return concept in generate.HELD_BACK if category == "hand_written" else concept is None
+    name = message["tool_calls"][0]["name"]
+    concept = next((concept for concept in CONCEPTS if name in concept.names), None)
+    return concept is None if category == "made_up" else concept is not None and concept.held_back

@@ -1,4 +1,4 @@
-"""Writes the trained demo model as GGUF and puts it, with its tokenizer, into the package.
+"""Writes a trained demo model as GGUF, with its tokenizer, into the package.
 
 python -m demo.export --run demo/runs/v1 [--check]
 """
@@ -9,107 +9,116 @@ import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
-from demo.generate import ROOT
-from demo.network import SHAPES, Network
+from demo.generate import conversation, render
+from demo.network import SHAPES, Network, Shape
 from demo.tokenizer import SPECIALS
 
-OUT = ROOT / "edgefc" / "models" / "demo"
-TEMPLATE = "{# edgefc family=demo #}{{ raise_exception('This model needs edgefc: its tools are not rendered by this template.') }}"
+OUT = Path(__file__).parents[1] / "edgefc" / "models" / "demo"
+# Only edgefc can render the tools; the comment is what it recognises the family by.
+TEMPLATE = (
+    "{# edgefc family=demo #}"
+    "{{ raise_exception('This model needs edgefc: its tools are not rendered by this template.') }}"
+)
 Q8 = gguf.GGMLQuantizationType.Q8_0
-# The network's names for its parts, where GGUF has others.
-NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
+# Modules of the network whose names differ in GGUF.
+GGUF_NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
          "down": "ffn_down", "embedding": "token_embd", "norm": "output_norm"}  # fmt: skip
 
 
 def gguf_name(name: str) -> str:
-    """What GGUF calls a parameter of the network."""
+    """The GGUF tensor name of a parameter of the network."""
     *layer, part, kind = name.split(".")
     block = f"blk.{layer[1]}." if layer else ""
-    return f"{block}{NAMES.get(part, part)}.{kind}"
+    return f"{block}{GGUF_NAMES.get(part, part)}.{kind}"
 
 
-def read(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """These parameters of the network from a GGUF, to go on training from it; Q8_0 loses little of them."""
-    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    found = {name: stored[gguf_name(name)] for name in names}
-    return {name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type)) for name, t in found.items()}
+def read_parameters(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Read these parameters of the network from a GGUF, to continue training from it; Q8_0 loses little."""
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    pairs = [(name, tensors[gguf_name(name)]) for name in names]
+    return {name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type)) for name, t in pairs}
 
 
-def load(run: Path) -> Network:
+def load_network(run: Path) -> Network:
+    """The network of a run's checkpoint, in evaluation mode."""
     saved = torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")
     network = Network(SHAPES[saved["shape"]])
     network.load_state_dict(saved["network"])
     return network.eval()
 
 
-def write(run: Path, out: Path) -> Path:
-    network = load(run)
-    shape = network.shape
+def export(run: Path, out: Path) -> Path:
+    """Write `demo-q8_0.gguf` and `tokenizer.json` to a folder; returns the path of the GGUF."""
+    network = load_network(run)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = json.loads((run / "tokenizer.json").read_text(encoding="utf-8"))
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     path = out / "demo-q8_0.gguf"
-    w = gguf.GGUFWriter(str(path), "qwen2")
-    w.add_name("edgefc demo")
-    w.add_license("apache-2.0")
-    w.add_context_length(shape.context)
-    w.add_embedding_length(shape.width)
-    w.add_block_count(shape.layers)
-    w.add_feed_forward_length(shape.hidden)
-    w.add_head_count(shape.heads)
-    w.add_head_count_kv(shape.heads)
-    w.add_rope_freq_base(shape.rope_base)
-    w.add_layer_norm_rms_eps(shape.epsilon)
-    w.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-    add_vocabulary(w, run / "tokenizer.json")
-    w.add_chat_template(TEMPLATE)
-    state = {name: value.float().numpy() for name, value in network.state_dict().items()}
-    for name, value in state.items():
-        add(w, gguf_name(name), value)
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
+    writer = gguf.GGUFWriter(str(path), "qwen2")
+    add_metadata(writer, network.shape)
+    add_vocabulary(writer, tokenizer)
+    writer.add_chat_template(TEMPLATE)
+    for name, value in network.state_dict().items():
+        add_tensor(writer, gguf_name(name), value.float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return path
 
 
-def add(w: gguf.GGUFWriter, name: str, value: np.ndarray) -> None:
-    """Matrices as Q8_0, the rest as it is."""
+def add_metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    writer.add_name("edgefc demo")
+    writer.add_license("apache-2.0")
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.hidden)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.heads)
+    writer.add_rope_freq_base(shape.rope_base)
+    writer.add_layer_norm_rms_eps(shape.epsilon)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+
+
+def add_tensor(writer: gguf.GGUFWriter, name: str, value: np.ndarray) -> None:
+    """Add a matrix as Q8_0, or a vector as float32."""
     if value.ndim == 2:
-        w.add_tensor(name, gguf.quants.quantize(value, Q8), raw_dtype=Q8)
+        writer.add_tensor(name, gguf.quants.quantize(value, Q8), raw_dtype=Q8)
     else:
-        w.add_tensor(name, value.astype(np.float32))
+        writer.add_tensor(name, value.astype(np.float32))
 
 
-def add_vocabulary(w: gguf.GGUFWriter, path: Path) -> None:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    vocab = data["model"]["vocab"]
+def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: dict[str, Any]) -> None:
+    """Add tokens and merges from the contents of a `tokenizer.json`."""
+    vocab = tokenizer["model"]["vocab"]
     tokens = sorted(vocab, key=vocab.__getitem__)
-    assert [vocab[t] for t in tokens] == list(range(len(tokens)))
-    w.add_tokenizer_model("gpt2")
-    w.add_tokenizer_pre("smollm")
-    w.add_token_list(tokens)
-    w.add_token_types([gguf.TokenType.CONTROL if t in SPECIALS else gguf.TokenType.NORMAL for t in tokens])
-    w.add_token_merges([" ".join(m) if isinstance(m, list) else m for m in data["model"]["merges"]])
-    w.add_eos_token_id(vocab["<|im_end|>"])
-    w.add_pad_token_id(vocab["<|endoftext|>"])
-    w.add_add_bos_token(False)
+    assert [vocab[token] for token in tokens] == list(range(len(tokens)))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    types = gguf.TokenType
+    writer.add_token_types([types.CONTROL if token in SPECIALS else types.NORMAL for token in tokens])
+    merges = tokenizer["model"]["merges"]
+    writer.add_token_merges([" ".join(merge) if isinstance(merge, list) else merge for merge in merges])
+    writer.add_eos_token_id(vocab["<|im_end|>"])
+    writer.add_pad_token_id(vocab["<|endoftext|>"])
+    writer.add_add_bos_token(False)
 
 
 def check(run: Path, path: Path, texts: int = 10) -> None:
-    """Prove that llama.cpp computes what PyTorch does: the likeliest next token, on real conversations."""
-    from tokenizers import Tokenizer
-
-    from demo.generate import conversation, render
+    """Check that llama.cpp predicts the same next tokens as PyTorch, on generated conversations."""
     from edgefc.engine import llama
     from edgefc.engine.context import Context, Rows
 
-    network = load(run)
+    network = load_network(run)
     encoder = Tokenizer.from_file(str(run / "tokenizer.json"))
     model = llama.Model(path, n_gpu_layers=0)
     context = Context(model, n_ctx=2048, n_batch=2, n_seq_max=1, n_threads=1, n_threads_batch=1)
@@ -117,26 +126,30 @@ def check(run: Path, path: Path, texts: int = 10) -> None:
     for number in range(texts):
         ids = encoder.encode(render(*conversation(10**9 + number)), add_special_tokens=False).ids[:1024]
         context.forget(0)
-        theirs: list[int] = []
-        for place, token in enumerate(ids):
-            assert context.decode([Rows(0, place, [token], wanted=1)]) == 0
-            theirs.append(int(np.argmax(context.logits(0))))
+        exported: list[int] = []
+        for position, token in enumerate(ids):
+            assert context.decode([Rows(0, position, [token], 1)]) == 0
+            exported.append(int(np.argmax(context.logits(0))))
         with torch.no_grad():
             hidden = network(torch.tensor([ids]))[0].float()
-            ours = (hidden @ network.embedding.weight.T).argmax(-1).tolist()
-        same += sum(a == b for a, b in zip(ours, theirs, strict=True))
+            trained = (hidden @ network.embedding.weight.T).argmax(-1).tolist()
+        same += sum(a == b for a, b in zip(trained, exported, strict=True))
         total += len(ids)
-    print(f"llama.cpp's likeliest token is PyTorch's at {same} of {total} places ({same / total:.2%})")
-    assert same / total > 0.97, "the exported model is not the trained one"
+    print(f"llama.cpp and PyTorch predict the same token at {same} of {total} positions ({same / total:.2%})")
+    assert same / total > 0.97, "the exported model differs from the trained one"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("demo/runs/v1"), help="folder with checkpoint and tokenizer")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder to write to (default: the package)")
+    parser.add_argument("--check", action="store_true", help="compare llama.cpp's predictions with PyTorch's")
+    options = parser.parse_args()
+    path = export(options.run, options.out)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    if options.check:
+        check(options.run, path)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("demo/runs/v1"))
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    made = write(options.run, options.out)
-    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
-    if options.check:
-        check(options.run, made)
+    main()

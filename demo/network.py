@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - PyTorch's convention
 
 
 @dataclass(frozen=True)
 class Shape:
+    """Sizes of the network."""
+
     vocab: int = 6144
     width: int = 256
     layers: int = 6
@@ -33,7 +35,7 @@ SHAPES = {
 
 
 class Attention(torch.autograd.Function):
-    """Causal attention by whole matrices: on the CPU, at these lengths, four times as fast as the fused kernel."""
+    """Causal attention of whole matrices: four times as fast as the fused kernel on a CPU at these lengths."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -52,32 +54,37 @@ class Attention(torch.autograd.Function):
 
 
 class CrossEntropy(torch.autograd.Function):
-    """Sum over the rows of weight times cross entropy of `hidden @ embedding.T`, in pieces that stay in the cache."""
+    """Weighted sum of the rows' cross entropy of `hidden @ embedding.T`, in blocks that fit the cache.
+
+    hidden (rows, width), embedding (vocab, width), targets and weights (rows,); gives the sum and each row's loss.
+    The gradient is computed with the loss, so that the logits are needed only once.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, embedding: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         head, rows = embedding.to(hidden.dtype), 128 if hidden.device.type == "cpu" else 16384
-        losses, inward, onto = [], [], torch.zeros_like(head, dtype=torch.float32)
+        losses, grad_hidden, grad_embedding = [], [], torch.zeros_like(head, dtype=torch.float32)
         for h, target, weight in zip(*(x.split(rows) for x in (hidden, targets, weights)), strict=True):
-            chosen = torch.log_softmax((h @ head.T).float(), -1)
-            losses.append(-chosen.gather(1, target[:, None])[:, 0])
-            slope = chosen.exp_().scatter_add_(1, target[:, None], -torch.ones_like(losses[-1])[:, None])
-            slope = slope.mul_(weight[:, None]).to(hidden.dtype)
-            inward.append(slope @ head)
-            onto.add_(slope.T @ h)
-        ctx.save_for_backward(torch.cat(inward), onto)
-        each = torch.cat(losses)
-        ctx.mark_non_differentiable(each)
-        return (each * weights).sum(), each
+            logprobs = torch.log_softmax((h @ head.T).float(), -1)
+            losses.append(-logprobs.gather(1, target[:, None])[:, 0])
+            # Softmax minus one-hot, in place.
+            grad = logprobs.exp_().scatter_add_(1, target[:, None], -torch.ones_like(losses[-1])[:, None])
+            grad = grad.mul_(weight[:, None]).to(hidden.dtype)
+            grad_hidden.append(grad @ head)
+            grad_embedding.add_(grad.T @ h)
+        ctx.save_for_backward(torch.cat(grad_hidden), grad_embedding)
+        per_row = torch.cat(losses)
+        ctx.mark_non_differentiable(per_row)
+        return (per_row * weights).sum(), per_row
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        inward, onto = ctx.saved_tensors
-        return inward * grads[0].to(inward.dtype), onto * grads[0], None, None
+        grad_hidden, grad_embedding = ctx.saved_tensors
+        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_embedding * grads[0], None, None
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(batch, time, heads, dim) each."""
+    """Causal attention; queries, keys, values and result are (batch, time, heads, dim)."""
     b, t, h, d = q.shape
     if q.device.type != "cpu" or not torch.is_grad_enabled():
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
@@ -87,12 +94,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions with the halves of a head as pairs (GGUF's NEOX order, as Qwen2 has it)."""
+    """Apply rotary positions to (tokens, heads, dim); pairs are a head's halves, GGUF's NEOX order."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
 class Norm(nn.Module):
+    """RMSNorm, computed in float32."""
+
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
@@ -104,13 +113,15 @@ class Norm(nn.Module):
 
 
 class Linear(nn.Linear):
-    """Weights stay float32; the product is in the dtype of what comes in."""
+    """A linear layer with float32 weights that computes in the dtype of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
 class Layer(nn.Module):
+    """A decoder layer, in the two parts before and after attention."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -121,18 +132,21 @@ class Layer(nn.Module):
         self.down = Linear(shape.hidden, shape.width, bias=False)
 
     def before(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of (tokens, width)."""
+        """Queries, keys and values (tokens, heads, dim) of x (tokens, width)."""
         h = self.attn_norm(x)
         heads = (-1, self.shape.heads, self.shape.head_dim)
         return rotate(self.q(h).view(heads), cos, sin), rotate(self.k(h).view(heads), cos, sin), self.v(h).view(heads)
 
     def after(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Add the attention's result and the feed-forward block to x; all (tokens, width)."""
         x = x + self.o(attended)
         h = self.ffn_norm(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))
 
 
 class Network(nn.Module):
+    """The decoder, from token ids to hidden states; logits are `hidden @ embedding.weight.T`."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -146,19 +160,20 @@ class Network(nn.Module):
         self.register_buffer("sin", angles.sin(), persistent=False)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                # What each block adds begins at nothing.
-                last = name.split(".")[-2] in {"o", "down"}
-                nn.init.zeros_(parameter) if last else nn.init.normal_(parameter, std=0.02)
+                if name.split(".")[-2] in {"o", "down"}:  # at first a layer adds nothing
+                    nn.init.zeros_(parameter)
+                else:
+                    nn.init.normal_(parameter, std=0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
     def compile_layers(self) -> None:
-        """Fuse what surrounds attention; the number of tokens stays free."""
+        """Compile the parts around attention, for any number of tokens."""
         Layer.before = torch.compile(Layer.before, dynamic=True)  # type: ignore[method-assign]
         Layer.after = torch.compile(Layer.after, dynamic=True)  # type: ignore[method-assign]
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Hidden states before the output head, which is the embedding again."""
+        """Hidden states (batch, time, width) of ids (batch, time), after the last norm."""
         b, t = ids.shape
         x = self.embedding(ids).to(torch.bfloat16).view(b * t, -1)
         cos, sin = (table[:t].to(x.dtype).repeat(b, 1)[:, None] for table in (self.cos, self.sin))

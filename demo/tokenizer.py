@@ -1,8 +1,7 @@
-"""The demo model's tokenizer: byte-level BPE whose tokens never join a space with a word.
+"""The demo model's tokenizer: byte-level BPE whose tokens never join a space to a word.
 
-So a value has the same tokens after a space in the user's text and after a quote in a call's JSON, and copying it
-is copying tokens: what a very small model can learn. The pre-tokenizer is llama.cpp's `smollm`: single digits,
-then GPT-2's split.
+So a value has the same tokens after a space in the user's text and after a quote in a call's JSON, and a very small
+model can copy it token by token. The pre-tokenizer is llama.cpp's `smollm`: single digits, then GPT-2's split.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ VOCAB_SIZE = 6144
 
 
 def train(path: Path, conversations: int = 12000) -> Tokenizer:
+    """Train a tokenizer on generated conversations and save it."""
     tokenizer = Tokenizer(models.BPE())
-    # For training alone, spaces stand apart, so that no merge joins one to a word.
+    # Only in training do spaces stand apart, so that no merge joins one to a word.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [Split(" ", "isolated"), Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
     )
@@ -43,4 +43,5 @@ def train(path: Path, conversations: int = 12000) -> Tokenizer:
 
 
 def load(path: Path) -> Tokenizer:
+    """Load the tokenizer of a run, or train one if there is none yet."""
     return Tokenizer.from_file(str(path)) if path.exists() else train(path)
