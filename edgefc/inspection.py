@@ -62,15 +62,7 @@ def describe(model: str | ResolvedModel, family: str | None = None) -> dict[str,
         "stop_tokens": list(chat_format.stop),
         "tokenizer": tokenizer.source,
         "vocabulary": tokenizer.n_vocab,
-        "notes": [
-            note
-            for note in (
-                detection.note,
-                *chat_format.missing_tokens(tokenizer.special_tokens),
-                *tokenizer.notes,
-            )
-            if note
-        ],
+        "notes": detection.warnings(chat_format, tokenizer),
     }
     return facts
 

@@ -77,15 +77,10 @@ def load(
         progress=progress,
         header=header,
     )
-    if detection.template == formats.OWN:
+    if detection.template == formats.MODEL_TEMPLATE:
         chat_format, _ = formats.family_of(metadata, found.path.name, family_name, eos=engine.tokenizer.eos_text)
-    for warning in (
-        detection.note,
-        *chat_format.missing_tokens(engine.tokenizer.special_tokens),
-        *engine.tokenizer.notes,
-    ):
-        if warning:
-            log.warning("%s: %s", found.path.name, warning)
+    for warning in detection.warnings(chat_format, engine.tokenizer):
+        log.warning("%s: %s", found.path.name, warning)
     return Model(engine, chat_format, path=found.path, name=found.name, recorder=recorder)
 
 

@@ -59,7 +59,7 @@ def check_names(options: ChatOptions) -> None:
 
 def sampling_options(options: ChatOptions, family: Family) -> SamplingOptions:
     """Return the family's recommended sampling, overridden by the caller's options. Raises RequestError."""
-    values: dict[str, Any] = dict(family.sampling)
+    values: dict[str, Any] = dict(family.recommended_sampling)
     for field in fields(SamplingOptions):
         if (value := options.get(field.name)) is not None:
             values[field.name] = value

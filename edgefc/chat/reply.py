@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
 from edgefc.errors import CancelledError, InvalidCallError
-from edgefc.formats import Parsed, StreamParser
+from edgefc.formats import ParsedReply, StreamParser
 from edgefc.types import Call, Delta, FinishReason, Message, Outcome, ToolCall
 
 MAX_RESAMPLES = len(RESAMPLE_TEMPERATURES)
@@ -92,7 +92,7 @@ class ChatStream:
         self._request = request
         self._generation = request.submit()
         self._on_reply = on_reply
-        self._parsed: Parsed | None = None
+        self._parsed: ParsedReply | None = None
         self._reply: Reply | None = None
         self._cancelled = False
         self._logprobs_read = 0
@@ -178,7 +178,7 @@ class ChatStream:
         self._parsed = parser.finish(self._generation.result().finish_reason)
         yield from self._parsed.deltas
 
-    def _is_valid(self, result: GenerationResult, parsed: Parsed, stats: Sequence[GenerationStats]) -> bool:
+    def _is_valid(self, result: GenerationResult, parsed: ParsedReply, stats: Sequence[GenerationStats]) -> bool:
         """Check the calls; if one is invalid, start the next attempt. Raises InvalidCallError after the last."""
         if not self._request.is_checked:
             return True
@@ -194,7 +194,7 @@ class ChatStream:
             self._generation.cancel()
         return False
 
-    def _finish(self, result: GenerationResult, parsed: Parsed, attempts: Sequence[GenerationStats]) -> None:
+    def _finish(self, result: GenerationResult, parsed: ParsedReply, attempts: Sequence[GenerationStats]) -> None:
         has_thoughts = "reasoning_content" in parsed.message
         reasoning_tokens = self._request.reasoning_tokens(result) if has_thoughts else 0
         stats = functools.reduce(operator.add, attempts)

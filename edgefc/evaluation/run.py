@@ -15,7 +15,7 @@ from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, Reques
 from edgefc.evaluation.cases import Answer, Call, Case, Problem
 from edgefc.evaluation.results import Result, Run, Setting
 from edgefc.evaluation.suites import SUITES
-from edgefc.formats import Family, Parsed
+from edgefc.formats import Family, ParsedReply
 from edgefc.model import Model
 from edgefc.types import Delta, Message
 
@@ -97,7 +97,7 @@ class _Held:
     def answer(self) -> tuple[Answer, str, tuple[int, int]]:
         said = "".join(map(_text, self._stream))
         reply = self._stream.reply
-        answer = read_answer(Parsed(reply.message, reply.outcome, reply.missing))
+        answer = read_answer(ParsedReply(reply.message, reply.outcome, reply.missing))
         written = json.dumps([{"name": c.name, "arguments": c.arguments} for c in answer.calls], ensure_ascii=False)
         usage = (reply.usage["prompt_tokens"], reply.usage["completion_tokens"])
         return answer, written if answer.calls else said, usage
@@ -111,7 +111,7 @@ class _Free:
 
     def __init__(self, model: Model, case: Case, max_tokens: int) -> None:
         self._family, self._tools = model.family, case.tools
-        prompt = model.engine.tokenizer.encode(model.render(case.messages, case.tools), bos=model.family.bos)
+        prompt = model.prompt(case.messages, case.tools).ids
         self._generation = model.engine.submit(
             prompt,
             max_tokens=max_tokens,
@@ -127,7 +127,7 @@ class _Free:
     def cancel(self) -> None:
         self._generation.cancel()
 
-    def _parse(self, family: Family, text: str, *, cut_off: bool) -> Parsed:
+    def _parse(self, family: Family, text: str, *, cut_off: bool) -> ParsedReply:
         if not cut_off:
             return family.parse(text, self._tools)
         parser = family.parser(self._tools)
@@ -159,7 +159,7 @@ def _judged(model: Model, case: Case, asked: _Asked, setting: Setting) -> Result
     prompt = ""
     if problem is not None:
         with suppress(EdgefcError):  # which is what is wrong, then
-            prompt = model.render(case.messages, case.tools).text
+            prompt = model.prompt(case.messages, case.tools).text
     return Result(
         case.id, case.digest, case.category, problem.kind if problem else "", problem.reason if problem else "",
         outcome, question_of(case.messages), written, prompt, prompt_tokens, completion_tokens,
@@ -178,7 +178,7 @@ def _text(delta: Delta) -> str:
     return delta.get("content", "") + "".join(said)
 
 
-def read_answer(parsed: Parsed) -> Answer:
+def read_answer(parsed: ParsedReply) -> Answer:
     """A parsed message; calls whose arguments are no JSON object are none."""
     calls: list[Call] = []
     for call in parsed.message.get("tool_calls") or ():

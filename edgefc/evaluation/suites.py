@@ -23,7 +23,7 @@ from edgefc.errors import RequestError, SuiteError
 from edgefc.evaluation import bfcl, demo
 from edgefc.evaluation.bfcl_docs import as_tool
 from edgefc.evaluation.cases import Answer, Case, Problem
-from edgefc.tools import check_tools
+from edgefc.tools import ToolSet
 
 _ALIASES = {"simple": "simple_python", "java": "simple_java", "javascript": "simple_javascript"}
 _INSIDE = ("", "bfcl_eval/data", "berkeley-function-call-leaderboard/bfcl_eval/data", "data")
@@ -175,7 +175,7 @@ def _case(place: str, entry: Mapping[str, Any], category: str | None) -> Case:
     if not isinstance(tools, list) or not isinstance(docs or [], list):
         raise SuiteError(f"{place}: tools and raw_functions must be lists")
     try:
-        checked = check_tools(tools)
+        checked = list(ToolSet.of(tools))
     except RequestError as error:
         raise SuiteError(f"{place}: {error}") from None
     case = Case(_text(entry, "id"), str(found), messages, checked, entry["ground_truth"], docs or [])

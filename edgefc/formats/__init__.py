@@ -1,15 +1,15 @@
-"""Chat formats: how each family's prompt is rendered and its answers are read. Knows nothing of llama.cpp."""
+"""Chat formats: rendering each family's prompt and reading its answers, without any knowledge of llama.cpp."""
 
-from edgefc.formats.detect import OWN, Detection, detect, family_of
+from edgefc.formats.detect import MODEL_TEMPLATE, Detection, detect, family_of
 from edgefc.formats.family import Family, family_names, load_family, plain_parser
-from edgefc.formats.parse import Parsed, StreamParser
+from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.render import Prompt
 
 __all__ = [
-    "OWN",
+    "MODEL_TEMPLATE",
     "Detection",
     "Family",
-    "Parsed",
+    "ParsedReply",
     "Prompt",
     "StreamParser",
     "detect",

@@ -1,4 +1,4 @@
-"""A family's declaration, `chat_formats/NAME.toml`: what it may say, checked, and the output syntax it describes."""
+"""A family's declaration, `chat_formats/NAME.toml`: its legal keys, and the output syntax it describes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from edgefc.errors import FormatError
 from edgefc.types import OutputSyntax
 
-# Section → key → type. Keys with a tuple of texts take one of those.
+# Section → key → type. A tuple of strings lists the legal values.
 KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     "match": {"template": list, "name": list, "also": list},
     "prompt": {
@@ -30,37 +30,37 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def check(place: str, declared: Mapping[str, Any]) -> None:
-    """Raises FormatError naming the file, `place`, and the key that is wrong."""
+def check_declaration(file_name: str, declared: Mapping[str, Any]) -> None:
+    """Check sections, keys and types. Raises FormatError naming the file and the wrong key."""
     for section, values in declared.items():
         if section == "description" and isinstance(values, str):
             continue
         if section not in KEYS or not isinstance(values, dict):
-            raise FormatError(f"{place}: unknown section {section!r}", f"Sections are {', '.join(KEYS)}.")
+            raise FormatError(f"{file_name}: unknown section {section!r}", f"Sections are {', '.join(KEYS)}.")
         for key, value in values.items():
-            _check_value(place, section, key, value)
+            _check_value(file_name, section, key, value)
     for section, key in (("prompt", "template"), ("calls", "each")):
         if key not in declared.get(section, {}):
-            raise FormatError(f"{place}: {section}.{key} is missing")
+            raise FormatError(f"{file_name}: {section}.{key} is missing")
 
 
-def _check_value(place: str, section: str, key: str, value: Any) -> None:
-    wanted = KEYS[section].get(key)
-    if wanted is None:
-        raise FormatError(f"{place}: unknown key {section}.{key}", f"Keys are {', '.join(KEYS[section])}.")
-    if isinstance(wanted, tuple) and all(isinstance(option, str) for option in wanted):
-        if value not in wanted:
-            raise FormatError(f"{place}: {section}.{key} is one of {', '.join(map(str, wanted))}")
+def _check_value(file_name: str, section: str, key: str, value: Any) -> None:
+    expected = KEYS[section].get(key)
+    if expected is None:
+        raise FormatError(f"{file_name}: unknown key {section}.{key}", f"Keys are {', '.join(KEYS[section])}.")
+    if isinstance(expected, tuple) and all(isinstance(option, str) for option in expected):
+        if value not in expected:
+            raise FormatError(f"{file_name}: {section}.{key} must be one of {', '.join(map(str, expected))}")
         return
-    kinds: Any = wanted
-    if not isinstance(value, kinds) or (wanted is not bool and isinstance(value, bool)):
-        raise FormatError(f"{place}: {section}.{key} has the wrong type")
+    kinds: Any = expected
+    if not isinstance(value, kinds) or (expected is not bool and isinstance(value, bool)):
+        raise FormatError(f"{file_name}: invalid type of {section}.{key}: {type(value).__name__}")
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-        raise FormatError(f"{place}: {section}.{key} must be a list of strings")
+        raise FormatError(f"{file_name}: {section}.{key} must be a list of strings")
 
 
 def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
-    """How the family spells its answers."""
+    """Return the spelling of the family's answers."""
     calls, text, output, thinking = (declared.get(name, {}) for name in ("calls", "text", "output", "thinking"))
     return OutputSyntax(
         call=calls["each"].removeprefix("\n"),
@@ -86,7 +86,7 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
 
 
 def history_syntax(declared: Mapping[str, Any], syntax: OutputSyntax) -> OutputSyntax:
-    """How past answers are written: as they were said, unless the declaration has it otherwise."""
+    """Return the spelling of past answers: the output syntax, unless the declaration has its own for history."""
     prompt = declared["prompt"]
     if "history_calls" not in prompt:
         return syntax

@@ -1,34 +1,59 @@
-"""Which family a GGUF belongs to, told from its metadata."""
+"""Detects the family of a GGUF from its metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edgefc.errors import FormatError
 from edgefc.formats.family import Family, family_names, load_family
-from edgefc.formats.own import generic, with_own_template
+from edgefc.formats.model_template import with_model_template, with_tools_as_text
 
-BUILT_IN, OWN = "built in", "the model's own"
+BUILT_IN_TEMPLATE, MODEL_TEMPLATE = "built in", "the model's own"
+
+
+class VocabularyFacts(Protocol):
+    """The part of a tokenizer that decides on warnings."""
+
+    @property
+    def special_tokens(self) -> frozenset[str]: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A family's name, what gave it away, whose chat template is used, and why not the model's own if it has one."""
+    """A model file's family.
+
+    family    its name
+    reason    the evidence for it, in words
+    template  the chat template in use: BUILT_IN_TEMPLATE or MODEL_TEMPLATE
+    note      why the template in the file is not used, "" if it is or there is none
+    """
 
     family: str
     reason: str
-    template: str = BUILT_IN
+    template: str = BUILT_IN_TEMPLATE
     note: str = ""
+
+    def warnings(self, family: Family, tokenizer: VocabularyFacts) -> list[str]:
+        """List everything a user should know about the file's prompts: template, control tokens and tokenizer."""
+        notes = [self.note] if self.note else []
+        notes += [
+            f"missing control token {token!r}: {family.name} models have it, this vocabulary does not"
+            for token in family.missing_tokens(tokenizer.special_tokens)
+        ]
+        return [*notes, *tokenizer.notes]
 
 
 def detect(metadata: Mapping[str, object], file_name: str = "") -> Detection:
-    """The family of a model file.
+    """Find the family of a model file.
 
     In this order: a version that its chat template states, text that only one family's template has, the model's or
     the file's name, and text of the widely used templates. Names come before the latter because fine-tunes keep the
-    template of the model they began with; the longest name wins, so that Arch-Function-Chat is not taken for
-    Arch-Function. What nothing fits is `generic`.
+    template of their base model; the longest name wins, so that Arch-Function-Chat is not mistaken for
+    Arch-Function. The fallback is `generic`.
     """
     families = [load_family(name) for name in family_names()]
     template = str(metadata.get("tokenizer.chat_template") or "")
@@ -36,69 +61,79 @@ def detect(metadata: Mapping[str, object], file_name: str = "") -> Detection:
     if versions:
         mark, family = versions[0]
         return Detection(family.name, f"its chat template states {mark.strip()!r}")
-    told = _by_template([f for f in families if not f.prompt.get("own")], template)
-    if told:
-        return told
-    for key in ("general.name", "general.basename", "file name"):
-        text = _plain(file_name if key == "file name" else str(metadata.get(key) or ""))
-        found = [
-            (not f.prompt.get("own"), len(m), f.name, m)
-            for f in families
-            for m in f.match.get("name", ())
-            if _plain(m) in text and _fits(f, template)
-        ]
-        if found:
-            *_, name, match = max(found)
-            return Detection(name, f"{key} contains {match!r}")
-    told = _by_template(families, template)
-    if told:
-        return told
-    if template:
-        return Detection("generic", "neither its name nor its chat template is that of a family edgefc knows")
-    return Detection("generic", "it has no chat template, and its name is that of no family edgefc knows")
+    return (
+        _by_template([f for f in families if not f.prompt.get("own")], template)
+        or _by_name(families, metadata, file_name, template)
+        or _by_template(families, template)
+        or Detection(
+            "generic",
+            "neither its name nor its chat template matches a known family"
+            if template
+            else "it has no chat template, and its name matches no known family",
+        )
+    )
 
 
 def family_of(
     metadata: Mapping[str, object], file_name: str = "", name: str | None = None, *, eos: str = ""
 ) -> tuple[Family, Detection]:
-    """The family of a model file with the chat template to use, and how that was found.
+    """Return the family of a model file with the chat template to use, and how it was found.
 
-    name  the family to take, if it is known
+    name  the family, if the caller names it; None: detect it
     eos   the text of the end-of-sequence token, which some templates write
 
-    Raises FormatError when there is no such family, or its file's template can render nothing.
+    Raises FormatError when there is no such family, or the file's template cannot be rendered.
     """
-    detection = detect(metadata, file_name) if name is None else Detection(name, "it was named")
+    detection = detect(metadata, file_name) if name is None else Detection(name, "it was named explicitly")
     family = load_family(detection.family)
     source = str(metadata.get("tokenizer.chat_template") or "")
     if not family.prompt.get("own") or not source:
         return family, detection
     try:
-        made = (generic if family.name == "generic" else with_own_template)(family, source, eos=eos)
+        adapted = (with_tools_as_text if family.name == "generic" else with_model_template)(family, source, eos=eos)
     except FormatError as error:
         if family.name == "generic":
             raise
         return family, replace(detection, note=error.reason)
-    return made, replace(detection, template=OWN)
+    return adapted, replace(detection, template=MODEL_TEMPLATE)
 
 
-def _by_template(families: list[Family], template: str) -> Detection | None:
-    matched = [
+def _by_template(families: Sequence[Family], template: str) -> Detection | None:
+    """Match text of the chat template; the longest match wins."""
+    matches = [
         (len(m), f.name, m)
         for f in families
         for m in f.match.get("template", ())
-        if m in template and _fits(f, template)
+        if m in template and _has_required_text(f, template)
     ]
-    if not matched:
+    if not matches:
         return None
-    _, name, match = max(matched)
+    _, name, match = max(matches)
     return Detection(name, f"its chat template contains {match!r}")
 
 
-def _fits(family: Family, template: str) -> bool:
-    """A name says what a model was trained on, but not that its turns survived the next fine-tune."""
+def _by_name(
+    families: Sequence[Family], metadata: Mapping[str, object], file_name: str, template: str
+) -> Detection | None:
+    """Match the model's name in the file, then the file's name; a name of one family beats one that many share."""
+    for key in ("general.name", "general.basename", "file name"):
+        text = _normalize(file_name if key == "file name" else str(metadata.get(key) or ""))
+        matches = [
+            (not f.prompt.get("own"), len(m), f.name, m)
+            for f in families
+            for m in f.match.get("name", ())
+            if _normalize(m) in text and _has_required_text(f, template)
+        ]
+        if matches:
+            *_, name, match = max(matches)
+            return Detection(name, f"{key} contains {match!r}")
+    return None
+
+
+def _has_required_text(family: Family, template: str) -> bool:
+    """Check `match.also`: a name tells what a model was trained on, but a fine-tune may have replaced its turns."""
     return not template or all(text in template for text in family.match.get("also", ()))
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return name.lower().replace("_", "-").replace(" ", "-")

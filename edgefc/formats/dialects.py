@@ -1,8 +1,7 @@
 """Tool dialects: the ways families spell a tool list inside the prompt.
 
-A dialect is a pure function from OpenAI tools to text. Chat templates reach it as a Jinja filter of the
-same name; a family's declaration picks it. Nothing here changes the meaning of a schema: what a dialect
-cannot express stays in the grammar.
+A dialect is a pure function from OpenAI tools or messages to text or JSON. Chat templates call it as a Jinja filter of
+the same name. A dialect never changes the meaning of a schema: the grammar enforces what a dialect cannot express.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ _SPACES = str.maketrans({"\n": " ", "\r": " ", "\t": " "})
 
 
 def outline(tools: Sequence[Mapping[str, Any]] | None) -> str:
-    """The demo family's tool list: one line a tool, one indented line a parameter.
+    """Return the demo family's tool list: one line per tool, one indented line per parameter.
 
     `get_weather: Get the current weather`
     `  location (string): The city`
     `  unit ("celsius"|"fahrenheit", optional): The unit`
 
-    It spends about a third of the tokens of the JSON schema, which is what a very small model needs most.
+    It takes about a third of the tokens of the JSON schema, which matters most to a very small model.
     """
     lines: list[str] = []
     for function in functions(tools):
-        lines.append(_described(str(function["name"]), function))
+        lines.append(_with_description(str(function["name"]), function))
         parameters = function.get("parameters") or {}
         required = set(parameters.get("required") or ())
         for name, schema in (parameters.get("properties") or {}).items():
             optional = "" if name in required else ", optional"
             kind = _outline_type(schema, depth=0)
-            lines.append(_described(f"  {name} ({kind}{optional})", schema))
+            lines.append(_with_description(f"  {name} ({kind}{optional})", schema))
     return "\n".join(lines)
 
 
 def functions(tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    """The bare functions of tools."""
+    """Return the bare function objects of tools."""
     return [dict(tool.get("function", tool)) for tool in tools or ()]
 
 
 def concise(tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    """XLAM's tool list: name, description, and of the parameters the properties alone."""
+    """Return xLAM's tool list: name, description, and the properties of the parameters without their schema."""
     return [
         {
             "name": function["name"],
@@ -54,34 +53,34 @@ def concise(tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
 
 
 def hammer(tools: Sequence[Mapping[str, Any]] | None, *, flat: bool = False) -> list[dict[str, Any]]:
-    """Hammer's tool list: the concise one, with `required` and the default told in each parameter.
+    """Return Hammer's tool list: the concise one, with `required` and the default written into each parameter.
 
     flat  a parameter that is an object becomes the mapping of its properties (Hammer 2.0 and 2.1)
 
     The caller's schemas stay as they are. Source: MadeAgents' converter, and BFCL's Hammer handler.
     """
-    made = copy.deepcopy(concise(tools))
-    for function, tool in zip(functions(tools), made, strict=True):
+    listed = copy.deepcopy(concise(tools))
+    for function, tool in zip(functions(tools), listed, strict=True):
         parameters = tool["parameters"]
         for name, schema in parameters.items() if flat else ():
             if isinstance(schema, dict) and isinstance(schema.get("properties"), dict):
                 parameters[name] = schema["properties"]
-                _require(parameters[name], schema.get("required"))
-        _require(parameters, (function.get("parameters") or {}).get("required"))
+                _mark_required(parameters[name], schema.get("required"))
+        _mark_required(parameters, (function.get("parameters") or {}).get("required"))
         for schema in parameters.values():
             if isinstance(schema, dict) and "default" in schema and isinstance(schema.get("description", ""), str):
                 schema["description"] = schema.get("description", "") + f"default is '{schema['default']}'"
-    return made
+    return listed
 
 
-def _require(parameters: dict[str, Any], names: Any) -> None:
+def _mark_required(parameters: dict[str, Any], names: Any) -> None:
     for name in names if isinstance(names, list) else ():
         if isinstance(parameters.get(name), dict):
             parameters[name]["required"] = True
 
 
 def hermes_signatures(tools: Sequence[Mapping[str, Any]] | None) -> str:
-    """The tool list of Hermes 2 Pro and Hermes 3: every description tells its function's Python signature."""
+    """Return the tool list of Hermes 2 Pro and Hermes 3: descriptions begin with the function's Python signature."""
     return "\n".join(map(_hermes_tool, functions(tools)))
 
 
@@ -93,15 +92,15 @@ def _hermes_tool(function: Mapping[str, Any]) -> str:
         f"        {name}({_python_type(schema)}): {str(schema.get('description', '')).strip()}"
         for name, schema in properties.items()
     )
-    told = f"{function['name']}({signature}) - {function.get('description') or ''}\n\n"
+    summary = f"{function['name']}({signature}) - {function.get('description') or ''}\n\n"
     args = f"    Args:\n{lines}" if properties else ""
     schema = json.dumps(parameters, ensure_ascii=False) if properties else "{}"
-    head = f'{{"type": "function", "function": {{"name": "{function["name"]}", "description": "{told}{args}"'
+    head = f'{{"type": "function", "function": {{"name": "{function["name"]}", "description": "{summary}{args}"'
     return f'{head}, "parameters": {schema}}}'
 
 
 def _python_type(schema: Any, depth: int = 0) -> str:
-    """A schema's type as those templates have it, in which items of arrays and what has no type are `Union[]`."""
+    """Return a schema's type as those templates write it: array items and untyped schemas are `Union[]`."""
     kind = schema.get("type") if isinstance(schema, Mapping) else None
     if kind is None or depth > 16:
         return "Union[]"
@@ -117,12 +116,12 @@ def _python_type(schema: Any, depth: int = 0) -> str:
 
 
 def history_steps(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """xLAM-r's history: each turn of user and assistant is a step, with what the tools returned on it."""
+    """Return xLAM-r's history: each turn of user and assistant is a step, with the tool results that followed it."""
     steps: list[dict[str, Any]] = []
     for message in messages:
         if message["role"] == "tool" and steps:
-            seen = steps[-1]["next_observation"]
-            steps[-1]["next_observation"] = f"{seen}\n{message['content']}" if seen else message["content"]
+            earlier = steps[-1]["next_observation"]
+            steps[-1]["next_observation"] = f"{earlier}\n{message['content']}" if earlier else message["content"]
         elif message["role"] in {"user", "assistant"}:
             calls = message.get("tool_calls") or ()
             steps.append(
@@ -138,9 +137,9 @@ def history_steps(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def narrated(messages: Sequence[Mapping[str, Any]]) -> str:
-    """A conversation as one query, for models that were trained on single questions.
+    """Return a conversation as one query, for models that were trained on single questions.
 
-    What was done is told in the first person; transcripts with roles make such models stop at once.
+    Past calls are described in the first person: transcripts with roles make such models stop at once.
     """
     lines: list[str] = []
     calls: list[Mapping[str, Any]] = []
@@ -159,13 +158,13 @@ def narrated(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _described(head: str, schema: Any) -> str:
+def _with_description(head: str, schema: Any) -> str:
     text = schema.get("description") if isinstance(schema, Mapping) else None
     return f"{head}: {str(text).translate(_SPACES).strip()}" if text else head
 
 
 def _outline_type(schema: Any, depth: int) -> str:
-    """A schema's type in a few characters; `any` where it says nothing short."""
+    """Return a schema's type in a few characters, `any` where there is no short form."""
     if not isinstance(schema, Mapping) or depth > 8:
         return "any"
     if "const" in schema:

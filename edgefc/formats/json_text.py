@@ -1,4 +1,4 @@
-"""JSON as it streams in: where a value ends, and what a string's inside says."""
+"""Streamed JSON: finding the end of a value, and decoding the inside of a string."""
 
 from __future__ import annotations
 
@@ -6,79 +6,81 @@ import json
 
 
 class JsonEnd:
-    """Finds where a JSON object or array ends, across any number of pieces."""
+    """Finds the end of a JSON object or array, across any number of pieces."""
 
     def __init__(self) -> None:
-        self._seen, self._depth, self._string, self._escaped = 0, 0, False, False
+        self._scanned, self._depth, self._in_string, self._escaped = 0, 0, False, False
 
     def scan(self, text: str) -> int | None:
-        """Characters of `text` up to the end of the value; None when it is not there yet.
+        """Return the number of characters up to the end of the value; None while the end is missing.
 
-        `text` is what was given before, unless it was forgotten, and more.
+        `text` is the text of the last scan, without the characters dropped since, and more.
         """
-        for place in range(self._seen, len(text)):
-            char = text[place]
-            if self._string:
-                if self._escaped:
-                    self._escaped = False
-                elif char == "\\":
-                    self._escaped = True
-                elif char == '"':
-                    self._string = False
-            elif char == '"':
-                self._string = True
-            elif char in "{[":
-                self._depth += 1
-            elif char in "}]":
-                self._depth -= 1
-                if self._depth == 0:
-                    return place + 1
-        self._seen = len(text)
+        for index in range(self._scanned, len(text)):
+            if self._closes(text[index]):
+                return index + 1
+        self._scanned = len(text)
         return None
 
-    def forget(self, size: int) -> None:
-        """The first `size` characters will not be given again."""
-        self._seen = max(0, self._seen - size)
+    def drop(self, size: int) -> None:
+        """Forget the first `size` characters: the next text begins after them."""
+        self._scanned = max(0, self._scanned - size)
+
+    def _closes(self, char: str) -> bool:
+        """Advance by one character; True if it closes the value."""
+        if self._in_string:
+            self._in_string = self._escaped or char != '"'
+            self._escaped = not self._escaped and char == "\\"
+        elif char == '"':
+            self._in_string = True
+        elif char in "{[":
+            self._depth += 1
+        elif char in "}]":
+            self._depth -= 1
+            return self._depth == 0
+        return False
 
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def unescape(raw: str) -> tuple[str, int, bool]:
-    """The text of a JSON string's inside: (text, characters read, whether the closing quote was among them)."""
+    """Decode the inside of a JSON string.
+
+    Returns the text, the number of characters read, and True if the closing quote was among them.
+    """
     out: list[str] = []
-    place = 0
-    while place < len(raw):
-        char = raw[place]
+    index = 0
+    while index < len(raw):
+        char = raw[index]
         if char == '"':
-            return "".join(out), place + 1, True
+            return "".join(out), index + 1, True
         if char != "\\":
             out.append(char)
-            place += 1
+            index += 1
             continue
-        size = _escape_size(raw, place)
+        size = _escape_size(raw, index)
         if size is None:
             break
-        code = raw[place + 1 : place + size]
-        out.append(_decode_escape(code))
-        place += size
-    return "".join(out), place, False
+        out.append(_decode_escape(raw[index + 1 : index + size]))
+        index += size
+    return "".join(out), index, False
 
 
-def _escape_size(raw: str, place: int) -> int | None:
-    """Characters of the escape at `place`, both halves of a surrogate pair; None when more must come."""
-    if len(raw) < place + 2:
+def _escape_size(raw: str, start: int) -> int | None:
+    """Return the length of the escape at `start`, both halves of a surrogate pair; None when more must come."""
+    if len(raw) < start + 2:
         return None
-    if raw[place + 1] != "u":
+    if raw[start + 1] != "u":
         return 2
-    if len(raw) < place + 6:
+    if len(raw) < start + 6:
         return None
-    if raw[place + 2 : place + 4].lower() not in {"d8", "d9", "da", "db"}:
+    if raw[start + 2 : start + 4].lower() not in {"d8", "d9", "da", "db"}:
         return 6
-    if len(raw) < place + 12:
-        waits = "\\u".startswith(raw[place + 6 : place + 8]) and '"' not in raw[place + 6 :]
-        return None if waits else 6
-    return 12 if raw[place + 6 : place + 8] == "\\u" else 6
+    if len(raw) < start + 12:
+        may_pair = "\\u".startswith(raw[start + 6 : start + 8]) and '"' not in raw[start + 6 :]
+        return None if may_pair else 6
+    return 12 if raw[start + 6 : start + 8] == "\\u" else 6
 
 
 def _decode_escape(code: str) -> str:

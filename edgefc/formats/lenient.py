@@ -1,6 +1,6 @@
-"""Calls in answers that do not follow their family's syntax, as models give them when no grammar holds them to it.
+"""Reads calls that do not follow their family's syntax, as models write them without a grammar.
 
-Only whole answers are read so, and only what is plainly a call of a tool that exists: text stays text.
+Only finished answers are read this way, and only text that is plainly a call of an existing tool; the rest stays text.
 """
 
 from __future__ import annotations
@@ -17,29 +17,20 @@ MAX_TEXT = 1 << 20
 
 
 def lenient_calls(text: str, names: Collection[str]) -> list[dict[str, Any]]:
-    """Calls of these tools, `{"name", "arguments"}`, found in tags, fences, bare JSON or Python's spelling of it.
+    """Return calls of the named tools, `{"name", "arguments"}`, in tags, fences, bare JSON or Python's spelling of it.
 
-    Empty when there is none, or when something among them is no call.
+    Empty when there is none, or when one of the candidates is not a call.
     """
     if len(text) > MAX_TEXT:
         return []
     for candidates in _readings(text.strip()):
-        calls: list[dict[str, Any]] = []
-        for candidate in candidates:
-            value = _value(candidate)
-            items = value if isinstance(value, list) else [value]
-            found = [_call(item, names) for item in items]
-            if not found or None in found:
-                break
-            calls += [call for call in found if call is not None]
-        else:
-            if calls:
-                return calls
+        if calls := _all_calls(candidates, names):
+            return calls
     return []
 
 
 def _readings(text: str) -> Iterator[list[str]]:
-    """Texts that may each be a call or a list of calls, by the ways a model may have written them."""
+    """Yield, for each way of writing calls, the texts that may each be a call or a list of calls."""
     for pattern in (_TAGGED, _FENCE):
         if found := pattern.findall(text):
             yield found
@@ -51,8 +42,20 @@ def _readings(text: str) -> Iterator[list[str]]:
         yield [part for part in re.split(r"(?<=\})\s*;\s*(?=\{)", body) if part]
 
 
-def _value(text: str) -> Any:
-    """JSON, or Python's own spelling; None for anything else."""
+def _all_calls(candidates: list[str], names: Collection[str]) -> list[dict[str, Any]]:
+    """Return the calls of all candidates; empty when one of them is not a call."""
+    calls: list[dict[str, Any]] = []
+    for candidate in candidates:
+        value = _parse_value(candidate)
+        items = [_parse_call(item, names) for item in (value if isinstance(value, list) else [value])]
+        if not items or None in items:
+            return []
+        calls += [call for call in items if call is not None]
+    return calls
+
+
+def _parse_value(text: str) -> Any:
+    """Parse JSON, or Python's literals; None for anything else."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -63,14 +66,14 @@ def _value(text: str) -> Any:
     return value["tool_calls"] if isinstance(value, dict) and isinstance(value.get("tool_calls"), list) else value
 
 
-def _call(item: Any, names: Collection[str]) -> dict[str, Any] | None:
+def _parse_call(item: Any, names: Collection[str]) -> dict[str, Any] | None:
     if isinstance(item, dict) and isinstance(item.get("function"), dict):
         item = item["function"]
-    if not isinstance(item, dict) or item.get("name") not in names:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str) or item["name"] not in names:
         return None
     arguments = item.get("arguments", item.get("parameters", {}))
     if isinstance(arguments, str):
-        arguments = _value(arguments)
+        arguments = _parse_value(arguments)
     if not isinstance(arguments, dict):
         return None
     try:

@@ -1,39 +1,31 @@
 """Streamed text → message, from a family's output syntax alone.
 
-Fed one character at a time or all at once, the deltas concatenate to the same message. Text that does not follow
-the syntax is an answer in plain words, never an error; a call that is cut off is never shown as complete.
+The deltas concatenate to the same message, whether the text comes one character at a time or all at once. Text that
+does not follow the syntax is an answer in plain words, never an error; a call that is cut off never looks complete.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-import string
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from edgefc.formats.call_ids import new_call_id
 from edgefc.formats.json_text import JsonEnd, unescape
-from edgefc.types import Delta, Message, Outcome, OutputSyntax, ToolCall
+from edgefc.types import Delta, FunctionCallDelta, Message, Outcome, OutputSyntax, ToolCall
 
-_ALPHANUMERIC = string.ascii_letters + string.digits
 _State = Callable[[], bool]
 _SPACE = " \t\r\n"
 
 
-def new_call_id() -> str:
-    """`call_` and 24 letters or digits, as OpenAI's look."""
-    return "call_" + "".join(secrets.choice(_ALPHANUMERIC) for _ in range(24))
-
-
-def new_short_id() -> str:
-    """Nine letters or digits, which is all that Mistral's templates take."""
-    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(9))
-
-
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A finished message; `missing` are the tools a clarification is about, `deltas` what was not streamed yet."""
+class ParsedReply:
+    """A finished message.
+
+    missing  the tools whose arguments a clarification asks for
+    deltas   the end of the stream: deltas that `feed` held back
+    """
 
     message: Message
     outcome: Outcome
@@ -41,8 +33,8 @@ class Parsed:
     deltas: tuple[Delta, ...] = ()
 
 
-class _Start(NamedTuple):
-    """The beginning of a call: its length, the tool's name if it is known already, and what follows."""
+class _CallStart(NamedTuple):
+    """The beginning of a call: its length, the tool's name if it is in there, and the next state."""
 
     size: int
     name: str | None
@@ -50,10 +42,10 @@ class _Start(NamedTuple):
 
 
 class StreamParser:
-    """Parses one answer. `feed` gives the deltas of a piece of text, `finish` the whole message.
+    """Parses one answer: `feed` returns the deltas of a piece of text, `finish` the whole message.
 
-    names   the tools there are: what would call another one is text. None: any name is taken for a tool's
-    code    the name of the tool that takes raw code, if there is one
+    names   the existing tools: a call of any other is text. None: every name counts as a tool's
+    code    the name of the tool that takes raw code; None: there is none
     """
 
     def __init__(
@@ -65,40 +57,40 @@ class StreamParser:
         code: str | None = None,
     ) -> None:
         self._syntax, self._make_id, self._code = syntax, make_id, code
-        self._names = None if names is None else {_quoted(name): name for name in names if name != code}
+        self._names = None if names is None else {_json_escaped(name): name for name in names if name != code}
         self._code_head = (syntax.code or "").removesuffix("{code}") if code is not None else ""
         before, has_text, rest = syntax.calls_begin.partition("{text}")
-        # With a text beside the calls, what calls begin with is what follows that text.
+        # With a text beside the calls, calls begin with the part of calls_begin that follows the text.
         self._text_head = before if has_text else ""
         self._calls_head = (rest if has_text else syntax.calls_begin) + syntax.before_name
-        self._held = ""
+        self._buffer = ""
         self._state: _State = self._at_start
         self._deltas: list[Delta] = []
         self._content: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[ToolCall] = []
-        self._complete = 0  # calls that were read to their end
+        self._n_complete = 0  # calls that were read to their end
         self._missing: tuple[str, ...] = ()
         self._outcome: Outcome = "answer"
         self._after_text = ""
         self._json = JsonEnd()
-        # Text that is JSON may say what announces calls, and none follow it.
+        # Text that is JSON may contain the mark of calls, and no calls follow it.
         self._text_state: _State = self._in_plain if syntax.text_schema else self._in_free_text
 
     def feed(self, text: str) -> list[Delta]:
-        """What may be shown now; the rest waits for more."""
-        self._held += text
+        """Return the deltas that are certain by now; the rest waits for more text."""
+        self._buffer += text
         while self._state():
             pass
         deltas, self._deltas = self._deltas, []
         return deltas
 
-    def finish(self, reason: Literal["stop", "length"]) -> Parsed:
-        """The message once no more text can come, and the deltas of what was still held back."""
-        self._settle(cut_off=reason == "length")
-        cut = reason == "length" or len(self._calls) > self._complete
-        # Calls of an answer that is cut off are not for running: the next turn could not answer them all.
-        calls = [] if cut else self._calls
+    def finish(self, reason: Literal["stop", "length"]) -> ParsedReply:
+        """Return the message once no more text can come, with the deltas that were still held back."""
+        self._flush(cut_off=reason == "length")
+        cut_off = reason == "length" or len(self._calls) > self._n_complete
+        # Calls of an answer that is cut off must not run: the next turn could not answer them all.
+        calls = [] if cut_off else self._calls
         content = "".join(self._content)
         message: Message = {"role": "assistant", "content": content if content or not calls else None}
         if self._thoughts:
@@ -110,131 +102,133 @@ class StreamParser:
             message["required_functions"] = list(self._missing)
         if self._outcome == "no_tool":
             message["no_tool"] = True
-        if cut or self._state in (self._in_name, self._in_functions):
+        if cut_off or self._state in (self._in_name, self._in_functions):
             self._outcome = "length"
         deltas, self._deltas = tuple(self._deltas), []
-        return Parsed(message, self._outcome, self._missing if self._outcome == "clarify" else (), deltas)
+        return ParsedReply(message, self._outcome, self._missing if self._outcome == "clarify" else (), deltas)
 
-    def _settle(self, *, cut_off: bool) -> None:
-        """Tell what is held at the end; the beginning of a call or template that was cut off is nothing."""
+    def _flush(self, *, cut_off: bool) -> None:
+        """Emit the rest of the buffer; the beginning of a call or template that was cut off is dropped."""
         if self._state == self._in_code:
-            self._argue('"}' if not cut_off else "")
-            self._complete += not cut_off
+            if not cut_off:
+                self._emit_arguments('"}')
+                self._n_complete += 1
         elif self._state == self._in_thoughts:
-            self._think(self._held.rstrip(_SPACE))
-        elif self._state == self._at_branch and self._held.strip(_SPACE) == self._syntax.no_tool:
+            self._emit_thoughts(self._buffer.rstrip(_SPACE))
+        elif self._state == self._at_branch and self._buffer.strip(_SPACE) == self._syntax.no_tool:
             self._outcome = "no_tool"
         elif self._state == self._in_name:
-            self._say("" if cut_off or self._calls_head else self._held)
+            self._emit_text("" if cut_off or self._calls_head else self._buffer)
         elif not cut_off and self._state in (self._at_start, self._at_branch, self._in_free_text):
-            self._say(self._held)
+            self._emit_text(self._buffer)
         elif self._state == self._in_free_text:
-            before = min((self._held.partition(marker)[0] for marker in self._syntax.markers), key=len, default="")
-            if before != self._held:
-                self._say(before.removesuffix(self._syntax.calls_preamble or ""))
+            before = min((self._buffer.partition(marker)[0] for marker in self._syntax.markers), key=len, default="")
+            if before != self._buffer:
+                self._emit_text(before.removesuffix(self._syntax.calls_preamble or ""))
 
-    # -- states: each consumes what it can of what is held and tells whether it made progress -------------------
+    # -- states: each consumes the part of the buffer it understands and returns True if it made progress -----------
 
     def _at_start(self) -> bool:
         syntax = self._syntax
-        if syntax.think_begin and self._take(syntax.think_begin):
-            return self._go(self._in_thoughts)
+        if syntax.think_begin and self._consume(syntax.think_begin):
+            return self._enter(self._in_thoughts)
         if syntax.think_begin and self._may_become(syntax.think_begin):
             return False
-        if self._take(syntax.begin):
-            return self._go(self._at_branch)
-        return not self._may_become(syntax.begin) and self._go(self._in_plain)
+        if self._consume(syntax.begin):
+            return self._enter(self._at_branch)
+        return not self._may_become(syntax.begin) and self._enter(self._in_plain)
 
     def _in_thoughts(self) -> bool:
         end = self._syntax.think_end.strip()
-        thoughts, found, rest = self._held.partition(end)
+        thoughts, found, rest = self._buffer.partition(end)
         if not found:
             thoughts = thoughts[: len(thoughts) - overlap(thoughts, end)]
-        # White space before the end mark belongs to it.
+        # White space before the end mark belongs to the mark.
         thoughts = thoughts.rstrip(_SPACE)
-        self._think(thoughts)
-        self._held = rest if found else self._held[len(thoughts) :]
-        return bool(found) and self._go(self._after_thoughts)
+        self._emit_thoughts(thoughts)
+        self._buffer = rest if found else self._buffer[len(thoughts) :]
+        return bool(found) and self._enter(self._after_thoughts)
 
     def _after_thoughts(self) -> bool:
-        self._held = self._held.lstrip(_SPACE)
-        return bool(self._held) and self._go(self._at_branch)
+        self._buffer = self._buffer.lstrip(_SPACE)
+        return bool(self._buffer) and self._enter(self._at_branch)
 
     def _at_branch(self) -> bool:
         syntax = self._syntax
-        if syntax.calls_lead and self._take(syntax.calls_lead):
+        if syntax.calls_lead and self._consume(syntax.calls_lead):
             return True
         if syntax.text is not None:
             return self._at_template()
-        if syntax.text_begin and self._take(syntax.text_begin):
-            return self._go(self._text_state)
+        if syntax.text_begin and self._consume(syntax.text_begin):
+            return self._enter(self._text_state)
         if syntax.text_begin and self._may_become(syntax.text_begin):
             return False
-        if start := self._call_start(self._calls_head, first=True):
-            return self._begin(start)
-        waiting = [syntax.calls_lead, syntax.no_tool or ""]
-        if any(text and self._may_become(text) for text in waiting) or self._may_call(self._calls_head, first=True):
+        if start := self._find_call(self._calls_head, first=True):
+            return self._begin_call(start)
+        beginnings = [text for text in (syntax.calls_lead, syntax.no_tool) if text]
+        if any(map(self._may_become, beginnings)) or self._may_become_call(self._calls_head, first=True):
             return False
-        return bool(self._held) and self._go(self._in_plain if syntax.text_begin else self._text_state)
+        return bool(self._buffer) and self._enter(self._in_plain if syntax.text_begin else self._text_state)
 
     def _at_template(self) -> bool:
+        if self._text_head:
+            if self._consume(self._text_head):
+                return self._enter(self._at_string)
+            return not self._may_become(self._text_head) and self._enter(self._in_plain)
+        if start := self._find_call(self._calls_head, first=True):
+            return self._begin_call(start)
         templates: tuple[tuple[str | None, Outcome], ...] = (
             (self._syntax.text, "answer"),
             (self._syntax.no_tool, "no_tool"),
             (self._syntax.clarify, "clarify"),
         )
-        if self._text_head:
-            return (self._take(self._text_head) and self._go(self._at_string)) or (
-                not self._may_become(self._text_head) and self._go(self._in_plain)
-            )
-        if start := self._call_start(self._calls_head, first=True):
-            return self._begin(start)
-        waiting = self._may_call(self._calls_head, first=True)
+        is_undecided = self._may_become_call(self._calls_head, first=True)
         for template, outcome in templates:
             if template is None:
                 continue
-            head, placeholder, self._after_text = _first_placeholder(template)
-            waiting = waiting or self._may_become(head)
-            if self._take(head):
+            head, placeholder, self._after_text = _split_at_placeholder(template)
+            is_undecided = is_undecided or self._may_become(head)
+            if self._consume(head):
                 self._outcome = outcome
-                return self._go(self._at_string if placeholder == "{text}" else self._in_functions)
-        return not waiting and self._go(self._in_plain)
+                return self._enter(self._at_string if placeholder == "{text}" else self._in_functions)
+        return not is_undecided and self._enter(self._in_plain)
 
     def _in_functions(self) -> bool:
-        size = self._json.scan(self._held)
+        size = self._json.scan(self._buffer)
         if size is None:
             return False
         try:
-            names = json.loads(self._held[:size])
+            names = json.loads(self._buffer[:size])
         except ValueError:
             self._outcome = "answer"
-            return self._go(self._in_plain)
-        self._held = self._held[size:]
+            return self._enter(self._in_plain)
+        self._buffer = self._buffer[size:]
         self._missing = tuple(map(str, names))
-        return self._go(self._before_string)
+        return self._enter(self._before_string)
 
     def _before_string(self) -> bool:
-        between, _, _ = _first_placeholder(self._after_text)
-        return self._take(between) and self._go(self._at_string)
+        between, _, _ = _split_at_placeholder(self._after_text)
+        return self._consume(between) and self._enter(self._at_string)
 
     def _at_string(self) -> bool:
-        return self._take('"') and self._go(self._in_string)
+        return self._consume('"') and self._enter(self._in_string)
 
     def _in_string(self) -> bool:
-        text, size, ended = unescape(self._held)
-        self._say(text)
-        self._held = self._held[size:]
-        return ended and self._go(self._after_string if self._text_head else self._at_end)
+        text, size, ended = unescape(self._buffer)
+        self._emit_text(text)
+        self._buffer = self._buffer[size:]
+        return ended and self._enter(self._after_string if self._text_head else self._at_end)
 
     def _after_string(self) -> bool:
-        """Calls may follow the text that stands beside them."""
-        if start := self._call_start(self._calls_head, first=True):
-            return self._begin(start)
-        return bool(self._held) and not self._may_call(self._calls_head, first=True) and self._go(self._at_end)
+        """Read the calls that may follow the text beside them."""
+        if start := self._find_call(self._calls_head, first=True):
+            return self._begin_call(start)
+        is_undecided = self._may_become_call(self._calls_head, first=True)
+        return bool(self._buffer) and not is_undecided and self._enter(self._at_end)
 
     def _in_plain(self) -> bool:
-        self._say(self._held)
-        self._held = ""
+        self._emit_text(self._buffer)
+        self._buffer = ""
         return False
 
     def _in_free_text(self) -> bool:
@@ -242,186 +236,184 @@ class StreamParser:
         if not syntax.marker or (syntax.calls_preamble is None and not syntax.text_begin):
             return self._in_plain()
         preamble = syntax.calls_preamble or ""
-        places = [place for marker in syntax.markers if (place := self._held.find(marker)) >= 0]
-        if not places:
+        positions = [index for marker in syntax.markers if (index := self._buffer.find(marker)) >= 0]
+        if not positions:
             marks = [mark for marker in syntax.markers for mark in (marker, preamble + marker)]
-            shown = self._held[: len(self._held) - max(overlap(self._held, mark) for mark in marks)]
-            self._say(shown)
-            self._held = self._held[len(shown) :]
+            certain = self._buffer[: len(self._buffer) - max(overlap(self._buffer, mark) for mark in marks)]
+            self._emit_text(certain)
+            self._buffer = self._buffer[len(certain) :]
             return False
-        before, self._held = self._held[: min(places)], self._held[min(places) :]
-        if start := self._call_start(syntax.calls_intro, first=False):
-            self._say(before.removesuffix(preamble) if preamble else before)
-            return self._begin(start)
-        if self._may_call(syntax.calls_intro, first=False):
-            self._held = before + self._held
+        before, self._buffer = self._buffer[: min(positions)], self._buffer[min(positions) :]
+        if start := self._find_call(syntax.calls_intro, first=False):
+            self._emit_text(before.removesuffix(preamble) if preamble else before)
+            return self._begin_call(start)
+        if self._may_become_call(syntax.calls_intro, first=False):
+            self._buffer = before + self._buffer
             return False
-        # It only looks like a call: text, as far as what made it look so.
-        self._say(before + self._held[:1])
-        self._held = self._held[1:]
-        return bool(self._held)
+        # It only looks like a call: text, at least up to the first character of the marker.
+        self._emit_text(before + self._buffer[:1])
+        self._buffer = self._buffer[1:]
+        return bool(self._buffer)
 
     # -- calls --------------------------------------------------------------------------------------------------
 
-    def _call_start(self, head: str, *, first: bool) -> _Start | None:
-        """What call begins here, if one does. `head` introduces calls, `first` says that nothing stands before it."""
+    def _find_call(self, head: str, *, first: bool) -> _CallStart | None:
+        """Return the call at the beginning of the buffer, introduced by `head`; `first`: nothing stands before it."""
         code = self._code_intro(first=first)
-        if code and self._held.startswith(code):
-            return _Start(len(code), self._code, self._in_code)
-        if not self._held.startswith(head) or not self._held:
+        if code and self._buffer.startswith(code):
+            return _CallStart(len(code), self._code, self._in_code)
+        if not self._buffer.startswith(head) or not self._buffer:
             return None
         if self._names is None:
-            return _Start(len(head), None, self._in_name)
+            return _CallStart(len(head), None, self._in_name)
         between = self._syntax.before_arguments
-        for written, name in self._names.items():
-            if self._held.startswith(written + between, len(head)):
-                return _Start(len(head + written + between), name, self._in_arguments)
+        for escaped, name in self._names.items():
+            if self._buffer.startswith(escaped + between, len(head)):
+                return _CallStart(len(head + escaped + between), name, self._in_arguments)
         return None
 
-    def _may_call(self, head: str, *, first: bool) -> bool:
-        """Whether what is held may yet become the beginning of a call."""
+    def _may_become_call(self, head: str, *, first: bool) -> bool:
+        """True if the buffer may yet turn out to be the beginning of a call."""
         if (code := self._code_intro(first=first)) and self._may_become(code):
             return True
-        if len(self._held) < len(head):
+        if len(self._buffer) < len(head):
             return self._may_become(head)
-        if not self._held.startswith(head) or self._names is None:
+        if not self._buffer.startswith(head) or self._names is None:
             return False
         between = self._syntax.before_arguments
-        return any((written + between).startswith(self._held[len(head) :]) for written in self._names)
+        return any((escaped + between).startswith(self._buffer[len(head) :]) for escaped in self._names)
 
     def _code_intro(self, *, first: bool) -> str:
-        """What introduces raw code; empty when there is none."""
+        """Return the introduction of raw code; empty when there is no such tool."""
         if not self._code_head or first or self._code_head.startswith(self._syntax.marker):
             return self._code_head
         return self._syntax.calls_separator + self._code_head
 
-    def _begin(self, start: _Start) -> bool:
-        self._held = self._held[start.size :]
+    def _begin_call(self, start: _CallStart) -> bool:
+        self._buffer = self._buffer[start.size :]
         if start.name is not None:
-            self._open(start.name)
+            self._open_call(start.name)
             if start.state == self._in_code:
-                self._argue('{"code": "')
-        return self._go(start.state)
-
-    def _open(self, name: str) -> None:
-        call: ToolCall = {"id": self._make_id(), "type": "function", "function": {"name": name, "arguments": ""}}
-        self._calls.append(call)
-        index = len(self._calls) - 1
-        self._deltas.append(
-            {
-                "tool_calls": [
-                    {"index": index, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
-                ]
-            }
-        )
-        self._json = JsonEnd()
-
-    def _argue(self, piece: str) -> None:
-        if piece:
-            self._calls[-1]["function"]["arguments"] += piece
-            self._deltas.append({"tool_calls": [{"index": len(self._calls) - 1, "function": {"arguments": piece}}]})
+                self._emit_arguments('{"code": "')
+        return self._enter(start.state)
 
     def _in_name(self) -> bool:
-        name, found, rest = self._held.partition(self._syntax.before_arguments)
+        name, found, rest = self._buffer.partition(self._syntax.before_arguments)
         if not found:
             return False
-        self._held = rest
-        self._open(unescape(name)[0])
-        return self._go(self._in_arguments)
+        self._buffer = rest
+        self._open_call(unescape(name)[0])
+        return self._enter(self._in_arguments)
 
     def _in_arguments(self) -> bool:
-        size = self._json.scan(self._held)
-        piece = self._held if size is None else self._held[:size]
-        self._held = self._held[len(piece) :]
-        self._json.forget(len(piece))
-        self._argue(piece)
-        return size is not None and self._go(self._after_arguments)
+        size = self._json.scan(self._buffer)
+        piece = self._buffer if size is None else self._buffer[:size]
+        self._buffer = self._buffer[len(piece) :]
+        self._json.drop(len(piece))
+        self._emit_arguments(piece)
+        return size is not None and self._enter(self._after_arguments)
 
     def _after_arguments(self) -> bool:
         before, has_id, after = self._syntax.after_arguments.partition("{id}")
         if has_id:
-            # Ours was told already; the model's own says nothing.
-            if len(self._held) < len(before) + 9 + len(after):
+            # Our own id is already in the stream; the model's is dropped.
+            if len(self._buffer) < len(before) + 9 + len(after):
                 return False
-            self._held = before + after + self._held[len(before) + 9 + len(after) :]
-        if not self._take(before + after):
+            self._buffer = before + after + self._buffer[len(before) + 9 + len(after) :]
+        if not self._consume(before + after):
             return False
-        self._complete = len(self._calls)
-        return self._go(self._between_calls)
+        self._n_complete = len(self._calls)
+        return self._enter(self._between_calls)
 
     def _between_calls(self) -> bool:
         syntax = self._syntax
-        again = syntax.calls_separator + syntax.before_name
-        if (again or self._names is not None) and (start := self._call_start(again, first=False)):
-            return self._begin(start)
-        if not self._held or self._may_call(again, first=False):
+        head = syntax.calls_separator + syntax.before_name
+        if (head or self._names is not None) and (start := self._find_call(head, first=False)):
+            return self._begin_call(start)
+        if not self._buffer or self._may_become_call(head, first=False):
             return False
-        if len(self._held) < len(syntax.calls_end) and self._may_become(syntax.calls_end):
+        if len(self._buffer) < len(syntax.calls_end) and self._may_become(syntax.calls_end):
             return False
-        self._take(syntax.calls_end)
-        return self._go(self._at_end)
+        self._consume(syntax.calls_end)
+        return self._enter(self._at_end)
 
     def _in_code(self) -> bool:
-        """Raw code, told as the JSON of its arguments."""
-        self._argue(json.dumps(self._held, ensure_ascii=False)[1:-1])
-        self._held = ""
+        """Emit raw code as the JSON of its arguments."""
+        self._emit_arguments(_json_escaped(self._buffer))
+        self._buffer = ""
         return False
 
     def _at_end(self) -> bool:
-        """Closing marks; where text is free, more of it may follow the calls."""
+        """Skip closing marks; where text is free, more of it may follow the calls."""
         syntax = self._syntax
         if syntax.text is not None:
-            self._held = ""
+            self._buffer = ""
             return False
         if syntax.text_begin:
             intro = syntax.calls_separator + syntax.text_begin
-            if self._take(intro):
-                return self._go(self._in_plain)
+            if self._consume(intro):
+                return self._enter(self._in_plain)
             if self._may_become(intro):
                 return False
-        self._held = self._held.lstrip(_SPACE)
-        return bool(self._held) and self._go(self._in_plain)
+        self._buffer = self._buffer.lstrip(_SPACE)
+        return bool(self._buffer) and self._enter(self._in_plain)
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
-    def _go(self, state: _State) -> bool:
+    def _enter(self, state: _State) -> bool:
         self._state = state
         return True
 
-    def _take(self, text: str) -> bool:
-        if not self._held.startswith(text):
+    def _consume(self, text: str) -> bool:
+        """Remove `text` from the beginning of the buffer; False if the buffer begins with something else."""
+        if not self._buffer.startswith(text):
             return False
-        self._held = self._held[len(text) :]
+        self._buffer = self._buffer[len(text) :]
         return True
 
     def _may_become(self, text: str) -> bool:
-        return text.startswith(self._held)
+        return text.startswith(self._buffer)
 
-    def _say(self, text: str) -> None:
+    def _open_call(self, name: str) -> None:
+        call: ToolCall = {"id": self._make_id(), "type": "function", "function": {"name": name, "arguments": ""}}
+        self._calls.append(call)
+        function: FunctionCallDelta = {"name": name, "arguments": ""}
+        index = len(self._calls) - 1
+        self._deltas.append(
+            {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": function}]}
+        )
+        self._json = JsonEnd()
+
+    def _emit_arguments(self, piece: str) -> None:
+        if piece:
+            self._calls[-1]["function"]["arguments"] += piece
+            self._deltas.append({"tool_calls": [{"index": len(self._calls) - 1, "function": {"arguments": piece}}]})
+
+    def _emit_text(self, text: str) -> None:
         if text:
             self._content.append(text)
             self._deltas.append({"content": text})
 
-    def _think(self, text: str) -> None:
+    def _emit_thoughts(self, text: str) -> None:
         if text:
             self._thoughts.append(text)
             self._deltas.append({"reasoning_content": text})
 
 
-def _quoted(name: str) -> str:
-    """A name as it stands in JSON, without its quotes."""
-    return json.dumps(name, ensure_ascii=False)[1:-1]
+def _json_escaped(text: str) -> str:
+    """Return a text as the inside of a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _first_placeholder(template: str) -> tuple[str, str, str]:
-    """A template's text before its first placeholder, the placeholder, and the rest."""
-    found = [(template.find(name), name) for name in ("{functions}", "{text}") if name in template]
-    if not found:
+def _split_at_placeholder(template: str) -> tuple[str, str, str]:
+    """Split a template into the text before its first placeholder, the placeholder, and the rest."""
+    positions = [(template.find(name), name) for name in ("{functions}", "{text}") if name in template]
+    if not positions:
         return template, "", ""
-    place, name = min(found)
-    return template[:place], name, template[place + len(name) :]
+    index, name = min(positions)
+    return template[:index], name, template[index + len(name) :]
 
 
 def overlap(text: str, marker: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `marker`."""
+    """Return how many characters at the end of `text` may be the beginning of `marker`."""
     return next(size for size in range(min(len(marker) - 1, len(text)), -1, -1) if text.endswith(marker[:size]))

@@ -1,9 +1,9 @@
-"""Messages and tools → prompt, with content that can never become a control token."""
+"""Messages and tools → prompt, in which content can never become a control token."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from edgefc.errors import FormatError
 from edgefc.formats.templates import Template
 
-# Private-use characters, of which one is chosen that the conversation does not contain.
+# Private-use characters; the first that the conversation does not contain becomes the mark.
 _MARKS = [chr(code) for code in range(0xE0F0, 0xE0FF)]
 
 
@@ -19,9 +19,9 @@ _MARKS = [chr(code) for code in range(0xE0F0, 0xE0FF)]
 class Prompt:
     """A rendered prompt.
 
-    text  exactly what the model is to see
-    cuts  places (in characters) at which the text must be cut before it is tokenized: each lies inside something
-          that reads like a special token but came from content
+    text  the exact text for the model
+    cuts  positions (in characters) at which the text must be cut before it is tokenized: each lies inside content
+          that reads like a special token
     """
 
     text: str
@@ -30,53 +30,56 @@ class Prompt:
     @property
     def pieces(self) -> list[str]:
         """The text between the cuts."""
-        places = [0, *self.cuts, len(self.text)]
-        return [self.text[a:b] for a, b in pairwise(places) if a < b]
+        bounds = [0, *self.cuts, len(self.text)]
+        return [self.text[a:b] for a, b in pairwise(bounds) if a < b]
 
 
-def render_prompt(
+def render_template(
     template: Template, content: Mapping[str, Any], special_tokens: Iterable[str], **variables: Any
 ) -> Prompt:
-    """Render, with every special token's text inside content cut in two.
+    """Render a template, with a cut inside every piece of content that reads like a special token.
 
-    Each occurrence in `content`, which is what callers had a say in, gets a mark after its first character before
-    rendering; the marks are taken out of the result and their places kept. So whatever the template does with a
-    string, the text is byte for byte what it would have been.
+    content    variables with text from users, tools and schemas
+    variables  all others, which need no cuts
+
+    Each occurrence of a special token's text in `content` gets a mark after its first character before rendering; the
+    marks are then removed from the result and their positions become the cuts. Whatever the template does with a
+    string, the text is byte for byte the same as without marks.
     """
-    # A token of one character cannot be cut; none of the families has one.
+    # A token of one character cannot be cut; no family has one.
     special = sorted((text for text in special_tokens if len(text) > 1), key=len, reverse=True)
     if not special:
         return Prompt(template.render(**content, **variables))
     pattern = re.compile(f"(?=(?:{'|'.join(map(re.escape, special))}))(.)", re.DOTALL)
     if not any(pattern.search(text) for text in _strings(content)):
         return Prompt(template.render(**content, **variables))
-    mark = _free_mark(content)
+    mark = _unused_mark(content)
     try:
         marked = _map_strings(content, lambda text: pattern.sub(rf"\1{mark}", text))
     except RecursionError:
         raise FormatError("the conversation or a tool is nested too deeply to be rendered") from None
     rendered = template.render(**marked, **variables)
     # A template that writes JSON in ASCII has written the mark as an escape.
-    parts = re.split(f"{mark}|{re.escape(_escaped(mark))}", rendered)
+    parts = re.split(f"{mark}|{re.escape(_ascii_escape(mark))}", rendered)
     cuts: list[int] = []
     for part in parts[:-1]:
         cuts.append((cuts[-1] if cuts else 0) + len(part))
     return Prompt("".join(parts), tuple(cuts))
 
 
-def _escaped(mark: str) -> str:
+def _ascii_escape(mark: str) -> str:
     return f"\\u{ord(mark):04x}"
 
 
-def _free_mark(content: Any) -> str:
+def _unused_mark(content: Any) -> str:
     for mark in _MARKS:
-        if not any(mark in text or _escaped(mark) in text for text in _strings(content)):
+        if not any(mark in text or _ascii_escape(mark) in text for text in _strings(content)):
             return mark
     raise FormatError("the conversation contains every private-use character that could mark special tokens")
 
 
 def _strings(value: Any) -> Iterable[str]:
-    """All strings of a JSON value, keys too."""
+    """Yield all strings of a JSON value, keys too."""
     stack = [value]
     while stack:
         item = stack.pop()
@@ -89,11 +92,11 @@ def _strings(value: Any) -> Iterable[str]:
             stack.extend(item)
 
 
-def _map_strings(value: Any, change: Any) -> Any:
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with all strings changed, keys too."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        # The roles and type names a template compares with are no content.
         return {change(key): _map_strings(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_map_strings(item, change) for item in value]

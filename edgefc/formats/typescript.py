@@ -1,8 +1,8 @@
 """Functionary's tool list: TypeScript declarations in a namespace.
 
-The rules are those of the Jinja macros that Functionary's models ship (v2 to v3.2), with their oddities: an untyped
-parameter has no type at all, lists of types are not mapped to TypeScript's. `v1` follows the Python code of the
-first generation, which differs in a few places. Source: MeetKai/functionary, json_to_ts_schema.txt and schema.py.
+The rules are those of the Jinja macros in Functionary's models (v2 to v3.2), with their oddities: an untyped
+parameter has no type at all, and lists of types are not mapped to TypeScript's. `v1` follows the Python code of the
+first generation, which differs in a few details. Source: MeetKai/functionary, json_to_ts_schema.txt and schema.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 
 
 def typescript(tools: Sequence[Mapping[str, Any]] | None, *, v1: bool = False) -> str:
-    """The declarations of all functions; a code interpreter is none."""
+    """Return the declarations of all functions; the code interpreter has none."""
     writer = _Writer(v1=v1)
     types = [writer.function(tool["function"]) for tool in tools or () if tool.get("type") != "code_interpreter"]
     head = "// Supported function definitions that should be called when necessary.\nnamespace functions {\n\n"
@@ -28,6 +28,8 @@ def typescript(tools: Sequence[Mapping[str, Any]] | None, *, v1: bool = False) -
 
 
 class _Writer:
+    """Writes the functions of one tool list."""
+
     def __init__(self, *, v1: bool) -> None:
         self._v1 = v1
         self._root: Mapping[str, Any] = {}
@@ -44,11 +46,11 @@ class _Writer:
         return f"{head} = (_: {{{body}\n}}) => any;\n\n"
 
     def _properties(self, properties: Mapping[str, Any], required: Any, depth: int) -> str:
-        """One line for each property and its comments; every line begins with a newline."""
+        """Return one line per property and its comments; every line begins with a newline."""
         if depth > MAX_DEPTH or not isinstance(properties, Mapping):
             return ""
         return "".join(
-            self._property(name, self._resolved(schema), required, depth)
+            self._property(name, self._resolve(schema), required, depth)
             for name, schema in properties.items()
             if isinstance(schema, Mapping)
         )
@@ -57,15 +59,15 @@ class _Writer:
         margin = "\n" + "    " * depth
         comment = self._comment(schema)
         examples = [f"Example {name}:", *schema["examples"]] if isinstance(schema.get("examples"), list) else []
-        told = "".join(margin + "// " + str(example).replace("'", '"') for example in examples)
+        example_lines = "".join(margin + "// " + str(example).replace("'", '"') for example in examples)
         is_optional = isinstance(required, list | tuple | str) and name not in required
         declared = name + ("?" if is_optional else "")
         kind = self._type(schema)
-        above = (margin + comment if comment is not None else "") + told
+        above = (margin + comment if comment is not None else "") + example_lines
         if kind == "object":
             children = self._properties(schema.get("properties", {}), schema.get("required", []), depth + 1)
             return f"{above}{margin}{declared}: {{{children}{margin}}},"
-        items = self._resolved(schema.get("items", {}))
+        items = self._resolve(schema.get("items", {}))
         if kind == "array" and "type" in items:
             array = self._array(declared, schema, depth)
             return above + array + ("" if array.endswith(",") else ",")
@@ -82,7 +84,7 @@ class _Writer:
     def _array(self, name: str | None, schema: Mapping[str, Any], depth: int) -> str:
         margin = "\n" + "    " * depth
         label = "" if name is None else f"{name}: "
-        items = self._resolved(schema.get("items", {}))
+        items = self._resolve(schema.get("items", {}))
         if not items or depth > MAX_DEPTH:
             return f"{margin}{label}[]"
         kind = self._type(items)
@@ -99,17 +101,17 @@ class _Writer:
 
     def _type(self, schema: Mapping[str, Any]) -> str:
         if "type" in schema:
-            given = schema["type"]
-            return _mapped(" | ".join(map(str, given)) if isinstance(given, list) else str(given))
+            kind = schema["type"]
+            return _map_type(" | ".join(map(str, kind)) if isinstance(kind, list) else str(kind))
         if isinstance(schema.get("oneOf"), list):
             kinds = [str(way["type"]) for way in schema["oneOf"] if isinstance(way, Mapping) and "type" in way]
             if self._v1:
-                kinds = list(map(_mapped, kinds))
-            return _mapped(" | ".join(dict.fromkeys(kinds)))
+                kinds = list(map(_map_type, kinds))
+            return _map_type(" | ".join(dict.fromkeys(kinds)))
         return "any" if self._v1 else ""
 
     def _comment(self, schema: Mapping[str, Any]) -> str | None:
-        """What stands above a parameter; None: nothing."""
+        """Return the comment line of a parameter, None if it has none."""
         form = self._format(schema)
         keys = ("description", "default")
         if not self._v1 and not (
@@ -142,8 +144,8 @@ class _Writer:
         last = ways[-1].get("format") if ways and isinstance(ways[-1], Mapping) else None
         return "".join(form if form == last else f"{form} or " for form in formats)
 
-    def _resolved(self, schema: Any) -> Mapping[str, Any]:
-        """A schema with its own local `$ref` followed; what goes round in circles says nothing."""
+    def _resolve(self, schema: Any) -> Mapping[str, Any]:
+        """Follow a local `$ref`; a circle of references is an empty schema."""
         for _ in range(MAX_DEPTH):
             if not isinstance(schema, Mapping):
                 return {}
@@ -157,12 +159,12 @@ class _Writer:
         return {}
 
 
-def _mapped(kind: str) -> str:
+def _map_type(kind: str) -> str:
     return "number" if kind in {"integer", "float"} else kind
 
 
 def _options(values: Sequence[Any]) -> str:
-    """Enum values with bars between them; the separator is left out before repetitions of the last, as there."""
+    """Join enum values with bars; like the original, without a bar after a value that equals the last."""
     parts = []
     for value in values:
         parts.append(f'"{value}"' if isinstance(value, str) else str(value))

@@ -9,23 +9,23 @@ from typing import Any
 from edgefc.types import OutputSyntax
 
 
-def write_calls(syntax: OutputSyntax, calls: Sequence[Mapping[str, Any]], *, verbatim: bool = False) -> str:
-    """Calls with arguments as objects, one after the other in the family's syntax."""
-    written = [_write_call(syntax, call, first=not number, verbatim=verbatim) for number, call in enumerate(calls)]
-    return "".join(written) + ("" if _is_code(syntax, calls[-1]) else syntax.calls_end)
+def _write_calls(syntax: OutputSyntax, calls: Sequence[Mapping[str, Any]], *, verbatim: bool = False) -> str:
+    """Write canonical calls one after the other; `verbatim` as in `write_assistant`."""
+    texts = [_write_call(syntax, call, first=not number, verbatim=verbatim) for number, call in enumerate(calls)]
+    return "".join(texts) + ("" if _is_code(syntax, calls[-1]) else syntax.calls_end)
 
 
 def _write_call(syntax: OutputSyntax, call: Mapping[str, Any], *, first: bool, verbatim: bool) -> str:
-    """One call and what stands before it."""
+    """Write one call and its introduction."""
     if _is_code(syntax, call):
         code = str(syntax.code).replace("{code}", call["arguments"]["code"])
         return code if first or code.startswith(syntax.marker) else syntax.calls_separator + code
-    arguments = call.get("arguments_text") if verbatim else None
+    original = call.get("arguments_text") if verbatim else None
     name = _dump(call["name"], spaced=syntax.spaced)[1:-1]
-    written = _dump(call["arguments"], spaced=syntax.spaced) if arguments is None else arguments
+    arguments = _dump(call["arguments"], spaced=syntax.spaced) if original is None else original
     after = syntax.after_arguments.replace("{id}", str(call.get("id", "")))
     begin = syntax.calls_begin if first else syntax.calls_separator
-    return f"{begin}{syntax.before_name}{name}{syntax.before_arguments}{written}{after}"
+    return f"{begin}{syntax.before_name}{name}{syntax.before_arguments}{arguments}{after}"
 
 
 def _is_code(syntax: OutputSyntax, call: Mapping[str, Any]) -> bool:
@@ -33,13 +33,13 @@ def _is_code(syntax: OutputSyntax, call: Mapping[str, Any]) -> bool:
 
 
 def write_assistant(syntax: OutputSyntax, message: Mapping[str, Any], *, verbatim: bool = False) -> str:
-    """A canonical assistant message as the model would have said it.
+    """Write a canonical assistant message in the words of the model.
 
-    verbatim  arguments that came as text are written as they came, as some families' templates do
+    verbatim  copy the arguments' own text, as some families' templates do; False: write them as JSON again
     """
     content = message.get("content") or ""
     if calls := message.get("tool_calls"):
-        written = write_calls(syntax, calls, verbatim=verbatim)
+        written = _write_calls(syntax, calls, verbatim=verbatim)
         if "{text}" in syntax.calls_begin:
             return syntax.begin + written.replace("{text}", _dump(content, spaced=syntax.spaced), 1) + syntax.end
         before = ""

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.recorder import VERSION
 from edgefc.errors import EdgefcError, TranscriptError
-from edgefc.formats.canonical import canonical
-from edgefc.tools import check_tools
+from edgefc.formats.canonical import canonicalize
+from edgefc.tools import ToolSet
 from edgefc.types import Message, Outcome, Tool
 
 OUTCOMES = get_args(Outcome)
@@ -96,10 +96,10 @@ def _checked(path: Path, number: int, data: Any) -> Record:
         raise TranscriptError("reply.missing: must be a list of tool names")
     if "tools" not in data:
         raise TranscriptError("tools: is missing", "Without tools it is null.")
-    tools = None if data["tools"] is None else check_tools(data["tools"])
+    tools = None if data["tools"] is None else list(ToolSet.of(data["tools"]))
     json.dumps(tools, ensure_ascii=False).encode()  # half a character cannot be written again
     messages = data.get("messages")
-    conversation = [*canonical(cast("list[Message]", messages)), _answer(reply.get("message"))]
+    conversation = [*canonicalize(cast("list[Message]", messages)), _answer(reply.get("message"))]
     return Record(
         path=path,
         line=number,
@@ -128,7 +128,7 @@ def _answer(message: Any) -> dict[str, Any]:
     ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     results = [{"role": "tool", "tool_call_id": number, "content": ""} for number in ids]
     try:
-        return canonical(cast("list[Message]", [message, *results]))[0]
+        return canonicalize(cast("list[Message]", [message, *results]))[0]
     except EdgefcError as error:
         raise TranscriptError(f"reply: {str(error).replace('messages[0]', 'message')}") from None
 

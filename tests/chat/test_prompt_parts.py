@@ -18,7 +18,7 @@ from edgefc.chat import prompt_parts
 from edgefc.chat.prompt_parts import PartFinder, PromptParts, occurrences
 from edgefc.engine import Tokenizer
 from edgefc.formats import Family, family_names, load_family
-from edgefc.formats.canonical import canonical
+from edgefc.formats.canonical import canonicalize
 from edgefc.formats.family import parse_declaration
 from edgefc.formats.write import write_assistant
 from edgefc.tools import parse_tool_choice
@@ -138,7 +138,7 @@ def test_answers_are_exactly_the_tokens_of_the_assistants_messages(
         assert ids[: begin + 1] == asked, "an answer follows the prompt that it was the answer to"
         assert before.answers == tuple(span for span in parts.answers if span[1] <= begin)
         assert ids[end - 1] in ends | made.tokenizer.eog
-        written = write_assistant(made.family.history, canonical(CONVERSATION)[number])
+        written = write_assistant(made.family.history, canonicalize(CONVERSATION)[number])
         assert made.tokenizer.decode(ids[begin + 1 : end - 1]) == written
 
 

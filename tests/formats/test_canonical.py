@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgefc.errors import RequestError
-from edgefc.formats.canonical import canonical
+from edgefc.formats.canonical import canonicalize
 
 USER = {"role": "user", "content": "hi"}
 
@@ -72,32 +72,32 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("messages", "place"), BAD.values(), ids=BAD.keys())
 def test_what_is_wrong_is_named(messages: Any, place: str) -> None:
     with pytest.raises(RequestError) as caught:
-        canonical(messages)
+        canonicalize(messages)
     assert caught.value.param == place
 
 
 def test_results_get_their_tools_name_and_the_order_of_the_calls() -> None:
-    messages = canonical([USER, calls("1", "2", "3"), result("3"), result("1"), result("2")])
+    messages = canonicalize([USER, calls("1", "2", "3"), result("3"), result("1"), result("2")])
     assert [(m["name"], m["content"]) for m in messages[2:]] == [("f1", "r1"), ("f2", "r2"), ("f3", "r3")]
 
 
 def test_argument_strings_become_objects_and_text_parts_one_string() -> None:
     parts = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
-    messages = canonical([parts, calls("1", arguments='{"x": [1]}'), result("1")])
+    messages = canonicalize([parts, calls("1", arguments='{"x": [1]}'), result("1")])
     assert messages[0]["content"] == "ab"
     assert messages[1]["tool_calls"][0]["arguments"] == {"x": [1]}
 
 
 def test_the_older_function_call_and_its_result_are_a_tool_call_and_its_result() -> None:
     called = {"role": "assistant", "content": None, "function_call": {"name": "f1", "arguments": '{"x": 1}'}}
-    older = canonical([USER, called, {"role": "function", "name": "f1", "content": "r1"}])
-    newer = canonical([USER, calls("1", arguments='{"x": 1}'), result("1")])
+    older = canonicalize([USER, called, {"role": "function", "name": "f1", "content": "r1"}])
+    newer = canonicalize([USER, calls("1", arguments='{"x": 1}'), result("1")])
     for message in (older[2], newer[2], *older[1]["tool_calls"], *newer[1]["tool_calls"]):
         del message["id"]
     assert older == newer
     without_content = {key: value for key, value in called.items() if key != "content"}
-    assert canonical([USER, without_content, {"role": "function", "name": "f1", "content": "r1"}])
+    assert canonicalize([USER, without_content, {"role": "function", "name": "f1", "content": "r1"}])
 
 
 def test_a_developer_message_is_a_system_message() -> None:
-    assert canonical([{"role": "developer", "content": "d"}, USER])[0]["role"] == "system"
+    assert canonicalize([{"role": "developer", "content": "d"}, USER])[0]["role"] == "system"

@@ -12,7 +12,7 @@ import pytest
 from edgefc import inspection
 from edgefc.errors import RequestError
 from edgefc.formats import Family, family_names, family_of, load_family
-from edgefc.tools import check_tools
+from edgefc.tools import ToolSet
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -88,4 +88,4 @@ def test_each_place_by_itself(place: str, qwen2_vocab: Path) -> None:
 @pytest.mark.parametrize("text", ["<|im_end|>", "[INST]", " ", '"', "</s>"])
 def test_such_a_text_is_no_tool_s_name_anyway(text: str) -> None:
     with pytest.raises(RequestError, match="no tool name"):
-        check_tools(conversation(text)[1])
+        ToolSet.of(conversation(text)[1])

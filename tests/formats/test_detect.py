@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgefc.errors import FormatError
-from edgefc.formats import OWN, detect, family_of
+from edgefc.formats import MODEL_TEMPLATE, detect, family_of
 
 CHATML, LLAMA3 = "<|im_start|> <tool_call>", "<|start_header_id|>"
 # Metadata, file name, family; in the order of what gives a model away.
@@ -69,7 +69,7 @@ def test_a_family_is_recognised(name: str, template: str, file_name: str, family
 
 def test_a_named_family_is_taken_whatever_the_file_says() -> None:
     family, found = family_of({"general.name": "Arch-Agent"}, name="hammer2.1")
-    assert (family.name, found.reason) == ("hammer2.1", "it was named")
+    assert (family.name, found.reason) == ("hammer2.1", "it was named explicitly")
     with pytest.raises(FormatError, match=r"hammer2\.1"):
         family_of({}, name="hammer2")
 
@@ -87,5 +87,5 @@ def test_a_template_that_shows_them_is_used() -> None:
         "{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
     )
     family, found = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
-    assert (found.template, found.note) == (OWN, "")
+    assert (found.template, found.note) == (MODEL_TEMPLATE, "")
     assert family.render([{"role": "user", "content": "hi"}], []).text == "<|im_start|>user\nhi<|im_end|>\n"

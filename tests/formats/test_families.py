@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgefc.formats import Family, Parsed, StreamParser, family_names, load_family
+from edgefc.formats import Family, ParsedReply, StreamParser, family_names, load_family
 from edgefc.formats.write import write_assistant
 from edgefc.grammar import CompiledGrammar, compile_output
 from edgefc.types import Delta, Tool, ToolChoice
@@ -76,7 +76,7 @@ def takes(grammar: CompiledGrammar, text: str) -> bool:
     return executors.accepts(grammar, text)
 
 
-def parsed(parser: StreamParser, text: str, rng: random.Random) -> tuple[Parsed, list[Delta]]:
+def parsed(parser: StreamParser, text: str, rng: random.Random) -> tuple[ParsedReply, list[Delta]]:
     """The message of a text that comes in pieces, and its deltas."""
     deltas, place = [], 0
     while place < len(text):

@@ -10,7 +10,7 @@ import pytest
 
 from edgefc.engine.detokenizer import TextOutput
 from edgefc.formats import family_names, load_family
-from edgefc.formats.parse import Parsed, StreamParser
+from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.write import write_assistant
 from edgefc.types import Delta
 from tests.formats.test_families import says_beside
@@ -46,7 +46,7 @@ TEXTS = {
 }
 
 
-def parse(family: str, pieces: list[str], reason: str = "stop") -> tuple[Parsed, list[Delta]]:
+def parse(family: str, pieces: list[str], reason: str = "stop") -> tuple[ParsedReply, list[Delta]]:
     ids = iter(range(99))
     parser = StreamParser(
         load_family(family).syntax, lambda: f"call_{next(ids)}", names=["f", "g.h", "get", "python"], code="python"

@@ -9,9 +9,9 @@ import pytest
 
 from edgefc.errors import SchemaError
 from edgefc.formats import Family, family_of, load_family
-from edgefc.formats.own import with_own_template
+from edgefc.formats.model_template import with_model_template
 from edgefc.grammar import compile_output
-from edgefc.tools import check_tools
+from edgefc.tools import ToolSet
 from edgefc.types import ToolChoice
 from tests.grammar.executors import accepts
 
@@ -27,7 +27,7 @@ TOOLS: Any = [
     }
     for name in ("find", "get")
 ]
-CODE: Any = check_tools([*TOOLS, {"type": "code_interpreter"}])
+CODE: Any = list(ToolSet.of([*TOOLS, {"type": "code_interpreter"}]))
 
 
 def called(*calls: tuple[str, Any], content: str | None = None) -> dict[str, Any]:
@@ -365,4 +365,4 @@ def test_own_templates_that_write_python_instead_of_json_give_way() -> None:
     assert '{"q": "x"}' in family.render([USER, called(("find", '{"q": "x"}')), result(0, "r"), USER], TOOLS).text
     dropping = QWEN.replace("{{ c.function | tojson }}", "")
     assert family_of({"tokenizer.chat_template": dropping}, name="hermes")[1].template == "built in"
-    assert with_own_template(load_family("hermes"), QWEN).adapt is not None
+    assert with_model_template(load_family("hermes"), QWEN).adapt is not None
