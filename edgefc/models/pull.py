@@ -1,7 +1,8 @@
-"""Models from a hub, a URL or a file → the folder of models on this machine.
+"""Pulls models from a hub, a URL or a file into the folder of models on this machine.
 
-What is published is a commit of a repository: its list of files, with sizes and hashes, says what to fetch; names in
-`models.toml` are only hints of which. A model is there once its manifest is; everything before can be broken off.
+A repository's list of files at one commit, with their sizes and hashes, decides what is fetched; names in `models.toml`
+only hint at which files to choose. A model counts from the moment its manifest is written; a pull may stop at any point
+before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -30,280 +31,299 @@ from edgefc.errors import (
 )
 from edgefc.models import hub, store
 from edgefc.models.download import RemoteFile
-from edgefc.models.source import Repository, Wanted, choose, parse, quantization_of
+from edgefc.models.source import ModelSource, Repository, choose_files, parse_source, quantization_of
 from edgefc.models.store import StoredFile, StoredModel
 
 
-class Watcher(Protocol):
-    """Is told how a pull goes on."""
+class Reporter(Protocol):
+    """Receives the progress of a pull."""
 
     def begin(self, name: str, size: int | None) -> None:
-        """A file of so many bytes is being fetched."""
+        """Report that a file of `size` bytes is being fetched."""
 
     def advance(self, count: int) -> None:
-        """So many more of its bytes are there; negative: some are given up."""
+        """Report `count` more bytes of the file; negative when some are discarded."""
 
     def note(self, text: str) -> None:
-        """Something a user should know."""
+        """Report something that a user should know."""
 
 
-class Silent:
-    """A watcher that says nothing."""
+class SilentReporter:
+    """Ignores all reports."""
 
     def begin(self, name: str, size: int | None) -> None: ...
     def advance(self, count: int) -> None: ...
     def note(self, text: str) -> None: ...
 
 
-def pull(
+def pull_model(
     name: str,
     *,
     quantization: str = "",
     revision: str | None = None,
     offline: bool = False,
-    room: int | None = None,
+    max_memory: int | None = None,
     endpoint: str | None = None,
-    watcher: Watcher | None = None,
+    reporter: Reporter | None = None,
 ) -> StoredModel:
     """Fetch a model with its tokenizer and licence, unless it is here already.
 
     name          an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a URL, or a path
-    quantization  such as Q4_K_M; empty: what suits this machine's memory
-    revision      a branch, tag or commit; None: the main branch
-    room          bytes of memory that the model may take; None: what is free
+    quantization  such as Q4_K_M; if empty, chosen to fit into `max_memory`
+    revision      a branch, tag or commit; None stands for the main branch
+    max_memory    bytes of memory that the model may take; None stands for the free memory
+    endpoint      the hub's address; None stands for HF_ENDPOINT
 
-    Raises DownloadError and its kinds, ModelNotFoundError, ModelFileError or StoreError. Whatever happens, a model is
-    whole or not there, and what came of it is kept for the next attempt.
+    Raises DownloadError and its subclasses, ModelNotFoundError, ModelFileError, RequestError or StoreError. A model is
+    stored completely or not at all; after a failure, the next call resumes.
     """
-    watcher = watcher or Silent()
-    wanted = parse(name, endpoint=hub.endpoint_of(endpoint))
-    if quantization and wanted.quantization and quantization.upper() != wanted.quantization.upper():
-        raise RequestError("quantization", f"{name} names another one than {quantization}")
-    wanted = _with(wanted, quantization or wanted.quantization, revision)
-    if wanted.path is not None:
-        return _import(wanted.path, watcher)
-    here = store.find(f"{wanted.repo}:{wanted.quantization}" if wanted.quantization else wanted.repo)
-    if offline or hub.is_offline():
-        if here is not None and wanted.repo:
-            return here
-        raise OfflineError(
-            f"{name} is not on this machine, and offline mode forbids to fetch it",
-            "Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE, or bring it over with `edgefc bundle` and `edgefc unbundle`.",
+    reporter = reporter or SilentReporter()
+    source = parse_source(name, endpoint=hub.endpoint_url(endpoint))
+    if quantization and source.quantization and quantization.upper() != source.quantization.upper():
+        raise RequestError(
+            "quantization", f"{name} names another quantization than {quantization}", "Give only one of them."
         )
-    if wanted.url:
-        return _pull_url(wanted.url, watcher)
-    return _pull_repository(wanted, here, room or hardware.free_memory(), endpoint, watcher)
-
-
-def _with(wanted: Wanted, quantization: str, revision: str | None) -> Wanted:
-    return replace(wanted, quantization=quantization, revision=revision or wanted.revision)
+    source = replace(source, quantization=quantization or source.quantization, revision=revision or source.revision)
+    if source.path is not None:
+        return _import_file(source.path, reporter)
+    stored = store.find(f"{source.repo}:{source.quantization}" if source.quantization else source.repo)
+    if offline or hub.is_offline():
+        if stored is not None and source.repo:
+            return stored
+        raise OfflineError(
+            f"{name} is not on this machine and cannot be fetched in offline mode",
+            "Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE, or copy it from another machine with `edgefc bundle` and "
+            "`edgefc unbundle`.",
+        )
+    if source.url:
+        return _pull_url(source.url, reporter)
+    return _pull_repository(source, stored, max_memory or hardware.free_memory(), endpoint, reporter)
 
 
 def _pull_repository(
-    wanted: Wanted, here: StoredModel | None, room: int, endpoint: str | None, watcher: Watcher
+    source: ModelSource, stored: StoredModel | None, max_memory: int, endpoint: str | None, reporter: Reporter
 ) -> StoredModel:
     try:
-        repo = hub.repository(wanted.repo, wanted.revision, endpoint=endpoint)
+        repo = hub.get_repository(source.repo, source.revision, endpoint=endpoint)
     except DownloadError as error:
-        if here is None or wanted.revision is not None:
+        if stored is None or source.revision is not None:
             raise
-        watcher.note(f"whether there is a newer version is not known: {error.reason}")
-        return here
-    if here is not None and not wanted.quantization and not wanted.file and here.quantization in repo.models:
-        wanted = _with(wanted, here.quantization, wanted.revision)  # what is here stays the choice
-    chosen, files = choose(repo, wanted, room)
-    unhashed = [file.path for file in files if file.sha256 is None and file.git_sha1 is None]
+        reporter.note(f"could not check for a newer version: {error.reason}")
+        return stored
+    if stored is not None and not source.quantization and not source.file and stored.quantization in repo.models:
+        source = replace(source, quantization=stored.quantization)  # keep to the quantization that is here
+    quantization, remote_files = choose_files(repo, source, max_memory)
+    unhashed = [file.path for file in remote_files if file.sha256 is None and file.git_sha1 is None]
     if unhashed:
-        raise DownloadError(f"the hub states no hash of {unhashed[0]}", "It cannot be verified, and is not fetched.")
-    identity = files[0].sha256 or files[0].git_sha1 or ""
-    folder = store.folder_for(wanted.repo, chosen, identity)
-    manifest = folder / store.MANIFEST
-    with _locked(folder, watcher):
+        raise DownloadError(
+            f"the hub states no hash of {unhashed[0]}, so it cannot be verified", "Choose another repository."
+        )
+    identity = remote_files[0].sha256 or remote_files[0].git_sha1 or ""
+    fetcher = _Fetcher(store.model_folder(source.repo, quantization, identity), endpoint, reporter)
+    manifest = fetcher.folder / store.MANIFEST
+    with _lock(fetcher.folder, reporter):
         with contextlib.suppress(StoreError):
             if manifest.is_file():
                 return store.read_manifest(manifest)
-        with store.os_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        stored = [
-            _from_cache(repo, file, folder, watcher) or _fetch(file, folder, "model", endpoint, watcher)
-            for file in files
-        ]
-        _check(folder, stored)
-        stored += _extras(wanted, repo, folder, endpoint, watcher)
-        card = wanted.card
-        made = store.commit(
-            StoredModel(
-                folder=folder,
-                id=card.id if card else "",
-                repo=wanted.repo,
-                revision=repo.revision,
-                quantization=chosen,
-                family=card.family if card else "",
-                licence=card.licence if card else repo.licence,
-                created=_now(),
-                files=tuple(stored),
-            )
+        return _fetch_all(fetcher, source, repo, quantization, remote_files)
+
+
+def _fetch_all(
+    fetcher: _Fetcher, source: ModelSource, repo: Repository, quantization: str, remote_files: list[RemoteFile]
+) -> StoredModel:
+    """Fetch all files of a model, write its manifest, and remove older versions of it."""
+    with store.translate_os_errors(fetcher.folder):
+        fetcher.folder.mkdir(parents=True, exist_ok=True)
+    stored_files = [fetcher.copy_cached(repo, file) or fetcher.fetch(file, "model") for file in remote_files]
+    _check_model(fetcher.folder, stored_files)
+    stored_files += _fetch_extras(fetcher, source, repo)
+    card = source.card
+    model = store.write_manifest(
+        StoredModel(
+            folder=fetcher.folder,
+            id=card.id if card else "",
+            repo=source.repo,
+            revision=repo.revision,
+            quantization=quantization,
+            family=card.family if card else "",
+            licence=card.licence if card else repo.licence,
+            created=_now(),
+            files=tuple(stored_files),
         )
-        for older in store.stored_models():
-            if (older.repo, older.quantization) == (made.repo, made.quantization) and older.folder != made.folder:
-                store.remove(older)
-    return made
+    )
+    for older in store.stored_models():
+        if (older.repo, older.quantization) == (model.repo, model.quantization) and older.folder != model.folder:
+            store.remove(older)
+    return model
 
 
-def _extras(wanted: Wanted, repo: Repository, folder: Path, endpoint: str | None, watcher: Watcher) -> list[StoredFile]:
-    """The tokenizer of the model that was quantized, and the licence's text. Without them it works as well."""
-    found: list[StoredFile] = []
+def _fetch_extras(fetcher: _Fetcher, source: ModelSource, repo: Repository) -> list[StoredFile]:
+    """Fetch the licence's text, and the tokenizer of the model that was quantized; the model works without them."""
+    extras: list[StoredFile] = []
     for path, file in repo.files.items():
         if re.fullmatch(r"(?i)licen[cs]e(\.(md|txt))?", path) and (file.size or 0) < 1 << 20:
-            found.append(_fetch(file, folder, "licence", endpoint, watcher))
+            extras.append(fetcher.fetch(file, "licence"))
             break
-    source = (wanted.card.tokenizer_repo if wanted.card else "") or ""
-    if not source and "tokenizer.json" not in repo.files:
-        source = repo.base_model
+    base = source.card.tokenizer_repo if source.card else ""
+    if not base and "tokenizer.json" not in repo.files:
+        base = repo.base_model
     try:
-        other = hub.repository(source, endpoint=endpoint) if source and source != repo.id else repo
-        tokenizer = other.files.get("tokenizer.json") or repo.files.get("tokenizer.json")
+        base_repo = hub.get_repository(base, endpoint=fetcher.endpoint) if base and base != repo.id else repo
+        tokenizer = base_repo.files.get("tokenizer.json") or repo.files.get("tokenizer.json")
         if tokenizer is not None:
-            found.append(_fetch(tokenizer, folder, "tokenizer", endpoint, watcher))
+            extras.append(fetcher.fetch(tokenizer, "tokenizer"))
         else:
-            watcher.note("no tokenizer.json is published: the GGUF's own vocabulary serves")
+            fetcher.reporter.note("no tokenizer.json is published: using the GGUF's own vocabulary")
     except (GatedModelError, ModelNotFoundError, StoreError) as error:
-        watcher.note(f"no tokenizer.json: {error.reason}. The GGUF's own vocabulary serves")
-    return found
+        fetcher.reporter.note(f"no tokenizer.json: {error.reason}. Using the GGUF's own vocabulary")
+    return extras
 
 
-def _fetch(
-    file: RemoteFile,
-    folder: Path,
-    role: store.Role,
-    endpoint: str | None,
-    watcher: Watcher,
-    *,
-    with_token: bool = True,
-) -> StoredFile:
-    name = store.base_name(file.path)
-    target = folder / name
-    watcher.begin(name, file.size)
-    if target.is_file():  # of an attempt that went no further
-        digest = files.hash_file(target, watcher.advance)
-        if file.sha256 == digest:
-            return StoredFile(name, role, target.stat().st_size, digest)
-        watcher.advance(-target.stat().st_size)
-    digest = hub.download(file, target, endpoint=endpoint, with_token=with_token, progress=watcher.advance)
-    return StoredFile(name, role, target.stat().st_size, digest)
+@dataclass(frozen=True, slots=True)
+class _Fetcher:
+    """Fetches files into one folder and reports the progress."""
 
+    folder: Path
+    endpoint: str | None
+    reporter: Reporter
 
-def _from_cache(repo: Repository, file: RemoteFile, folder: Path, watcher: Watcher) -> StoredFile | None:
-    """A model that another program fetched with huggingface_hub, if it is what it should be."""
-    source = hub.cached(repo, file)
-    name = store.base_name(file.path)
-    if source is None or file.sha256 is None or (folder / name).exists():
-        return None
-    watcher.begin(f"{name}, from huggingface_hub's cache", file.size)
-    part = folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
-    try:
-        _link(source, part)
-        if files.hash_file(part, watcher.advance) != file.sha256:
+    def fetch(self, file: RemoteFile, role: store.Role, *, with_token: bool = True) -> StoredFile:
+        name = store.local_name(file.path)
+        target = self.folder / name
+        self.reporter.begin(name, file.size)
+        if target.is_file():  # from a pull that stopped after this file
+            sha256 = files.hash_file(target, self.reporter.advance)
+            if file.sha256 == sha256:
+                return StoredFile(name, role, target.stat().st_size, sha256)
+            self.reporter.advance(-target.stat().st_size)
+        sha256 = hub.download(
+            file, target, endpoint=self.endpoint, with_token=with_token, progress=self.reporter.advance
+        )
+        return StoredFile(name, role, target.stat().st_size, sha256)
+
+    def copy_cached(self, repo: Repository, file: RemoteFile) -> StoredFile | None:
+        """Link or copy a model file from huggingface_hub's cache, if it is there and its hash is right."""
+        source = hub.cached_file(repo, file)
+        name = store.local_name(file.path)
+        if source is None or file.sha256 is None or (self.folder / name).exists():
             return None
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(folder / name)
-        return StoredFile(name, "model", (folder / name).stat().st_size, file.sha256)
-    except OSError:
-        return None  # what is wrong with the disk will be said when it is fetched
-    finally:
-        part.unlink(missing_ok=True)
+        self.reporter.begin(f"{name}, from huggingface_hub's cache", file.size)
+        part = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
+        try:
+            _link_or_copy(source, part)
+            if files.hash_file(part, self.reporter.advance) != file.sha256:
+                return None
+            with part.open("rb") as copy:
+                os.fsync(copy.fileno())
+            part.replace(self.folder / name)
+            return StoredFile(name, "model", (self.folder / name).stat().st_size, file.sha256)
+        except OSError:
+            return None  # the download that follows reports what is wrong with the disk
+        finally:
+            part.unlink(missing_ok=True)
 
 
-def _pull_url(url: str, watcher: Watcher) -> StoredModel:
-    """A GGUF from somewhere else: no hash is known, so it is what came."""
-    name = store.base_name(unquote(urlsplit(url).path).rpartition("/")[2])
+def _pull_url(url: str, reporter: Reporter) -> StoredModel:
+    """Fetch a GGUF from outside the hub; its hash is unknown, so it is stored as it comes."""
+    name = store.local_name(unquote(urlsplit(url).path).rpartition("/")[2])
     if not name.lower().endswith(".gguf"):
-        raise RequestError("model", f"{name} is no .gguf")
+        raise RequestError("model", f"unsupported file {name!r}", "The URL must name a .gguf file.")
     folder = paths.models_dir() / "url--files" / f".{uuid.uuid4().hex}"
-    watcher.note("this server states no hash: what comes cannot be verified")
-    with store.os_errors(folder):
+    reporter.note("this server states no hash: the file cannot be verified")
+    with store.translate_os_errors(folder):
         folder.mkdir(parents=True)
     try:
-        stored = _fetch(RemoteFile(name, url), folder, "model", None, watcher, with_token=False)
-        _check(folder, [stored])
-        return _adopted(folder, stored, repo="url/files")
+        stored_file = _Fetcher(folder, None, reporter).fetch(RemoteFile(name, url), "model", with_token=False)
+        _check_model(folder, [stored_file])
+        return _store_folder(folder, [stored_file], repo="url/files")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _import(path: Path, watcher: Watcher) -> StoredModel:
-    """A file of the user's own, with the tokenizer.json beside it: linked where that is possible, else copied."""
+def _import_file(path: Path, reporter: Reporter) -> StoredModel:
+    """Store a file of the user's own, with the tokenizer.json beside it: linked if possible, else copied."""
     parts = gguf.split_files(path)
     tokenizer = path.with_name("tokenizer.json")
     roles: list[tuple[Path, store.Role]] = [(part, "model") for part in parts]
     if tokenizer.is_file():
         roles.append((tokenizer, "tokenizer"))
     folder = paths.models_dir() / "local--files" / f".{uuid.uuid4().hex}"
-    with store.os_errors(folder):
+    with store.translate_os_errors(folder):
         folder.mkdir(parents=True)
     try:
-        stored = []
+        stored_files = []
         for source, role in roles:
-            store.check_name(source.name)
-            watcher.begin(source.name, source.stat().st_size)
-            with store.os_errors(folder):
-                _link(source, folder / source.name)
-                digest = files.hash_file(folder / source.name, watcher.advance)
-            stored.append(StoredFile(source.name, role, source.stat().st_size, digest))
-        return _adopted(folder, *stored, repo="local/files")
+            store.check_file_name(source.name)
+            reporter.begin(source.name, source.stat().st_size)
+            with store.translate_os_errors(folder):
+                _link_or_copy(source, folder / source.name)
+                sha256 = files.hash_file(folder / source.name, reporter.advance)
+            stored_files.append(StoredFile(source.name, role, source.stat().st_size, sha256))
+        return _store_folder(folder, stored_files, repo="local/files")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _link(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
 
 
-def _adopted(work: Path, *files: StoredFile, repo: str) -> StoredModel:
-    """A finished folder under its proper name."""
-    name, quantization = files[0].name.removesuffix(".gguf"), quantization_of(files[0].name)
-    folder = store.folder_for(repo, quantization, files[0].sha256)
-    return store.settle(work, folder) or store.commit(
-        StoredModel(folder, name, "", "", quantization, "", "", _now(), tuple(files))
+def _store_folder(work: Path, stored_files: list[StoredFile], *, repo: str) -> StoredModel:
+    """Move a complete work folder to its final name and write its manifest."""
+    model_file = stored_files[0]
+    name, quantization = model_file.name.removesuffix(".gguf"), quantization_of(model_file.name)
+    folder = store.model_folder(repo, quantization, model_file.sha256)
+    return store.move_into_store(work, folder) or store.write_manifest(
+        StoredModel(
+            folder=folder,
+            id=name,
+            repo="",
+            revision="",
+            quantization=quantization,
+            family="",
+            licence="",
+            created=_now(),
+            files=tuple(stored_files),
+        )
     )
 
 
-def _check(folder: Path, files: list[StoredFile]) -> None:
-    """Refuse what is no model before it is one here; a split one is read from its first part on."""
+def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:
+    """Delete and refuse files that are not a model; a split one is read from its first part on."""
     try:
-        gguf.read_model(folder / files[0].name)
+        gguf.read_model(folder / stored_files[0].name)
     except ModelFileError:
-        for file in files:
+        for file in stored_files:
             (folder / file.name).unlink(missing_ok=True)
         raise
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, watcher: Watcher) -> Iterator[None]:
-    """One process at a time fetches a model; the others wait, and find it there.
+def _lock(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Let one process at a time fetch a model; the others wait, and find it there.
 
-    Where locks do nothing, as on some network file systems, all fetch: parts have names of their own.
+    Where locks have no effect, as on some network file systems, all of them fetch: part files are named per process.
     """
     import filelock
 
     locks = paths.models_dir() / ".locks"
-    with store.os_errors(locks):
+    with store.translate_os_errors(locks):
         locks.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(locks / f"{folder.parent.name}--{folder.name}.lock")
-    told = False
+    is_waiting = False
     while True:
         try:
-            with store.os_errors(locks):
-                lock.acquire(timeout=1)
+            lock.acquire(timeout=1)
             break
-        except filelock.Timeout:
-            if not told:
-                watcher.note("another process is fetching it: waiting")
-                told = True
+        except filelock.Timeout:  # an OSError as well, hence first
+            if not is_waiting:
+                reporter.note("another process is fetching this model: waiting for it")
+                is_waiting = True
+        except OSError as error:
+            raise store.store_error(error, locks) from error
     try:
         yield
     finally:

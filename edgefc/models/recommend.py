@@ -1,4 +1,4 @@
-"""Which models suit this machine: what of models.toml fits into its memory, and how fast it will be."""
+"""Ranks the models of models.toml that fit into this machine's memory, with the speed to expect."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edgefc.hardware import Machine
 from edgefc.models import registry, speeds, store
 from edgefc.models.source import SMALL
 
-# Bits of a weight, scales included, as llama.cpp's quantizations come out on models of 1 to 8B.
+# Bits per weight, scales included, as llama.cpp's quantizations come out on models of 1 to 8B.
 BITS = {"Q8_0": 8.5, "Q4_K_M": 4.9, "Q3_K_M": 3.95, "Q2_K": 3.2}
-ORDER = ("Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")  # as `wanted.choose` takes them, which has the reasons
-QUICK = 5.0  # tokens per second, below which waiting for a call is no fun
-PER_CORE = 1_200_000_000  # bytes of weights for each core that decode about so quickly, until something is measured
+ORDER = ("Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")  # as in `source.PREFERENCE`, which gives the reasons
+QUICK = 5.0  # tokens per second; below, waiting for a call is tiresome
+BYTES_PER_CORE = 1_200_000_000  # of weights that one core decodes at about QUICK, until a speed is measured
 CONTEXTS = (32768, 16384, 8192, 4096, 2048)
 GENERIC = frozenset({"hermes", "hermes-2-pro", "qwen3", "llama3-json", "mistral", "generic"})
-# KV cache of a token at f16, by billions of parameters: the most that models of the catalogue's families take.
+# (billions of parameters below, KV cache bytes of a token at f16): the largest of the catalogue's families.
 KV_PER_TOKEN = ((0.7, 24 << 10), (2.0, 36 << 10), (3.9, 112 << 10), (7.9, 128 << 10), (99.0, 144 << 10))
 
 
@@ -25,9 +25,9 @@ KV_PER_TOKEN = ((0.7, 24 << 10), (2.0, 36 << 10), (3.9, 112 << 10), (7.9, 128 <<
 class Suggestion:
     """A model, quantization and context that fit.
 
-    memory     bytes, expected; predicted from the file's header when it is here, else an upper estimate
-    decode     tokens per second; None: nothing was measured here yet
-    is_measured  of this very file, and not worked out from another one's
+    memory       bytes to expect: predicted from the file's header when it is here, else an upper estimate
+    decode       tokens per second; None when no speed was measured on this machine yet
+    is_measured  `decode` was measured with this very file, not derived from another one's speed
     """
 
     id: str
@@ -42,86 +42,86 @@ class Suggestion:
     licence: str
 
 
-def suggestions(here: Machine, context: int | None = None) -> list[Suggestion]:
-    """What fits, the best first: quick enough, made for function calling, then as large as fits.
+def suggest_models(machine: Machine, context: int | None = None) -> list[Suggestion]:
+    """List models that fit, the best first: quick enough, made for function calling, then the largest.
 
-    context  in tokens; None: the largest that fits
+    context  in tokens; None stands for the largest that fits
     """
-    cards, known = registry.cards(), speeds.load()
+    cards, measured = registry.cards(), speeds.load()
     stored = {model.id: model for model in reversed(store.stored_models())}  # of several, the newest
-    found = [
+    suggestions = [
         suggestion
         for card in cards.values()
-        if (suggestion := _suggest(card, here, context, stored.get(card.id), known))
+        if (suggestion := _suggest(card, machine, context, stored.get(card.id), measured))
     ]
 
     def rank(item: Suggestion) -> tuple[object, ...]:
         card = cards[item.id]
-        weights = _weights(card, item.quantization)
         if item.decode is None:
-            is_quick = weights <= (here.gpu_memory or PER_CORE * here.cores)
+            weights = _weight_bytes(card, item.quantization)
+            is_quick = weights <= (machine.gpu_memory or BYTES_PER_CORE * machine.cores)
         else:
             is_quick = item.decode >= QUICK
         return (not is_quick, item.family in GENERIC, -card.parameters, item.id)
 
-    return sorted(found, key=rank)
+    return sorted(suggestions, key=rank)
 
 
 def _suggest(
     card: registry.ModelCard,
-    here: Machine,
+    machine: Machine,
     context: int | None,
     stored: store.StoredModel | None,
-    known: list[speeds.Speed],
+    measured: list[speeds.Speed],
 ) -> Suggestion | None:
     if card.embedded or not card.repo:
         return None
-    wanted = [min(context, card.context)] if context else [c for c in CONTEXTS if c <= card.context] or [card.context]
+    contexts = [min(context, card.context)] if context else [n for n in CONTEXTS if n <= card.context] or [card.context]
     if stored is not None:
         header = gguf.read_model(stored.path)
-        for tokens in wanted:
-            need = memory.predict(header, n_ctx=tokens, n_seq_max=1).total
-            if need <= here.room:
-                return _made(card, stored.quantization, tokens, need, stored, known)
+        for n_ctx in contexts:
+            need = memory.predict(header, n_ctx=n_ctx, n_seq_max=1).total
+            if need <= machine.room:
+                return _suggestion(card, stored.quantization, n_ctx, need, stored, measured)
         return None
-    # A finer quantization is worth more than a context nobody fills: 8192 tokens first, then quantization, then more.
-    least = min((tokens for tokens in wanted if tokens >= 8192), default=wanted[0])
+    # A finer quantization is worth more than an unused context: 8192 tokens first, then quantization, then more tokens.
+    least = min((n_ctx for n_ctx in contexts if n_ctx >= 8192), default=contexts[0])
     for quantization in ORDER:
-        if quantization == "Q8_0" and _weights(card, "Q8_0") >= SMALL:
+        if quantization == "Q8_0" and _weight_bytes(card, "Q8_0") >= SMALL:
             continue
-        for tokens in [tokens for tokens in wanted if tokens >= least] or wanted:
-            need = estimate(card, quantization, tokens)
-            if need <= here.room:
-                return _made(card, quantization, tokens, need, None, known)
+        for n_ctx in [n_ctx for n_ctx in contexts if n_ctx >= least] or contexts:
+            need = estimate_memory(card, quantization, n_ctx)
+            if need <= machine.room:
+                return _suggestion(card, quantization, n_ctx, need, None, measured)
     return None
 
 
-def estimate(card: registry.ModelCard, quantization: str, context: int) -> int:
-    """Bytes that a model will take which is not here yet: an upper estimate from its size."""
+def estimate_memory(card: registry.ModelCard, quantization: str, context: int) -> int:
+    """Estimate the bytes of memory, on the high side, of a model that is not here yet."""
     per_token = next(kv for limit, kv in KV_PER_TOKEN if card.parameters < limit)
     if card.family == "functionary-v1":
-        per_token = 512 << 10  # Llama 2 shares no KV heads
-    return int(_weights(card, quantization) + per_token * context + (300 << 20))
+        per_token = 512 << 10  # Llama 2 has no grouped KV heads
+    return int(_weight_bytes(card, quantization) + per_token * context + (300 << 20))
 
 
-def _weights(card: registry.ModelCard, quantization: str) -> float:
-    """Bytes; those of a quantization that is not listed as if it were Q8_0."""
+def _weight_bytes(card: registry.ModelCard, quantization: str) -> float:
+    """Estimate the bytes of the weights; an unlisted quantization counts as Q8_0."""
     return card.parameters * 1e9 * BITS.get(quantization, 8.5) / 8
 
 
-def _made(
+def _suggestion(
     card: registry.ModelCard,
     quantization: str,
     context: int,
     need: int,
     stored: store.StoredModel | None,
-    known: list[speeds.Speed],
+    measured: list[speeds.Speed],
 ) -> Suggestion:
     names = {card.id, stored.path.stem} if stored else {card.id}
-    own = next((item.decode for item in known if stored and item.name in names), None)
-    # Decoding reads all weights for each token: its rate falls as they grow.
-    size = stored.size if stored else _weights(card, quantization)
-    other = max((item.decode * item.size / size for item in known if item.size > 1 << 28), default=None)
+    own = next((speed.decode for speed in measured if stored and speed.name in names), None)
+    # Decoding reads all weights for each token, so its rate is inversely proportional to their size.
+    size = stored.size if stored else _weight_bytes(card, quantization)
+    derived = max((speed.decode * speed.size / size for speed in measured if speed.size > 1 << 28), default=None)
     return Suggestion(
         id=card.id,
         family=card.family,
@@ -129,7 +129,7 @@ def _made(
         context=context,
         memory=need,
         is_here=stored is not None,
-        decode=own or other,
+        decode=own or derived,
         is_measured=own is not None,
         bfcl=f"{card.bfcl.score} ({card.bfcl.date})" if card.bfcl else "",
         licence=f"{card.licence}, non-commercial" if card.non_commercial else card.licence,

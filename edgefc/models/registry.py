@@ -1,4 +1,4 @@
-"""models.toml, edgefc's and the user's → model cards, and what a user calls a model → a file.
+"""Reads model cards from models.toml, edgefc's and the user's, and resolves a model's name to a file.
 
 Every entry is checked when it is read; an error names file, line, model and key.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgefc import paths
+from edgefc import limits, paths
 from edgefc.errors import FormatError, ModelNotFoundError
 from edgefc.models import store
 
@@ -25,7 +25,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)([BM])", re.ASCII)
 class Score:
     """A published result of the Berkeley Function-Calling Leaderboard, in percent.
 
-    Its versions give the same model very different figures: never show a score without date and source.
+    Versions of the leaderboard give the same model very different scores: never show one without date and source.
     """
 
     score: float
@@ -37,16 +37,16 @@ class Score:
 class ModelCard:
     """One entry of a models.toml.
 
-    size            as its makers call it, `3B`
-    parameters      in billions; as `size` has it when the entry does not say
-    context         what it was trained for, in tokens
+    size            as in the model's name, such as `3B`
+    parameters      in billions; taken from `size` when the entry has none
+    context         trained context in tokens
     non_commercial  the licence forbids commercial use
-    repo            where GGUFs of it are, `owner/name`; empty when none is known
-    files           quantization → file in `repo`, as far as known; there may be more
-    tokenizer_repo  the original model, which has tokenizer.json
-    sampling        what its makers recommend
-    embedded        it is part of edgefc
-    unverified      names of the fields nobody has checked at their source yet
+    repo            repository with GGUFs of the model, `owner/name`; empty when none is known
+    files           quantization → file in `repo`; may be incomplete
+    tokenizer_repo  repository of the original model, which has tokenizer.json
+    sampling        parameters that the model's authors recommend
+    embedded        the model is part of edgefc
+    unverified      names of the fields that were not checked at their source yet
     """
 
     id: str
@@ -68,7 +68,7 @@ class ModelCard:
 
     @property
     def path(self) -> Path | None:
-        """Where the model lies on this machine; None when it does not."""
+        """Path of the embedded model's file; None for other models."""
         path = paths.demo_model() if self.embedded else None
         return path if path is not None and path.is_file() else None
 
@@ -87,33 +87,35 @@ class ResolvedModel:
 
 
 def cards() -> dict[str, ModelCard]:
-    """All cards by id: edgefc's, and those of the user's models.toml, which may replace them.
+    """Read all cards by id: edgefc's, and those of the user's models.toml, which may replace them.
 
     Files are read again when they change. Raises FormatError when one is malformed.
     """
-    own = paths.config_dir() / "models.toml"
-    found: dict[str, ModelCard] = {}
-    for path in (paths.root() / "models.toml", own):
+    user_path = paths.config_dir() / "models.toml"
+    cards_by_id: dict[str, ModelCard] = {}
+    for path in (paths.root() / "models.toml", user_path):
         try:
-            state = path.stat()
-            found |= _read(path, state.st_mtime_ns, state.st_size)
+            status = path.stat()
+            cards_by_id |= _read_cards(path, status.st_mtime_ns, status.st_size)
         except OSError as error:
-            if path == own and isinstance(error, FileNotFoundError | NotADirectoryError):
+            if path == user_path and isinstance(error, FileNotFoundError | NotADirectoryError):
                 continue
-            raise FormatError(f"{path}: {error.strerror}") from None
-    return found
+            raise FormatError(f"{path}: {error.strerror}", "Check the permissions of the file.") from None
+    return cards_by_id
 
 
 def resolve(name: str | Path | ResolvedModel) -> ResolvedModel:
-    """The file of a model: an id or OWNER/NAME, either with :QUANTIZATION, of one that is here, or a path.
+    """Find the file of a model on this machine by id or OWNER/NAME, either with :QUANTIZATION, or by path.
 
-    A model that is resolved already is returned as it is. Opens no connection. Raises ModelNotFoundError.
+    A ResolvedModel is returned as it is. Opens no connection. Raises ModelNotFoundError with a hint: the command that
+    fetches the model, or similar names.
     """
     if isinstance(name, ResolvedModel):
         return name
     name = str(name)
-    known = cards()
-    card = known.get(name.partition(":")[0])
+    all_cards = cards()
+    base = name.partition(":")[0]
+    card = all_cards.get(base)
     if card is not None and card.path is not None:
         return ResolvedModel(card.path, card)
     path = Path(name).expanduser()
@@ -121,114 +123,119 @@ def resolve(name: str | Path | ResolvedModel) -> ResolvedModel:
         return ResolvedModel(path, None)
     stored = store.find(name)
     if stored is not None:
-        return ResolvedModel(stored.path, card or known.get(stored.id))
+        return ResolvedModel(stored.path, card or all_cards.get(stored.id))
     if card is not None and not card.repo:
         raise ModelNotFoundError(f"{card.title} is not on this machine, and no GGUF of it is published", card.about)
-    if card is not None or store.REPO.fullmatch(name.partition(":")[0]):
+    if card is not None or store.REPO_NAME.fullmatch(base):
         raise ModelNotFoundError(
             f"{card.title if card else name} is not on this machine", f"`edgefc pull {name}` fetches it."
         )
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    similar = difflib.get_close_matches(name, all_cards, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(similar)}? " if similar else ""
     raise ModelNotFoundError(
-        f"unknown model {name!r}", f"{hint}`edgefc list --all` shows the names; a path to a .gguf works as well."
+        f"unknown model {name!r}", f"{hint}`edgefc list --all` shows all names; a path to a .gguf works as well."
     )
 
 
 def licence_note(card: ModelCard) -> str:
-    """One line to show before a model's first use when its licence forbids commercial use, else nothing."""
+    """Return one line to show before a model's first use if its licence forbids commercial use, else ""."""
     if not card.non_commercial:
         return ""
     if {"licence", "non_commercial"} & set(card.unverified):
-        return f"{card.title}: its licence ({card.licence}) may forbid commercial use; read it before you rely on it."
+        return f"{card.title}: its licence ({card.licence}) may forbid commercial use; read it before using the model."
     return f"{card.title}: its licence ({card.licence}) forbids commercial use."
 
 
-# What a value must be: in words, and as a test.
+# A requirement on a value: as the words behind "must be", and as a test.
 _Rule = tuple[str, Callable[[Any], bool]]
 
 
-def _text(words: str, pattern: str) -> _Rule:
+def _matching(words: str, pattern: str) -> _Rule:
     compiled = re.compile(pattern, re.ASCII)
     return words, lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 
-def _number(words: str, kind: type, low: float, high: float) -> _Rule:
-    kinds = (int,) if kind is int else (int, float)
-    return words, lambda value: type(value) in kinds and low <= value <= high  # bool is an int, but no number
+def _in_range(words: str, number_type: type, low: float, high: float) -> _Rule:
+    types = (int,) if number_type is int else (int, float)
+    return words, lambda value: type(value) in types and low <= value <= high  # excludes bool, a subclass of int
 
 
-_WORDS: _Rule = ("text, and not empty", lambda value: isinstance(value, str) and bool(value.strip()))
-_YES_NO: _Rule = ("true or false", lambda value: isinstance(value, bool))
+def _sampling_parameter(name: str) -> _Rule:
+    low, high = limits.SAMPLING[name]
+    return _in_range(f"a number from {low:g} to {high:g}", float, low, high)
+
+
+_TEXT: _Rule = ("text, and not empty", lambda value: isinstance(value, str) and bool(value.strip()))
+_BOOL: _Rule = ("true or false", lambda value: isinstance(value, bool))
 _TABLE: _Rule = ("a table", lambda value: isinstance(value, dict))
-_REPO = _text('a repository such as "owner/name"', store.REPO.pattern)
-_SHARE = _number("a number from 0 to 1", float, 0, 1)
+_REPO = _matching('a repository such as "owner/name"', store.REPO_NAME.pattern)
 
-_CARD: dict[str, _Rule] = {
-    "title": _WORDS,
-    "family": _WORDS,
-    "size": _text('a size such as "3B" or "500M"', _SIZE.pattern),
-    "parameters": _number("a number above 0, in billions", float, 1e-6, 1e6),
-    "context": _number("a whole number above 0, in tokens", int, 1, 1 << 31),
-    "licence": _WORDS,
-    "non_commercial": _YES_NO,
+_CARD_RULES: dict[str, _Rule] = {
+    "title": _TEXT,
+    "family": _TEXT,
+    "size": _matching('a size such as "3B" or "500M"', _SIZE.pattern),
+    "parameters": _in_range("a number above 0, in billions", float, 1e-6, 1e6),
+    "context": _in_range("a whole number above 0, in tokens", int, 1, 1 << 31),
+    "licence": _TEXT,
+    "non_commercial": _BOOL,
     "repo": _REPO,
     "files": _TABLE,
     "tokenizer_repo": _REPO,
     "sampling": _TABLE,
     "bfcl": _TABLE,
-    "about": _WORDS,
-    "embedded": _YES_NO,
+    "about": _TEXT,
+    "embedded": _BOOL,
     "unverified": (
         "a list of keys",
         lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
     ),
 }
 _REQUIRED = ("title", "family", "size", "context", "licence")
-_FILE = _text("the name of a .gguf file in the repository", r"(?i)(?!.*\.\.)[\w.+ -]+(/[\w.+ -]+)*\.gguf")
-_SAMPLING: dict[str, _Rule] = {
-    "temperature": _number("a number from 0 to 100", float, 0, 100),
-    "top_p": _SHARE,
-    "top_k": _number("a whole number, 0 or more", int, 0, 1 << 31),
-    "min_p": _SHARE,
-    "repeat_penalty": _number("a number from 0.001 to 100", float, 1e-3, 100),
+_FILE_RULE = _matching("the name of a .gguf file in the repository", r"(?i)(?!.*\.\.)[\w.+ -]+(/[\w.+ -]+)*\.gguf")
+_SAMPLING_RULES: dict[str, _Rule] = {
+    "temperature": _sampling_parameter("temperature"),
+    "top_p": _sampling_parameter("top_p"),
+    "top_k": _in_range("a whole number, 0 or more", int, *limits.SAMPLING["top_k"]),
+    "min_p": _sampling_parameter("min_p"),
+    "repeat_penalty": _sampling_parameter("repeat_penalty"),
 }
-_BFCL: dict[str, _Rule] = {
-    "score": _number("a number from 0 to 100", float, 0, 100),
-    "date": _text('a month such as "2025-12"', r"\d{4}-(0[1-9]|1[0-2])"),
-    "source": _WORDS,
+_BFCL_RULES: dict[str, _Rule] = {
+    "score": _in_range("a number from 0 to 100", float, 0, 100),
+    "date": _matching('a month such as "2025-12"', r"\d{4}-(0[1-9]|1[0-2])"),
+    "source": _TEXT,
 }
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path: Path, _changed: int, _size: int) -> dict[str, ModelCard]:
-    """A file's cards; time of change and size only tell the cache when to read it again."""
+def _read_cards(path: Path, _changed: int, _size: int) -> dict[str, ModelCard]:
+    """Read the cards of a file; time of change and size are part of the cache's key."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         data = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise FormatError(f"{path}, line {line}: not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:  # of TOML's syntax; the message ends with the line
+        raise FormatError(f"{path}, line {line}: not UTF-8 text", "Save the file as UTF-8.") from None
+    except (ValueError, RecursionError) as error:  # invalid TOML; the message ends with the line
         raise FormatError(f"{path}: {error}") from None
-    source = _Source(path, text)
-    return {name: _card(source, name, entry) for name, entry in data.items()}
+    file = _TomlFile(path, text)
+    return {name: _parse_card(file, name, entry) for name, entry in data.items()}
 
 
-def _card(source: _Source, name: str, entry: Any) -> ModelCard:
+def _parse_card(file: _TomlFile, name: str, entry: Any) -> ModelCard:
     if not isinstance(entry, dict):
-        raise source.error((name,), "must be a table", "A model begins with its name in brackets, as [my-model].")
-    _check(source, (name,), entry, _CARD, _REQUIRED)
+        raise file.error((name,), "must be a table", "A model begins with its name in brackets, as [my-model].")
+    _check_table(file, (name,), entry, _CARD_RULES, _REQUIRED)
     files = entry.get("files", {})
-    _check(source, (name, "files"), files, dict.fromkeys(files, _FILE))
-    _check(source, (name, "sampling"), entry.get("sampling", {}), _SAMPLING)
+    _check_table(file, (name, "files"), files, dict.fromkeys(files, _FILE_RULE))
+    _check_table(file, (name, "sampling"), entry.get("sampling", {}), _SAMPLING_RULES)
     if "bfcl" in entry:
-        _check(source, (name, "bfcl"), entry["bfcl"], _BFCL, _BFCL)
+        _check_table(file, (name, "bfcl"), entry["bfcl"], _BFCL_RULES, _BFCL_RULES)
     if files and "repo" not in entry:
-        raise source.error((name, "files"), "repo is missing", "`files` names files of that repository.")
+        raise file.error((name, "files"), "repo is missing", "`files` names files of that repository.")
     for key in entry.get("unverified", ()):
-        if key not in _CARD:
-            raise source.error((name, "unverified"), f"unverified names {key!r}, which is no key", _keys(key, _CARD))
+        if key not in _CARD_RULES:
+            reason = f"unverified names the unknown key {key!r}"
+            raise file.error((name, "unverified"), reason, _suggest_key(key, _CARD_RULES))
     number, unit = _SIZE.findall(entry["size"])[0]
     return ModelCard(
         id=name,
@@ -241,29 +248,29 @@ def _card(source: _Source, name: str, entry: Any) -> ModelCard:
     )
 
 
-def _check(
-    source: _Source, place: tuple[str, ...], table: Mapping[str, Any], rules: Mapping[str, _Rule],
+def _check_table(
+    file: _TomlFile, path: tuple[str, ...], table: Mapping[str, Any], rules: Mapping[str, _Rule],
     required: Iterable[str] = (),
 ) -> None:  # fmt: skip
-    """Raises FormatError for the first unknown key, wrong value or missing key of the table at `place`."""
+    """Raise FormatError for the first unknown key, invalid value or missing key of the table at `path`."""
     for key, value in table.items():
-        keys = (*place, key)
+        keys = (*path, key)
         if key not in rules:
             # [mine-1.5b] without quotes is a table "5b" in a table "mine-1".
-            dotted = isinstance(value, dict) and len(place) == 1
-            quotes = f' A name with a dot stands in quotes: ["{place[0]}.{key}"].' if dotted else ""
-            raise source.error(keys, f"unknown key {'.'.join(keys[1:])!r}", _keys(key, rules) + quotes)
-        words, fits = rules[key]
-        if not fits(value):
-            raise source.error(keys, f"{'.'.join(keys[1:])} must be {words}")
+            is_dotted_name = isinstance(value, dict) and len(path) == 1
+            quotes = f' A name with a dot needs quotes: ["{path[0]}.{key}"].' if is_dotted_name else ""
+            raise file.error(keys, f"unknown key {'.'.join(keys[1:])!r}", _suggest_key(key, rules) + quotes)
+        words, is_valid = rules[key]
+        if not is_valid(value):
+            raise file.error(keys, f"{'.'.join(keys[1:])} must be {words}")
     for key in required:
         if key not in table:
-            raise source.error(place, f"{'.'.join((*place[1:], key))} is missing", _keys("", rules))
+            raise file.error(path, f"{'.'.join((*path[1:], key))} is missing", _suggest_key("", rules))
 
 
-def _keys(key: str, rules: Mapping[str, _Rule]) -> str:
-    near = difflib.get_close_matches(key, rules, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
+def _suggest_key(key: str, rules: Mapping[str, _Rule]) -> str:
+    similar = difflib.get_close_matches(key, rules, n=1)
+    hint = f"Did you mean {similar[0]}? " if similar else ""
     return f"{hint}Keys are {', '.join(rules)}."
 
 
@@ -273,29 +280,29 @@ _LINE = re.compile(rf"\s*(?P<bracket>\[\[?)?\s*(?P<keys>{_KEY}(?:\s*\.\s*{_KEY})
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A file's text, to find the line of what is wrong in it; TOML readers do not keep lines."""
+class _TomlFile:
+    """A file's text, searched for the line of an error, since TOML readers do not keep line numbers."""
 
     path: Path
     text: str
 
     def error(self, keys: tuple[str, ...], reason: str, hint: str = "") -> FormatError:
-        """What is wrong at `keys`, of which the first is the model."""
-        return FormatError(f"{self.path}, line {self.line(keys)}: {keys[0]}: {reason}", hint)
+        """Build the error for the value at `keys`, the first of which is the model."""
+        return FormatError(f"{self.path}, line {self.line_of(keys)}: {keys[0]}: {reason}", hint)
 
-    def line(self, keys: tuple[str, ...]) -> int:
-        """The first line that comes closest: that of the key, else of its table, else of its model."""
-        best, found, table = 0, 1, tuple[str, ...]()
+    def line_of(self, keys: tuple[str, ...]) -> int:
+        """Return the number of the key's line; if it has none, of its table's, else of its model's."""
+        most_shared, best_line, table = 0, 1, tuple[str, ...]()
         for number, line in enumerate(self.text.split("\n"), start=1):
             match = _LINE.match(line)
             if match is None:
                 continue
-            here = tuple(key.strip("\"'") for key in re.findall(_KEY, match["keys"]))
+            line_keys = tuple(key.strip("\"'") for key in re.findall(_KEY, match["keys"]))
             if match["bracket"]:
-                table = here
+                table = line_keys
             else:
-                here = table + here
-            shared = max(n for n in range(len(keys) + 1) if here[:n] == keys[:n])
-            if shared > best:
-                best, found = shared, number
-        return found
+                line_keys = table + line_keys
+            shared = max(n for n in range(len(keys) + 1) if line_keys[:n] == keys[:n])
+            if shared > most_shared:
+                most_shared, best_line = shared, number
+        return best_line

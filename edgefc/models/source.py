@@ -1,4 +1,4 @@
-"""What a user's name for a model means, and which of a repository's files that is."""
+"""Parses a user's name for a model, and chooses which of a repository's files to fetch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ QUANTIZATION = re.compile(
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _NO_MODEL = re.compile(r"(?i)mmproj|imatrix|/\.|^\.")
 UNNAMED = "gguf"  # the quantization of a file whose name states none
-# From the best compromise on. Below 2.5 GB, Q8_0 comes first: the smaller a model, the more it loses by rounding.
+# The best compromise first. Below 2.5 GB, Q8_0 is preferred: the smaller a model, the more it loses by quantization.
 PREFERENCE = (
     "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q4_K_L", "Q4_0", "IQ4_XS", "IQ4_NL", "Q5_K_S", "Q6_K", "Q8_0", "Q5_0", "Q5_1",
     "Q4_1", "Q3_K_L", "Q3_K_M", "IQ3_M", "F16", "BF16", "FP16", UNNAMED, "Q3_K_S", "Q2_K", "F32",
 )  # fmt: skip
-SMALL = 2_500_000_000
-BESIDE_WEIGHTS = 700 << 20  # bytes for KV cache and buffers when nothing is known of a model but its size
+SMALL = 2_500_000_000  # bytes
+OVERHEAD = 700 << 20  # bytes for KV cache and buffers, when only the size of the weights is known
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What a repository holds at one commit."""
+    """The contents of a hub repository at one commit; `files` by path."""
 
     id: str
     revision: str
@@ -40,16 +40,19 @@ class Repository:
     @property
     def models(self) -> dict[str, list[RemoteFile]]:
         """Quantization → the GGUF's file, or its parts in order. Raises DownloadError when a part is missing."""
-        found: dict[str, list[RemoteFile]] = {}
+        files_by_name: dict[str, list[RemoteFile]] = {}
         for path, file in sorted(self.files.items()):
             if path.lower().endswith(".gguf") and not _NO_MODEL.search(path):
-                found.setdefault(quantization_of(path), []).append(file)
-        return {name: _whole(files) for name, files in found.items()}
+                files_by_name.setdefault(quantization_of(path), []).append(file)
+        return {name: _all_parts(files) for name, files in files_by_name.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a user asked for: a repository's file or quantization, a URL elsewhere, or a file."""
+class ModelSource:
+    """The meaning of a user's name for a model: a repository, perhaps with a file or quantization; a URL; or a path.
+
+    Exactly one of `repo`, `url` and `path` is set; `card` is the entry of models.toml with this repository, if any.
+    """
 
     repo: str = ""
     revision: str | None = None
@@ -61,102 +64,107 @@ class Wanted:
 
 
 def quantization_of(path: str) -> str:
-    """The quantization that a file's name states, in capitals."""
-    found = QUANTIZATION.findall(_SPLIT.sub(".gguf", path).removesuffix(".gguf"))
-    return str(found[-1]).upper() if found else UNNAMED
+    """Return the quantization that a file's name states, in capitals; UNNAMED when it states none."""
+    names = QUANTIZATION.findall(_SPLIT.sub(".gguf", path).removesuffix(".gguf"))
+    return str(names[-1]).upper() if names else UNNAMED
 
 
-def _whole(files: list[RemoteFile]) -> list[RemoteFile]:
-    """All parts of one model. Where several files have a quantization, the first is taken."""
+def _all_parts(files: list[RemoteFile]) -> list[RemoteFile]:
+    """Return all parts of one model. When several whole files have a quantization, the first is chosen."""
     parts = [file for file in files if _SPLIT.search(file.path)]
     if not parts or len(parts) < len(files):
         return [file for file in files if file not in parts][:1]
     first = _SPLIT.search(parts[0].path)
     assert first is not None
     stem, count = parts[0].path[: first.start()], int(first[2])
-    have = {file.path: file for file in parts}
+    by_path = {file.path: file for file in parts}
     names = [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
-    if missing := [name for name in names if name not in have]:
+    if missing := [name for name in names if name not in by_path]:
         raise DownloadError(f"the repository lacks {missing[0]}, a part of a model", "Choose another quantization.")
-    return [have[name] for name in names]
+    return [by_path[name] for name in names]
 
 
-def parse(name: str, *, endpoint: str) -> Wanted:
-    """What a name means: an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a URL, or a path.
+def parse_source(name: str, *, endpoint: str) -> ModelSource:
+    """Parse a model's name: an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a URL, or a path.
 
-    Raises ModelNotFoundError or StoreError for what is none of them.
+    Raises ModelNotFoundError, StoreError or RequestError for other names.
     """
     if "://" in name:
         return _parse_url(name, endpoint)
     path = Path(name).expanduser()
     if path.suffix.lower() == ".gguf" or path.is_file():
-        return Wanted(path=path)
-    plain, _, quantization = name.partition(":")
-    card = registry.cards().get(plain)
+        return ModelSource(path=path)
+    base, _, quantization = name.partition(":")
+    card = registry.cards().get(base)
     if card is not None:
         if card.embedded:
             raise ModelNotFoundError(f"{card.title} is part of edgefc: there is nothing to fetch")
         if not card.repo:
             raise ModelNotFoundError(f"no repository with a GGUF of {card.title} is known", card.about)
-        return Wanted(repo=card.repo, quantization=quantization, card=card)
-    if "/" in plain:
-        return Wanted(repo=store.check_repo(plain), quantization=quantization, card=_card_of(plain))
-    registry.resolve(plain)  # says what is near
-    raise ModelNotFoundError(f"unknown model {name!r}", "Give an id, OWNER/NAME, a URL or a path.")
+        return ModelSource(repo=card.repo, quantization=quantization, card=card)
+    if "/" in base:
+        return ModelSource(repo=store.check_repo(base), quantization=quantization, card=_card_with_repo(base))
+    registry.resolve(base)  # its error suggests similar names
+    raise ModelNotFoundError(f"unknown model {name!r}", "Give an id of models.toml, OWNER/NAME, a URL or a path.")
 
 
-def _card_of(repo: str) -> registry.ModelCard | None:
+def _card_with_repo(repo: str) -> registry.ModelCard | None:
     return next((card for card in registry.cards().values() if card.repo.lower() == repo.lower()), None)
 
 
-def _parse_url(name: str, endpoint: str) -> Wanted:
+def _parse_url(name: str, endpoint: str) -> ModelSource:
     parts = urlsplit(name)
     if parts.scheme not in {"http", "https"}:
         raise RequestError(
-            "model", f"{parts.scheme}:// is not fetched from", "Give an https URL, OWNER/NAME or a path."
+            "model", f"unsupported URL scheme '{parts.scheme}://'", "Give an https URL, OWNER/NAME or a path."
         )
     hosts = {"huggingface.co", "hf.co", urlsplit(endpoint).netloc}
     steps = [unquote(step) for step in parts.path.strip("/").split("/")]
     if parts.netloc in hosts and len(steps) == 2:
         repo = store.check_repo("/".join(steps))
-        return Wanted(repo=repo, card=_card_of(repo))
+        return ModelSource(repo=repo, card=_card_with_repo(repo))
     if parts.netloc in hosts and len(steps) >= 5 and steps[2] in {"resolve", "blob"}:
         repo = store.check_repo("/".join(steps[:2]))
-        return Wanted(repo=repo, revision=steps[3], file="/".join(steps[4:]), card=_card_of(repo))
-    store.base_name(unquote(parts.path).rpartition("/")[2])
-    return Wanted(url=name)
+        return ModelSource(repo=repo, revision=steps[3], file="/".join(steps[4:]), card=_card_with_repo(repo))
+    store.local_name(unquote(parts.path).rpartition("/")[2])
+    return ModelSource(url=name)
 
 
-def choose(repo: Repository, wanted: Wanted, room: int) -> tuple[str, list[RemoteFile]]:
-    """The quantization to fetch, and its files; `room` are the bytes of memory that may be used.
+def choose_files(repo: Repository, source: ModelSource, max_memory: int) -> tuple[str, list[RemoteFile]]:
+    """Choose the quantization to fetch, and its files; `max_memory` are the bytes of memory it may use.
 
-    Raises ModelNotFoundError for a quantization that is not there, DownloadError when none fits.
+    Raises ModelNotFoundError for a quantization or file that the repository lacks, DownloadError when none fits.
     """
     models = repo.models
     if not models:
         raise ModelNotFoundError(f"{repo.id} holds no GGUF", "Look for a repository whose name ends in GGUF.")
-    if wanted.file:
-        found = [(name, files) for name, files in models.items() if any(f.path == wanted.file for f in files)]
-        if not found and wanted.file in repo.files:
-            return quantization_of(wanted.file), [repo.files[wanted.file]]
-        if not found:
-            raise ModelNotFoundError(f"{repo.id} holds no {wanted.file}", f"It holds {', '.join(models)}.")
-        return found[0]
-    listed = ", ".join(f"{name} ({_size(files) / 1e9:.2f} GB)" for name, files in models.items())
-    if wanted.quantization:
-        name = wanted.quantization.upper()
-        near = {key.upper(): key for key in models}
-        if name not in near:
-            raise ModelNotFoundError(f"{repo.id} has no {wanted.quantization}", f"It has {listed}.")
-        return near[name], models[near[name]]
-    fitting = [name for name, files in models.items() if _size(files) + BESIDE_WEIGHTS <= room]
+    if source.file:
+        return _named_file(repo, models, source.file)
+    listing = ", ".join(f"{name} ({_total_size(files) / 1e9:.2f} GB)" for name, files in models.items())
+    if source.quantization:
+        by_upper = {name.upper(): name for name in models}
+        name = by_upper.get(source.quantization.upper())
+        if name is None:
+            raise ModelNotFoundError(f"{repo.id} has no {source.quantization}", f"It has {listing}.")
+        return name, models[name]
+    fitting = [name for name, files in models.items() if _total_size(files) + OVERHEAD <= max_memory]
     if not fitting:
         raise DownloadError(
-            f"nothing of {repo.id} fits into the {room / 1e9:.1f} GB of memory that are free: {listed}",
-            "Close other programs, or name a quantization to fetch it all the same.",
+            f"nothing of {repo.id} fits into the {max_memory / 1e9:.1f} GB of free memory: {listing}",
+            "Close other programs, or name a quantization to fetch it anyway.",
         )
-    best = min(fitting, key=lambda name: (_rank(name, _size(models[name])), _size(models[name])))
+    best = min(fitting, key=lambda name: (_rank(name, _total_size(models[name])), _total_size(models[name])))
     return best, models[best]
+
+
+def _named_file(repo: Repository, models: dict[str, list[RemoteFile]], path: str) -> tuple[str, list[RemoteFile]]:
+    """Find the model that a file belongs to. Raises ModelNotFoundError."""
+    for name, files in models.items():
+        if any(file.path == path for file in files):
+            return name, files
+    if path in repo.files:
+        return quantization_of(path), [repo.files[path]]
+    raise ModelNotFoundError(f"{repo.id} holds no {path}", f"It holds {', '.join(models)}.")
 
 
 def _rank(name: str, size: int) -> int:
@@ -165,5 +173,5 @@ def _rank(name: str, size: int) -> int:
     return PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE)
 
 
-def _size(files: list[RemoteFile]) -> int:
+def _total_size(files: list[RemoteFile]) -> int:
     return sum(file.size or 0 for file in files)

@@ -1,4 +1,4 @@
-"""Measured speeds of models on this machine, kept in the cache folder for `edgefc recommend`."""
+"""Stores measured speeds of models on this machine in the cache folder, for `edgefc recommend`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgefc import files, paths
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Tokens per second of one request alone: prefill of its prompt, and decode without a grammar."""
+    """Tokens per second of a single request: prefill of its prompt, and decode without a grammar."""
 
     name: str
     size: int  # of the file, in bytes
     prefill: float
     decode: float
-    measured: str  # UTC, ISO 8601
+    measured: str  # time of the measurement: UTC, ISO 8601
 
 
 def record(name: str, size: int, *, prefill: float, decode: float) -> Speed:
@@ -29,16 +29,16 @@ def record(name: str, size: int, *, prefill: float, decode: float) -> Speed:
     speed = Speed(name, size, prefill, decode, now)
     entries = [*(other for other in load() if other.name != name), speed]
     paths.cache_dir().mkdir(parents=True, exist_ok=True)
-    files.write_file(_file(), json.dumps([dataclasses.asdict(entry) for entry in entries]).encode())
+    files.write_file(_speeds_path(), json.dumps([dataclasses.asdict(entry) for entry in entries]).encode())
     return speed
 
 
 def load() -> list[Speed]:
     """Read the saved speeds; empty when there are none or the file is unreadable."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return [Speed(**entry) for entry in json.loads(_file().read_text(encoding="utf-8"))]
+        return [Speed(**entry) for entry in json.loads(_speeds_path().read_text(encoding="utf-8"))]
     return []
 
 
-def _file() -> Path:
+def _speeds_path() -> Path:
     return paths.cache_dir() / "speed.json"

@@ -1,9 +1,9 @@
-"""The models on this machine: one folder each, and a manifest that is written last.
+"""The models on this machine: one folder each, whose manifest is written last.
 
-    MODELS/OWNER--NAME/QUANTIZATION-HASH/manifest.json   the commit point: without it the folder is nothing
-                                         NAME.gguf       and what belongs to it: tokenizer.json, licence
+    MODELS/OWNER--NAME/QUANTIZATION-HASH/manifest.json   the commit point: without it the folder does not count
+                                         NAME.gguf       and the files with it: tokenizer.json, licence
 
-A file appears under its name once it is whole and its hash is right. Nothing here opens a connection.
+A file gets its name once it is complete and its hash is right. Nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from edgefc.errors import ModelNotFoundError, StoreError
 from edgefc.files import hash_file, sync_folder, write_file
 from edgefc.paths import models_dir
 
-FORMAT = 1
+MANIFEST_VERSION = 1
 MANIFEST = "manifest.json"
 Role = Literal["model", "tokenizer", "licence"]
-REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # names of devices on Windows
+Progress = Callable[[int], None]  # called with the number of new bytes; negative when some are discarded
+REPO_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_DEVICE_NAME = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # reserved on Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,10 @@ class StoredFile:
 class StoredModel:
     """A model on this machine.
 
-    id            its name in models.toml; empty when it has none
-    repo          where it came from, `owner/name`; empty for a file of the user's own
-    revision      the commit it is from
+    id        its name in models.toml; empty when it has none
+    repo      the repository it came from, `owner/name`; empty for a file of the user's own
+    revision  the commit it came from
+    created   time of the download, ISO 8601
     """
 
     folder: Path
@@ -73,122 +75,144 @@ class StoredModel:
         return sum(file.size for file in self.files)
 
 
-def folder_for(repo: str, quantization: str, sha256: str) -> Path:
-    """The folder of a model. Raises StoreError for a name that is no repository's."""
+def model_folder(repo: str, quantization: str, sha256: str) -> Path:
+    """Return the folder of a model. Raises StoreError for names that are unsafe as folder names."""
     check_repo(repo)
-    return models_dir() / repo.replace("/", "--") / f"{check_name(quantization)}-{sha256[:12]}"
+    return models_dir() / repo.replace("/", "--") / f"{check_file_name(quantization)}-{sha256[:12]}"
 
 
 def check_repo(repo: str) -> str:
-    """The repository's id, if it is one: it becomes a folder's name. Raises StoreError."""
-    if not REPO.fullmatch(repo) or ".." in repo or "--" in repo or repo.endswith((".", ".git")):
-        raise StoreError(f"{repo!r} is no repository", "Repositories are called OWNER/NAME.")
+    """Return a valid repository name, which becomes part of a path. Raises StoreError for others."""
+    if not REPO_NAME.fullmatch(repo) or ".." in repo or "--" in repo or repo.endswith((".", ".git")):
+        raise StoreError(f"invalid repository name {repo!r}", "Repositories are named OWNER/NAME.")
     return repo
 
 
-def check_name(name: str) -> str:
-    """The plain name of a file, if it can be one on any system. Raises StoreError: names come from strangers."""
-    odd = not name or len(name.encode("utf-8", "replace")) > 200 or name.startswith(".") or name.endswith((".", " "))
-    if odd or not name.isprintable() or set(name) & set('/\\:*?"<>|') or _RESERVED.fullmatch(name):
-        raise StoreError(f"{name[:80]!r} cannot be a file's name here", "Nothing was written.")
+def check_file_name(name: str) -> str:
+    """Return a plain file name that is safe on every system; names come from strangers. Raises StoreError."""
+    is_safe = (
+        0 < len(name.encode("utf-8", "replace")) <= 200
+        and name.isprintable()
+        and not name.startswith(".")
+        and not name.endswith((".", " "))
+        and not set(name) & set('/\\:*?"<>|')
+        and not _DEVICE_NAME.fullmatch(name)
+    )
+    if not is_safe:
+        raise StoreError(f"unsafe file name {name[:80]!r}", "Nothing was written.")
     return name
 
 
-def base_name(path: str) -> str:
-    """The checked last part of a file's path in a repository. Raises StoreError."""
+def local_name(path: str) -> str:
+    """Return the checked last part of a path in a repository. Raises StoreError."""
     parts = PurePosixPath(path).parts
     for part in parts:
-        check_name(part)
-    return check_name(parts[-1] if parts else "")
+        check_file_name(part)
+    return check_file_name(parts[-1] if parts else "")
 
 
-# -- what there is ----------------------------------------------------------------------------------------------
+# -- reading ----------------------------------------------------------------------------------------------------
 
 
 def stored_models() -> list[StoredModel]:
-    """All models here, the newest first. A folder without a sound manifest is none."""
-    found: list[StoredModel] = []
+    """List all models here, the newest first; folders without a sound manifest are left out."""
+    models: list[StoredModel] = []
     for path in sorted(models_dir().glob(f"*/*/{MANIFEST}")):
         with contextlib.suppress(StoreError):
-            found.append(read_manifest(path))
-    return sorted(found, key=lambda model: model.created, reverse=True)
+            models.append(read_manifest(path))
+    return sorted(models, key=lambda model: model.created, reverse=True)
 
 
 def find(name: str) -> StoredModel | None:
-    """The newest model of this id or repository, perhaps followed by `:QUANTIZATION`."""
-    plain, _, quantization = name.partition(":")
-    if not plain:
+    """Find the newest model with this id or repository; `:QUANTIZATION` may follow the name."""
+    base, _, quantization = name.partition(":")
+    if not base:
         return None
     for model in stored_models():
-        named = plain in {model.id, model.repo} or (model.repo and plain.lower() == model.repo.lower())
-        if named and (not quantization or quantization.lower() == model.quantization.lower()):
+        has_name = base in {model.id, model.repo} or (model.repo and base.lower() == model.repo.lower())
+        if has_name and (not quantization or quantization.lower() == model.quantization.lower()):
             return model
     return None
 
 
 def get(name: str) -> StoredModel:
-    """As `find`. Raises ModelNotFoundError with what there is."""
-    found = find(name)
-    if found is None:
-        there = ", ".join(model.name for model in stored_models()) or "none"
-        raise ModelNotFoundError(f"{name} is not on this machine", f"Here are: {there}. `edgefc pull` fetches more.")
-    return found
+    """Find a model as `find` does. Raises ModelNotFoundError, naming the models here."""
+    model = find(name)
+    if model is None:
+        names = ", ".join(other.name for other in stored_models()) or "none"
+        raise ModelNotFoundError(f"{name} is not on this machine", f"Models here: {names}. `edgefc pull` fetches more.")
+    return model
 
 
-def known_hash(path: Path) -> str | None:
-    """The sha256 of a model's file as its manifest has it; None for a file that has none."""
+def recorded_hash(path: Path) -> str | None:
+    """Return the sha256 of a model's file from its manifest; None for a file without one."""
     with contextlib.suppress(StoreError):
-        return next((f.sha256 for f in read_manifest(path.with_name(MANIFEST)).files if f.name == path.name), None)
+        files = read_manifest(path.with_name(MANIFEST)).files
+        return next((file.sha256 for file in files if file.name == path.name), None)
     return None
 
 
 def read_manifest(path: Path) -> StoredModel:
-    """A manifest, checked. Raises StoreError when it, or a file's size, is not right."""
+    """Read and check a manifest. Raises StoreError when it is malformed, or a file's size is wrong."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         files = tuple(StoredFile(**file) for file in data.pop("files"))
-        if data.pop("format") != FORMAT or not any(file.role == "model" for file in files):
-            raise ValueError("it is of another format")
+        if data.pop("format") != MANIFEST_VERSION or not any(file.role == "model" for file in files):
+            raise ValueError("unsupported manifest version, or no model file")
         model = StoredModel(folder=path.parent, files=files, **data)
         for file in files:
-            if (path.parent / check_name(file.name)).stat().st_size != file.size:
+            if (path.parent / check_file_name(file.name)).stat().st_size != file.size:
                 raise ValueError(f"{file.name} has another size than {file.size:,} bytes")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{path}: {error}", "Fetch the model again with `edgefc pull`.") from None
     return model
 
 
-def verify(model: StoredModel, progress: Callable[[int], None] = lambda _: None) -> list[str]:
-    """Read all files of a model again. What is wrong with them: a line each; nothing when all is as it was."""
-    wrong: list[str] = []
+def verify(model: StoredModel, progress: Progress = lambda _: None) -> list[str]:
+    """Hash all files of a model again. Returns one line for each damaged file."""
+    problems: list[str] = []
     for file in model.files:
         try:
-            found = hash_file(model.folder / file.name, progress)
+            sha256 = hash_file(model.folder / file.name, progress)
         except OSError as error:
-            wrong.append(f"{file.name}: {error.strerror}")
+            problems.append(f"{file.name}: {error.strerror}")
             continue
-        if found != file.sha256:
-            wrong.append(f"{file.name}: its sha256 is {found}, and was {file.sha256} when it was fetched")
-    return wrong
+        if sha256 != file.sha256:
+            problems.append(f"{file.name}: its sha256 is {sha256}, but was {file.sha256} when it was fetched")
+    return problems
 
 
-# -- changing it ------------------------------------------------------------------------------------------------
+def to_json(model: StoredModel) -> dict[str, Any]:
+    """Return a model as the CLI prints it with `--json`."""
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "bytes": model.size,
+        **{name: getattr(model, name) for name in ("id", "repo", "revision", "quantization", "family", "licence")},
+        "files": [dataclasses.asdict(file) for file in model.files],
+    }
 
 
-def commit(model: StoredModel) -> StoredModel:
-    """Make a model whose files are in its folder one that is there. Raises StoreError."""
+# -- writing ----------------------------------------------------------------------------------------------------
+
+
+def write_manifest(model: StoredModel) -> StoredModel:
+    """Commit a model whose files are in its folder: from now on it counts. Raises StoreError."""
     data = {field.name: getattr(model, field.name) for field in dataclasses.fields(model) if field.name != "folder"}
     data["files"] = [dataclasses.asdict(file) for file in model.files]
-    with os_errors(model.folder):
+    with translate_os_errors(model.folder):
         sync_folder(model.folder)
-        write_file(model.folder / MANIFEST, json.dumps({"format": FORMAT, **data}, indent=1).encode())
+        write_file(model.folder / MANIFEST, json.dumps({"format": MANIFEST_VERSION, **data}, indent=1).encode())
         sync_folder(model.folder.parent)
     return read_manifest(model.folder / MANIFEST)
 
 
-def settle(work: Path, folder: Path) -> StoredModel | None:
-    """Move a finished folder to its place, unless a sound model is there already: then that one. Raises StoreError."""
-    with os_errors(folder):
+def move_into_store(work: Path, folder: Path) -> StoredModel | None:
+    """Move a finished work folder to `folder`, and return None.
+
+    Where a sound model is there already, returns that and moves nothing. Raises StoreError.
+    """
+    with translate_os_errors(folder):
         if (folder / MANIFEST).is_file():
             with contextlib.suppress(StoreError):
                 return read_manifest(folder / MANIFEST)
@@ -201,49 +225,39 @@ def settle(work: Path, folder: Path) -> StoredModel | None:
 
 
 def remove(model: StoredModel) -> None:
-    """Delete a model; the manifest goes first, so that it is never half there. Raises StoreError."""
-    with os_errors(model.folder):
+    """Delete a model, its manifest first so that it is never half there. Raises StoreError."""
+    with translate_os_errors(model.folder):
         (model.folder / MANIFEST).unlink(missing_ok=True)
         sync_folder(model.folder)
         shutil.rmtree(model.folder)
-        with contextlib.suppress(OSError):  # others of the repository may be there
+        with contextlib.suppress(OSError):  # not empty: other quantizations are stored there
             model.folder.parent.rmdir()
 
 
 @contextlib.contextmanager
-def os_errors(place: Path) -> Iterator[None]:
-    """Errors of the file system as StoreError that say what to do."""
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the file system as StoreError with a hint."""
     try:
         yield
     except OSError as error:
-        raise store_error(error, place) from error
+        raise store_error(error, path) from error
 
 
-def store_error(error: OSError, place: Path) -> StoreError:
+def store_error(error: OSError, path: Path) -> StoreError:
+    """Describe an error of the file system at `path`, with a hint."""
     free = ""
     with contextlib.suppress(OSError):
-        there = next(folder for folder in (place, *place.parents) if folder.exists())
-        free = f" ({shutil.disk_usage(there).free / 1e9:.1f} GB free)"
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        free = f" ({shutil.disk_usage(existing).free / 1e9:.1f} GB free)"
     hints: dict[str | None, str] = {
-        "ENOSPC": f"The disk is full{free}: make room and run the command again, it goes on where it was.",
-        "EDQUOT": "Your quota is used up: make room and run the command again, it goes on where it was.",
-        "EACCES": "You may not write there: set EDGEFC_MODELS_DIR to a folder of yours.",
-        "EPERM": "You may not write there: set EDGEFC_MODELS_DIR to a folder of yours.",
-        "EROFS": "It is read-only: set EDGEFC_MODELS_DIR to another folder.",
+        "ENOSPC": f"The disk is full{free}: free some space, then run the same command again to resume.",
+        "EDQUOT": "Your disk quota is used up: free some space, then run the same command again to resume.",
+        "EACCES": "You have no permission to write there: set EDGEFC_MODELS_DIR to a folder of your own.",
+        "EPERM": "You have no permission to write there: set EDGEFC_MODELS_DIR to a folder of your own.",
+        "EROFS": "The file system is read-only: set EDGEFC_MODELS_DIR to another folder.",
         "ENAMETOOLONG": "Set EDGEFC_MODELS_DIR to a folder with a shorter path.",
-        "EMFILE": "This process has too many files open.",
+        "EMFILE": "This process has too many open files: close some, or raise `ulimit -n`.",
         "EIO": "The disk reports an error: check it, then run the command again.",
     }
     hint = hints.get(errno.errorcode.get(error.errno or 0), "Run the command again.")
-    return StoreError(f"{place}: {error.strerror or error}", hint)
-
-
-def manifest_data(model: StoredModel) -> dict[str, Any]:
-    """What scripts are told of a model."""
-    return {
-        "name": model.name,
-        "path": str(model.path),
-        "bytes": model.size,
-        **{name: getattr(model, name) for name in ("id", "repo", "revision", "quantization", "family", "licence")},
-        "files": [dataclasses.asdict(file) for file in model.files],
-    }
+    return StoreError(f"{path}: {error.strerror or error}", hint)

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import edgefc
-from edgefc import paths
+from edgefc import files, paths
 from edgefc.errors import (
     DownloadError,
     EdgefcError,
@@ -36,8 +36,9 @@ from edgefc.errors import (
     RequestError,
     StoreError,
 )
-from edgefc.models import bundle, download, hub, registry, source, store
-from edgefc.models import pull as fetching
+from edgefc.models import download, hub, registry, source, store
+from edgefc.models.bundle import read_bundle, write_bundle
+from edgefc.models.pull import SilentReporter, pull_model
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.model_files import split_model
 from tests.models.fake_hub import HubServer
@@ -75,7 +76,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     for name in ("HF_HUB_OFFLINE", "EDGEFC_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(download, "PAUSES", (0.001,) * 5)
+    monkeypatch.setattr(download, "RETRY_DELAYS", (0.001,) * 5)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def server(content: bytes) -> Iterator[HubServer]:
 
 
 def pull(server: HubServer, name: str = REPO, **options: Any) -> store.StoredModel:
-    return fetching.pull(name, endpoint=server.url, **options)
+    return pull_model(name, endpoint=server.url, **options)
 
 
 def nothing_half(content: bytes) -> None:
@@ -105,11 +106,11 @@ def nothing_half(content: bytes) -> None:
 def test_a_model_comes_with_tokenizer_and_licence(server: HubServer, content: bytes) -> None:
     notes: list[str] = []
 
-    class Watcher(fetching.Silent):
+    class Notes(SilentReporter):
         def note(self, text: str) -> None:
             notes.append(text)
 
-    model = pull(server, watcher=Watcher())
+    model = pull(server, reporter=Notes())
     assert model.path.read_bytes() == content
     assert model.path.with_name("tokenizer.json").read_bytes() == TOKENIZER
     assert [file.role for file in model.files] == ["model", "licence", "tokenizer"]
@@ -137,22 +138,22 @@ def test_a_new_version_replaces_the_old_one(server: HubServer, tmp_path: Path) -
 
 def test_without_a_network_what_is_here_is_good_enough(server: HubServer) -> None:
     model = pull(server)
-    assert fetching.pull(REPO, endpoint="http://127.0.0.1:9") == model
+    assert pull_model(REPO, endpoint="http://127.0.0.1:9") == model
     with pytest.raises(DownloadError):
-        fetching.pull(REPO, endpoint="http://127.0.0.1:9", revision="v2")
+        pull_model(REPO, endpoint="http://127.0.0.1:9", revision="v2")
 
 
 def test_quantizations_are_chosen_by_memory(server: HubServer, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {f"m-{q}.gguf": content for q in ("Q2_K", "Q4_K_M", "Q8_0", "F16")}
     server.add("acme/many", {**names, "mmproj-F16.gguf": content, "imatrix.gguf": content})
-    repo = hub.repository("acme/many", endpoint=server.url)
+    repo = hub.get_repository("acme/many", endpoint=server.url)
     assert set(repo.models) == {"Q2_K", "Q4_K_M", "Q8_0", "F16"}
-    assert source.choose(repo, source.Wanted(repo=repo.id), 1 << 40)[0] == "Q8_0"
+    assert source.choose_files(repo, source.ModelSource(repo=repo.id), 1 << 40)[0] == "Q8_0"
     monkeypatch.setattr(source, "SMALL", 0)
-    assert source.choose(repo, source.Wanted(repo=repo.id), 1 << 40)[0] == "Q4_K_M"
-    assert source.choose(repo, source.Wanted(repo=repo.id, quantization="q2_k"), 1)[0] == "Q2_K"
+    assert source.choose_files(repo, source.ModelSource(repo=repo.id), 1 << 40)[0] == "Q4_K_M"
+    assert source.choose_files(repo, source.ModelSource(repo=repo.id, quantization="q2_k"), 1)[0] == "Q2_K"
     with pytest.raises(DownloadError, match="nothing of acme/many fits"):
-        source.choose(repo, source.Wanted(repo=repo.id), 1000)
+        source.choose_files(repo, source.ModelSource(repo=repo.id), 1000)
     with pytest.raises(ModelNotFoundError, match="Q4_K_M"):
         pull(server, "acme/many:Q9_X")
     assert pull(server, f"{server.url}/acme/many/resolve/main/m-Q2_K.gguf").quantization == "Q2_K"
@@ -173,12 +174,12 @@ def test_file_names_state_quantizations(path: str, quantization: str) -> None:
 def test_split_models_come_whole_or_not(
     server: HubServer, demo_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = split_model(demo_path, tmp_path, 25)
-    assert len(files) >= 2
-    parts: dict[str, Any] = {file.name: file for file in files}
+    part_paths = split_model(demo_path, tmp_path, 25)
+    assert len(part_paths) >= 2
+    parts: dict[str, Any] = {path.name: path for path in part_paths}
     tokenizer = demo_path.with_name("tokenizer.json").read_bytes()
     server.add("acme/split", {"tokenizer.json": tokenizer, **parts})
-    pulled, mine = pull(server, "acme/split"), fetching.pull(str(files[0]))
+    pulled, mine = pull(server, "acme/split"), pull_model(str(part_paths[0]))
     for model in (pulled, mine):
         assert [file.name for file in model.files if file.role == "model"] == sorted(parts)
         with edgefc.load(model.path) as loaded:
@@ -189,7 +190,7 @@ def test_split_models_come_whole_or_not(
             assert loaded.path == pulled.path
             assert loaded.chat([{"role": "user", "content": "Hello"}]).content
     with pytest.raises(ModelFileError, match="Give the first"):
-        fetching.pull(str(files[1]))
+        pull_model(str(part_paths[1]))
     gone = parts.popitem()[0]
     server.add("acme/broken", parts)
     with pytest.raises(DownloadError, match=gone):
@@ -199,21 +200,21 @@ def test_split_models_come_whole_or_not(
 def test_a_file_and_a_url_elsewhere(server: HubServer, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.gguf"
     path.write_bytes(content)
-    model = fetching.pull(str(path))
+    model = pull_model(str(path))
     assert model.path.read_bytes() == content
     assert model.name == f"mine:{source.UNNAMED}"
     assert store.find("") is None, "it has no repository, and an empty name is nobody's"
-    assert fetching.pull(str(path)) == model
+    assert pull_model(str(path)) == model
     pull(server)
     cdn = next(request for request in server.seen(NAME, server="cdn") if request.method == "GET")
-    other = fetching.pull(f"{server.cdn_url}{cdn.path}")
+    other = pull_model(f"{server.cdn_url}{cdn.path}")
     assert other.path.read_bytes() == content
     assert server.requests[-1].authorization is None, "a token is for the hub alone"
     (tmp_path / "bad.gguf").write_bytes(b"<!DOCTYPE html>" + b" " * 99)
     with pytest.raises(ModelFileError):
-        fetching.pull(str(tmp_path / "bad.gguf"))
+        pull_model(str(tmp_path / "bad.gguf"))
     with pytest.raises(RequestError, match="ftp"):
-        fetching.pull("ftp://example.org/x.gguf")
+        pull_model("ftp://example.org/x.gguf")
 
 
 def test_the_tokenizer_of_the_model_that_was_quantized(server: HubServer, content: bytes) -> None:
@@ -397,10 +398,10 @@ class Failing:
 
 def left_behind(content: bytes) -> None:
     """A part, as a process that died leaves it."""
-    folder = store.folder_for(REPO, "Q8_0", hashlib.sha256(content).hexdigest())
+    folder = store.model_folder(REPO, "Q8_0", hashlib.sha256(content).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob("*.part")):
-        (folder / f"{NAME}.{download._host()}.{2**22 + 7}.0123.part").write_bytes(content[:300_000])
+        (folder / f"{NAME}.{download._host_name()}.{2**22 + 7}.0123.part").write_bytes(content[:300_000])
 
 
 CODES = ("ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE", "ENAMETOOLONG")
@@ -418,7 +419,7 @@ def test_the_nth_operation_of_the_disk_fails(
         failing = Failing(operation, number, getattr(errno, code))
         with monkeypatch.context() as patch:
             patch.setattr(download, "os", failing)
-            patch.setattr(store, "os", failing)
+            patch.setattr(files, "os", failing)
             try:
                 pull(server)
             except StoreError as error:
@@ -472,21 +473,21 @@ def test_a_folder_of_somebody_else(server: HubServer, tmp_path: Path, monkeypatc
 
 FORKS = """
 import os, sys
-from edgefc.models import pull
-from edgefc.models import store
+from edgefc import files
 from edgefc.models import download
+from edgefc.models.pull import pull_model
 import filelock, httpx2, huggingface_hub.hf_api
 if sys.argv[2] == "no locks":
     filelock.FileLock.acquire = lambda self, **_: None
     filelock.FileLock.release = lambda self, **_: None
-download.PAUSES = (0.001,) * 5
+download.RETRY_DELAYS = (0.001,) * 5
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # in one piece
 while line := sys.stdin.readline():
     pid = os.fork()
     if pid == 0:
         try:
-            model = pull.pull(line.strip(), endpoint=sys.argv[1])
+            model = pull_model(line.strip(), endpoint=sys.argv[1])
             say("done", os.getpid(), files.hash_file(model.path))
         except BaseException as error:
             say("failed", os.getpid(), type(error).__name__, repr(str(error)))
@@ -589,7 +590,7 @@ def test_offline_opens_no_socket(server: HubServer, monkeypatch: pytest.MonkeyPa
 def test_no_answer(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for endpoint in ("http://127.0.0.1:9", "http://nothing.invalid"):
         with pytest.raises(DownloadError, match="no answer from"):
-            fetching.pull(REPO, endpoint=endpoint)
+            pull_model(REPO, endpoint=endpoint)
     monkeypatch.setenv("EDGEFC_OFFLINE", "yes")
     with pytest.raises(OfflineError):
         pull(server)
@@ -635,7 +636,7 @@ REPOS = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_name_is_nothing_that_is_written(server: HubServer, content: bytes, name: str) -> None:
     with pytest.raises(StoreError):
-        store.base_name(name)
+        store.local_name(name)
     before = sorted(path for path in paths.models_dir().parent.rglob("*"))
     server.fault("/api/models", edit=lambda answer: renamed(answer, name))
     with pytest.raises(EdgefcError):
@@ -663,7 +664,7 @@ def test_names_at_random(server: HubServer) -> None:
     for _ in range(300):
         name = "".join(rng.choice("ab./\\:\0 *-~\u202e\n") for _ in range(rng.randrange(1, 12)))
         try:
-            found = store.base_name(name)
+            found = store.local_name(name)
         except StoreError:
             continue
         target = (paths.models_dir() / found).resolve()
@@ -730,7 +731,7 @@ def test_rot_is_found(server: HubServer, content: bytes) -> None:
     model.path.write_bytes(damaged)
     assert "sha256" in store.verify(model)[0]
     with pytest.raises(StoreError, match="damaged"):
-        bundle.bundle(model, model.folder.parent / "x.tar")
+        write_bundle(model, model.folder.parent / "x.tar")
     model.path.write_bytes(content[:-1])
     assert not store.stored_models(), "a size that is not right is seen at once"
     store.remove(model)
@@ -739,23 +740,23 @@ def test_rot_is_found(server: HubServer, content: bytes) -> None:
 
 def test_a_bundle_carries_everything(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = pull(server)
-    archive = bundle.bundle(model, tmp_path / "x.edgefc.tar")
+    archive = write_bundle(model, tmp_path / "x.edgefc.tar")
     monkeypatch.setenv("EDGEFC_MODELS_DIR", str(tmp_path / "elsewhere"))
-    moved = bundle.unbundle(archive)
+    moved = read_bundle(archive)
     assert moved.files == model.files
     assert moved.name == model.name
     assert not store.verify(moved)
-    assert bundle.unbundle(archive) == moved
+    assert read_bundle(archive) == moved
     data = archive.read_bytes()
     for place in (100, 2_000, 200_000, len(data) // 2):
         (tmp_path / "bad.tar").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         shutil.rmtree(tmp_path / "elsewhere", ignore_errors=True)
         with pytest.raises((StoreError, ModelFileError)):
-            bundle.unbundle(tmp_path / "bad.tar")
+            read_bundle(tmp_path / "bad.tar")
         assert not store.stored_models()
     (tmp_path / "bad.tar").write_bytes(data[: len(data) // 2])
     with pytest.raises(StoreError):
-        bundle.unbundle(tmp_path / "bad.tar")
+        read_bundle(tmp_path / "bad.tar")
     assert not [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()]
 
 
@@ -779,6 +780,6 @@ def test_a_hostile_bundle(server: HubServer, tmp_path: Path, kind: str) -> None:
         archive.addfile(entry)
     store.remove(model)
     with pytest.raises(StoreError):
-        bundle.unbundle(hostile)
+        read_bundle(hostile)
     assert not list(tmp_path.rglob("evil*"))
     assert not store.stored_models()

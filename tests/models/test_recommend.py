@@ -17,27 +17,27 @@ LAPTOP = hardware.Machine(cores=8, memory=10 << 30, gpu="", gpu_memory=0)
 def test_everything_recommended_fits() -> None:
     for memory in (1, 2, 4, 8, 16, 64):
         here = replace(LAPTOP, memory=memory << 30)
-        found = recommend.suggestions(here)
+        found = recommend.suggest_models(here)
         assert found
         assert all(item.memory <= here.room for item in found)
-    assert not recommend.suggestions(replace(LAPTOP, memory=256 << 20))
-    sizes = [len(recommend.suggestions(replace(LAPTOP, memory=memory << 30))) for memory in (2, 4, 8, 64)]
+    assert not recommend.suggest_models(replace(LAPTOP, memory=256 << 20))
+    sizes = [len(recommend.suggest_models(replace(LAPTOP, memory=memory << 30))) for memory in (2, 4, 8, 64)]
     assert sizes == sorted(sizes)
     assert sizes[-1] > sizes[0]
 
 
 def test_models_made_for_tools_come_first_and_small_machines_get_small_ones() -> None:
     cards = registry.cards()
-    best = recommend.suggestions(LAPTOP)[0]
+    best = recommend.suggest_models(LAPTOP)[0]
     assert best.family not in recommend.GENERIC
-    small = recommend.suggestions(replace(LAPTOP, cores=2))[0]
+    small = recommend.suggest_models(replace(LAPTOP, cores=2))[0]
     assert cards[small.id].parameters < cards[best.id].parameters
-    gpu = recommend.suggestions(replace(LAPTOP, gpu="a GPU", gpu_memory=24 << 30))[0]
+    gpu = recommend.suggest_models(replace(LAPTOP, gpu="a GPU", gpu_memory=24 << 30))[0]
     assert cards[gpu.id].parameters >= 7
 
 
 def test_a_context_that_is_asked_for_is_kept() -> None:
-    for item in recommend.suggestions(LAPTOP, 4096):
+    for item in recommend.suggest_models(LAPTOP, 4096):
         assert item.context == min(4096, registry.cards()[item.id].context)
 
 
@@ -48,13 +48,15 @@ def test_a_measured_speed_is_kept_and_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.prefill > 0
     assert found.decode > 0
     assert found in speeds.load()
-    assert all(item.decode is None for item in recommend.suggestions(LAPTOP)), "the demo model says nothing of others"
+    assert all(item.decode is None for item in recommend.suggest_models(LAPTOP)), (
+        "the demo model says nothing of others"
+    )
     known = speeds.Speed("some-3b", 2_000_000_000, 100.0, 12.0, "now")
     monkeypatch.setattr(speeds, "load", lambda: [known])
-    for item in recommend.suggestions(LAPTOP):
+    for item in recommend.suggest_models(LAPTOP):
         assert item.decode is not None
         assert not item.is_measured
-        weights = recommend._weights(registry.cards()[item.id], item.quantization)
+        weights = recommend._weight_bytes(registry.cards()[item.id], item.quantization)
         assert item.decode == pytest.approx(12.0 * 2e9 / weights)
 
 

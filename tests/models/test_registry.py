@@ -16,7 +16,7 @@ from edgefc.formats import family_names
 from edgefc.models import registry
 from edgefc.models.registry import ModelCard
 
-BUILT_IN = registry._read(paths.root() / "models.toml", 0, 0)
+BUILT_IN = registry._read_cards(paths.root() / "models.toml", 0, 0)
 CARDS = pytest.mark.parametrize("card", BUILT_IN.values(), ids=BUILT_IN.keys())
 FIELDS = [field.name for field in dataclasses.fields(ModelCard) if field.name not in {"id", "unverified"}]
 
@@ -229,8 +229,8 @@ def test_an_editors_byte_order_mark_and_line_ends_do_no_harm(config: Path) -> No
         ('bfcl = { score = 80, date = "2025", source = "s" }', "bfcl.date must be a month", ""),
         ('bfcl = { score = "80", date = "2025-12", source = "s" }', "bfcl.score must be a number", ""),
         ('unverified = "repo"', "unverified must be a list of keys", ""),
-        ('unverified = ["rep"]', "unverified names 'rep'", "Did you mean repo? "),
-        ('unverified = ["id"]', "unverified names 'id'", "Keys are "),
+        ('unverified = ["rep"]', "unverified names the unknown key 'rep'", "Did you mean repo? "),
+        ('unverified = ["id"]', "unverified names the unknown key 'id'", "Keys are "),
         ("unverified = [[5]]", "unverified must be a list of keys", ""),
     ],
 )
