@@ -125,7 +125,7 @@ def check(run: Path, path: Path, texts: int = 10) -> None:
     same = total = 0
     for number in range(texts):
         ids = encoder.encode(render(*conversation(10**9 + number)), add_special_tokens=False).ids[:1024]
-        context.forget(0)
+        context.truncate(0)
         exported: list[int] = []
         for position, token in enumerate(ids):
             assert context.decode([Rows(0, position, [token], 1)]) == 0

@@ -12,7 +12,7 @@ from demo.concepts import Concept, Param
 from demo.tools import EXAMPLES, HELD_BACK, TRAINED, Tool, make_tool
 from demo.values import Values, pseudoword
 
-MADE_UP = 0.4  # share of made-up tools; the others are hand-written
+PROCEDURAL_SHARE = 0.4  # the other tools are hand-written
 NO_TOOL = "None of my tools can do that."
 LEAD_INS = ["please ", "can you ", "could you ", "hey, ", "hi, ", "I would like you to ", "ok, ", "now ", "would you ",
             "also, ", "and "]  # fmt: skip
@@ -106,12 +106,12 @@ class Writer:
         chosen: list[Concept] = []
         while len(chosen) < count:
             previous = chosen[-1] if chosen else None
-            new = self._made_up(previous) if self.rng.random() < MADE_UP else self._hand_written(previous)
+            new = self._procedural(previous) if self.rng.random() < PROCEDURAL_SHARE else self._hand_written(previous)
             if not any(set(new.names) & set(other.names) for other in chosen):
                 chosen.append(new)
         return chosen
 
-    def _made_up(self, previous: Concept | None) -> Concept:
+    def _procedural(self, previous: Concept | None) -> Concept:
         """A made-up concept, sometimes a near neighbour of the previous one: for the same object."""
         new = procedural.concept(self.rng, held_back=self.held_back)
         if previous is None or self.rng.random() >= 0.3:
@@ -334,10 +334,10 @@ class Writer:
         """A request for a tool that is not there."""
         present = {name for tool in tools for name in tool.concept.names}
         for _ in range(20):
-            is_made_up = self.rng.random() < 0.5
+            is_procedural = self.rng.random() < 0.5
             other = (
                 procedural.concept(self.rng, held_back=self.held_back)
-                if is_made_up
+                if is_procedural
                 else self.rng.choice(self.hand_written)
             )
             words = {word for name in other.names for word in _words(name)}

@@ -212,7 +212,7 @@ def test_a_choice_holds_against_what_the_model_would_do(model: edgefc.Model, mod
 
 
 def test_run_stops_a_model_that_goes_round_in_circles(model: edgefc.Model) -> None:
-    """It must end even if every result is useless."""
+    """Useless results must not keep the loop running."""
     cities = []
 
     def get_weather(location: str) -> str:
