@@ -107,30 +107,30 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class OutputSyntax:
-    r"""How one family spells an answer. Grammar, parser and history are derived from these strings alone.
+    r"""The spelling of one family's answers. Grammar, parser and history are derived from these strings alone.
 
     Placeholders, replaced by exact match (all other text, braces too, is literal):
     `{name}` the tool's name; `{arguments}` the arguments as a JSON object; `{id}` nine letters or digits; `{text}` a
-    JSON string with its quotes; `{functions}` a JSON array of tool names; `{code}` a program as it is. JSON is written
-    with `", "` and `": "` (json.dumps' default) when `spaced`, else without spaces.
+    JSON string with its quotes; `{functions}` a JSON array of tool names; `{code}` a program without quotes. JSON has
+    `", "` and `": "` (json.dumps' default) when `spaced`, else no spaces.
 
     call          one call; contains {name}, after it {arguments}, and perhaps after that {id}
-    calls_begin, calls_separator, calls_end     around and between calls. With {text} in calls_begin, that text is what
-                  the answer says besides its calls
-    calls_lead    may stand before the first call and means nothing
-    calls_preamble  free text may stand before the first call, then this separator ("\n"); None: it may not
+    calls_begin, calls_separator, calls_end     around and between calls. A {text} in calls_begin stands for the text
+                  beside the calls
+    calls_lead    optional text before the first call, without a meaning
+    calls_preamble  separator ("\n") between free text and the first call; None: no text may stand before calls
     code          a call of raw code, which ends the answer; ends with {code}. None: the family has none
-    marker        what announces calls, and free text can therefore not contain; "" where text is not free, or told
-                  by its beginning
-    not_first     what free text can therefore not begin with
-    text          None: plain text is free text; else a template with {text}
-    text_begin    stands before free text; what then introduces calls after it is calls_separator
-    clarify       template with {functions} and {text}, or None: clarifications are plain text
-    no_tool       template with {text}, or where text is free one without; None: "no tool fits" is plain text
-    begin, end    literals around every output (a code fence), for all branches alike
-    think_begin, think_end   around what the model thinks before it answers; "": it does not
+    marker        text that starts a call; free text must not contain it. "": text has a template, or is recognized by
+                  its beginning
+    forbidden_starts  beginnings that free text must not have
+    text          template of a text answer, with {text}; None: plain text is free text
+    text_begin    stands before free text; calls_separator then introduces the calls after it
+    clarify       template with {functions} and {text}; None: clarifications are plain text
+    no_tool       template with {text}, or without it where text is free; None: "no tool fits" is plain text
+    begin, end    literals around every output (a code fence), whatever kind of answer it is
+    think_begin, think_end   around the thoughts before an answer; "": the family does not think
     parallel      the family can make several calls in one answer
-    text_schema   no part of the spelling: a JSON schema, as text, that a request wants text without calls to satisfy
+    text_schema   not a part of the spelling: a JSON schema, as text, that a request demands of text without calls
     """
 
     call: str
@@ -141,7 +141,7 @@ class OutputSyntax:
     calls_lead: str = ""
     calls_preamble: str | None = None
     code: str | None = None
-    not_first: tuple[str, ...] = ()
+    forbidden_starts: tuple[str, ...] = ()
     text: str | None = None
     text_begin: str = ""
     clarify: str | None = None
@@ -160,7 +160,7 @@ class OutputSyntax:
 
     @property
     def before_arguments(self) -> str:
-        """What stands between name and arguments."""
+        """The text between name and arguments."""
         return self.call.partition("{name}")[2].partition("{arguments}")[0]
 
     @property
@@ -169,17 +169,18 @@ class OutputSyntax:
 
     @property
     def calls_head(self) -> str:
-        """What an answer that begins with a call begins with."""
+        """The beginning of an answer that starts with a call."""
         return self.calls_begin + self.before_name
 
     @property
     def calls_intro(self) -> str:
-        """What introduces the first call after free text."""
+        """The introduction of the first call after free text."""
         return (self.calls_separator if self.text_begin else self.calls_begin) + self.before_name
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """All that free text cannot contain."""
-        code = self.code.partition("{code}")[0] if self.code and self.marker and not self.text_begin else ""
-        head = code.startswith(self.marker) or not code
-        return tuple(text for text in (self.marker, "" if head else code) if text)
+        """All texts that free text must not contain."""
+        code_marker = self.code.partition("{code}")[0] if self.code and self.marker and not self.text_begin else ""
+        if code_marker.startswith(self.marker):
+            code_marker = ""
+        return tuple(text for text in (self.marker, code_marker) if text)

@@ -71,7 +71,7 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
         calls_lead=calls.get("lead", ""),
         calls_preamble=calls.get("preamble"),
         code=calls.get("code"),
-        not_first=tuple(text.get("not_first", ())),
+        forbidden_starts=tuple(text.get("not_first", ())),
         text=text.get("answer"),
         text_begin=text.get("begin", ""),
         clarify=text.get("clarify"),

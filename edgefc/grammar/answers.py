@@ -56,7 +56,7 @@ def check_syntax(syntax: OutputSyntax) -> None:
             raise FormatError("where text is free, text.clarify, output.end and a {text} in text.no_tool cannot be")
         if syntax.marker and not syntax.calls_intro.startswith(syntax.marker):
             raise FormatError("calls.marker must be what calls begin with")
-        if not syntax.marker and (not syntax.not_first or syntax.text_begin or syntax.calls_preamble is not None):
+        if not syntax.marker and (not syntax.forbidden_starts or syntax.text_begin or syntax.calls_preamble is not None):
             raise FormatError("where text is free, calls.marker or text.not_first must tell it from calls")
     elif "{text}" not in syntax.text:
         raise FormatError("text.answer must contain {text}")
@@ -129,7 +129,7 @@ class AnswerBuilder:
         if syntax.text is not None:
             return self._templates(calls)
         free = Without(
-            syntax.markers, (*syntax.not_first, *((syntax.think_begin.strip(),) if syntax.think_begin else ()))
+            syntax.markers, (*syntax.forbidden_starts, *((syntax.think_begin.strip(),) if syntax.think_begin else ()))
         )
         ways = [sequence(*self._lexemes(syntax.text_begin), Token(free))]
         if not calls:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgefc.engine.detokenizer import TextOutput
+from edgefc.engine.detokenizer import Detokenizer
 from edgefc.formats import family_names, load_family
 from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.write import write_assistant
@@ -62,7 +62,7 @@ def test_any_cut_gives_the_same_message(family: str, text: str) -> None:
     for cut in range(len(text)):
         assert parse(family, [text[:cut], text[cut:]])[0] == whole, cut
     assert parse(family, list(text))[0] == whole
-    output = TextOutput()
+    output = Detokenizer()
     assert parse(family, [*(output.feed(bytes([byte])) for byte in text.encode()), output.flush()])[0] == whole
 
 
