@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from edgefc._version import __version__
 
-# A library says nothing unless asked: logging.getLogger("edgefc") is where to listen.
+# A library is silent by default; attach a handler to logging.getLogger("edgefc") to see its log.
 logging.getLogger("edgefc").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from edgefc.chat.warm import WarmResult
     from edgefc.errors import EdgefcError
     from edgefc.model import Model, load
-    from edgefc.tools import PythonTool, tool
-    from edgefc.types import Delta, Message, Outcome, Tool, ToolCall
+    from edgefc.tools import PythonTool, ToolSet, tool
+    from edgefc.types import Call, Delta, Message, Outcome, Tool, ToolCall
 
 _HOMES = {
     "EdgefcError": "errors",
@@ -36,7 +36,9 @@ _HOMES = {
     "ChatStream": "chat.reply",
     "Reply": "chat.reply",
     "PythonTool": "tools",
+    "ToolSet": "tools",
     "tool": "tools",
+    "Call": "types",
     "Delta": "types",
     "Message": "types",
     "Outcome": "types",
@@ -46,6 +48,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Call",
     "ChatStream",
     "Delta",
     "EdgefcError",
@@ -57,6 +60,7 @@ __all__ = [
     "RunResult",
     "Tool",
     "ToolCall",
+    "ToolSet",
     "WarmResult",
     "__version__",
     "load",
@@ -65,7 +69,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Public names on first use (PEP 562)."""
+    """Import public names on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'edgefc' has no attribute {name!r}")
     return getattr(importlib.import_module(f"edgefc.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""A cache of compiled grammars that is bounded by what it holds, not by how many."""
+"""A cache bounded by the size of its values, not by their number."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MAX_CHARACTERS = 16 << 20
 
 
 class TextCache(Generic[T]):
-    """Values by the content they were made from; what was not used for longest goes first. Thread-safe.
+    """Least-recently-used cache of values by the text they were built from. Thread-safe.
 
-    size   the characters a value holds; one above the whole bound is not kept
-    bound  the characters all values may hold together
+    size   returns the size of a value, in characters; a value larger than the bound is not cached
+    bound  total size of the cached values
     """
 
     def __init__(self, size: Callable[[T], int], bound: int = MAX_CHARACTERS) -> None:
-        self._size, self._bound, self._held = size, bound, 0
+        self._size, self._bound, self._total = size, bound, 0
         self._values: OrderedDict[bytes, T] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, content: str, build: Callable[[], T]) -> T:
-        """The value for this content; `build` makes it when it is not kept. Its errors are not kept."""
+        """Return the value for this content, built on a miss. Errors of `build` are not cached."""
         key = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
         with self._lock:
             if key in self._values:
@@ -36,13 +36,13 @@ class TextCache(Generic[T]):
         with self._lock:
             if key not in self._values and self._size(value) <= self._bound:
                 self._values[key] = value
-                self._held += self._size(value)
-            while self._held > self._bound:
+                self._total += self._size(value)
+            while self._total > self._bound:
                 _, oldest = self._values.popitem(last=False)
-                self._held -= self._size(oldest)
+                self._total -= self._size(oldest)
         return value
 
     @property
-    def held(self) -> int:
-        """Characters of all values kept."""
-        return self._held
+    def total(self) -> int:
+        """Total size of the cached values, in characters."""
+        return self._total

@@ -1,21 +1,21 @@
-"""Every error edgefc raises on purpose.
+"""All errors that edgefc raises on purpose.
 
     EdgefcError
     ├── ModelError
     │   ├── ModelNotFoundError      no such models.toml id, file or repository
-    │   ├── ModelFileError          the file is not a GGUF llama.cpp can be given
+    │   ├── ModelFileError          the file is not a GGUF that llama.cpp can load safely
     │   ├── ModelLoadError          llama.cpp refused a well-formed file, or memory is short
-    │   ├── DownloadError           the hub or the network did not give the file
-    │   │   ├── OfflineError        it is not on this machine, and no connection may be made
-    │   │   ├── GatedModelError     the hub wants a licence to be accepted, or a token
-    │   │   └── HashMismatchError   what came is not what was published
-    │   └── StoreError              models on this machine could not be read or written; a full disk, a damaged file
+    │   ├── DownloadError           the hub or the network did not deliver the file
+    │   │   ├── OfflineError        the model is not on this machine, and connections are disabled
+    │   │   ├── GatedModelError     the hub requires a token, or accepting a licence
+    │   │   └── HashMismatchError   the download differs from the published file
+    │   └── StoreError              the folder of models could not be read or written: a full disk, a damaged file
     ├── LocatedError                `path` is the location in the request, tool or schema
     │   ├── RequestError            an invalid argument of one request; `param` is `path` as text
     │   │   └── ContextOverflowError    prompt and answer do not fit into the context
     │   └── SchemaError             a tool schema is malformed, exceeds a limit, or cannot be enforced
     ├── FormatError                 a family declaration or chat template is wrong or refuses the messages
-    ├── GrammarError                GBNF text that llama.cpp or llguidance would not take
+    ├── GrammarError                GBNF text that llama.cpp or llguidance would refuse
     ├── ConstraintError             a token the grammar forbids, or a grammar that allows no token
     ├── InvalidCallError            a call failed a check that no grammar can make, on every attempt
     ├── ToolError                   a tool could not be defined or run
@@ -24,8 +24,8 @@
     ├── CancelledError              the request was cancelled
     └── EngineClosedError           the model was closed
 
-An error is data (`code` is stable, attributes name the place); text is made by `str()`. `hint` says what to
-do next and is part of the text.
+An error is data (`code` is stable, attributes name the location); `str()` makes the text. `hint` says what to do
+next and is part of the text.
 """
 
 from __future__ import annotations
@@ -57,31 +57,31 @@ class ModelError(EdgefcError):
 
 
 class ModelNotFoundError(ModelError):
-    """No model of this name, or no file at this path."""
+    """Unknown model name, or no file at this path."""
 
     code = "model_not_found"
 
 
 class ModelFileError(ModelError):
-    """The file is not a GGUF that may be handed to llama.cpp."""
+    """The file is not a GGUF that llama.cpp can load safely."""
 
     code = "model_file"
 
 
 class ModelLoadError(ModelError):
-    """llama.cpp would not load the model or create a context for it."""
+    """llama.cpp could not load the model or create a context for it."""
 
     code = "model_load"
 
 
 class DownloadError(ModelError):
-    """The hub or the network did not give what was asked for. What came so far is kept, and resumed."""
+    """The hub or the network did not deliver a file. The bytes received so far are kept for resuming."""
 
     code = "download_failed"
 
 
 class OfflineError(DownloadError):
-    """It is not on this machine, and no connection may be made."""
+    """The model is not on this machine, and connections are disabled."""
 
     code = "offline"
 
@@ -93,7 +93,7 @@ class GatedModelError(DownloadError):
 
 
 class HashMismatchError(DownloadError):
-    """What came has another hash than what the hub published. It was thrown away."""
+    """The download's hash differs from the published one. The file was deleted."""
 
     code = "hash_mismatch"
 
@@ -161,7 +161,7 @@ class SchemaError(LocatedError):
 
 
 class FormatError(EdgefcError):
-    """A chat format's declaration or template is wrong, or cannot render what it was given."""
+    """A chat format's declaration or template is wrong, or cannot render the conversation."""
 
     code = "format_error"
 
@@ -179,14 +179,14 @@ class ConstraintError(EdgefcError):
 
 
 class InvalidCallError(EdgefcError):
-    """The model's calls did not satisfy what only a check after decoding can see, however often they were sampled."""
+    """A call failed a check that no grammar can make, on every attempt."""
 
     code = "invalid_call"
 
     def __init__(self, tool: str, path: FieldPath, reason: str, attempts: int) -> None:
         super().__init__(
             f"{tool}: {format_path(path)}: {reason} ({attempts} attempts)",
-            "Ask again, or say in the schema what a grammar can enforce; `edgefc lint` shows what it cannot.",
+            "Try again, or use only keywords that a grammar can enforce; `edgefc lint` lists the others.",
         )
         self.tool, self.path = tool, path
 
@@ -198,13 +198,13 @@ class ToolError(EdgefcError):
 
 
 class TranscriptError(EdgefcError):
-    """A transcript's file could not be read or written, or a line of it is none of a transcript."""
+    """A transcript's file could not be read or written, or contains an invalid line."""
 
     code = "transcript"
 
 
 class SuiteError(EdgefcError):
-    """Cases of an evaluation, or results of one, could not be read; the reason names file and line."""
+    """Cases or results of an evaluation could not be read; the reason names file and line."""
 
     code = "suite_error"
 

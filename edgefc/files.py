@@ -12,7 +12,7 @@ BLOCK = 4 << 20
 
 
 def hash_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
-    """sha256 in hex; `progress` is told how many bytes were read."""
+    """Return the sha256 in hex; `progress` receives the size of each block read, in bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -22,7 +22,7 @@ def hash_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> s
 
 
 def write_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> None:
-    """A file with this content, whole or not at all; `mode` as for os.open."""
+    """Write a file atomically: whole or not at all; `mode` as for os.open."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     try:
         with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -37,7 +37,7 @@ def write_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> None
 
 
 def sync_folder(folder: Path) -> None:
-    """Names in a folder outlast a loss of power only after this; on Windows they need nothing."""
+    """Make the names in a folder survive a loss of power; a no-op on Windows, which needs none."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

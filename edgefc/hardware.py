@@ -1,4 +1,4 @@
-"""What this machine has, and the defaults that follow from it."""
+"""The machine's processors and memory, and the defaults that follow from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 
 def usable_cores() -> int:
-    """Processors this process may use: affinity and container limits counted."""
+    """Count the processors this process may use, respecting affinity and container limits."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
@@ -22,7 +22,7 @@ def usable_cores() -> int:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it without being asked by another program."""
+    """Return the processor's name, as far as it is available without running another program."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith(("model name", "Hardware", "CPU part")):
@@ -31,16 +31,16 @@ def processor() -> str:
 
 
 def default_threads() -> int:
-    """One thread per physical core; decoding is bound by memory, so siblings would only get in the way.
+    """Return one thread per physical core: decoding is bound by memory, so hyper-threads only get in the way.
 
-    On up to two processors all are used: there the second hides what the first waits for.
+    With two processors or fewer, all are used: there the second hides the memory latency of the first.
     """
     physical = psutil.cpu_count(logical=False) or 1
     return max(min(physical, usable_cores()), min(2, usable_cores()))
 
 
 def free_memory() -> int:
-    """Bytes that can be taken without swapping."""
+    """Return the bytes of memory available without swapping."""
     free: int = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):
         folder = Path("/sys/fs/cgroup")
@@ -48,14 +48,14 @@ def free_memory() -> int:
         if limit != "max":
             used = int((folder / "memory.current").read_text(encoding="ascii"))
             lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-            # Pages of files count as used, a model just fetched among them, and are given back when they are needed.
+            # Cached pages of files, such as a model just fetched, count as used but are freed on demand.
             cached = sum(int(line.split()[1]) for line in lines if line.startswith(("active_file ", "inactive_file ")))
             free = min(free, int(limit) - used + cached)
     return free
 
 
 def cpu_has_amx() -> bool:
-    """Whether the processor has AMX tiles (Linux on x86 only; elsewhere no build uses them)."""
+    """Return True if the processor has AMX tiles (Linux on x86 only; elsewhere no build uses them)."""
     if platform.machine() not in {"x86_64", "AMD64"}:
         return False
     try:
@@ -64,12 +64,12 @@ def cpu_has_amx() -> bool:
         return False
 
 
-COMFORTABLE = 0.75  # share of the free memory that one program should take
+COMFORTABLE = 0.75  # share of the free memory that one program should use
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is to compute with; memory in bytes."""
+    """Resources for computing; memory in bytes."""
 
     cores: int
     memory: int
@@ -78,5 +78,5 @@ class Machine:
 
     @property
     def room(self) -> int:
-        """Bytes that a model may take: of the GPU, if more fits there."""
+        """Bytes that a model may use: of the GPU, if more fits there."""
         return max(int(self.memory * COMFORTABLE), self.gpu_memory)

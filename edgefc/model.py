@@ -63,7 +63,7 @@ def load(
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
     recorder = None
     if transcripts is not None:
-        about = {"name": found.name, "family": chat_format.name, "sha256": store.known_hash(found.path)}
+        about = {"name": found.name, "family": chat_format.name, "sha256": store.recorded_hash(found.path)}
         recorder = Recorder(transcripts, {key: value for key, value in about.items() if value is not None})
     engine = Engine.load(
         found.path,
@@ -229,8 +229,9 @@ class Model:
         system: str | None = None,
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> WarmResult:
-        """Compute the prefix that prompts with these tools share and save it to disk: later requests, of other processes
-        too, continue from there.
+        """Compute the prefix that prompts with these tools share and save it to disk.
+
+        Later requests, also of other processes, continue from there.
 
         Raises what `chat` raises, and RequestError if conversations share no prefix.
         """

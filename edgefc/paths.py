@@ -1,6 +1,6 @@
-"""Finds edgefc's data files: inside an installed wheel, else in the checkout.
+"""Paths of edgefc's data files, in an installed wheel or a checkout, and of the user's folders.
 
-Always starts from this package: an editable install can leave an ageing copy of the data in site-packages,
+The search always starts from this package: an editable install can leave an ageing copy of the data in site-packages,
 so sys.path is never searched.
 """
 
@@ -15,32 +15,32 @@ _PACKAGE = Path(__file__).parent
 
 
 def root() -> Path:
-    """The folder that holds models.toml, chat_formats/ and grammars/."""
+    """Return the folder that holds models.toml, chat_formats/ and grammars/."""
     packaged = _PACKAGE / "data"
     return packaged if packaged.is_dir() else _PACKAGE.parent
 
 
 def demo_model() -> Path:
-    """The embedded demo model's GGUF; its tokenizer.json lies beside it."""
+    """Return the embedded demo model's GGUF; its tokenizer.json lies beside it."""
     return _PACKAGE / "models" / "demo" / "demo-q8_0.gguf"
 
 
 def demo_suite() -> Path:
-    """The held-back cases that the demo model is measured on; `python -m demo.suite` writes them."""
+    """Return the file of held-back cases that measure the demo model; `python -m demo.suite` writes it."""
     return demo_model().with_name("held_back.jsonl.gz")
 
 
 def models_dir() -> Path:
-    """Where models are kept; `EDGEFC_MODELS_DIR` overrides the system's place for data."""
-    given = os.environ.get("EDGEFC_MODELS_DIR")
-    return Path(given) if given else Path(platformdirs.user_data_dir("edgefc", appauthor=False)) / "models"
+    """Return the folder of downloaded models; `EDGEFC_MODELS_DIR` overrides the system's data folder."""
+    override = os.environ.get("EDGEFC_MODELS_DIR")
+    return Path(override) if override else Path(platformdirs.user_data_dir("edgefc", appauthor=False)) / "models"
 
 
 def cache_dir() -> Path:
-    """Where edgefc keeps what it can make again; `EDGEFC_CACHE_DIR` overrides the system's own place."""
+    """Return the folder for files that edgefc can rebuild; `EDGEFC_CACHE_DIR` overrides the system's cache folder."""
     return Path(os.environ.get("EDGEFC_CACHE_DIR") or platformdirs.user_cache_dir("edgefc", appauthor=False))
 
 
 def config_dir() -> Path:
-    """Where the user's own settings are; `EDGEFC_CONFIG_DIR` overrides the system's own place."""
+    """Return the folder of the user's settings; `EDGEFC_CONFIG_DIR` overrides the system's config folder."""
     return Path(os.environ.get("EDGEFC_CONFIG_DIR") or platformdirs.user_config_dir("edgefc", appauthor=False))

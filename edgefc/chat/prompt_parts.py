@@ -83,7 +83,7 @@ class PartFinder:
     def head(
         self, messages: Messages, tools: Tools | None, choice: ToolChoice | None = None, *, thinking: bool | None = None
     ) -> Ids:
-        """Return the token ids of the prefix shared by all conversations with these system messages and tools, or none."""
+        """Return the prefix, in token ids, of all conversations with these system messages and tools; may be empty."""
         count = next((n for n, m in enumerate(messages) if m["role"] not in HEAD_ROLES), len(messages))
         system = list(messages[:count])
         key = json.dumps([system, _tools_key(tools), choice and (choice.mode, choice.names), thinking])

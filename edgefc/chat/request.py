@@ -101,7 +101,7 @@ class Request:
         return last
 
     def _submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
-        options: RequestOptions = {**self._engine_options, "sampling": sampling, "answer": answer}
+        options: RequestOptions = {**self._engine_options, "sampling": sampling, "answer_start": answer}
         return self._engine.submit(self.prompt.ids, **options)
 
     def _tokens_before(self, tokens: list[int], call: int) -> int:
@@ -150,7 +150,7 @@ def new_request(
         "grammar": answer.grammar,
         "stop": (*family.stop, *stop_strings(options)),
         "prefix": found.prefix,
-        "answers": found.answers,
+        "answer_spans": found.answers,
         "logprobs": options.get("logprobs"),
     }
     question = (messages, toolset, options)

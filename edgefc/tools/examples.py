@@ -1,4 +1,4 @@
-"""Tools to try edgefc with: offline and harmless. The weather is made up, the same for a city every time."""
+"""Example tools: offline and harmless. The weather is invented, but constant for each city."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONDITIONS = (
     "snow",
 )
 ZONES = {
-    city.replace("_", " "): f"{region}/{place or city}"
+    city.replace("_", " "): f"{region}/{zone or city}"
     for region, cities in {
         "Europe": "amsterdam athens berlin brussels bucharest budapest copenhagen dublin helsinki istanbul lisbon "
         "london madrid moscow oslo paris prague rome sofia stockholm vienna warsaw zurich milan:rome munich:berlin "
@@ -40,7 +40,7 @@ ZONES = {
         "Australia": "brisbane melbourne perth sydney",
         "Pacific": "auckland honolulu wellington:auckland",
     }.items()
-    for city, _, place in (entry.partition(":") for entry in cities.split())
+    for city, _, zone in (entry.partition(":") for entry in cities.split())
 }
 
 
@@ -74,8 +74,8 @@ def get_time(city: str) -> dict[str, str]:
     zone = ZONES.get(city.strip().lower())
     if zone is None:
         raise ValueError(f"unknown city {city}")
-    area, _, place = zone.partition("/")
-    now = dt.datetime.now(zoneinfo.ZoneInfo(f"{area}/{place.title().replace(' ', '_')}"))
+    region, _, name = zone.partition("/")
+    now = dt.datetime.now(zoneinfo.ZoneInfo(f"{region}/{name.title().replace(' ', '_')}"))
     return {"city": city, "time": now.strftime("%H:%M"), "date": f"{now:%A} {now.day} {now:%B %Y}"}
 
 
@@ -88,7 +88,7 @@ def calculate(expression: str) -> dict[str, Any]:
     """
     if len(expression) > 200:
         raise ValueError("the expression is too long")
-    value = _value(ast.parse(expression.strip().replace("^", "**"), mode="eval").body)
+    value = _evaluate(ast.parse(expression.strip().replace("^", "**"), mode="eval").body)
     rounded = round(value, 10) if isinstance(value, float) else value
     return {"expression": expression, "result": int(rounded) if rounded == int(rounded) else rounded}
 
@@ -99,23 +99,23 @@ _OPERATORS: dict[type, Any] = {
 }  # fmt: skip
 
 
-def _value(node: ast.expr) -> float | int:
-    """The value of an arithmetic syntax tree; names, calls and huge powers are refused."""
+def _evaluate(node: ast.expr) -> float | int:
+    """Evaluate an arithmetic syntax tree; names, calls and huge powers are refused."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return node.value
     if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
-        result: float = _OPERATORS[type(node.op)](_value(node.operand))
+        result: float = _OPERATORS[type(node.op)](_evaluate(node.operand))
         return result
     if isinstance(node, ast.BinOp):
-        left, right = _value(node.left), _value(node.right)
+        left, right = _evaluate(node.left), _evaluate(node.right)
         if isinstance(node.op, ast.Pow):
             result = math.pow(left, right)
         elif type(node.op) in _OPERATORS:
             result = _OPERATORS[type(node.op)](left, right)
         else:
-            raise ValueError("only + - * / % ** and parentheses are understood")
+            raise ValueError("only + - * / % ** and parentheses are supported")
         return result
-    raise ValueError("only numbers and + - * / % ** are understood")
+    raise ValueError("only numbers and + - * / % ** are supported")
 
 
 _SIZES: dict[str, dict[str, float]] = {
@@ -198,7 +198,7 @@ def roll_dice(sides: int | None = None, count: int | None = None) -> dict[str, A
     """
     sides, count = 6 if sides is None else sides, 1 if count is None else count
     if not 2 <= sides <= 1000 or not 1 <= count <= 100:
-        raise ValueError("2 to 1000 sides and 1 to 100 dice are possible")
+        raise ValueError("use 2 to 1000 sides and 1 to 100 dice")
     rolls = [random.randint(1, sides) for _ in range(count)]  # noqa: S311 - dice
     return {"rolls": rolls, "total": sum(rolls)}
 

@@ -68,7 +68,7 @@ def run_tool(runner: PythonTool, arguments: str | Mapping[str, Any]) -> str:
     try:
         values = json.loads(arguments) if isinstance(arguments, str) else arguments
         jsonschema.validate(values, runner.schema["function"]["parameters"])
-        result = runner.function(**signature.converted(runner.function, values))
+        result = runner.function(**signature.convert_arguments(runner.function, values))
     except jsonschema.ValidationError as error:
         return _to_json({"error": f"wrong arguments: {error.message}"})
     except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the chat must go on

@@ -1,4 +1,4 @@
-"""Type hints and docstrings → JSON Schema, and JSON values → what the hints ask for."""
+"""Conversion of type hints and docstrings to JSON Schema, and of JSON values to the hinted types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool
 
 
 def parameters_of(function: Callable[..., Any], about: Mapping[str, str]) -> dict[str, Any]:
-    """The schema of a function's parameters; `about` describes them. Raises ToolError naming the parameter."""
+    """Build the schema of a function's parameters; `about` describes them. Raises ToolError naming the parameter."""
     try:
         hints = typing_extensions.get_type_hints(function, include_extras=True)
         signature = inspect.signature(function)
@@ -28,14 +28,14 @@ def parameters_of(function: Callable[..., Any], about: Mapping[str, str]) -> dic
     properties: dict[str, Any] = {}
     required: list[str] = []
     for name, parameter in signature.parameters.items():
-        place = f"{function.__name__}({name})"
+        location = f"{function.__name__}({name})"
         if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
-            raise ToolError(f"{place}: only plain named parameters can be called by a model")
+            raise ToolError(f"{location}: *args, **kwargs and positional-only parameters are not supported")
         if name not in hints:
-            raise ToolError(f"{place}: has no type hint", f"Write for example {name}: str.")
-        schema, described = _unannotated(hints[name])
-        properties[name] = _schema(schema, place)
-        if text := about.get(name) or described:
+            raise ToolError(f"{location}: missing type hint", f"Write for example {name}: str.")
+        schema, annotation = _unannotated(hints[name])
+        properties[name] = _schema(schema, location)
+        if text := about.get(name) or annotation:
             properties[name]["description"] = text
         if parameter.default is parameter.empty:
             required.append(name)
@@ -43,23 +43,23 @@ def parameters_of(function: Callable[..., Any], about: Mapping[str, str]) -> dic
 
 
 def _unannotated(hint: Any) -> tuple[Any, str]:
-    """A hint without Annotated, and the text it was annotated with."""
+    """Split a hint into the hint without Annotated and the text of the annotation."""
     if typing_extensions.get_origin(hint) is typing_extensions.Annotated:
         inner, *extras = typing_extensions.get_args(hint)
         return inner, next((extra for extra in extras if isinstance(extra, str)), "")
     return hint, ""
 
 
-def _schema(hint: Any, place: str) -> dict[str, Any]:
-    """JSON Schema of a type hint. Raises ToolError naming the parameter."""
+def _schema(hint: Any, location: str) -> dict[str, Any]:
+    """Build the JSON Schema of a type hint. Raises ToolError naming the parameter."""
     hint, text = _unannotated(hint)
-    schema = _bare_schema(hint, place)
+    schema = _bare_schema(hint, location)
     if text:
         schema["description"] = text
     return schema
 
 
-def _bare_schema(hint: Any, place: str) -> dict[str, Any]:
+def _bare_schema(hint: Any, location: str) -> dict[str, Any]:
     origin, args = typing_extensions.get_origin(hint), typing_extensions.get_args(hint)
     if hint in _SCALARS:
         return {"type": _SCALARS[hint]}
@@ -70,51 +70,51 @@ def _bare_schema(hint: Any, place: str) -> dict[str, Any]:
         kind = kinds.pop() if len(kinds) == 1 else None
         return {**({"type": kind} if kind else {}), "enum": list(args)}
     if origin in {typing.Union, types.UnionType}:
-        branches = [_schema(arg, place) for arg in args if arg is not type(None)]
-        # An optional parameter is one the model leaves out; null would be a second way to say the same.
+        branches = [_schema(arg, location) for arg in args if arg is not type(None)]
+        # The model omits an optional parameter; null would be a second way to say the same.
         return branches[0] if len(branches) == 1 else {"anyOf": branches}
     if hint in {list, tuple, set} or origin in {list, tuple, set, Sequence, frozenset}:
         items = [arg for arg in args if arg is not Ellipsis]
         if len(items) > 1:
-            each = [_schema(item, place) for item in items]
+            each = [_schema(item, location) for item in items]
             return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
-        return {"type": "array", **({"items": _schema(items[0], place)} if items else {})}
+        return {"type": "array", **({"items": _schema(items[0], location)} if items else {})}
     if hint is dict or origin in {dict, Mapping}:
         if args and args[0] is not str:
-            raise ToolError(f"{place}: the keys of a JSON object are strings, not {args[0]}")
-        return {"type": "object", **({"additionalProperties": _schema(args[1], place)} if args else {})}
+            raise ToolError(f"{location}: keys of a JSON object must be str, not {args[0]}")
+        return {"type": "object", **({"additionalProperties": _schema(args[1], location)} if args else {})}
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         values = [member.value for member in hint]
         kind = _SCALARS.get(type(values[0])) if values else None
         return {**({"type": kind} if kind else {}), "enum": values}
     if typing_extensions.is_typeddict(hint):
         fields = typing_extensions.get_type_hints(hint, include_extras=True)
-        return _object(fields, hint.__required_keys__, place)
+        return _object(fields, hint.__required_keys__, location)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         fields = typing_extensions.get_type_hints(hint, include_extras=True)
-        needed = {
+        required = {
             f.name
             for f in dataclasses.fields(hint)
             if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         }
-        return _object({f.name: fields[f.name] for f in dataclasses.fields(hint)}, needed, place)
+        return _object({f.name: fields[f.name] for f in dataclasses.fields(hint)}, required, location)
     raise ToolError(
-        f"{place}: the type {hint!r} has no JSON Schema here",
+        f"{location}: unsupported type {hint!r}",
         "Use str, int, float, bool, list, dict, Literal, Enum, TypedDict or a dataclass.",
     )
 
 
-def _object(fields: Mapping[str, Any], required: Any, place: str) -> dict[str, Any]:
+def _object(fields: Mapping[str, Any], required: Any, location: str) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {name: _schema(hint, f"{place}.{name}") for name, hint in fields.items()},
+        "properties": {name: _schema(hint, f"{location}.{name}") for name, hint in fields.items()},
         "required": [name for name in fields if name in required],
         "additionalProperties": False,
     }
 
 
-def converted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values as what the function's hints ask for."""
+def convert_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert JSON values to the types of the function's hints."""
     hints = typing_extensions.get_type_hints(function)
     return {name: _convert(value, hints.get(name, Any)) for name, value in values.items()}
 
@@ -140,7 +140,7 @@ def _convert(value: Any, hint: Any) -> Any:
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """A docstring's first paragraph, and what it says of each parameter (Google, NumPy or reST style)."""
+    """Split a docstring into its first paragraph and the text about each parameter (Google, NumPy or reST style)."""
     paragraphs = re.split(r"\n\s*\n", text.strip())
     summary = " ".join(paragraphs[0].split()) if paragraphs and not _SECTION.match(paragraphs[0]) else ""
     about: dict[str, str] = {}

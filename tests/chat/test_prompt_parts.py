@@ -245,8 +245,8 @@ def test_heads_that_are_kept_are_bounded(tokenizer: Tokenizer, monkeypatch: pyte
     made = Prompts(load_family("demo"), tokenizer)
     for number in range(100):
         made.parts([{"role": "system", "content": f"Number {number}"}, {"role": "user", "content": "Hi"}])
-        assert made.finder._heads.held <= 2000
-    assert made.finder._heads.held > 0
+        assert made.finder._heads.total <= 2000
+    assert made.finder._heads.total > 0
 
 
 def test_occurrences_are_those_of_whole_tokens() -> None:

@@ -12,7 +12,7 @@ import edgefc
 from edgefc.chat.validation import CallChecker
 from edgefc.errors import InvalidCallError
 from edgefc.grammar import Finding
-from edgefc.types import ToolCall
+from edgefc.types import Call
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_greedy_sampling_finds_another_answer(model: edgefc.Model) -> None:
             reply = ask(model, [tool(minimum=1, maximum=most)], temperature=0, seed=most)
         except InvalidCallError:
             continue
-        numbers = json.loads(reply.tool_calls[0]["function"]["arguments"])["numbers"]
+        numbers = reply.calls[0].arguments["numbers"]
         assert len(set(numbers)) == len(numbers)
         resampled += reply.stats.resamples
     assert resampled > 0
@@ -112,12 +112,12 @@ def test_a_stream_shows_only_valid_calls(model: edgefc.Model) -> None:
 def test_tools_that_the_grammar_enforces_are_not_checked(model: edgefc.Model) -> None:
     reply = ask(model, [tool(enum=[1, 2, 3])])
     assert reply.stats.resamples == 0
-    numbers = json.loads(reply.tool_calls[0]["function"]["arguments"])["numbers"]
+    numbers = reply.calls[0].arguments["numbers"]
     assert len(set(numbers)) == len(numbers)
 
 
-def call(name: str, **arguments: Any) -> ToolCall:
-    return {"id": "1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+def call(name: str, **arguments: Any) -> Call:
+    return Call("1", name, arguments)
 
 
 def checker(parameters: dict[str, Any]) -> CallChecker:

@@ -76,7 +76,7 @@ def test_system_message_tools_and_choice_decide_what_is_shared() -> None:
         system: Any = {"role": "system", "content": "You are the captain of a small ship."}
         reply = model.chat([system, *QUESTION], tools=EXAMPLE_TOOLS, max_tokens=4)
         assert reply.stats.cached_tokens == told.tokens
-        with pytest.raises(RequestError, match="there is no tool"):
+        with pytest.raises(RequestError, match="unknown tool"):
             model.warm(tools=EXAMPLE_TOOLS, tool_choice={"type": "function", "function": {"name": "nothing"}})
 
 
@@ -91,14 +91,14 @@ def test_nothing_is_kept_where_nothing_shall_be_or_it_is_not_worth_it(empty_cach
 
 
 def test_tools_that_do_not_fit_into_the_context_say_so() -> None:
-    with edgefc.load("demo", n_ctx=128) as model, pytest.raises(ContextOverflowError, match="the context holds 128"):
+    with edgefc.load("demo", n_ctx=128) as model, pytest.raises(ContextOverflowError, match="the context holds only 128"):
         model.warm(tools=EXAMPLE_TOOLS)
 
 
 def test_a_model_whose_prompts_share_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with edgefc.load("demo") as model:
         monkeypatch.setattr("edgefc.chat.prompt_parts.PROBES", ("same", "same"))
-        with pytest.raises(RequestError, match="nothing in common"):
+        with pytest.raises(RequestError, match="share no prefix"):
             model.warm(tools=EXAMPLE_TOOLS)
 
 
