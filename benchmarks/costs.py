@@ -36,11 +36,11 @@ def prefill(path: Path, count: int) -> None:
     rates: dict[int, list[float]] = {n: [] for n in sizes}
     for _ in range(5):
         for n, context in contexts.items():
-            context.forget(0)
+            context.truncate(0)
             started = time.perf_counter()
             for begin in range(0, count, n):
                 part = tokens[begin : begin + n]
-                assert context.decode([Rows(0, begin, part, wanted=begin + n >= count)]) == 0
+                assert context.decode([Rows(0, begin, part, n_logits=int(begin + n >= count))]) == 0
             rates[n].append(count / (time.perf_counter() - started))
     for n, context in contexts.items():
         print(f"prefill of {count} tokens, {n} rows a batch: {statistics.median(rates[n]):.0f} tokens/s")
@@ -59,15 +59,15 @@ def batches(path: Path, depths: Sequence[int]) -> None:
     for depth in depths:
         for begin in range(position, depth, 512):
             part = tokens[begin : min(begin + 512, depth)]
-            assert context.decode([Rows(0, begin, part, wanted=1)], memory.TILE, prefill=True) == 0
+            assert context.decode([Rows(0, begin, part, n_logits=1)], memory.TILE, prefill=True) == 0
         position = depth
         times: dict[tuple[int, range], list[float]] = {one: [] for one in shapes}
         for _ in range(9):
             for (rows, span), measured in times.items():
                 started = time.perf_counter()
-                assert context.decode([Rows(0, depth, [7] * rows, wanted=1)], rows, span=span) == 0
+                assert context.decode([Rows(0, depth, [7] * rows, n_logits=1)], rows, span=span) == 0
                 measured.append(1000 * (time.perf_counter() - started))
-                context.forget(0, depth)
+                context.truncate(0, depth)
         print(f"behind {depth} tokens, a batch of")
         for (rows, span), measured in times.items():
             name = f"{rows} rows" if len(span) == 1 else f"{rows} in each of {len(span)} slots, the others empty"

@@ -74,7 +74,7 @@ class Asker:
     def opening(self, case: Case) -> int:
         """How many tokens the grammar gives before the first that a model chooses."""
         self._guidance = self._guidance or guidance_tokenizer(self.tokenizer.vocabulary)
-        return len(Constraint(self._guidance, self.request(case).grammar).forced())
+        return len(Constraint(self._guidance, self.request(case).grammar).consume_forced())
 
     def scripts(self, cases: Sequence[Case], guidance: LLTokenizer) -> list[tuple[list[int], list[int]]]:
         """Prompts and right answers, in tokens: cut as the tokenizer does, and as forced tokens cut them."""
@@ -93,7 +93,7 @@ def _forced(tokenizer: Tokenizer, constraint: Constraint, text: str) -> list[int
     answer: list[int] = []
     rest = text.encode()
     while rest:
-        following = constraint.forced()
+        following = constraint.consume_forced()
         if not following:
             following = tokenizer.encode(rest.decode())[:1]
             constraint.consume(following[0])

@@ -1,4 +1,4 @@
-"""The interface between a model and the engine that computes it."""
+"""Interface between a model and the engine that computes it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ from typing import Protocol
 
 from typing_extensions import Unpack
 
+from edgefc.engine.config import Setup
 from edgefc.engine.generation import Generation
 from edgefc.engine.sequence import RequestOptions
 from edgefc.engine.tokenizer import Tokenizer
 
 
 class Backend(Protocol):
-    """What a model computes with: edgefc's own engine, or a stock Llama."""
+    """Engine of a model: edgefc's own, or a stock `llama_cpp.Llama`."""
+
+    @property
+    def setup(self) -> Setup:
+        """Threads, batches and their costs."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
 
     @property
     def n_ctx(self) -> int: ...
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Memory used by KV caches of prompts that are in no slot."""
 
     def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation: ...
 

@@ -20,9 +20,9 @@ class Rates(NamedTuple):
 
 
 def measure(engine: Backend, rounds: int = 3) -> Rates:
-    """Measure one request alone; the median of several rounds.
+    """Measure one request at a time; the median of several rounds.
 
-    Prompts are random tokens, so that no prefix of them is in the KV cache yet.
+    Prompts are random tokens, so that no part of them is in the KV cache.
     """
     tokenizer = engine.tokenizer
     rng = random.Random(0)  # noqa: S311
@@ -33,7 +33,7 @@ def measure(engine: Backend, rounds: int = 3) -> Rates:
     for number in range(rounds + 1):
         prompt = rng.choices(text_tokens, k=size)
         stats = engine.submit(prompt, max_tokens=ANSWER_TOKENS, sampling=no_end).result().stats
-        if number:  # the first warms up
+        if number:  # the first round is a warm-up
             prefill.append(size / stats.prefill_s)
             decode.append((stats.completion_tokens - 1) / stats.decode_s)
     return Rates(statistics.median(prefill), statistics.median(decode))

@@ -1,12 +1,11 @@
-"""What a model costs on this machine: measured once, kept in the cache folder, used whenever the model is loaded.
+"""Measures what batches of a model cost on this machine, once; the result is kept in the cache folder.
 
-Threads and costs change how fast the engine is, never what it says. Only the processor is calibrated: with layers on a
+Threads and costs change the speed of the engine, never its answers. Only the processor is calibrated: with layers on a
 GPU none of this is used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -23,20 +22,32 @@ import psutil
 from edgefc import files, gguf, hardware, paths
 from edgefc.engine import llama, selftest
 from edgefc.engine.context import Context, Rows
-from edgefc.engine.costs import MEASURED, STEP, Costs
-from edgefc.engine.timing import ROUNDS, Others, fewest, in_turns, medians, unsteadiness, without_noise
+from edgefc.engine.costs import MEASURED_ROWS, STEP_MS, Costs
+from edgefc.engine.timing import (
+    MIN_ROUNDS,
+    BackgroundLoad,
+    fewest_threads,
+    level_noise,
+    measure_in_turns,
+    medians,
+    unsteadiness,
+)
 from edgefc.errors import EdgefcError, StoreError
 from edgefc.gguf import memory
 
-FORMAT = 2
-MOST_KEPT = 64  # models; those measured longest ago go first
-THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # and all physical cores
-PROMPT = 128  # rows of a batch of prefill, far into what goes through tiles
-BEFORE = 2 * PROMPT  # tokens in the KV cache while batches are measured
-DEEP, DEEP_ROWS = 1024, 16  # tokens in it, and rows of a batch, where it is measured what attention adds
-HOPELESS = 1.5  # times as slow as the quickest, and a number of threads is not tried again
-UNSTEADY = 1.3
-LEFT = 0.85  # of the cores that are measured, what other programs must leave
+FILE_VERSION = 2
+MAX_ENTRIES = 64  # models; the one measured longest ago is dropped first
+THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # and the number of physical cores
+PREFILL_ROWS = 128  # rows of a prefill batch, well above the size from which tiles are used
+DEPTH = 2 * PREFILL_ROWS  # tokens in the KV cache while batches are measured
+LARGE_DEPTH, LARGE_DEPTH_ROWS = 1024, 16  # tokens in it, and rows of a batch, where attention's share is measured
+DROP_ABOVE = 1.5  # a number of threads this many times slower than the best is not tried again
+MAX_UNSTEADINESS = 1.3
+MIN_CORES_LEFT = 0.85  # share of the measured cores that other programs must leave free
+
+
+class CalibrationError(ValueError):
+    """The calibration file is missing, damaged, or of another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +60,23 @@ class Calibration:
 
 
 def load(path: Path) -> Calibration | None:
-    """What was measured of this model file on this machine; None: nothing, or nothing that can be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return _from_data(_read()[_key(path)])
-    return None
+    """Load the calibration of this model file on this machine; None if there is none that can be read."""
+    try:
+        entry = _read_entries().get(_key(path))
+        return None if entry is None else _parse_entry(entry)
+    except (CalibrationError, OSError):
+        return None
 
 
 def save(path: Path, calibration: Calibration) -> None:
-    """Keep what was measured. Raises StoreError."""
-    kept: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
-        kept = _read()
+    """Write a calibration to the cache folder. Raises StoreError."""
+    try:
+        entries = _read_entries()
+    except CalibrationError:
+        entries = {}
     key = _key(path)
-    kept.pop(key, None)
-    kept[key] = {
+    entries.pop(key, None)  # the newest entry is the last
+    entries[key] = {
         "model": path.name,
         "measured": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "n_threads": calibration.n_threads,
@@ -70,118 +84,127 @@ def save(path: Path, calibration: Calibration) -> None:
         "costs": {str(rows): cost for rows, cost in calibration.costs.by_rows.items()},
         "per_token": calibration.costs.per_token,
     }
-    data = {"format": FORMAT, "models": dict(list(kept.items())[-MOST_KEPT:])}
+    data = {"format": FILE_VERSION, "models": dict(list(entries.items())[-MAX_ENTRIES:])}
     try:
         _file().parent.mkdir(parents=True, exist_ok=True)
         files.write_file(_file(), json.dumps(data, indent=1).encode())
     except OSError as error:
-        hint = "Set EDGEFC_CACHE_DIR to a folder that can be written."
+        hint = "Set EDGEFC_CACHE_DIR to a writable folder."
         raise StoreError(f"{_file()}: {error.strerror or error}", hint) from None
 
 
 def measure(path: Path, progress: Callable[[float], None] = lambda _: None) -> Calibration | None:
-    """Measure a model file: about half a minute for one of a gigabyte on two cores, a few seconds for a small one.
+    """Measure a model file: half a minute for a gigabyte on two cores, a few seconds for a small model.
 
-    None: other programs kept the processor so busy that the figures mean nothing. `progress` is told the share that
+    None if other programs kept the processor so busy that the figures mean nothing. `progress` receives the share that
     is done. Raises ModelFileError or ModelLoadError.
     """
     header, extra_buffers = gguf.read_model(path), selftest.extra_buffers()
-    n_ctx = DEEP + PROMPT
-    memory.check_fits(memory.predict(header, n_ctx=n_ctx, n_seq_max=1, n_batch=PROMPT), path)
+    n_ctx = LARGE_DEPTH + PREFILL_ROWS
+    memory.check_fits(memory.predict(header, n_ctx=n_ctx, n_seq_max=1, n_batch=PREFILL_ROWS), path)
     model = llama.Model(path, n_gpu_layers=0, use_extra_bufts=extra_buffers)
     try:
         threads = hardware.default_threads()
-        context = Context(model, n_ctx=n_ctx, n_batch=PROMPT, n_seq_max=1, n_threads=threads, n_threads_batch=threads)
+        context = Context(
+            model, n_ctx=n_ctx, n_batch=PREFILL_ROWS, n_seq_max=1, n_threads=threads, n_threads_batch=threads
+        )
         try:
-            return _Bench(context).calibration(progress)
+            return _Benchmark(context).run(progress)
         finally:
             context.close()
     finally:
         model.close()
 
 
-class _Bench:
-    """Measures one context."""
+class _Benchmark:
+    """Measures batches in one context."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # Any tokens will do. Where the KV cache cannot be cut, batches are measured without anything before them.
-        self._tokens = [5 + i * 7919 % (context.n_vocab - 10) for i in range(PROMPT)]
-        self._before = BEFORE if context.cuts else 0
+        # Any tokens will do. Where the memory cannot be truncated, batches are measured without tokens before them.
+        self._tokens = [5 + i * 7919 % (context.n_vocab - 10) for i in range(PREFILL_ROWS)]
+        self._depth = DEPTH if context.can_truncate else 0
 
-    def calibration(self, progress: Callable[[float], None]) -> Calibration | None:
-        candidates, others = thread_counts(), Others()
-        self._batch(1, 0)  # reads the weights from the disk
+    def run(self, progress: Callable[[float], None]) -> Calibration | None:
+        candidates, load = thread_counts(), BackgroundLoad()
+        self._time_batch(1, 0)  # reads the weights from the disk
         progress(0.1)
-        prefill = in_turns(
-            candidates, self._prefill, lambda share: progress(0.1 + 0.3 * share), rounds=3, hopeless=HOPELESS
+        prefill = measure_in_turns(
+            candidates,
+            self._time_prefill,
+            lambda share: progress(0.1 + 0.3 * share),
+            rounds=3,
+            drop_above=DROP_ABOVE,
         )
-        self._fill(0, self._before)
-        decode = in_turns(candidates, self._decode, lambda share: progress(0.4 + 0.1 * share), hopeless=HOPELESS)
-        n_threads = fewest(medians(decode))
+        self._fill(0, self._depth)
+        decode = measure_in_turns(
+            candidates, self._time_decode, lambda share: progress(0.4 + 0.1 * share), drop_above=DROP_ABOVE
+        )
+        n_threads = fewest_threads(medians(decode))
         self._context.set_threads(n_threads, n_threads)
-        padded = {1: 2} if self._context.cuts else {}  # one row is computed as two
-        sizes = [rows for rows in MEASURED if rows not in padded]
-        batches = in_turns(sizes, self._rows, lambda share: progress(0.5 + 0.4 * share))
-        per_token = self._attention(medians(batches)[DEEP_ROWS]) if self._before else 0.0
+        padded = {1: 2} if self._context.can_truncate else {}  # a single row is computed as two
+        sizes = [rows for rows in MEASURED_ROWS if rows not in padded]
+        batches = measure_in_turns(sizes, self._time_rows, lambda share: progress(0.5 + 0.4 * share))
+        per_token = self._attention_cost(medians(batches)[LARGE_DEPTH_ROWS]) if self._depth else 0.0
         progress(1.0)
-        disturbed = others.cores_left() < LEFT * max(candidates)
-        if disturbed or max(map(unsteadiness, (prefill, decode, batches))) > UNSTEADY:
+        is_disturbed = load.cores_left() < MIN_CORES_LEFT * max(candidates)
+        if is_disturbed or max(map(unsteadiness, (prefill, decode, batches))) > MAX_UNSTEADINESS:
             return None
         by_rows = medians(batches)
-        by_rows |= {rows: by_rows[same] for rows, same in padded.items()}
-        read = {rows: per_token * padded.get(rows, rows) * self._before for rows in by_rows}
-        bare = {rows: max(cost - read[rows], cost / 2) for rows, cost in by_rows.items()}
-        return Calibration(n_threads, fewest(medians(prefill)), Costs(without_noise(bare), per_token, STEP))
+        by_rows |= {rows: by_rows[equal] for rows, equal in padded.items()}
+        attention = {rows: per_token * padded.get(rows, rows) * self._depth for rows in by_rows}
+        without_attention = {rows: max(cost - attention[rows], cost / 2) for rows, cost in by_rows.items()}
+        costs = Costs(level_noise(without_attention), per_token, STEP_MS)
+        return Calibration(n_threads, fewest_threads(medians(prefill)), costs)
 
-    def _attention(self, shallow: float) -> float:
-        """Milliseconds that a row takes longer for each token before it."""
-        self._fill(self._before, DEEP)
-        deep = statistics.median(self._batch(DEEP_ROWS, DEEP) for _ in range(ROUNDS))
-        return max(deep - shallow, 0.0) / (DEEP_ROWS * (DEEP - self._before))
+    def _attention_cost(self, shallow: float) -> float:
+        """Milliseconds that each token before a row adds to it; `shallow` is the time of the same batch at DEPTH."""
+        self._fill(self._depth, LARGE_DEPTH)
+        deep = statistics.median(self._time_batch(LARGE_DEPTH_ROWS, LARGE_DEPTH) for _ in range(MIN_ROUNDS))
+        return max(deep - shallow, 0.0) / (LARGE_DEPTH_ROWS * (LARGE_DEPTH - self._depth))
 
     def _fill(self, begin: int, end: int) -> None:
-        for position in range(begin, end, PROMPT):
-            self._compute(position, PROMPT)
+        for position in range(begin, end, PREFILL_ROWS):
+            self._compute(position, PREFILL_ROWS)
 
-    def _prefill(self, threads: int) -> float:
+    def _time_prefill(self, threads: int) -> float:
         self._set_threads(threads, 0)
-        return self._batch(PROMPT, 0)
+        return self._time_batch(PREFILL_ROWS, 0)
 
-    def _decode(self, threads: int) -> float:
-        self._set_threads(threads, self._before)
-        return statistics.median(self._batch(1, self._before) for _ in range(3))
+    def _time_decode(self, threads: int) -> float:
+        self._set_threads(threads, self._depth)
+        return statistics.median(self._time_batch(1, self._depth) for _ in range(3))
 
-    def _rows(self, rows: int) -> float:
-        return self._batch(rows, self._before)
+    def _time_rows(self, rows: int) -> float:
+        return self._time_batch(rows, self._depth)
 
     def _set_threads(self, threads: int, position: int) -> None:
-        # For batches of all sizes: what has more than one row llama.cpp takes for prefill, and one is padded to two.
+        # llama.cpp takes batches of more than one row for prefill, and a single row is padded to two: set both.
         self._context.set_threads(threads, threads)
-        self._batch(1, position)  # starts them
+        self._time_batch(1, position)  # starts the threads
 
-    def _batch(self, rows: int, position: int) -> float:
-        """Milliseconds of a batch; what it leaves in the KV cache is dropped."""
-        spent = self._compute(position, rows)
-        self._context.forget(0, position)
-        return spent
+    def _time_batch(self, rows: int, position: int) -> float:
+        """Milliseconds of a batch; its tokens are then dropped from the KV cache."""
+        milliseconds = self._compute(position, rows)
+        self._context.truncate(0, position)
+        return milliseconds
 
     def _compute(self, position: int, rows: int) -> float:
-        part = Rows(0, position, self._tokens[:rows], wanted=1)
-        began = time.perf_counter()
+        part = Rows(0, position, self._tokens[:rows], n_logits=1)
+        start = time.perf_counter()
         status = self._context.decode([part])
-        spent = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         if status:
             raise EdgefcError(f"llama.cpp could not compute a batch of {rows} rows (status {status})")
-        return 1000 * spent
+        return 1000 * seconds
 
 
 def thread_counts() -> list[int]:
-    """Numbers of threads worth trying here."""
-    most = hardware.usable_cores()
-    physical = min(psutil.cpu_count(logical=False) or most, most)
-    few = most // 8  # never the best, and slow to measure
-    return sorted({n for n in THREADS if few <= n <= physical} | {physical, hardware.default_threads()})
+    """Numbers of threads worth trying on this machine."""
+    cores = hardware.usable_cores()
+    physical = min(psutil.cpu_count(logical=False) or cores, cores)
+    lowest = cores // 8  # fewer threads are never the best, and slow to measure
+    return sorted({n for n in THREADS if lowest <= n <= physical} | {physical, hardware.default_threads()})
 
 
 # -- the file ---------------------------------------------------------------------------------------------------
@@ -191,28 +214,37 @@ def _file() -> Path:
     return paths.cache_dir() / "calibration.json"
 
 
-def _read() -> dict[str, Any]:
-    data = json.loads(_file().read_text(encoding="utf-8"))
-    if data["format"] != FORMAT or not isinstance(data["models"], dict):
-        raise ValueError("of another format")
-    models: dict[str, Any] = data["models"]
-    return models
+def _read_entries() -> dict[str, Any]:
+    """Entries of the calibration file by key. Raises CalibrationError."""
+    try:
+        data = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CalibrationError(f"{_file()}: {error}") from error
+    entries = data.get("models") if isinstance(data, dict) else None
+    if not isinstance(entries, dict) or data.get("format") != FILE_VERSION:
+        raise CalibrationError(f"{_file()} has another format")
+    return entries
 
 
 def _key(path: Path) -> str:
-    """What a measurement holds for: the model's file, the build of llama.cpp, and the processor."""
+    """Hash of all that a calibration depends on: the model's file, the build of llama.cpp, and the processor."""
     build = (llama.VERSION, llama.system_info())
     parts = (path.name, path.stat().st_size, *build, hardware.processor(), hardware.usable_cores())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _from_data(data: dict[str, Any]) -> Calibration:
-    """Raises ValueError, TypeError, KeyError or AttributeError for what this version did not write."""
-    threads = [data["n_threads"], data["n_threads_batch"]]
-    costs = {int(rows): float(cost) for rows, cost in data["costs"].items()}
-    per_token = float(data["per_token"])
-    if not all(type(n) is int and 1 <= n <= 1024 for n in threads) or costs.keys() != set(MEASURED):
-        raise ValueError("not what is written here")
-    if not all(math.isfinite(cost) and cost > 0 for cost in costs.values()) or not 0 <= per_token < math.inf:
-        raise ValueError("not times")
-    return Calibration(threads[0], threads[1], Costs(costs, per_token, STEP))
+def _parse_entry(entry: Any) -> Calibration:
+    """Raises CalibrationError for an entry that this version would not have written."""
+    try:
+        n_threads, n_threads_batch = entry["n_threads"], entry["n_threads_batch"]
+        by_rows = {int(rows): float(cost) for rows, cost in entry["costs"].items()}
+        per_token = float(entry["per_token"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CalibrationError(f"an entry is incomplete: {error}") from error
+    if not all(type(count) is int and 1 <= count <= 1024 for count in (n_threads, n_threads_batch)):
+        raise CalibrationError("invalid number of threads")
+    if by_rows.keys() != set(MEASURED_ROWS) or not all(0 < cost < math.inf for cost in by_rows.values()):
+        raise CalibrationError("invalid costs")
+    if not 0 <= per_token < math.inf:
+        raise CalibrationError("invalid cost of attention")
+    return Calibration(n_threads, n_threads_batch, Costs(by_rows, per_token, STEP_MS))

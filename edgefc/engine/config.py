@@ -1,4 +1,4 @@
-"""How a model file is computed on this machine: threads, batches, what they cost, and whether it fits."""
+"""Chooses how a model is computed on this machine: threads, batches and their costs, and whether it fits."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from pathlib import Path
 
 from edgefc import gguf, hardware
 from edgefc.engine import calibration, llama, selftest
-from edgefc.engine.costs import Costs, assumed
+from edgefc.engine.costs import Costs, estimate_costs
 from edgefc.errors import RequestError
 from edgefc.gguf import memory
 
 ALL_LAYERS = 999
+LIMITS = {
+    "n_ctx": (32, 1 << 24),
+    "n_seq_max": (1, 64),
+    "n_batch": (32, 8192),
+    "n_threads": (1, 1024),
+    "n_threads_batch": (1, 1024),
+    "n_gpu_layers": (0, 100_000),
+    "prefix_memory": (0, 1 << 50),
+    "prefix_disk": (0, 1 << 50),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a model is set up. None: chosen for the model and this machine.
+    """Options of an engine. None: chosen for the model and this machine.
 
     n_ctx      context of one request, in tokens
     n_seq_max  requests computed at the same time, each with a KV cache of n_ctx tokens
     n_batch    most tokens computed at once
     n_threads, n_threads_batch   for decoding and for prefill
     n_gpu_layers   layers on the GPU
-    prefix_memory, prefix_disk   bytes for KV caches of prompts that come again; 0: none
+    prefix_memory, prefix_disk   bytes for KV caches of prompts to reuse; 0: none
     """
 
     n_ctx: int | None = None
@@ -36,24 +46,22 @@ class EngineOptions:
     prefix_disk: int | None = None
 
     def __post_init__(self) -> None:
-        limits = {"n_ctx": (32, 1 << 24), "n_seq_max": (1, 64), "n_batch": (32, 8192), "n_threads": (1, 1024),
-                  "n_threads_batch": (1, 1024), "n_gpu_layers": (0, 100_000),
-                  "prefix_memory": (0, 1 << 50), "prefix_disk": (0, 1 << 50)}  # fmt: skip
-        for name, (low, high) in limits.items():
+        for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high
-            ):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise RequestError(name, f"must be an integer from {low} to {high}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What was chosen where EngineOptions left it open.
+    """EngineOptions after every open choice was made.
 
-    on_cpu          whether nothing is computed on a GPU
+    on_cpu          whether everything is computed on the processor
     extra_buffers   whether llama.cpp may repack weights
-    costs           of batches; `calibrated` says whether they and the threads were measured here
+    costs           costs of batches
+    calibrated      whether costs and threads were measured on this machine
     """
 
     n_ctx: int
@@ -68,8 +76,11 @@ class Setup:
     calibrated: bool
 
 
-def set_up(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
-    """Choose for a model file. Raises ModelLoadError when llama.cpp would crash, or memory is too small."""
+def choose_setup(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
+    """Choose the setup for a model file.
+
+    Raises ModelLoadError when llama.cpp would crash, or memory is too small.
+    """
     extra_buffers = selftest.extra_buffers()
     n_gpu_layers = options.n_gpu_layers
     if n_gpu_layers is None:
@@ -81,8 +92,8 @@ def set_up(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
         need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
         memory.check_fits(need, path)
     measured = calibration.load(path) if on_cpu else None
-    usual = hardware.default_threads()
-    n_threads = options.n_threads or (measured.n_threads if measured else usual)
+    default = hardware.default_threads()
+    n_threads = options.n_threads or (measured.n_threads if measured else default)
     return Setup(
         n_ctx=n_ctx,
         n_batch=n_batch,
@@ -91,7 +102,7 @@ def set_up(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
         on_cpu=on_cpu,
         extra_buffers=extra_buffers,
         n_threads=n_threads,
-        n_threads_batch=options.n_threads_batch or (measured.n_threads_batch if measured else max(n_threads, usual)),
-        costs=measured.costs if measured else assumed(header),
+        n_threads_batch=options.n_threads_batch or (measured.n_threads_batch if measured else max(n_threads, default)),
+        costs=measured.costs if measured else estimate_costs(header),
         calibrated=measured is not None,
     )

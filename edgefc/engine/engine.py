@@ -1,6 +1,6 @@
-"""The loop: one thread owns the context and serves all requests, a batch at a time.
+"""The engine's loop: one thread owns the context and serves all requests, one batch at a time.
 
-What a request says does not depend on what else is computed; docs/decisions.md has the measurements.
+The answer to a request does not depend on what else is computed; docs/decisions.md has the measurements.
 """
 
 from __future__ import annotations
@@ -14,31 +14,40 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from typing_extensions import Unpack
 
 from edgefc import gguf, hardware, paths
 from edgefc.engine import llama
-from edgefc.engine.batch import FREE, Due, Shape, shape
-from edgefc.engine.config import EngineOptions, Setup, set_up
-from edgefc.engine.constraint import Guidance
-from edgefc.engine.context import Context, Rows
+from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
+from edgefc.engine.config import EngineOptions, Setup, choose_setup
+from edgefc.engine.constraint import Constraint, VocabularyLoader
+from edgefc.engine.context import ABORTED, DECODED, Context, Rows
 from edgefc.engine.generation import Generation
-from edgefc.engine.prefill import least_rows, piece
+from edgefc.engine.prefill import chunk_size, min_rows
 from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
 from edgefc.gguf import memory
+from edgefc.grammar import CompiledGrammar
 
 log = logging.getLogger("edgefc.engine")
-SHORT = 16  # what is left of a prompt is computed with the tokens others decode, up to so many rows
-DRAFT = 15  # most tokens that are drafted at once
-MEMORY_SHARE, MEMORY_MOST = 8, 1 << 30  # of what is free, this part and at most so much is for prompts' KV caches
-DISK = 2 << 30
+MAX_DECODE_ROWS = 16  # a prompt with no more tokens left is computed in the batch of those that decode
+MAX_DRAFT = 15  # tokens drafted at once
+MEMORY_SHARE, MAX_MEMORY = 8, 1 << 30  # prompts' KV caches take at most this fraction of free memory, and these bytes
+DISK_BYTES = 2 << 30
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Chunk(NamedTuple):
+    """Part of a batch: the first `count` pending tokens of a sequence, and drafted tokens after them."""
+
+    sequence: Sequence
+    count: int
+    draft: list[int]
 
 
 class Engine:
@@ -50,22 +59,23 @@ class Engine:
         model: llama.Model,
         context: Context,
         tokenizer: Tokenizer,
-        guidance: Guidance,
+        vocabulary: VocabularyLoader,
         store: PrefixStore,
     ) -> None:
         """Use `Engine.load`."""
         self.setup, self.tokenizer, self.n_ctx = setup, tokenizer, setup.n_ctx
-        self._model, self._context, self._guidance, self._prefixes = model, context, guidance, store
-        self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, FREE) + 1)]
-        self._rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
+        self._model, self._context, self._vocabulary, self._prefixes = model, context, vocabulary, store
+        # Indexed by the number of rows.
+        self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, ROW_GROUP) + 1)]
+        self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
         self._slots = Slots(context, store)
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
-        self._closed = self._stopped = False
+        self._is_closed = self._has_stopped = False
         self._in_batch: list[Sequence] = []
-        self._thread = threading.Thread(target=self._loop, name="edgefc-engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edgefc-engine", daemon=True)
         self._thread.start()
-        # Freed before the interpreter goes: llama.cpp must not be computing while it is torn down.
+        # Closed at exit: llama.cpp must not compute while the interpreter is torn down.
         _ENGINES.add(self)
 
     @classmethod
@@ -77,19 +87,19 @@ class Engine:
         *,
         header: gguf.Header | None = None,
     ) -> Engine:
-        """Load a GGUF; `header` is what `gguf.read_model` says of it, where that is known.
+        """Load a GGUF file; `header` is its header, if the caller has read it with `gguf.read_model` already.
 
         Raises ModelNotFoundError, ModelFileError or ModelLoadError.
         """
         path, options = Path(path), options or EngineOptions()
         header = header or gguf.read_model(path)
-        setup = set_up(path, header, options)
-        with contextlib.ExitStack() as opened:
-            guidance = opened.enter_context(contextlib.closing(Guidance(path)))
+        setup = choose_setup(path, header, options)
+        with contextlib.ExitStack() as resources:
+            vocabulary = resources.enter_context(contextlib.closing(VocabularyLoader(path)))
             model = llama.Model(
                 path, n_gpu_layers=setup.n_gpu_layers, use_extra_bufts=setup.extra_buffers, progress=progress
             )
-            opened.callback(model.close)
+            resources.callback(model.close)
             context = Context(
                 model,
                 n_ctx=setup.n_ctx,
@@ -99,10 +109,10 @@ class Engine:
                 n_threads_batch=setup.n_threads_batch,
                 tiles=setup.on_cpu,
             )
-            opened.callback(context.close)
-            tokenizer = Tokenizer(guidance.vocabulary(), path.with_name("tokenizer.json"))
-            engine = cls(setup, model, context, tokenizer, guidance, _prefix_store(header, setup, options, context))
-            opened.pop_all()
+            resources.callback(context.close)
+            tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
+            engine = cls(setup, model, context, tokenizer, vocabulary, _prefix_store(header, setup, options, context))
+            resources.pop_all()  # the engine closes them
         return engine
 
     def __enter__(self) -> Self:
@@ -122,35 +132,39 @@ class Engine:
             options,
             tokenizer=self.tokenizer,
             n_ctx=self.n_ctx,
-            guidance=self._guidance.result,
+            guidance_tokenizer=self._vocabulary.guidance_tokenizer,
             tiles=self._context.tiles,
         )
         with self._changed:
-            if self._closed or self._stopped:
+            if self._is_closed or self._has_stopped:
                 raise EngineClosedError("the model was closed", "Load it again.")
             self._waiting.append(sequence)
             self._changed.notify_all()
         return sequence.handle
 
+    def constraint(self, grammar: CompiledGrammar) -> Constraint:
+        """Start a grammar on this model's vocabulary; waits until the vocabulary is converted. Raises GrammarError."""
+        return Constraint(self._vocabulary.guidance_tokenizer(), grammar)
+
     @property
     def prefix_bytes(self) -> int:
-        """Memory that KV caches of prompts take which are in no slot."""
+        """Memory used by KV caches of prompts that are in no slot."""
         return self._prefixes.bytes_in_memory
 
     def save_prefixes(self) -> list[Path]:
-        """Wait until the KV caches of all prefixes in memory are on disk; the files written or used so far."""
+        """Wait until the KV caches of all prefixes in memory are on disk; return the files written or used so far."""
         return self._prefixes.flush(everything=True)
 
     def close(self) -> None:
         """Cancel all requests and free the model. May be called more than once."""
         with self._changed:
-            if self._closed:
+            if self._is_closed:
                 return
-            self._closed = True
+            self._is_closed = True
             self._context.abort()
             self._changed.notify_all()
         self._thread.join()
-        self._guidance.close()
+        self._vocabulary.close()
         self._prefixes.close()
         self._context.close()
         self._model.close()
@@ -158,33 +172,34 @@ class Engine:
     # -- the engine's thread --------------------------------------------------------------------------------
 
     def _cancel(self, handle: Generation) -> None:
-        """Wake the loop; end the batch that is running when it computes this request's prompt."""
+        """Wake the loop, and abort the running batch if it computes this request's prompt."""
         with self._changed:
-            if not self._closed and any(s.handle is handle and s.position < len(s.prompt) for s in self._in_batch):
+            is_prefilling = any(s.handle is handle and s.position < len(s.prompt) for s in self._in_batch)
+            if is_prefilling and not self._is_closed:
                 self._context.abort()
             self._changed.notify_all()
 
-    def _loop(self) -> None:
+    def _run(self) -> None:
         reason = "the model was closed while the request was running"
         try:
             self._serve()
         except Exception as error:
-            # A fault of ours: callers must hear of it rather than wait for ever.
+            # A bug of edgefc: callers must get an error rather than wait for ever.
             log.exception("the engine stopped")
-            reason = f"the engine stopped by a fault of its own: {type(error).__name__}: {error}"
+            reason = f"the engine stopped after an internal error: {type(error).__name__}: {error}"
         with self._changed:
-            self._stopped = True
+            self._has_stopped = True
         for sequence in [*self._slots.active, *self._waiting]:
             sequence.handle.fail(EngineClosedError(reason, "Load the model again."))
 
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while not self._closed and not self._waiting and not self._slots.active:
+                while not self._is_closed and not self._waiting and not self._slots.active:
                     self._prefixes.set_idle(True)
                     self._changed.wait()
                 self._prefixes.set_idle(False)
-                if self._closed:
+                if self._is_closed:
                     return
                 self._drop_cancelled()
                 self._admit()
@@ -200,94 +215,98 @@ class Engine:
             sequence.cancel()
 
     def _admit(self) -> None:
-        """Take requests in the order they came, so that none waits for ever."""
+        """Give slots to waiting requests in the order they came, so that none waits for ever."""
         while self._waiting:
             sequence = self._waiting[0]
             if not self._slots.admit(sequence):
                 return
             self._waiting.popleft()
-            self._go_on(sequence, sequence.begin)
+            self._advance(sequence, sequence.start)
 
     def _step(self) -> None:
-        """Compute what is due and let every request whose tokens are all computed choose its next.
+        """Compute pending tokens, and let every request with none left choose its next.
 
-        First the requests that are decoding, or about to, in one batch; then a piece of the oldest prompt, a short one
-        while others wait for their tokens.
+        The requests that are decoding, or about to, are computed first, in one batch. A chunk of the oldest prompt
+        follows, a short one while others wait for their tokens.
         """
-        active = sorted(self._slots.active, key=lambda sequence: sequence.admitted)
-        decoding = [s for s in active if len(s.pending) <= SHORT and not s.run.tiled]
+        active = sorted(self._slots.active, key=lambda sequence: sequence.admitted_at)
+        decoding = [s for s in active if len(s.pending) <= MAX_DECODE_ROWS and not s.segment.tiled]
         if decoding:
-            height, span = self._shape(decoding)
-            self._compute([(sequence, min(len(sequence.pending), height)) for sequence in decoding], height, span)
-        prefill = next((s for s in active if s not in decoding), None)
-        if prefill is not None and not self._closed:
-            run = prefill.run
-            most = (memory.TILE if decoding else self._context.n_batch) if run.tiled else self._rows
-            count = piece(run.end - prefill.position, tiled=run.tiled, most=most, n_batch=self._context.n_batch)
-            least = max(
-                least_rows(tiled=run.tiled), self._rounded(count, self._context.n_batch if run.tiled else self._rows)
-            )
-            self._compute([(prefill, count)], least)
+            self._decode(decoding)
+        prompt = next((s for s in active if s not in decoding), None)
+        if prompt is not None and not self._is_closed:
+            self._prefill(prompt, beside_others=bool(decoding))
 
-    def _rounded(self, count: int, most: int) -> int:
-        """Rows that take no longer than `count`: of repacked weights two left over take longer than four."""
-        whole = -(-count // FREE) * FREE
-        return whole if self._costs[FREE] < self._costs[2] and count % FREE > 1 and whole <= most else count
+    def _decode(self, decoding: list[Sequence]) -> None:
+        """Compute one batch of pending and drafted tokens for these requests."""
+        height, slots = self._choose_shape(decoding)
+        chunks: list[Chunk] = []
+        room = self._context.n_outputs - len(decoding)  # for drafts
+        for sequence in decoding:
+            chunks.append(_chunk(sequence, min(len(sequence.pending), height), height, room))
+            room -= len(chunks[-1].draft)
+        self._compute(chunks, height, slots=slots)
 
-    def _shape(self, decoding: list[Sequence]) -> Shape:
-        due = [Due(s.slot, len(s.pending), [s.hope(number) for number in range(len(s.draft))]) for s in decoding]
-        return shape(due, self._slots.lengths, self._costs, self.setup.costs.per_token)
+    def _choose_shape(self, decoding: list[Sequence]) -> BatchShape:
+        demands = [RowDemand(s.slot, len(s.pending), s.draft_chances) for s in decoding]
+        return choose_shape(demands, self._slots.lengths, self._costs, self.setup.costs.per_token)
 
-    def _compute(self, taken: list[tuple[Sequence, int]], least: int, span: range | None = None) -> None:
-        """Compute so many pending tokens of these requests, at least so many rows of each, drafts among them.
+    def _prefill(self, sequence: Sequence, *, beside_others: bool) -> None:
+        """Compute the next chunk of a prompt."""
+        segment, n_batch = sequence.segment, self._context.n_batch
+        if not segment.tiled:
+            limit = max_padded = self._max_rows
+        else:
+            limit, max_padded = memory.TILE if beside_others else n_batch, n_batch
+        count = chunk_size(segment.end - sequence.position, tiled=segment.tiled, limit=limit, n_batch=n_batch)
+        rows = max(min_rows(tiled=segment.tiled), padded_rows(count, max_padded, self._costs))
+        # Text that the grammar forces can be this long as well, and have a draft after it.
+        self._compute([_chunk(sequence, count, rows, self._context.n_outputs - 1)], rows, prefill=True)
 
-        `span`: the slots of a decoding batch; None for prefill.
-        """
-        room = self._context.n_outputs - len(taken)
+    def _compute(self, chunks: list[Chunk], n_rows: int, *, slots: range = range(0), prefill: bool = False) -> None:
+        """Compute one batch of at least `n_rows` rows, which spans these `slots`, and let requests choose tokens."""
         parts: list[Rows] = []
-        drafts: list[list[int]] = []
-        for sequence, count in taken:
-            whole = count == len(sequence.pending)
-            drafts.append(sequence.draft[: max(min(least - count, room), 0)] if whole else [])
-            room -= len(drafts[-1])
-            tokens = [*sequence.pending[:count], *drafts[-1]]
-            parts.append(Rows(sequence.slot, sequence.position, tokens, wanted=whole + len(drafts[-1])))
+        for sequence, count, draft in chunks:
+            n_logits = len(draft) + 1 if count == len(sequence.pending) else 0
+            tokens = [*sequence.pending[:count], *draft]
+            parts.append(Rows(sequence.slot, sequence.position, tokens, n_logits))
         with self._changed:
-            self._in_batch = [sequence for sequence, _ in taken]
-        status = self._context.decode(parts, least, span=span or range(0), prefill=span is None)
+            self._in_batch = [chunk.sequence for chunk in chunks]
+        status = self._context.decode(parts, n_rows, span=slots, prefill=prefill)
         with self._changed:
             self._in_batch = []
-        if status:
-            self._recover(status, taken)
+        if status != DECODED:
+            self._recover(status, [chunk.sequence for chunk in chunks])
             return
-        for number, (sequence, count) in enumerate(taken):
+        for number, (sequence, count, draft) in enumerate(chunks):
             sequence.stats.model_steps += 1
-            done, sequence.pending = sequence.pending[:count], sequence.pending[count:]
-            self._slots.advance(sequence, done)
+            computed, sequence.pending = sequence.pending[:count], sequence.pending[count:]
+            self._slots.advance(sequence, computed)
             if not sequence.pending and not sequence.handle.cancelled:
-                self._go_on(sequence, functools.partial(self._choose, sequence, number, drafts[number]))
+                self._advance(sequence, functools.partial(self._choose_tokens, sequence, number, draft))
 
-    def _choose(self, sequence: Sequence, part: int, draft: list[int]) -> None:
-        """Choose tokens as far as they were computed: the next one, and as long as it was drafted, those after it."""
+    def _choose_tokens(self, sequence: Sequence, part: int, draft: list[int]) -> None:
+        """Choose the next token, and further ones as long as the draft has them and so their logits are computed."""
         row = 0
         while True:
-            sequence.choose(self._context.logits(part, row))
-            right = common_prefix(sequence.pending, draft[row:])
-            self._slots.advance(sequence, sequence.pending[:right])
-            sequence.pending = sequence.pending[right:]
-            row += right
+            sequence.sample(self._context.logits(part, row))
+            accepted = common_prefix(sequence.pending, draft[row:])
+            self._slots.advance(sequence, sequence.pending[:accepted])
+            sequence.pending = sequence.pending[accepted:]
+            row += accepted
             if sequence.ended or sequence.pending:
                 break
         if draft:
-            sequence.learn(len(draft), row)
+            sequence.record_draft(len(draft), row)
             if not sequence.ended:
-                self._slots.cut(sequence)
-        if self._context.cuts:
-            sequence.guess(DRAFT)
+                self._slots.truncate(sequence)
+        if self._context.can_truncate:
+            sequence.propose_draft(MAX_DRAFT)
 
-    def _go_on(self, sequence: Sequence, step: Callable[[], None]) -> None:
+    def _advance(self, sequence: Sequence, action: Callable[[], None]) -> None:
+        """Run an action of one request; release the request's slot if that ends it or fails."""
         try:
-            step()
+            action()
         except EdgefcError as error:
             self._fail(sequence, error)
         else:
@@ -296,41 +315,41 @@ class Engine:
                 sequence.deliver()
 
     def _fail(self, sequence: Sequence, error: EdgefcError) -> None:
-        """End one request with an error; the others go on."""
+        """End one request with an error; the others continue."""
         self._slots.release(sequence)
         sequence.handle.fail(error)
 
-    def _recover(self, status: int, taken: list[tuple[Sequence, int]]) -> None:
-        """After a batch that was not computed: undo it, and end the requests if it cannot be tried again."""
-        for sequence, _ in taken:
+    def _recover(self, status: int, sequences: list[Sequence]) -> None:
+        """Undo a batch that was not computed, and end its requests if it cannot be tried again."""
+        for sequence in sequences:
             self._slots.rewind(sequence)
-        if status == 2:
-            return  # aborted for a cancelled request: the next batch tries again
+        if status == ABORTED:
+            return  # because a request was cancelled: the next batch tries again
         log.error("llama_decode failed with status %d", status)
-        for sequence, _ in taken:
+        for sequence in sequences:
             self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))
 
 
+def _chunk(sequence: Sequence, count: int, n_rows: int, room: int) -> Chunk:
+    """The first `count` pending tokens; if they are all, with drafts up to `n_rows` rows, at most `room` drafts."""
+    n_draft = max(min(n_rows - count, room), 0) if count == len(sequence.pending) else 0
+    return Chunk(sequence, count, sequence.draft[:n_draft])
+
+
 def _prefix_store(header: gguf.Header, setup: Setup, options: EngineOptions, context: Context) -> PrefixStore:
-    in_memory, on_disk = options.prefix_memory, options.prefix_disk
-    if in_memory is None:
-        in_memory = min(hardware.free_memory() // MEMORY_SHARE, MEMORY_MOST)
-    # With stretched positions keys depend on the context they are made for.
-    stretched = setup.n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
+    memory_bytes, disk_bytes = options.prefix_memory, options.prefix_disk
+    if memory_bytes is None:
+        memory_bytes = min(hardware.free_memory() // MEMORY_SHARE, MAX_MEMORY)
+    # With scaled positions, keys in the KV cache depend on the context's size.
+    n_ctx = setup.n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
+    build = (llama.VERSION, llama.system_info())
+    identity = model_identity(header.files, *build, context.tiles, context.streams, setup.n_gpu_layers, n_ctx)
     return PrefixStore(
-        model_identity(
-            header.files,
-            llama.VERSION,
-            llama.system_info(),
-            context.tiles,
-            context.streams,
-            setup.n_gpu_layers,
-            stretched,
-        ),
+        identity,
         paths.cache_dir() / "prefixes",
-        memory_bytes=in_memory,
-        disk_bytes=DISK if on_disk is None else on_disk,
-        cuts=context.cuts,
+        memory_bytes=memory_bytes,
+        disk_bytes=DISK_BYTES if disk_bytes is None else disk_bytes,
+        can_truncate=context.can_truncate,
     )
 
 

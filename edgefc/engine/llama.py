@@ -1,7 +1,7 @@
-"""The edge to llama.cpp: with `stock`, the only module that imports llama_cpp.
+"""Interface to llama.cpp: with `stock_llama`, the only module that imports llama_cpp.
 
-llama.cpp ends the process where a library would raise: on a token id out of range, a sequence id above the limit,
-a NULL pointer. Every call here is checked before it is made.
+llama.cpp ends the process where a library would raise an error: on a token id out of range, a sequence id above the
+limit, a NULL pointer. So every call is checked before it is made.
 """
 
 from __future__ import annotations
@@ -12,98 +12,99 @@ import functools
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from edgefc.errors import EdgefcError, ModelLoadError
 
-# On an abort ggml would fork a debugger to print a trace.
+# ggml would fork a debugger to print a backtrace when it aborts.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-# How long libgomp's threads spin before they sleep: by default so long that another busy program slows decoding many
-# times over. docs/decisions.md
+# Iterations that libgomp's threads spin before they sleep. The default is so long that another busy program slows
+# decoding many times over: docs/decisions.md.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import llama_cpp
 
-api = llama_cpp.llama_cpp  # the C interface, also for `context`
+api = llama_cpp.llama_cpp  # the C interface, which `context` and `devices` use too
 log = logging.getLogger("edgefc.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
 VERSION: str = llama_cpp.__version__
 
+aborting = threading.Event()  # set while a batch is being aborted
+_log_tail: deque[str] = deque(maxlen=8)
+_log_lock = threading.Lock()
+_muted_loads: set[int] = set()  # threads that load a model while the log is muted
+
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]
-def _log(level: int, text: bytes, _: Any) -> None:
+def _on_log(level: int, text: bytes, _: Any) -> None:
     line = text.decode("utf-8", "replace").rstrip()
     if line and line != ".":
-        _recent.append(line)
-        del _recent[:-8]
-        if aborting:  # what llama.cpp then calls errors is what was asked for
-            level = 1
-        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+        _log_tail.append(line)
+        # llama.cpp reports an abort as an error, but we requested it.
+        log_level = logging.DEBUG if aborting.is_set() else _LEVELS.get(level, logging.DEBUG)
+        log.log(log_level, "%s", line)
 
 
-aborting: list[bool] = []  # not empty while a batch is made to end early
-_recent: list[str] = []
+def clear_log_tail() -> None:
+    """Forget earlier log lines, so that `log_tail` shows those of the next call."""
+    _log_tail.clear()
 
 
-def forget_words() -> None:
-    """Before a call of which `last_words` are to tell."""
-    _recent.clear()
-
-
-def last_words() -> str:
-    """What llama.cpp said last, for error messages."""
-    return " / ".join(_recent[-3:]) or "no reason given"
-
-
-_lock = threading.Lock()
-_unheard: list[bool] = []  # loads of which nothing is heard, by several threads
+def log_tail() -> str:
+    """The last lines llama.cpp logged, for error messages."""
+    return " / ".join(list(_log_tail)[-3:]) or "no reason given"
 
 
 def initialise() -> None:
-    """Before each model, for others may have set a log of theirs; not on import, so that theirs is kept until then."""
-    with _lock:
-        if not _unheard:
-            api.llama_log_set(_log, ctypes.c_void_p(0))
-    _backend_init()
+    """Set up llama.cpp and its log; call it before each model, as other code may have set a log of its own.
+
+    Not done on import, so that such a log stays in use until then.
+    """
+    with _log_lock:
+        if not _muted_loads:
+            api.llama_log_set(_on_log, ctypes.c_void_p(0))
+    _init_backend()
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What llama.cpp says goes to a C function that does nothing, unless all of it is wanted.
+def _muted_log() -> Iterator[None]:
+    """Send llama.cpp's log to a C function that ignores it, unless debug messages are enabled.
 
-    Loading a model it says hundreds of lines. At each a callback of ours would wait for the GIL, which the making of a
-    grammar's vocabulary beside it holds for long: loading took three times as long.
+    Loading a model logs hundreds of lines. A Python callback waits for the GIL at each, and the thread that builds the
+    grammar's vocabulary holds it for long: loading took three times as long.
     """
     if log.isEnabledFor(logging.DEBUG) or os.name != "posix":
         yield
         return
-    with _lock:
-        _unheard.append(True)
+    thread = threading.get_ident()
+    with _log_lock:
+        _muted_loads.add(thread)
         api.llama_log_set(ctypes.cast(ctypes.CDLL(None).abs, api.llama_log_callback), ctypes.c_void_p(0))
     try:
         yield
     finally:
-        with _lock:
-            _unheard.pop()
-            if not _unheard:
-                api.llama_log_set(_log, ctypes.c_void_p(0))
+        with _log_lock:
+            _muted_loads.discard(thread)
+            if not _muted_loads:
+                api.llama_log_set(_on_log, ctypes.c_void_p(0))
 
 
 @functools.cache
-def _backend_init() -> None:
+def _init_backend() -> None:
     api.llama_backend_init()
 
 
 def system_info() -> str:
-    """Which instruction sets this build of llama.cpp uses."""
+    """Instruction sets that this build of llama.cpp uses."""
     initialise()
     return str(api.llama_print_system_info().decode())
 
 
 def library_path() -> Path:
-    """The folder of the compiled llama.cpp."""
+    """Folder of the compiled llama.cpp."""
     return Path(llama_cpp.__file__).parent / "lib"
 
 
@@ -113,7 +114,7 @@ def supports_gpu() -> bool:
 
 
 class Vocabulary:
-    """Token ids and their bytes. What is said of all tokens takes a moment the first time."""
+    """Token ids and their bytes. Properties of all tokens take a moment to compute the first time."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
@@ -123,7 +124,7 @@ class Vocabulary:
         self.add_bos = bool(api.llama_vocab_get_add_bos(handle))
 
     def piece(self, token: int, *, special: bool = True) -> bytes:
-        """A token's bytes; a control token's text only with `special`."""
+        """Bytes of a token; those of a control token only with `special`."""
         if not 0 <= token < self.size:
             raise IndexError(f"token {token} is not in the vocabulary of {self.size}")
         # A buffer for each call: several threads read the vocabulary at the same time.
@@ -137,7 +138,7 @@ class Vocabulary:
 
     @functools.cached_property
     def pieces(self) -> list[bytes]:
-        """Each token's bytes, with control tokens' text: for 150,000 tokens 0.2 s."""
+        """Bytes of every token, control tokens included: 0.2 s for 150,000 tokens."""
         return [self.piece(token) for token in range(self.size)]
 
     @functools.cached_property
@@ -153,18 +154,18 @@ class Vocabulary:
 
     @functools.cached_property
     def control(self) -> frozenset[int]:
-        """Tokens that are not text."""
-        return self._marked(api.LLAMA_TOKEN_ATTR_CONTROL)
+        """Control tokens: those that are not text."""
+        return self._with_attributes(api.LLAMA_TOKEN_ATTR_CONTROL)
 
     @functools.cached_property
     def special(self) -> frozenset[int]:
-        """Tokens whose text, found in a prompt, is this token at once and not cut further."""
-        return self._marked(
+        """Tokens whose text in a prompt always becomes this one token."""
+        return self._with_attributes(
             api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_USER_DEFINED | api.LLAMA_TOKEN_ATTR_UNKNOWN
         )
 
-    def _marked(self, marks: int) -> frozenset[int]:
-        return frozenset(token for token, attributes in enumerate(self._attributes) if attributes & marks)
+    def _with_attributes(self, mask: int) -> frozenset[int]:
+        return frozenset(token for token, attributes in enumerate(self._attributes) if attributes & mask)
 
     def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
         data = text.encode()
@@ -177,7 +178,7 @@ class Vocabulary:
 
     @property
     def tokenize_address(self) -> int | None:
-        """Where llama_tokenize lies in memory, for libraries that call it themselves."""
+        """Memory address of llama_tokenize, for libraries that call it themselves."""
         return ctypes.cast(api._lib.llama_tokenize, ctypes.c_void_p).value  # noqa: SLF001
 
 
@@ -193,6 +194,7 @@ class Model:
         vocab_only: bool = False,
         progress: Callable[[float], bool] | None = None,
     ) -> None:
+        """Raises ModelLoadError. `progress` receives the share that is loaded; False cancels."""
         params = api.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.use_extra_bufts = use_extra_bufts
@@ -201,18 +203,18 @@ class Model:
             report = progress
 
             @api.llama_progress_callback  # type: ignore[untyped-decorator]
-            def told(share: float, _: Any) -> bool:
+            def on_progress(share: float, _: Any) -> bool:
                 return bool(report(share))
 
-            params.progress_callback = told
+            params.progress_callback = on_progress
         initialise()
-        forget_words()
-        with _quiet():
+        clear_log_tail()
+        with _muted_log():
             self.handle = api.llama_model_load_from_file(str(path).encode(), params)
-        if not self.handle:  # once more, to hear why
+        if not self.handle:  # load again with the log on, for the reason
             self.handle = api.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
-            raise ModelLoadError(f"llama.cpp could not load {path}: {last_words()}")
+            raise ModelLoadError(f"llama.cpp could not load {path}: {log_tail()}")
         self.vocabulary = Vocabulary(api.llama_model_get_vocab(self.handle))
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
-"""Which tokens of a prompt are computed through tiles, and in which batches.
+"""Divides a prompt into segments by the attention kernel that computes them, and segments into batches.
 
-ggml's CPU attention has two kernels: one computes rows one by one, the other, for 64 and more rows of a sequence in a
-batch, tiles of them, 2 to 4 times as fast. Either gives a row the same bits whatever else is in the batch, but not the
-same as the other. So which one computes a token follows from the prompt alone, never from what is in the KV cache or
-beside it: earlier answers go row by row, since that is how they were computed when they were generated, and so does a
-prompt's last token; what lies between goes through tiles where it is long enough. docs/decisions.md has figures.
+ggml's CPU attention has two kernels. One computes row by row; the other, for 64 and more rows of a sequence in a batch,
+computes tiles of rows, 2 to 4 times as fast. Either gives a row the same bits whatever else is in the batch, but the
+two differ. So the kernel of a token must follow from the prompt alone, never from what is in the KV cache or in the
+same batch. Earlier answers are computed row by row, as they were when they were generated, and so is a prompt's last
+token; the text between them goes through tiles if it is long enough. Figures: docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -15,42 +15,55 @@ from typing import NamedTuple
 from edgefc.gguf.memory import TILE
 
 
-class Run(NamedTuple):
-    """Tokens up to position `end` that are computed alike."""
+class Segment(NamedTuple):
+    """Tokens before position `end` that one kernel computes."""
 
     end: int
     tiled: bool
 
 
-def runs(length: int, prefix: int = 0, answers: Sequence[tuple[int, int]] = ()) -> list[Run]:
-    """The runs of a prompt, in order; one of them ends where the prefix does, so that it can be kept there."""
-    last = length - 1
-    inside = [(max(begin, 0), min(end, last)) for begin, end in answers]
-    borders = {prefix, last, *(place for span in inside for place in span)}
-    found: list[Run] = []
-    begin = 0
-    for end in [*sorted(place for place in borders if 0 < place <= last), length]:
-        answered = end == length or any(a <= begin and end <= b for a, b in inside)
-        run = Run(end, tiled=not answered and end - begin >= TILE)
-        if found and begin != prefix and not (run.tiled or found[-1].tiled):
-            found.pop()
-        found.append(run)
-        begin = end
-    return found
+def split_prompt(length: int, prefix: int = 0, answer_spans: Sequence[tuple[int, int]] = ()) -> list[Segment]:
+    """Divide a prompt of `length` tokens into segments, in order.
 
-
-def piece(remaining: int, *, tiled: bool, most: int, n_batch: int) -> int:
-    """How many tokens of a run's rest to compute at once: about `most`, and at most `n_batch`.
-
-    No piece of a tiled run is left too short for tiles, if that can be helped: it would have to be padded.
+    prefix        one segment ends here, so that the KV cache can be saved at this point
+    answer_spans  (begin, end) of earlier answers of the model
     """
-    if remaining <= most:
+    last = length - 1
+    spans = [(max(begin, 0), min(end, last)) for begin, end in answer_spans]
+    borders = {prefix, last, *(border for span in spans for border in span)}
+    segments: list[Segment] = []
+    begin = 0
+    for end in [*sorted(border for border in borders if 0 < border <= last), length]:
+        row_by_row = end == length or any(low <= begin and end <= high for low, high in spans)
+        segment = Segment(end, tiled=not row_by_row and end - begin >= TILE)
+        if segments and begin != prefix and not (segment.tiled or segments[-1].tiled):
+            segments.pop()  # this segment continues it
+        segments.append(segment)
+        begin = end
+    return segments
+
+
+def chunk_size(remaining: int, *, tiled: bool, limit: int, n_batch: int) -> int:
+    """Number of a segment's `remaining` tokens to compute at once: about `limit`, and at most `n_batch`.
+
+    Leaves no rest of a tiled segment that is too short for tiles, if possible: it would have to be padded.
+    """
+    if remaining <= limit:
         return remaining
-    if not tiled or remaining - most >= TILE:
-        return most
+    if not tiled or remaining - limit >= TILE:
+        return limit
     return remaining if remaining <= n_batch else max(remaining - TILE, TILE)
 
 
-def least_rows(*, tiled: bool) -> int:
-    """Rows to which a batch is padded, so that the right kernel computes it."""
+def min_rows(*, tiled: bool) -> int:
+    """Number of rows to pad a batch to, so that the right kernel computes it."""
     return TILE if tiled else 2
+
+
+def kv_key(token: int, *, tiled: bool) -> int:
+    """Integer that stands for a token and its kernel when KV caches are compared; saved prefixes contain it."""
+    return 2 * token + int(tiled)
+
+
+def token_of_key(key: int) -> int:
+    return key // 2

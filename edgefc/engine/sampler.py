@@ -1,4 +1,4 @@
-"""Logits → token. Greedy is exact; other sampling is numpy in double precision, repeatable by its seed."""
+"""Logits → token: exact greedy choice, or sampling in double precision with numpy, repeatable by its seed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefc import limits
 from edgefc.engine.constraint import Constraint
 from edgefc.errors import ConstraintError, RequestError
+
+NOT_FINITE = "the model's logits are not finite numbers; its weights may be damaged"
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How a token is chosen. Defaults are greedy: tool calls want the likeliest answer.
+    """Options for choosing a token. The defaults are greedy: tool calls want the likeliest answer.
 
-    Applied in this order: logit_bias, penalties, grammar, temperature, top_k, top_p, min_p, draw. `seed` None draws
-    one. Penalties look at the last `penalty_last_n` tokens of prompt and answer; `repeat_penalty` divides (or for
-    negative logits multiplies), the other two subtract per occurrence and once.
+    Applied in this order: logit_bias, penalties, grammar, temperature, top_k, top_p, min_p, draw. Penalties cover the
+    last `penalty_last_n` tokens of prompt and answer; `repeat_penalty` divides a logit (multiplies a negative one),
+    `frequency_penalty` is subtracted for each occurrence, `presence_penalty` once. `seed` None: drawn at random.
     """
 
     temperature: float = 0.0
@@ -35,12 +38,7 @@ class SamplingOptions:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        limits = {
-            "temperature": (0, 100), "top_k": (0, math.inf), "top_p": (0, 1), "min_p": (0, 1),
-            "repeat_penalty": (1e-3, 100), "frequency_penalty": (-100, 100), "presence_penalty": (-100, 100),
-            "penalty_last_n": (0, math.inf),
-        }  # fmt: skip
-        for name, (low, high) in limits.items():
+        for name, (low, high) in limits.SAMPLING.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise RequestError(name, f"must be a number from {low} to {high}, not {value!r}")
@@ -53,11 +51,11 @@ class SamplingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token of an answer, and how likely it was.
+    """A token of an answer and its logprob.
 
-    logprob  natural logarithm of its probability by the model alone, before bias, penalties, grammar and temperature;
-             0 for a token that the grammar gave: it was certain, and the model not asked
-    top      the likeliest tokens with theirs, as many as were asked for; of a token that was certain, itself
+    logprob  natural logarithm of the token's probability by the model alone, before bias, penalties, grammar and
+             temperature; 0 for a token forced by the grammar, for which the model was not evaluated
+    top      the likeliest tokens with their logprobs, as many as requested; for a forced token, only itself
     """
 
     token: int
@@ -65,66 +63,64 @@ class TokenLogprob:
     top: tuple[tuple[int, float], ...] = ()
 
 
-def logprob_of(logits: NDArray[np.float32], token: int, count: int) -> TokenLogprob:
-    """How likely a token is, and so many of the likeliest."""
+def token_logprob(logits: NDArray[np.float32], token: int, n_top: int) -> TokenLogprob:
+    """Compute a token's logprob and those of the `n_top` likeliest tokens."""
     values = logits.astype(np.float64)
     values -= values.max()
     values -= math.log(float(np.exp(values).sum()))
-    best = np.argpartition(values, -count)[-count:] if count else np.empty(0, dtype=np.int64)
-    best = best[np.argsort(-values[best], kind="stable")]
-    return TokenLogprob(token, float(values[token]), tuple((int(one), float(values[one])) for one in best))
+    top = np.argpartition(values, -n_top)[-n_top:] if n_top else np.empty(0, dtype=np.int64)
+    top = top[np.argsort(-values[top], kind="stable")]
+    return TokenLogprob(token, float(values[token]), tuple((int(other), float(values[other])) for other in top))
 
 
 class Sampler:
     """Chooses the tokens of one request."""
 
     def __init__(self, options: SamplingOptions, n_vocab: int, prompt: Iterable[int]) -> None:
+        """Raises RequestError for a logit_bias outside the vocabulary."""
         self.options = options
         # OpenAI's seeds are signed 64-bit integers, numpy's are not negative.
         self.seed = secrets.randbits(32) if options.seed is None else options.seed % (1 << 64)
         self._random = np.random.default_rng(self.seed)
-        if bad := [token for token in options.logit_bias if not 0 <= token < n_vocab]:
-            raise RequestError("logit_bias", f"token {bad[0]} is not in the vocabulary of {n_vocab}")
-        self._penalised = (options.repeat_penalty, options.frequency_penalty, options.presence_penalty) != (1, 0, 0)
-        self._recent = list(prompt)[-options.penalty_last_n :] if self._penalised and options.penalty_last_n else []
+        if outside := [token for token in options.logit_bias if not 0 <= token < n_vocab]:
+            raise RequestError("logit_bias", f"token {outside[0]} is not in the vocabulary of {n_vocab}")
+        has_penalty = (options.repeat_penalty, options.frequency_penalty, options.presence_penalty) != (1, 0, 0)
+        self._penalises = has_penalty and options.penalty_last_n > 0
+        self._recent = list(prompt)[-options.penalty_last_n :] if self._penalises else []
 
     def accept(self, token: int) -> None:
-        """A token became part of the answer."""
-        if self._penalised and self.options.penalty_last_n:
+        """Count a token as part of the answer."""
+        if self._penalises:
             self._recent = [*self._recent, token][-self.options.penalty_last_n :]
 
-    def sample(self, logits: NDArray[np.float32], constraint: Constraint | None, also: frozenset[int]) -> int:
-        """The next token. `also` are end tokens that no grammar knows: legal wherever the grammar may end.
+    def sample(self, logits: NDArray[np.float32], constraint: Constraint | None, eog: frozenset[int]) -> int:
+        """Choose the next token; `logits`, shape (n_vocab,), are not changed.
 
-        `logits` is not changed. Raises ConstraintError when the grammar leaves nothing, or the logits are not numbers.
+        eog  end tokens that the grammar does not contain: allowed wherever the grammar accepts
+
+        Raises ConstraintError when the grammar allows no token, or the logits are not numbers.
         """
-        if self.options.logit_bias or self._penalised:
-            logits = self._adjusted(logits)
+        if self.options.logit_bias or self._penalises:
+            logits = self._adjust(logits)
         if self.options.temperature == 0:
-            return self._greedy(logits, constraint, also)
-        if constraint is not None:
-            allowed = self._allowed(constraint, also, len(logits))
-            logits = np.where(allowed, logits, np.float32(-np.inf))
-        return self._draw(logits)
-
-    def _greedy(self, logits: NDArray[np.float32], constraint: Constraint | None, also: frozenset[int]) -> int:
-        """The likeliest legal token: nearly always the likeliest of all, so that one is tried before any mask."""
-        best = int(np.argmax(logits))
-        if not math.isfinite(logits[best]):
-            raise ConstraintError("the model's logits are not numbers; its weights may be damaged")
-        if constraint is None or (constraint.is_accepting if best in also else constraint.allows(best)):
-            return best
-        masked = np.where(self._allowed(constraint, also, len(logits)), logits, np.float32(-np.inf))
-        return int(np.argmax(masked))
+            return self._choose_likeliest(logits, constraint, eog)
+        return self._draw(logits if constraint is None else _apply_mask(logits, constraint, eog))
 
     @staticmethod
-    def _allowed(constraint: Constraint, also: frozenset[int], size: int) -> NDArray[np.bool_]:
-        allowed = constraint.mask()[:size]
-        if also and constraint.is_accepting:
-            allowed[list(also)] = True
-        return allowed
+    def _choose_likeliest(logits: NDArray[np.float32], constraint: Constraint | None, eog: frozenset[int]) -> int:
+        """Choose the likeliest allowed token.
 
-    def _adjusted(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        It nearly always is the likeliest of all, so that one is checked before a mask is computed.
+        """
+        best = int(np.argmax(logits))
+        if not math.isfinite(logits[best]):
+            raise ConstraintError(NOT_FINITE)
+        if constraint is None or (constraint.is_accepting if best in eog else constraint.allows(best)):
+            return best
+        return int(np.argmax(_apply_mask(logits, constraint, eog)))
+
+    def _adjust(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply bias and penalties to a copy of the logits."""
         logits = logits.copy()
         for token, bias in self.options.logit_bias.items():
             logits[token] += bias
@@ -137,24 +133,31 @@ class Sampler:
         return logits
 
     def _draw(self, logits: NDArray[np.float32]) -> int:
+        """Draw a token at random, by temperature, top_k, top_p and min_p."""
         options = self.options
-        size = len(logits)
-        top = float(np.max(logits))
-        if not math.isfinite(top):
-            raise ConstraintError("the model's logits are not numbers; its weights may be damaged")
+        highest = float(np.max(logits))
+        if not math.isfinite(highest):
+            raise ConstraintError(NOT_FINITE)
         tokens = np.flatnonzero(np.isfinite(logits))
         if 0 < options.top_k < len(tokens):
             tokens = tokens[np.argpartition(logits[tokens], -options.top_k)[-options.top_k :]]
         tokens = tokens[np.argsort(-logits[tokens], kind="stable")] if options.top_p < 1 else tokens
-        weights = np.exp((logits[tokens].astype(np.float64) - top) / options.temperature)
+        weights = np.exp((logits[tokens].astype(np.float64) - highest) / options.temperature)
         if options.top_p < 1:
             total = np.cumsum(weights)
             count = int(np.searchsorted(total, options.top_p * total[-1])) + 1
             tokens, weights = tokens[:count], weights[:count]
         if options.min_p > 0:
-            keep = weights >= options.min_p * weights.max()
-            tokens, weights = tokens[keep], weights[keep]
+            likely = weights >= options.min_p * weights.max()
+            tokens, weights = tokens[likely], weights[likely]
         total = np.cumsum(weights)
-        place = int(np.searchsorted(total, self._random.random() * total[-1], side="right"))
-        assert len(tokens) <= size
-        return int(tokens[min(place, len(tokens) - 1)])
+        index = int(np.searchsorted(total, self._random.random() * total[-1], side="right"))
+        return int(tokens[min(index, len(tokens) - 1)])
+
+
+def _apply_mask(logits: NDArray[np.float32], constraint: Constraint, eog: frozenset[int]) -> NDArray[np.float32]:
+    """Set the logits of tokens that may not come next to -inf."""
+    allowed = constraint.mask()[: len(logits)]
+    if eog and constraint.is_accepting:
+        allowed[list(eog)] = True
+    return np.where(allowed, logits, np.float32(-np.inf))

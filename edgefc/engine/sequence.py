@@ -1,4 +1,4 @@
-"""One request while it runs, and the handle its caller holds."""
+"""One request while it is computed: its prompt, its answer so far, and the tokens to compute next."""
 
 from __future__ import annotations
 
@@ -12,221 +12,229 @@ from llguidance import LLTokenizer
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
+from edgefc import limits
 from edgefc.engine.constraint import Constraint
-from edgefc.engine.detokenizer import TextOutput
+from edgefc.engine.detokenizer import Detokenizer
 from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
-from edgefc.engine.prefill import Run, runs
-from edgefc.engine.prompt_lookup import Confidence, Lookup
-from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, logprob_of
+from edgefc.engine.prefill import Segment, kv_key, split_prompt
+from edgefc.engine.prompt_lookup import AcceptanceRate, PromptLookup
+from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, token_logprob
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import CancelledError, ContextOverflowError, RequestError
 from edgefc.grammar import CompiledGrammar
 
 GREEDY = SamplingOptions()
-SPELLED = 0.9  # of tokens that spell what the grammar says, so many are right
-MAX_STOPS, MAX_STOP_LENGTH, MAX_LOGPROBS = 24, 1024, 20
-
-
-@dataclass(slots=True)
-class Sequence:
-    """A request in the engine.
-
-    runs      how the prompt is computed, see edgefc.engine.prefill
-    prefix    how many of its first tokens other requests share
-    keys      its prompt for comparing with the KV cache: tokens, and how they are computed
-    stops     texts of the tokens among `ends` that the request named
-    pending   tokens that belong to the text already and are not in the KV cache yet: the prompt at first, then
-              the last sampled token and what the grammar forced after it
-    draft     tokens that may follow the pending ones, the first `certain` ones of which spell what the grammar says
-    position  how many of its tokens are in the KV cache
-    ended     whether the answer is complete, or cut off
-    """
-
-    handle: Generation
-    tokenizer: Tokenizer
-    prompt: list[int]
-    limit: int
-    sampler: Sampler
-    constraint: Constraint | None
-    output: TextOutput
-    ends: frozenset[int]
-    runs: list[Run]
-    prefix: int
-    keys: list[int]
-    stops: Mapping[int, str] = field(default_factory=dict)
-    spoken: frozenset[int] = frozenset()  # control tokens of which the text is part of the answer's
-    answer: list[int] = field(default_factory=list)  # what was said already
-    alternatives: int | None = None  # logprobs are kept, with so many of other tokens
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    slot: int = -1
-    position: int = 0
-    ended: bool = False
-    pending: list[int] = field(default_factory=list)
-    draft: list[int] = field(default_factory=list)
-    certain: int = 0
-    confidence: Confidence = field(default_factory=Confidence)
-    _result: GenerationResult | None = None
-    _lookup: Lookup | None = None
-    _looked: int = 0
-    generated: list[int] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
-    stats: GenerationStats = field(default_factory=GenerationStats)
-    submitted: float = field(default_factory=time.perf_counter)
-    admitted: float = 0.0
-    first_token: float = 0.0
-
-    def begin(self) -> None:
-        """What was said already, and what the grammar forces at the very start, belong to the prefill."""
-        self.admitted = time.perf_counter()
-        if self.constraint is not None:
-            for token in self.answer:
-                self.constraint.consume(token)
-        self._append(self.answer)
-        self._follow()
-
-    def choose(self, logits: NDArray[np.float32]) -> None:
-        """Sample the next token and append it, with what the grammar forces after it. Raises ConstraintError."""
-        token = self.sampler.sample(logits, self.constraint, self.ends)
-        if not self.first_token:
-            self.first_token = time.perf_counter()
-        self.stats.sampled_tokens += 1
-        if token in self.ends:
-            self._finish("stop", self.stops.get(token))
-            return
-        if self.constraint is not None:
-            self.constraint.consume(token)
-        if self.alternatives is not None:
-            self.logprobs.append(logprob_of(logits, token, self.alternatives))
-        self._append([token])
-        self._follow()
-
-    def cancel(self) -> None:
-        self.handle.fail(CancelledError("the request was cancelled"))
-
-    def deliver(self) -> None:
-        """Hand out the result, once the sequence has ended and nothing counts towards it any more."""
-        assert self._result is not None
-        self.handle.succeed(self._result)
-
-    @property
-    def run(self) -> Run:
-        """The run of tokens of which the next one to be computed is a part; the prompt's last goes on in the answer."""
-        for run in self.runs[:-1]:
-            if self.position < run.end:
-                return run
-        return Run(self.position + len(self.pending), tiled=False)
-
-    def guess(self, most: int) -> None:
-        """Draft up to so many tokens after the pending ones: what the grammar says of the next, and what was copied."""
-        self.draft, self.certain = [], 0
-        most = min(most, self.limit - len(self.generated) - 1)
-        if most < 1 or self.ended:
-            return
-        spelled: list[int] = []
-        if self.constraint is not None and (text := self.constraint.held_back()):
-            spelled = self.tokenizer.tokens_of(text)[:most]
-        if self._lookup is None:
-            # Schemas hardly say what arguments are; what follows them does.
-            self._lookup = Lookup(self.tokenizer.piece, self.prompt[self.prefix :])
-        self._lookup.extend(self.generated[self._looked :])
-        self._looked = len(self.generated)
-        copied = self._lookup.propose(min(most - len(spelled), self.confidence.reach), spelled)
-        draft = [*spelled, *copied]
-        if self.constraint is not None and draft:
-            draft = draft[: self.constraint.accepts(draft)]
-        self.draft, self.certain = draft, min(len(spelled), len(draft))
-
-    def learn(self, drafted: int, accepted: int) -> None:
-        """So many drafted tokens were computed, and so many of them were right."""
-        self.stats.drafted_tokens += drafted
-        self.stats.accepted_tokens += accepted
-        if accepted >= self.certain:
-            self.confidence.learn(drafted - self.certain, accepted - self.certain)
-
-    def hope(self, number: int) -> float:
-        """How likely the draft's token of this number is right, if those before it are."""
-        if number >= len(self.draft):
-            return 0.0
-        return SPELLED if number < self.certain else self.confidence.value
-
-    def key(self, position: int, token: int) -> int:
-        """What stands for a token in the KV cache."""
-        return self.keys[position] if position < len(self.keys) else token << 1
-
-    def _follow(self) -> None:
-        """Append what the grammar forces next, without asking the model; end where nothing can follow."""
-        if self.constraint is None or self.ended:
-            return
-        forced = self.constraint.forced()
-        over = bool(self.ends.intersection(forced))
-        forced = [token for token in forced if token not in self.ends]
-        if forced:
-            self.stats.forced_tokens += len(forced)
-            self._append(forced)
-        if not self.ended and (over or self.constraint.is_finished):
-            self._finish("stop")
-
-    def _append(self, tokens: list[int]) -> None:
-        """Make tokens part of the answer; it ends at a stop string or its limit."""
-        for number, token in enumerate(tokens):
-            self.generated.append(token)
-            self.pending.append(token)
-            if self.alternatives is not None and len(self.logprobs) < len(self.generated):
-                self.logprobs.append(TokenLogprob(token, 0.0, ((token, 0.0),) if self.alternatives else ()))
-            self.sampler.accept(token)
-            self._say(self.tokenizer.piece(token, spoken=token in self.spoken))
-            if self.output.stopped is not None:
-                self._finish("stop", self.output.stopped)
-                return
-            if len(self.generated) >= self.limit:
-                whole = number == len(tokens) - 1 and self.constraint is not None and self.constraint.is_finished
-                self._finish("stop" if whole else "length")
-                return
-
-    def _say(self, data: bytes) -> None:
-        text = self.output.feed(data)
-        self.text.append(text)
-        self.handle.emit(text, len(self.generated))
-
-    def _finish(self, reason: Literal["stop", "length"], stopped_by: str | None = None) -> None:
-        self.ended = True
-        rest = self.output.flush()
-        self.text.append(rest)
-        self.handle.emit(rest, len(self.generated))
-        now, stats = time.perf_counter(), self.stats
-        stats.prompt_tokens, stats.completion_tokens = len(self.prompt), len(self.generated)
-        stats.queue_s = self.admitted - self.submitted
-        stats.prefill_s = (self.first_token or now) - self.admitted
-        stats.decode_s = now - (self.first_token or now)
-        stats.seed = self.sampler.seed
-        if self.constraint is not None:
-            stats.constraint_us = self.constraint.microseconds
-            stats.constraint_compile_us = self.constraint.compile_microseconds
-            stats.masks = self.constraint.masks
-        self._result = GenerationResult("".join(self.text), self.generated, reason, stats, self.logprobs, stopped_by)
+SPELLED_CHANCE = 0.9  # share of right tokens among drafts that spell text the grammar forces
 
 
 class RequestOptions(TypedDict, total=False):
-    """What a request may say besides its prompt.
+    """Options of a request, besides its prompt.
 
-    max_tokens  most tokens to generate; None: as many as the context has room for
-    sampling    how tokens are chosen; greedy unless given
-    grammar     what the answer is held to
-    stop        texts that end the answer and are no part of it; the text of a special token stands for the token
-    answer      tokens that the answer begins with; they count as generated
-    prefix      how many of the first prompt tokens other requests will share (system message and tools): worth keeping
-    answers     where in the prompt earlier answers of the model are, (begin, end) in tokens
-    logprobs    keep how likely each token was, and so many of the likeliest instead
+    max_tokens    most tokens to generate; None: as many as fit in the context
+    sampling      how tokens are chosen; greedy by default
+    grammar       grammar that the answer must match
+    stop          texts that end the answer and are not part of it; the text of a special token stands for the token
+    answer_start  tokens that the answer begins with; they count as generated
+    answer_spans  earlier answers of the model within the prompt, (begin, end) in tokens
+    prefix        number of the first prompt tokens (system message and tools) that later requests will share
+    logprobs      keep the logprobs of tokens, and of this many of the likeliest ones
     """
 
     max_tokens: int | None
     sampling: SamplingOptions
     grammar: CompiledGrammar | None
     stop: tuple[str, ...]
-    answer: tuple[int, ...]
+    answer_start: tuple[int, ...]
+    answer_spans: tuple[tuple[int, int], ...]
     prefix: int
-    answers: tuple[tuple[int, int], ...]
     logprobs: int | None
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A request in the engine.
+
+    max_tokens      most tokens to generate
+    end_tokens      tokens that end the answer; stop_texts has the text of those the request named in `stop`
+    segments        the prompt by the kernel that computes it, see edgefc.engine.prefill
+    prefix          number of the first prompt tokens that other requests share
+    keys            the prompt's `kv_key`s, to compare it with what is in the KV cache
+    visible_control control tokens whose text is part of the answer
+    answer_start    tokens the answer begins with
+    n_top_logprobs  number of other tokens to keep logprobs of; None: keep none at all
+    pending         tokens that belong to the text but are not in the KV cache yet: at first the prompt, later the last
+                    sampled token and those the grammar forced after it
+    draft           tokens that may follow the pending ones; the first `n_spelled` spell text that the grammar forces
+    position        number of its tokens in the KV cache
+    ended           whether the answer is complete, or cut off
+    """
+
+    handle: Generation
+    tokenizer: Tokenizer
+    prompt: list[int]
+    max_tokens: int
+    sampler: Sampler
+    constraint: Constraint | None
+    detokenizer: Detokenizer
+    end_tokens: frozenset[int]
+    stop_texts: Mapping[int, str]
+    segments: list[Segment]
+    prefix: int
+    keys: list[int]
+    visible_control: frozenset[int]
+    answer_start: list[int]
+    n_top_logprobs: int | None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    slot: int = -1
+    position: int = 0
+    ended: bool = False
+    pending: list[int] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)
+    n_spelled: int = 0
+    generated: list[int] = field(default_factory=list)
+    stats: GenerationStats = field(default_factory=GenerationStats)
+    admitted_at: float = 0.0
+    _acceptance: AcceptanceRate = field(default_factory=AcceptanceRate)
+    _lookup: PromptLookup | None = None
+    _n_indexed: int = 0  # generated tokens that the lookup contains
+    _pieces: list[str] = field(default_factory=list)
+    _result: GenerationResult | None = None
+    _submitted_at: float = field(default_factory=time.perf_counter)
+    _first_token_at: float = 0.0
+
+    def start(self) -> None:
+        """Append the start of the answer, and what the grammar forces at once, to the prompt for prefill."""
+        self.admitted_at = time.perf_counter()
+        if self.constraint is not None:
+            for token in self.answer_start:
+                self.constraint.consume(token)
+        self._append(self.answer_start)
+        self._append_forced()
+
+    def sample(self, logits: NDArray[np.float32]) -> None:
+        """Sample the next token and append it, with what the grammar forces after it. Raises ConstraintError."""
+        token = self.sampler.sample(logits, self.constraint, self.end_tokens)
+        if not self._first_token_at:
+            self._first_token_at = time.perf_counter()
+        self.stats.sampled_tokens += 1
+        if token in self.end_tokens:
+            self._finish("stop", self.stop_texts.get(token))
+            return
+        if self.constraint is not None:
+            self.constraint.consume(token)
+        if self.n_top_logprobs is not None:
+            self.logprobs.append(token_logprob(logits, token, self.n_top_logprobs))
+        self._append([token])
+        self._append_forced()
+
+    def cancel(self) -> None:
+        self.handle.fail(CancelledError("the request was cancelled"))
+
+    def deliver(self) -> None:
+        """Hand the result to the caller, when the sequence has ended and its stats are final."""
+        assert self._result is not None
+        self.handle.succeed(self._result)
+
+    @property
+    def segment(self) -> Segment:
+        """The segment of the next token to compute. The prompt's last segment continues in the answer."""
+        for segment in self.segments[:-1]:
+            if self.position < segment.end:
+                return segment
+        return Segment(self.position + len(self.pending), tiled=False)
+
+    def propose_draft(self, limit: int) -> None:
+        """Draft up to `limit` tokens after the pending ones: text that the grammar forces, then a prompt lookup."""
+        self.draft, self.n_spelled = [], 0
+        limit = min(limit, self.max_tokens - len(self.generated) - 1)
+        if limit < 1 or self.ended:
+            return
+        spelled: list[int] = []
+        if self.constraint is not None and (text := self.constraint.forced_bytes()):
+            spelled = self.tokenizer.spell(text)[:limit]
+        if self._lookup is None:
+            # Arguments are rarely copied from schemas, but often from what follows them.
+            self._lookup = PromptLookup(self.tokenizer.piece, self.prompt[self.prefix :])
+        self._lookup.extend(self.generated[self._n_indexed :])
+        self._n_indexed = len(self.generated)
+        copied = self._lookup.propose(min(limit - len(spelled), self._acceptance.draft_length), spelled)
+        draft = [*spelled, *copied]
+        if self.constraint is not None and draft:
+            draft = draft[: self.constraint.count_allowed(draft)]
+        self.draft, self.n_spelled = draft, min(len(spelled), len(draft))
+
+    def record_draft(self, drafted: int, accepted: int) -> None:
+        """Record that `drafted` tokens of the draft were computed and the first `accepted` of them were right."""
+        self.stats.drafted_tokens += drafted
+        self.stats.accepted_tokens += accepted
+        if accepted >= self.n_spelled:
+            self._acceptance.update(drafted - self.n_spelled, accepted - self.n_spelled)
+
+    @property
+    def draft_chances(self) -> list[float]:
+        """For each drafted token, the probability that it is right if those before it are."""
+        n_copied = len(self.draft) - self.n_spelled
+        return [SPELLED_CHANCE] * self.n_spelled + [self._acceptance.value] * n_copied
+
+    def key_at(self, position: int, token: int) -> int:
+        """The `kv_key` of the token at a position."""
+        return self.keys[position] if position < len(self.keys) else kv_key(token, tiled=False)
+
+    def _append_forced(self) -> None:
+        """Append the tokens that the grammar forces next, without the model; end where nothing can follow."""
+        if self.constraint is None or self.ended:
+            return
+        forced = self.constraint.consume_forced()
+        text_tokens = [token for token in forced if token not in self.end_tokens]
+        if text_tokens:
+            self.stats.forced_tokens += len(text_tokens)
+            self._append(text_tokens)
+        has_end_token = len(text_tokens) < len(forced)
+        if not self.ended and (has_end_token or self.constraint.is_finished):
+            self._finish("stop")
+
+    def _append(self, tokens: list[int]) -> None:
+        """Append tokens to the answer, which ends at a stop string or at max_tokens."""
+        for number, token in enumerate(tokens):
+            self.generated.append(token)
+            self.pending.append(token)
+            if self.n_top_logprobs is not None and len(self.logprobs) < len(self.generated):
+                top = ((token, 0.0),) if self.n_top_logprobs else ()
+                self.logprobs.append(TokenLogprob(token, 0.0, top))
+            self.sampler.accept(token)
+            piece = self.tokenizer.piece(token, show_control=token in self.visible_control)
+            self._emit(self.detokenizer.feed(piece))
+            if self.detokenizer.stop_string is not None:
+                self._finish("stop", self.detokenizer.stop_string)
+                return
+            if len(self.generated) >= self.max_tokens:
+                is_last = number == len(tokens) - 1
+                is_complete = is_last and self.constraint is not None and self.constraint.is_finished
+                self._finish("stop" if is_complete else "length")
+                return
+
+    def _emit(self, text: str) -> None:
+        self._pieces.append(text)
+        self.handle.emit(text, len(self.generated))
+
+    def _finish(self, reason: Literal["stop", "length"], stopped_by: str | None = None) -> None:
+        self.ended = True
+        self._emit(self.detokenizer.flush())
+        self._complete_stats()
+        text = "".join(self._pieces)
+        self._result = GenerationResult(text, self.generated, reason, self.stats, self.logprobs, stopped_by)
+
+    def _complete_stats(self) -> None:
+        now, stats = time.perf_counter(), self.stats
+        stats.prompt_tokens, stats.completion_tokens = len(self.prompt), len(self.generated)
+        stats.queue_s = self.admitted_at - self._submitted_at
+        stats.prefill_s = (self._first_token_at or now) - self.admitted_at
+        stats.decode_s = now - (self._first_token_at or now)
+        stats.seed = self.sampler.seed
+        if self.constraint is not None:
+            stats.constraint_us = self.constraint.microseconds
+            stats.constraint_compile_us = self.constraint.compile_microseconds
+            stats.masks = self.constraint.masks
 
 
 def new_sequence(
@@ -236,59 +244,68 @@ def new_sequence(
     *,
     tokenizer: Tokenizer,
     n_ctx: int,
-    guidance: Callable[[], LLTokenizer],
+    guidance_tokenizer: Callable[[], LLTokenizer],
     tiles: bool = False,
 ) -> Sequence:
-    """A request, checked; `tiles` says whether long runs of its prompt are computed otherwise than single tokens.
+    """Check a request and create its sequence; `tiles`: long segments of prompts go through the tiled kernel.
 
     Raises RequestError, ContextOverflowError or GrammarError.
     """
-    max_tokens, sampling = options.get("max_tokens"), options.get("sampling", GREEDY)
-    grammar, stop, answer = options.get("grammar"), options.get("stop", ()), options.get("answer", ())
-    if not prompt:
-        raise RequestError("messages", "the prompt is empty")
-    if bad := [token for token in (*prompt, *answer) if not 0 <= token < tokenizer.n_vocab]:
-        raise RequestError("prompt", f"token {bad[0]} is not in the vocabulary of {tokenizer.n_vocab}")
+    _check_request(prompt, options, tokenizer.n_vocab, n_ctx)
+    max_tokens, grammar = options.get("max_tokens"), options.get("grammar")
     room = n_ctx - len(prompt)
-    if room < 1 + len(answer):
-        raise ContextOverflowError(len(prompt), n_ctx)
-    if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
-        raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
-    if len(stop) > MAX_STOPS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
-        raise RequestError("stop", f"at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
-    alternatives = options.get("logprobs")
-    if alternatives is not None and not 0 <= alternatives <= MAX_LOGPROBS:
-        raise RequestError("logprobs", f"from 0 to {MAX_LOGPROBS} of other tokens, not {alternatives}")
-    prefix, answers = options.get("prefix", 0), options.get("answers", ())
-    if not 0 <= prefix <= len(prompt):
-        raise RequestError("prefix", f"must be within the prompt of {len(prompt)} tokens, not {prefix}")
-    prefix = min(prefix, len(prompt) - 1)
-    parts = runs(len(prompt), prefix, answers)
-    if not tiles:
-        parts = [Run(end, tiled=False) for end in (prefix, len(prompt)) if end]
-    begins = [0, *(run.end for run in parts)]
-    spoken = frozenset() if grammar is None else grammar.control
-    ids = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
+    prefix = min(options.get("prefix", 0), len(prompt) - 1)
+    if tiles:
+        segments = split_prompt(len(prompt), prefix, options.get("answer_spans", ()))
+    else:
+        segments = [Segment(end, tiled=False) for end in (prefix, len(prompt)) if end]
+    begins = [0, *(segment.end for segment in segments[:-1])]
+    visible_control = frozenset() if grammar is None else grammar.control
+    stop = options.get("stop", ())
+    stop_tokens = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
     sequence = Sequence(
         handle=handle,
         tokenizer=tokenizer,
         prompt=prompt,
-        limit=room if max_tokens is None else min(max_tokens, room),
-        sampler=Sampler(sampling, tokenizer.n_vocab, prompt),
-        constraint=None if grammar is None else Constraint(guidance(), grammar),
-        output=TextOutput([text for text in stop if text not in ids]),
-        ends=(tokenizer.eog | frozenset(ids.values())) - spoken,
-        stops={token: text for text, token in ids.items()},
-        runs=parts,
+        max_tokens=room if max_tokens is None else min(max_tokens, room),
+        sampler=Sampler(options.get("sampling", GREEDY), tokenizer.n_vocab, prompt),
+        constraint=None if grammar is None else Constraint(guidance_tokenizer(), grammar),
+        detokenizer=Detokenizer([text for text in stop if text not in stop_tokens]),
+        end_tokens=(tokenizer.eog | frozenset(stop_tokens.values())) - visible_control,
+        stop_texts={token: text for text, token in stop_tokens.items()},
+        segments=segments,
         prefix=prefix,
         keys=[
-            token << 1 | run.tiled
-            for run, begin in zip(parts, begins, strict=False)
-            for token in prompt[begin : run.end]
+            kv_key(token, tiled=segment.tiled)
+            for begin, segment in zip(begins, segments, strict=True)
+            for token in prompt[begin : segment.end]
         ],
-        spoken=spoken,
-        answer=list(answer),
-        alternatives=alternatives,
+        visible_control=visible_control,
+        answer_start=list(options.get("answer_start", ())),
+        n_top_logprobs=options.get("logprobs"),
     )
     handle.logprobs = sequence.logprobs
     return sequence
+
+
+def _check_request(prompt: list[int], options: RequestOptions, n_vocab: int, n_ctx: int) -> None:
+    """Raises RequestError or ContextOverflowError."""
+    answer_start = options.get("answer_start", ())
+    if not prompt:
+        raise RequestError("messages", "the prompt is empty")
+    if outside := [token for token in (*prompt, *answer_start) if not 0 <= token < n_vocab]:
+        raise RequestError("prompt", f"token {outside[0]} is not in the vocabulary of {n_vocab}")
+    if n_ctx - len(prompt) < 1 + len(answer_start):
+        raise ContextOverflowError(len(prompt), n_ctx)
+    max_tokens = options.get("max_tokens")
+    if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
+        raise RequestError("max_tokens", f"must be a positive integer, not {max_tokens!r}")
+    stop, n_top_logprobs, prefix = options.get("stop", ()), options.get("logprobs"), options.get("prefix", 0)
+    if len(stop) > limits.MAX_STOPS or any(not 0 < len(text) <= limits.MAX_STOP_LENGTH for text in stop):
+        raise RequestError(
+            "stop", f"must be at most {limits.MAX_STOPS} strings of 1 to {limits.MAX_STOP_LENGTH} characters"
+        )
+    if n_top_logprobs is not None and not 0 <= n_top_logprobs <= limits.MAX_TOP_LOGPROBS:
+        raise RequestError("logprobs", f"must be from 0 to {limits.MAX_TOP_LOGPROBS}, not {n_top_logprobs}")
+    if not 0 <= prefix <= len(prompt):
+        raise RequestError("prefix", f"must be within the prompt of {len(prompt)} tokens, not {prefix}")

@@ -1,4 +1,4 @@
-"""A stock `llama_cpp.Llama` as an engine: its weights and KV cache, edgefc's constraint and sampler."""
+"""A stock `llama_cpp.Llama` as an engine: its weights and KV cache, with edgefc's constraint and sampler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from llguidance import LLTokenizer
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from edgefc.engine.config import Setup
 from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.engine.costs import PLAIN, Costs
 from edgefc.engine.generation import Generation, GenerationResult
 from edgefc.engine.llama import Vocabulary
 from edgefc.engine.prefix_store import common_prefix
@@ -23,38 +25,46 @@ from edgefc.errors import EdgefcError, EngineClosedError
 
 
 class StockEngine:
-    """Generates with somebody else's `Llama`, one request at a time. Like it, not for several threads at once.
+    """Generates with the caller's `Llama`, one request at a time. Like a `Llama`, it is not thread-safe.
 
-    It holds no reference to the `Llama`, and frees nothing.
+    Holds only a weak reference to the `Llama`, and frees nothing.
     """
 
+    prefix_bytes = 0  # nothing is saved beside the Llama's own KV cache
+
     def __init__(self, llama: Any) -> None:
-        """Raises EngineClosedError, or ModelFileError for a tokenizer.json that is not the model's."""
+        """Raises EngineClosedError, or ModelFileError for a tokenizer.json of another model."""
         self._llama = weakref.ref(llama)
         if not llama.model:
-            raise _closed()
+            raise _closed_error()
         self.n_ctx: int = llama.n_ctx()
+        self.setup = _setup_of(llama)
         vocabulary = Vocabulary(api.llama_model_get_vocab(llama.model))
         self.tokenizer = Tokenizer(vocabulary, Path(llama.model_path).with_name("tokenizer.json"))
         self._guidance: LLTokenizer | None = None
 
     def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation:
-        """As `Engine.submit`; nothing is computed until somebody reads the result."""
+        """Create a generation, as `Engine.submit` does; nothing is computed until somebody reads it."""
         llama = self._llama()
         if llama is None or not llama.model:
-            raise _closed()
+            raise _closed_error()
         handle = StockGeneration(llama)
         handle.sequence = new_sequence(
-            handle, prompt, options, tokenizer=self.tokenizer, n_ctx=self.n_ctx, guidance=self._guidance_tokenizer
+            handle,
+            prompt,
+            options,
+            tokenizer=self.tokenizer,
+            n_ctx=self.n_ctx,
+            guidance_tokenizer=self._guidance_tokenizer,
         )
         return handle
 
     def save_prefixes(self) -> list[Path]:
-        """None: a `Llama` has its own ways."""
+        """Do nothing: no prefixes are saved."""
         return []
 
     def close(self) -> None:
-        """Nothing: the `Llama` is its owner's."""
+        """Do nothing: the `Llama` belongs to the caller."""
 
     def _guidance_tokenizer(self) -> LLTokenizer:
         if self._guidance is None:
@@ -63,7 +73,7 @@ class StockEngine:
 
 
 class StockGeneration(Generation):
-    """A generation that goes on as far as it is read."""
+    """A generation that computes tokens as they are read."""
 
     sequence: Sequence
 
@@ -87,43 +97,60 @@ class StockGeneration(Generation):
         sequence = self.sequence
         try:
             if not self._llama.model:
-                raise _closed()  # its vocabulary is gone with it
+                raise _closed_error()  # its vocabulary was freed with it
             if self.cancelled:
                 sequence.cancel()
-            elif not sequence.admitted:
-                sequence.begin()
+            elif not sequence.admitted_at:
+                sequence.start()
             else:
-                sequence.choose(self._logits([*sequence.prompt, *sequence.generated]))
+                sequence.sample(self._logits([*sequence.prompt, *sequence.generated]))
             if sequence.ended:
                 sequence.deliver()
         except EdgefcError as error:
             self.fail(error)
 
     def _logits(self, tokens: list[int]) -> NDArray[np.float32]:
-        """The logits after these tokens. What of them is in the KV cache is not computed again.
+        """Compute the logits after these tokens, shape (n_vocab,), reusing those that are in the KV cache.
 
-        Looked at anew each time: somebody else may have used the `Llama` since.
+        The KV cache is compared every time: somebody else may have used the `Llama` since.
         """
         llama, stats = self._llama, self.sequence.stats
         # The last token is always computed: its logits are needed.
-        kept = min(common_prefix(llama.input_ids[: llama.n_tokens].tolist(), tokens), len(tokens) - 1)
-        if kept < llama.n_tokens and not api.llama_memory_seq_rm(api.llama_get_memory(llama.ctx), -1, kept, -1):
-            llama.reset()  # a memory that cannot be cut, as recurrent models have
-            kept = 0
+        length = min(common_prefix(llama.input_ids[: llama.n_tokens].tolist(), tokens), len(tokens) - 1)
+        if length < llama.n_tokens and not api.llama_memory_seq_rm(api.llama_get_memory(llama.ctx), -1, length, -1):
+            llama.reset()  # the memory of recurrent models cannot be truncated
+            length = 0
         if not stats.model_steps:
-            stats.cached_tokens = kept
-        llama.n_tokens = kept
+            stats.cached_tokens = length
+        llama.n_tokens = length
         try:
-            llama.eval(tokens[kept:])
+            llama.eval(tokens[length:])
         except RuntimeError as error:
             raise EdgefcError(f"llama.cpp could not compute the batch: {error}") from error
-        stats.model_steps += -(-(len(tokens) - kept) // llama.n_batch)
+        stats.model_steps += -(-(len(tokens) - length) // llama.n_batch)
         pointer = api.llama_get_logits_ith(llama.ctx, -1)
         if not pointer:
-            raise EdgefcError("this Llama has no logits", "Make it without embedding=True.")
+            raise EdgefcError("this Llama has no logits", "Create it without embedding=True.")
         view: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.sequence.tokenizer.n_vocab,))
         return view
 
 
-def _closed() -> EngineClosedError:
-    return EngineClosedError("the Llama was closed", "Make it again.")
+def _setup_of(llama: Any) -> Setup:
+    """Setup of a `Llama`, as its owner chose it; the costs of its batches are estimates."""
+    n_gpu_layers = int(llama.model_params.n_gpu_layers)
+    return Setup(
+        n_ctx=llama.n_ctx(),
+        n_batch=llama.n_batch,
+        n_seq_max=1,
+        n_gpu_layers=n_gpu_layers,
+        on_cpu=not n_gpu_layers or not api.llama_supports_gpu_offload(),
+        extra_buffers=bool(llama.model_params.use_extra_bufts),
+        n_threads=llama.n_threads,
+        n_threads_batch=llama.n_threads_batch,
+        costs=Costs(PLAIN),
+        calibrated=False,
+    )
+
+
+def _closed_error() -> EngineClosedError:
+    return EngineClosedError("the Llama was closed", "Create it again.")

@@ -1,4 +1,4 @@
-"""Timing that is worth something: in turns, medians, and a look at what else the machine does meanwhile."""
+"""Reliable timing: alternate between the choices, take medians, and watch what other programs use meanwhile."""
 
 from __future__ import annotations
 
@@ -10,78 +10,83 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-ROUNDS, MOST_ROUNDS = 5, 15  # the median of so many; more as long as they are quick
+MIN_ROUNDS, MAX_ROUNDS = 5, 15  # more than the minimum only while a measurement takes less than QUICK altogether
 QUICK = 3.0  # seconds
-NOISE = 0.03  # what medians of the same differ by
+NOISE = 0.03  # relative difference between medians of equal things
 
 
-class Others:
-    """What other programs compute from now on."""
+class BackgroundLoad:
+    """Processor time that other programs use from now on."""
 
     def __init__(self) -> None:
-        self._began, self._busy = time.perf_counter(), self._seconds()
+        self._start, self._start_busy = time.perf_counter(), self._busy_seconds()
 
     def cores_left(self) -> float:
-        """How many processors they left on average."""
-        return (psutil.cpu_count() or 1) - (self._seconds() - self._busy) / (time.perf_counter() - self._began)
+        """Average number of processors that other programs left free."""
+        busy = self._busy_seconds() - self._start_busy
+        return (psutil.cpu_count() or 1) - busy / (time.perf_counter() - self._start)
 
     @staticmethod
-    def _seconds() -> float:
-        """Processor time of all programs but this one."""
-        times, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        busy: float = sum(times) - times.idle - getattr(times, "iowait", 0.0) - own.user - own.system
+    def _busy_seconds() -> float:
+        """Processor time of all programs except this one."""
+        everyone, this = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle = everyone.idle + getattr(everyone, "iowait", 0.0)
+        busy: float = sum(everyone) - idle - this.user - this.system
         return busy
 
 
-def in_turns(
+def measure_in_turns(
     choices: Iterable[int],
-    measured: Callable[[int], float],
-    told: Callable[[float], None],
+    measure: Callable[[int], float],
+    progress: Callable[[float], None],
     *,
-    rounds: int = ROUNDS,
-    hopeless: float = math.inf,
+    rounds: int = MIN_ROUNDS,
+    drop_above: float = math.inf,
 ) -> dict[int, list[float]]:
-    """Measurements of each choice, in turns and another order each time, so that all meet what else the machine does.
+    """Measure every choice once a round, in a new order each time, so that disturbances hit all choices alike.
 
-    What after two rounds takes more than `hopeless` times as long as the best is left out.
+    From the second round on, a choice slower than `drop_above` times the best is dropped. `progress` receives the
+    share of `rounds` that is done.
     """
     times: dict[int, list[float]] = {choice: [] for choice in choices}
-    began, order = time.perf_counter(), random.Random(0)  # noqa: S311
-    for number in range(MOST_ROUNDS):
-        if number >= rounds and time.perf_counter() - began > QUICK:
+    start, rng = time.perf_counter(), random.Random(0)  # noqa: S311
+    for number in range(MAX_ROUNDS):
+        if number >= rounds and time.perf_counter() - start > QUICK:
             break
-        for choice in order.sample(list(times), len(times)):
-            times[choice].append(measured(choice))
-        if number:  # one measurement alone may have been disturbed
-            limit = hopeless * min(map(min, times.values()))
-            times = {choice: spent for choice, spent in times.items() if min(spent) <= limit}
-        told(min(1.0, (number + 1) / rounds))
+        for choice in rng.sample(list(times), len(times)):
+            times[choice].append(measure(choice))
+        if number:  # a single measurement may have been disturbed
+            limit = drop_above * min(map(min, times.values()))
+            times = {choice: measured for choice, measured in times.items() if min(measured) <= limit}
+        progress(min(1.0, (number + 1) / rounds))
     return times
 
 
 def medians(times: dict[int, list[float]]) -> dict[int, float]:
-    return {choice: statistics.median(spent) for choice, spent in times.items()}
+    return {choice: statistics.median(measured) for choice, measured in times.items()}
 
 
 def unsteadiness(times: dict[int, list[float]]) -> float:
-    """How many times as long as at best it usually takes: near 1 where nothing else is computed, and 2 to 100 beside
-    other programs, since the threads of a batch wait for one another.
+    """Median/min ratio: 1 on an idle machine, 2 to 100 beside other programs.
+
+    It grows so large because the threads of a batch wait for one another.
     """
-    return statistics.median(statistics.median(spent) / min(spent) for spent in times.values())
+    return statistics.median(statistics.median(measured) / min(measured) for measured in times.values())
 
 
-def fewest(times: dict[int, float]) -> int:
-    """The fewest threads that are as fast as the best, but for noise: others have work to do as well."""
+def fewest_threads(times: dict[int, float]) -> int:
+    """Smallest number of threads that is as fast as the best, within noise; other programs need cores as well."""
     best = min(times.values())
-    return min(threads for threads, spent in times.items() if spent <= best * (1 + NOISE))
+    return min(threads for threads, measured in times.items() if measured <= best * (1 + NOISE))
 
 
-def without_noise(by_rows: dict[int, float]) -> dict[int, float]:
-    """The same costs, where more rows are cheaper by no more than noise as cheap; where they really are, left alone."""
-    smooth: dict[int, float] = {}
+def level_noise(by_rows: dict[int, float]) -> dict[int, float]:
+    """Raise costs that fall with more rows, but only by as much as noise explains; larger drops are real."""
+    level: dict[int, float] = {}
     before = 0.0
     for rows in sorted(by_rows):
         cost = by_rows[rows]
-        before = before if before * (1 - NOISE) <= cost < before else cost
-        smooth[rows] = round(before, 3)
-    return smooth
+        within_noise = before * (1 - NOISE) <= cost < before
+        before = before if within_noise else cost
+        level[rows] = round(before, 3)
+    return level

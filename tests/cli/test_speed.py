@@ -9,7 +9,7 @@ import pytest
 
 from edgefc.engine import calibration
 from edgefc.engine.calibration import Calibration
-from edgefc.engine.costs import MEASURED, Costs
+from edgefc.engine.costs import MEASURED_ROWS, Costs
 from tests.cli.conftest import Edgefc
 
 TOOLS = Path(__file__).parents[2] / "examples" / "tools.json"
@@ -65,7 +65,7 @@ def test_nothing_kept_is_exit_code_1(edgefc: Edgefc, tmp_path: Path) -> None:
         (("warm", "--tools", "missing.json"), "there is no file"),
         (("warm", "--tool-choice", "get_wether"), "Did you mean get_weather"),
         (("warm", "demoo"), "Did you mean demo?"),
-        (("warm", "--n-ctx", "128"), "the context holds 128"),
+        (("warm", "--n-ctx", "128"), "the context holds only 128"),
         (("bench", "none.gguf"), "there is no file"),
         (("bench", "demoo", "--calibrate"), "Did you mean demo?"),
     ],
@@ -82,12 +82,12 @@ def test_bench_says_with_how_many_threads(edgefc: Edgefc, demo_path: Path) -> No
     done = edgefc("bench")
     assert done.returncode == 0, done.stderr
     assert "not calibrated: `edgefc bench demo --calibrate` does it" in done.stdout
-    calibration.save(demo_path, Calibration(1, 1, Costs(dict.fromkeys(MEASURED, 5.0), 0.25)))
+    calibration.save(demo_path, Calibration(1, 1, Costs(dict.fromkeys(MEASURED_ROWS, 5.0), 0.25)))
     done = edgefc("bench")
     assert "threads: 1 for decode, 1 for prefill (calibrated)" in done.stdout
     told = json.loads(edgefc("bench", "--json").stdout)
     assert told["threads"] == {"decode": 1, "prefill": 1, "calibrated": True}
-    assert told["costs"] == {"rows": {str(rows): 5.0 for rows in MEASURED}, "per_token": 0.25}
+    assert told["costs"] == {"rows": {str(rows): 5.0 for rows in MEASURED_ROWS}, "per_token": 0.25}
     assert told["decode"] > 0
 
 
@@ -101,6 +101,6 @@ def test_bench_calibrates_or_says_why_not(edgefc: Edgefc, demo_path: Path) -> No
         pytest.skip("other programs keep this machine busy")
     lines = done.stdout.splitlines()
     assert "(calibrated)" in lines[1]
-    assert len(lines[3:]) == 1 + len(MEASURED) + 1
+    assert len(lines[3:]) == 1 + len(MEASURED_ROWS) + 1
     assert f"{kept.costs.by_rows[63]:.2f}" in lines[-2]
     assert f"{1000 * kept.costs.per_token:.2f} ms for each row and 1,000 tokens before it" in lines[-1]

@@ -1,4 +1,4 @@
-"""What a calibration chooses, and that it is kept for the model and machine it was made on."""
+"""Calibration: its choices, and its file, which holds for one model and machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edgefc import hardware
 from edgefc.engine import calibration, llama
 from edgefc.engine.calibration import Calibration
 from edgefc.engine.context import Rows
-from edgefc.engine.costs import MEASURED, STEP, Costs
+from edgefc.engine.costs import MEASURED_ROWS, STEP_MS, Costs
 from edgefc.errors import ModelFileError, StoreError
 
-MADE = Calibration(3, 5, Costs({rows: 10.0 + rows for rows in MEASURED}, 0.01, STEP))
+EXAMPLE = Calibration(3, 5, Costs({rows: 10.0 + rows for rows in MEASURED_ROWS}, 0.01, STEP_MS))
 
 
 @pytest.fixture(autouse=True)
@@ -27,23 +27,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    made = tmp_path / "model.gguf"
-    made.write_bytes(b"x" * 1000)
-    return made
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"x" * 1000)
+    return file
 
 
-def test_what_is_kept_is_found_again(path: Path, cache: Path) -> None:
+def test_a_saved_calibration_is_loaded_again(path: Path, cache: Path) -> None:
     assert calibration.load(path) is None
-    calibration.save(path, MADE)
-    assert calibration.load(path) == MADE
+    calibration.save(path, EXAMPLE)
+    assert calibration.load(path) == EXAMPLE
     assert [entry.name for entry in cache.iterdir()] == ["calibration.json"]
-    newer = Calibration(1, 1, MADE.costs)
+    newer = Calibration(1, 1, EXAMPLE.costs)
     calibration.save(path, newer)
     assert calibration.load(path) == newer
 
 
 def test_it_holds_for_one_model_build_and_machine(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calibration.save(path, MADE)
+    calibration.save(path, EXAMPLE)
     changes: list[Callable[[pytest.MonkeyPatch], None]] = [
         lambda patch: patch.setattr(hardware, "usable_cores", lambda: 77),
         lambda patch: patch.setattr(hardware, "processor", lambda: "another one"),
@@ -52,7 +52,7 @@ def test_it_holds_for_one_model_build_and_machine(path: Path, tmp_path: Path, mo
         lambda _: path.write_bytes(b"longer" * 1000),
     ]
     for change in changes:
-        assert calibration.load(path) == MADE
+        assert calibration.load(path) == EXAMPLE
         with monkeypatch.context() as patch:
             change(patch)
             assert calibration.load(path) is None
@@ -90,26 +90,26 @@ DAMAGE: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_file_that_cannot_be_read_says_nothing_and_is_replaced(
-    path: Path, cache: Path, damage: Callable[[str], str]
-) -> None:
-    calibration.save(path, MADE)
+def test_a_damaged_file_is_ignored_and_replaced(path: Path, cache: Path, damage: Callable[[str], str]) -> None:
+    calibration.save(path, EXAMPLE)
     file = cache / "calibration.json"
     file.write_text(damage(file.read_text(encoding="utf-8")), encoding="utf-8")
     assert calibration.load(path) is None
-    calibration.save(path, MADE)
-    assert calibration.load(path) == MADE
+    calibration.save(path, EXAMPLE)
+    assert calibration.load(path) == EXAMPLE
 
 
 def test_the_file_stays_small(path: Path, tmp_path: Path, cache: Path) -> None:
-    calibration.save(path, MADE)
-    for number in range(calibration.MOST_KEPT):
+    calibration.save(path, EXAMPLE)
+    for number in range(calibration.MAX_ENTRIES):
         other = tmp_path / f"{number}.gguf"
         other.write_bytes(b"x")
-        calibration.save(other, MADE)
+        calibration.save(other, EXAMPLE)
     assert calibration.load(path) is None, "it is the oldest"
-    assert calibration.load(other) == MADE
-    assert len(json.loads((cache / "calibration.json").read_text(encoding="utf-8"))["models"]) == calibration.MOST_KEPT
+    assert calibration.load(other) == EXAMPLE
+    assert (
+        len(json.loads((cache / "calibration.json").read_text(encoding="utf-8"))["models"]) == calibration.MAX_ENTRIES
+    )
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(
@@ -118,11 +118,11 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(
     monkeypatch.setenv("EDGEFC_CACHE_DIR", str(path / "below a file"))
     assert calibration.load(path) is None
     with pytest.raises(StoreError, match="EDGEFC_CACHE_DIR"):
-        calibration.save(path, MADE)
+        calibration.save(path, EXAMPLE)
 
 
-def test_numbers_of_threads_are_such_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for physical, usable, wanted in (
+def test_numbers_of_threads_follow_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for physical, usable, expected in (
         (1, 2, [1, 2]),
         (2, 2, [1, 2]),
         (4, 8, [1, 2, 3, 4]),
@@ -135,20 +135,20 @@ def test_numbers_of_threads_are_such_as_there_are_cores(monkeypatch: pytest.Monk
         monkeypatch.setattr(calibration.psutil, "cpu_count", lambda logical, physical=physical: physical)
         default = max(min(physical or 1, usable), min(2, usable))
         monkeypatch.setattr(hardware, "default_threads", lambda default=default: default)
-        assert calibration.thread_counts() == wanted
+        assert calibration.thread_counts() == expected
 
 
 class Machine:
-    """Stands for llama.cpp and the clock: every batch takes what it is said to take."""
+    """Replaces llama.cpp and the clock: every batch takes the time it is set to take."""
 
-    cuts, n_vocab = True, 1000
+    can_truncate, n_vocab = True, 1000
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, milliseconds: Callable[[int, int, int], float]) -> None:
         self.now, self.batches, self.length, self.threads = 0.0, 0, 0, 0
         self.milliseconds, self.left, self.attention = milliseconds, 8.0, 0.0
         monkeypatch.setattr(calibration.time, "perf_counter", lambda: self.now)
         monkeypatch.setattr(calibration, "thread_counts", lambda: [1, 2, 4, 8])
-        monkeypatch.setattr(calibration.Others, "cores_left", lambda _: self.left)
+        monkeypatch.setattr(calibration.BackgroundLoad, "cores_left", lambda _: self.left)
 
     def set_threads(self, n_threads: int, n_threads_batch: int) -> None:
         assert n_threads == n_threads_batch
@@ -156,16 +156,16 @@ class Machine:
 
     def decode(self, parts: list[Rows]) -> int:
         (part,) = parts
-        assert part.position == self.length, "as llama.cpp wants it"
+        assert part.position == self.length, "as llama.cpp requires"
         self.batches += 1
         self.length += len(part.tokens)
         rows = len(part.tokens)
         self.now += (self.milliseconds(self.threads, rows, self.batches) + rows * part.position * self.attention) / 1000
         return 0
 
-    def forget(self, sequence: int, begin: int = 0) -> bool:
+    def truncate(self, sequence: int, length: int = 0) -> bool:
         assert sequence == 0
-        self.length = min(self.length, begin)
+        self.length = min(self.length, length)
         return True
 
 
@@ -177,33 +177,33 @@ def cost(threads: int, rows: int, _: int) -> float:
 
 
 def test_threads_and_costs_are_what_the_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float] = []
-    found = calibration._Bench(Machine(monkeypatch, cost)).calibration(told.append)  # type: ignore[arg-type]
+    shares: list[float] = []
+    found = calibration._Benchmark(Machine(monkeypatch, cost)).run(shares.append)  # type: ignore[arg-type]
     assert found is not None
     assert (found.n_threads, found.n_threads_batch) == (2, 8)
     by_rows = found.costs.by_rows
-    assert by_rows.keys() == set(MEASURED)
+    assert by_rows.keys() == set(MEASURED_ROWS)
     assert by_rows[1] == by_rows[2], "a single row is computed as two"
     assert by_rows[4] == 40.0 < by_rows[3]
     assert by_rows[63] == round(40 * (1 + 63 / 20), 3)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
 
 
-def test_what_attention_adds_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_of_attention_is_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, cost)
     machine.attention = 0.01
-    found = calibration._Bench(machine).calibration(lambda _: None)  # type: ignore[arg-type]
+    found = calibration._Benchmark(machine).run(lambda _: None)  # type: ignore[arg-type]
     assert found is not None
     assert found.costs.per_token == pytest.approx(0.01)
     assert found.costs.by_rows[4] == 40.0
     assert found.costs.by_rows[63] == round(40 * (1 + 63 / 20), 3)
 
 
-def test_a_memory_that_cannot_be_cut_is_measured_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_that_cannot_be_truncated_is_measured_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, cost)
-    machine.cuts = False
-    found = calibration._Bench(machine).calibration(lambda _: None)  # type: ignore[arg-type]
+    machine.can_truncate = False
+    found = calibration._Benchmark(machine).run(lambda _: None)  # type: ignore[arg-type]
     assert found is not None
     assert found.costs.by_rows[1] < found.costs.by_rows[2]
 
@@ -211,24 +211,24 @@ def test_a_memory_that_cannot_be_cut_is_measured_from_its_beginning(monkeypatch:
 def test_a_machine_that_is_busy_is_not_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     steady = Machine(monkeypatch, cost)
     steady.left = 4.0
-    assert calibration._Bench(steady).calibration(lambda _: None) is None  # type: ignore[arg-type]
+    assert calibration._Benchmark(steady).run(lambda _: None) is None  # type: ignore[arg-type]
     disturbed = Machine(monkeypatch, lambda threads, rows, number: cost(threads, rows, 0) * (1 + 5 * (number % 3 > 0)))
-    assert calibration._Bench(disturbed).calibration(lambda _: None) is None  # type: ignore[arg-type]
+    assert calibration._Benchmark(disturbed).run(lambda _: None) is None  # type: ignore[arg-type]
 
 
 def test_a_real_model_is_measured(demo_path: Path) -> None:
-    told: list[float] = []
-    found = calibration.measure(demo_path, told.append)
-    assert told[-1] == 1.0
+    shares: list[float] = []
+    found = calibration.measure(demo_path, shares.append)
+    assert shares[-1] == 1.0
     if found is None:
         pytest.skip("other programs keep this machine busy")
-    assert found.costs.by_rows.keys() == set(MEASURED)
+    assert found.costs.by_rows.keys() == set(MEASURED_ROWS)
     assert 1 <= found.n_threads <= hardware.usable_cores()
     assert 1 <= found.n_threads_batch <= hardware.usable_cores()
     calibration.save(demo_path, found)
     assert calibration.load(demo_path) == found
 
 
-def test_what_is_no_model_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(path: Path) -> None:
     with pytest.raises(ModelFileError):
         calibration.measure(path)

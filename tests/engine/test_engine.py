@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from edgefc.engine import Engine, EngineOptions, SamplingOptions
-from edgefc.engine.constraint import Constraint
 from edgefc.engine.context import Context, Rows
 from edgefc.errors import (
     CancelledError,
@@ -65,28 +64,28 @@ def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: En
     seen: list[np.ndarray] = []
     for trial in range(6):
         for sequence in range(4):
-            context.forget(sequence)
-        own, places, place = trial % 4, [0] * 4, 0
-        while place < len(tokens):
-            count = min(int(rng.integers(1, 64 if rng.random() < 0.5 else 6)), len(tokens) - place)
-            parts = [Rows(own, place, tokens[place : place + count], wanted=True)]
-            for other in {0, 1, 2, 3} - {own}:
-                most = min(63 // 4, 1000 - places[other])
-                if trial and count <= 63 // 4 and rng.random() < 0.4 and most > 0:
-                    rows = tokens[: int(rng.integers(1, most + 1))]
-                    parts.append(Rows(other, places[other], rows, wanted=False))
-                    places[other] += len(rows)
+            context.truncate(sequence)
+        target, lengths, position = trial % 4, [0] * 4, 0
+        while position < len(tokens):
+            count = min(int(rng.integers(1, 64 if rng.random() < 0.5 else 6)), len(tokens) - position)
+            parts = [Rows(target, position, tokens[position : position + count], n_logits=1)]
+            for other in {0, 1, 2, 3} - {target}:
+                limit = min(63 // 4, 1000 - lengths[other])
+                if trial and count <= 63 // 4 and rng.random() < 0.4 and limit > 0:
+                    rows = tokens[: int(rng.integers(1, limit + 1))]
+                    parts.append(Rows(other, lengths[other], rows, n_logits=0))
+                    lengths[other] += len(rows)
                 elif rng.random() < 0.05:
-                    context.forget(other, places[other] // 2)
-                    places[other] //= 2
+                    context.truncate(other, lengths[other] // 2)
+                    lengths[other] //= 2
             begin = int(rng.integers(0, 4)) if count <= 63 // 4 else 4
             span = range(begin, int(rng.integers(begin, 5))) if trial else range(0)
             assert context.decode(parts, span=span) == 0
-            place += count
+            position += count
         seen.append(context.logits(0).copy())
     # A copy of the sequence stands for the sequence.
-    assert context.share(own, (own + 1) % 4, 699)
-    assert context.decode([Rows((own + 1) % 4, 699, tokens[699:], wanted=True)]) == 0
+    assert context.copy(target, (target + 1) % 4, 699)
+    assert context.decode([Rows((target + 1) % 4, 699, tokens[699:], n_logits=1)]) == 0
     seen.append(context.logits(0).copy())
     context.close()
     for row in seen[1:]:
@@ -100,13 +99,13 @@ def test_tiles_give_the_same_bits_however_a_prompt_is_cut(random_engine: Engine)
     context = Context(random_engine._model, n_ctx=1024, n_batch=512, n_seq_max=2, n_threads=2, n_threads_batch=2)
     seen: list[np.ndarray] = []
     for sizes in ([512, 188], [64] * 10 + [60], [100] * 7, [65, 66, 67, 502], [300, 400], [512, 188]):
-        place, sequence = 0, len(seen) % 2
-        context.forget(sequence)
+        position, sequence = 0, len(seen) % 2
+        context.truncate(sequence)
         for size in sizes:
-            rows = Rows(sequence, place, tokens[place : place + size], wanted=True)
-            assert context.decode([rows], least=64) == 0
-            place += size
-        assert place == len(tokens)
+            rows = Rows(sequence, position, tokens[position : position + size], n_logits=1)
+            assert context.decode([rows], min_rows=64) == 0
+            position += size
+        assert position == len(tokens)
         seen.append(context.logits(0).copy())
     context.close()
     for row in seen[1:]:
@@ -157,29 +156,29 @@ def test_each_sampled_token_is_the_likeliest_of_the_whole_mask(which: str, reque
     """Greedy with one check and jump-forward, against brute force over every token, on the same prefix."""
     engine: Engine = request.getfixturevalue(which)
     rules, ids = grammar(mode="required"), prompt(engine, "go")
-    told = engine.submit(ids, max_tokens=60, grammar=rules).result()
-    constraint = Constraint(engine._guidance.result(), rules)
+    result = engine.submit(ids, max_tokens=60, grammar=rules).result()
+    constraint = engine.constraint(rules)
     context = Context(engine._model, n_ctx=1024, n_batch=63, n_seq_max=1, n_threads=2, n_threads_batch=2)
-    tokens, known, sampled = told.token_ids, list(ids), 0
-    place = 0
-    while place < len(tokens):
-        if forced := constraint.forced():
-            assert tokens[place : place + len(forced)] == forced[: len(tokens) - place]
-            known += forced
-            place += len(forced)
+    tokens, context_tokens, sampled = result.token_ids, list(ids), 0
+    index = 0
+    while index < len(tokens):
+        if forced := constraint.consume_forced():
+            assert tokens[index : index + len(forced)] == forced[: len(tokens) - index]
+            context_tokens += forced
+            index += len(forced)
             continue
-        context.forget(0)
-        for begin in range(0, len(known), 63):
-            rows = Rows(0, begin, known[begin : begin + 63], wanted=begin + 63 >= len(known))
+        context.truncate(0)
+        for begin in range(0, len(context_tokens), 63):
+            rows = Rows(0, begin, context_tokens[begin : begin + 63], n_logits=int(begin + 63 >= len(context_tokens)))
             assert context.decode([rows]) == 0
         masked = np.where(constraint.mask()[: context.n_vocab], context.logits(0), -np.inf)
-        assert tokens[place] == int(np.argmax(masked))
-        constraint.consume(tokens[place])
-        known.append(tokens[place])
-        place, sampled = place + 1, sampled + 1
+        assert tokens[index] == int(np.argmax(masked))
+        constraint.consume(tokens[index])
+        context_tokens.append(tokens[index])
+        index, sampled = index + 1, sampled + 1
     context.close()
-    assert sampled == told.stats.sampled_tokens
-    assert told.stats.forced_tokens > 0
+    assert sampled == result.stats.sampled_tokens
+    assert result.stats.forced_tokens > 0
 
 
 def test_a_prefix_that_was_computed_is_not_computed_again(engine: Engine) -> None:
@@ -346,8 +345,8 @@ def test_an_answer_can_go_on_from_what_was_said(engine: Engine) -> None:
     rules, ids = grammar(mode="required"), prompt(engine, QUESTIONS[0])
     whole = engine.submit(ids, max_tokens=60, grammar=rules).result()
     for size in (1, len(whole.token_ids) // 2, len(whole.token_ids) - 1):
-        begun = tuple(whole.token_ids[:size])
-        generation = engine.submit(ids, max_tokens=60, grammar=rules, answer=begun)
+        start = tuple(whole.token_ids[:size])
+        generation = engine.submit(ids, max_tokens=60, grammar=rules, answer_start=start)
         assert "".join(generation) == whole.text
         assert generation.result().token_ids == whole.token_ids
 
@@ -355,7 +354,7 @@ def test_an_answer_can_go_on_from_what_was_said(engine: Engine) -> None:
 def test_an_answer_cannot_go_on_from_what_the_grammar_forbids(engine: Engine) -> None:
     wrong = tuple(engine.tokenizer.encode("nonsense"))
     with pytest.raises(ConstraintError):
-        engine.submit(prompt(engine, "hi"), grammar=grammar(mode="required"), answer=wrong).result()
+        engine.submit(prompt(engine, "hi"), grammar=grammar(mode="required"), answer_start=wrong).result()
     with pytest.raises(RequestError):
-        engine.submit(prompt(engine, "hi"), answer=(1 << 30,))
+        engine.submit(prompt(engine, "hi"), answer_start=(1 << 30,))
     assert engine.submit(prompt(engine, "hi"), max_tokens=2).result().token_ids

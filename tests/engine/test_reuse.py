@@ -1,4 +1,4 @@
-"""Prompts that come again: from the slot, another slot, memory or disk, the answer is the same as computed anew."""
+"""Reused prompts: from the slot, another slot, memory or disk, the answer is the same as without reuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefc import paths
+from edgefc import files, paths
 from edgefc.engine import Engine, EngineOptions, GenerationResult, engine, prefix_store
 from edgefc.engine.context import Context
 from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
-from edgefc.models import store
 from tests.model_files import write_mamba
 
 TOOLS = [5 + i * 7919 % 4000 for i in range(300)]  # stands for a prompt's tools
@@ -27,37 +26,37 @@ def question(number: int, size: int = 20) -> list[int]:
 
 
 def ask(loaded: Engine, tools: list[int], number: int, **options: object) -> GenerationResult:
-    given = {"max_tokens": 12, "prefix": len(tools), **options}
+    request_options = {"max_tokens": 12, "prefix": len(tools), **options}
     prompt = [token % loaded.tokenizer.n_vocab for token in [*tools, *question(number)]]
-    return loaded.submit(prompt, **given).result()  # type: ignore[arg-type]
+    return loaded.submit(prompt, **request_options).result()  # type: ignore[arg-type]
 
 
 def folder() -> Path:
     return paths.cache_dir() / "prefixes"
 
 
-def files() -> list[Path]:
+def kv_files() -> list[Path]:
     return sorted(folder().glob("*.kv"))
 
 
 @pytest.fixture(autouse=True)
 def empty_folder() -> Iterator[None]:
     yield
-    for file in files():
+    for file in kv_files():
         file.unlink()
 
 
 @pytest.fixture(scope="module")
 def cold(tiny_qwen2: Path) -> Callable[[list[int], int], list[int]]:
-    """What is said when nothing was kept: an engine of its own for each answer."""
-    known: dict[tuple[int, int], list[int]] = {}
+    """Answers without anything cached: a new engine for each."""
+    answers: dict[tuple[int, int], list[int]] = {}
 
     def tokens(tools: list[int], number: int) -> list[int]:
-        if (len(tools), number) not in known:
+        if (len(tools), number) not in answers:
             options = EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)
             with Engine.load(tiny_qwen2, options) as loaded:
-                known[len(tools), number] = ask(loaded, tools, number).token_ids
-        return known[len(tools), number]
+                answers[len(tools), number] = ask(loaded, tools, number).token_ids
+        return answers[len(tools), number]
 
     return tokens
 
@@ -67,21 +66,21 @@ Cold = Callable[[list[int], int], list[int]]
 
 def test_wherever_a_prefix_comes_from_the_answer_is_the_same(tiny_qwen2: Path, cold: Cold) -> None:
     with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=2)) as loaded:
-        told = [(ask(loaded, TOOLS, number), number) for number in (1, 2)]
-        assert [result.stats.cached_from for result, _ in told] == ["", "slot"]
-        assert told[1][0].stats.cached_tokens == len(TOOLS)
+        results = [(ask(loaded, TOOLS, number), number) for number in (1, 2)]
+        assert [result.stats.cached_from for result, _ in results] == ["", "slot"]
+        assert results[1][0].stats.cached_tokens == len(TOOLS)
         # While one slot is busy with the tools, another request needs them as well.
         both = [loaded.submit([*TOOLS, *question(n)], max_tokens=12, prefix=len(TOOLS)) for n in (3, 4)]
-        told += [(generation.result(), number) for generation, number in zip(both, (3, 4), strict=True)]
-        assert {told[2][0].stats.cached_from, told[3][0].stats.cached_from} == {"slot", "copy"}
+        results += [(generation.result(), number) for generation, number in zip(both, (3, 4), strict=True)]
+        assert {results[2][0].stats.cached_from, results[3][0].stats.cached_from} == {"slot", "copy"}
         assert [path.stat().st_mode & 0o777 for path in loaded.save_prefixes()] == [0o600]
     with Engine.load(tiny_qwen2, ONE) as loaded:
-        told.append((ask(loaded, TOOLS, 5), 5))
-        assert told[-1][0].stats.cached_from == "disk"
+        results.append((ask(loaded, TOOLS, 5), 5))
+        assert results[-1][0].stats.cached_from == "disk"
         ask(loaded, OTHER, 1)
-        told.append((ask(loaded, TOOLS, 6), 6))
-        assert told[-1][0].stats.cached_from == "memory"
-    for result, number in told:
+        results.append((ask(loaded, TOOLS, 6), 6))
+        assert results[-1][0].stats.cached_from == "memory"
+    for result, number in results:
         assert result.token_ids == cold(TOOLS, number)
 
 
@@ -91,12 +90,12 @@ def test_a_conversation_that_made_room_comes_back_from_memory(tiny_qwen2: Path) 
         first = loaded.submit(long, max_tokens=20, prefix=len(TOOLS)).result()
         ask(loaded, OTHER, 1)
         turn = [*long, *first.token_ids, *question(2)]
-        answers = ((len(long) - 1, len(long) + len(first.token_ids)),)
-        again = loaded.submit(turn, max_tokens=12, prefix=len(TOOLS), answers=answers).result()
+        answer_spans = ((len(long) - 1, len(long) + len(first.token_ids)),)
+        again = loaded.submit(turn, max_tokens=12, prefix=len(TOOLS), answer_spans=answer_spans).result()
         assert again.stats.cached_from == "memory"
         assert again.stats.cached_tokens >= len(long) + len(first.token_ids) - 1
     with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
-        anew = loaded.submit(turn, max_tokens=12, prefix=len(TOOLS), answers=answers).result()
+        anew = loaded.submit(turn, max_tokens=12, prefix=len(TOOLS), answer_spans=answer_spans).result()
         assert anew.stats.cached_tokens == 0
     assert anew.token_ids == again.token_ids
 
@@ -123,7 +122,7 @@ def test_drafts_change_nothing_but_the_steps(tiny_qwen2: Path, monkeypatch: pyte
     with Engine.load(tiny_qwen2, ONE) as loaded:
         loaded.submit(prompt, max_tokens=1).result()
         drafted = loaded.submit(prompt, max_tokens=60).result()
-        monkeypatch.setattr(engine, "DRAFT", 0)
+        monkeypatch.setattr(engine, "MAX_DRAFT", 0)
         plain = loaded.submit(prompt, max_tokens=60).result()
     assert drafted.token_ids == plain.token_ids
     assert plain.stats.drafted_tokens == 0
@@ -132,21 +131,21 @@ def test_drafts_change_nothing_but_the_steps(tiny_qwen2: Path, monkeypatch: pyte
     assert plain.stats.model_steps - drafted.stats.model_steps == drafted.stats.accepted_tokens
 
 
-def test_what_is_no_prefix_is_not_kept_on_disk(tiny_qwen2: Path) -> None:
+def test_only_prefixes_are_saved_on_disk(tiny_qwen2: Path) -> None:
     with Engine.load(tiny_qwen2, ONE) as loaded:
         ask(loaded, TOOLS, 1, prefix=0)
         ask(loaded, TOOLS[:20], 1, prefix=20)
         assert loaded.save_prefixes() == []
-    assert files() == []
+    assert kv_files() == []
 
 
 def test_closing_writes_what_is_due(tiny_qwen2: Path) -> None:
     with Engine.load(tiny_qwen2, ONE) as loaded:
         ask(loaded, TOOLS, 1)
-    assert len(files()) == 1
+    assert len(kv_files()) == 1
 
 
-def test_nothing_is_kept_where_the_caller_wants_nothing(tiny_qwen2: Path) -> None:
+def test_nothing_is_saved_where_the_caller_does_not_want_it(tiny_qwen2: Path) -> None:
     with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
         ask(loaded, TOOLS, 1)
         assert ask(loaded, TOOLS, 2).stats.cached_from == "slot"
@@ -155,20 +154,20 @@ def test_nothing_is_kept_where_the_caller_wants_nothing(tiny_qwen2: Path) -> Non
         assert loaded.save_prefixes() == []
 
 
-def test_memory_that_cannot_be_cut_is_of_use_as_a_whole(tmp_path: Path) -> None:
+def test_memory_that_cannot_be_truncated_is_of_use_as_a_whole(tmp_path: Path) -> None:
     path = write_mamba(tmp_path / "mamba.gguf")
     tools, options = TOOLS, EngineOptions(n_ctx=1024, n_seq_max=2)
     with Engine.load(path, EngineOptions(n_ctx=1024, n_seq_max=2, prefix_memory=0, prefix_disk=0)) as loaded:
         anew = [ask(loaded, tools, number).token_ids for number in (1, 2)]
     with Engine.load(path, options) as loaded:
-        told = [ask(loaded, tools, 1), ask(loaded, tools, 2), ask(loaded, tools, 1)]
-        assert [result.stats.cached_from for result in told] == ["", "memory", "memory"]
-        assert told[1].stats.cached_tokens == len(tools)
-        assert told[0].stats.drafted_tokens == 0
+        results = [ask(loaded, tools, 1), ask(loaded, tools, 2), ask(loaded, tools, 1)]
+        assert [result.stats.cached_from for result in results] == ["", "memory", "memory"]
+        assert results[1].stats.cached_tokens == len(tools)
+        assert results[0].stats.drafted_tokens == 0
     with Engine.load(path, options) as loaded:
-        told.append(ask(loaded, tools, 2))
-        assert told[-1].stats.cached_from == "disk"
-    assert [result.token_ids for result in told] == [anew[0], anew[1], anew[0], anew[1]]
+        results.append(ask(loaded, tools, 2))
+        assert results[-1].stats.cached_from == "disk"
+    assert [result.token_ids for result in results] == [anew[0], anew[1], anew[0], anew[1]]
 
 
 # -- files that are not right -------------------------------------------------------------------------------------
@@ -199,23 +198,23 @@ KINDS = {"cut": 60, "flipped": 120, "longer": 10, "other model": 1, "other forma
          "less": 6}  # fmt: skip
 
 
-def test_of_a_file_that_is_not_right_nothing_is_used() -> None:
-    kept = snapshots(memory_bytes=0)
-    kept.keep(TOOLS, np.arange(5_000, dtype=np.uint16).view(np.uint8), on_disk=True)
-    (path,) = kept.flush()
+def test_damaged_files_are_not_used() -> None:
+    store = new_store(memory_bytes=0)
+    store.add(TOOLS, np.arange(5_000, dtype=np.uint16).view(np.uint8), on_disk=True)
+    (path,) = store.flush()
     content, chance = path.read_bytes(), random.Random(0)
     for kind, count in KINDS.items():
         for _ in range(count):
             path.write_bytes(damaged(content, kind, chance))
-            found = kept.find(TOOLS, len(TOOLS))
+            found = store.find(TOOLS, len(TOOLS))
             assert found is not None
-            assert kept.load(found, TOOLS) is None, kind
+            assert store.load(found, TOOLS) is None, kind
             assert not path.exists()
     path.write_bytes(content)
-    found = kept.find(TOOLS, len(TOOLS))
+    found = store.find(TOOLS, len(TOOLS))
     assert found is not None
-    assert kept.load(found, TOOLS) is not None
-    kept.close()
+    assert store.load(found, TOOLS) is not None
+    store.close()
     assert sum(KINDS.values()) == 200
 
 
@@ -225,16 +224,16 @@ def test_a_damaged_file_costs_the_time_to_compute_it_anew(
 ) -> None:
     with Engine.load(tiny_qwen2, ONE) as loaded:
         ask(loaded, TOOLS, 1)
-    (path,) = files()
+    (path,) = kv_files()
     content = path.read_bytes()
     path.write_bytes(damaged(content, kind, random.Random(1)))
     restored: list[object] = []
-    monkeypatch.setattr(Context, "restore", lambda *given: restored.append(given))
+    monkeypatch.setattr(Context, "restore", lambda *args: restored.append(args))
     with Engine.load(tiny_qwen2, ONE) as loaded:
-        told = ask(loaded, TOOLS, 2)
-    assert (told.stats.cached_from, told.token_ids) == ("", cold(TOOLS, 2))
-    assert not restored, "llama.cpp trusts what it is given"
-    assert "is computed anew" in caplog.text
+        result = ask(loaded, TOOLS, 2)
+    assert (result.stats.cached_from, result.token_ids) == ("", cold(TOOLS, 2))
+    assert not restored, "llama.cpp trusts the data"
+    assert "computing the prompt again" in caplog.text
     assert path.read_bytes() == content, "written again, and the same"
 
 
@@ -250,8 +249,8 @@ def test_a_restore_that_fails_half_way_leaves_nothing_behind(
 
     monkeypatch.setattr(Context, "restore", half)
     with Engine.load(tiny_qwen2, ONE) as loaded:
-        told = ask(loaded, TOOLS, 2)
-        assert (told.stats.cached_from, told.token_ids) == ("", cold(TOOLS, 2))
+        result = ask(loaded, TOOLS, 2)
+        assert (result.stats.cached_from, result.token_ids) == ("", cold(TOOLS, 2))
         assert ask(loaded, TOOLS, 3).token_ids == cold(TOOLS, 3)
 
 
@@ -261,13 +260,13 @@ def test_a_full_disk_costs_a_warning(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write_file", full)
+    monkeypatch.setattr(files, "write_file", full)
     with Engine.load(tiny_qwen2, ONE) as loaded:
         assert ask(loaded, TOOLS, 1).token_ids == cold(TOOLS, 1)
         assert loaded.save_prefixes() == []
         assert ask(loaded, TOOLS, 2).token_ids == cold(TOOLS, 2)
     assert "No space left" in caplog.text
-    assert files() == []
+    assert kv_files() == []
 
 
 def test_a_changed_model_has_no_use_for_old_files(tiny_qwen2: Path, tmp_path: Path) -> None:
@@ -295,73 +294,73 @@ def test_identity_follows_files_and_circumstances(tmp_path: Path) -> None:
 # -- bounds -------------------------------------------------------------------------------------------------------
 
 
-def snapshots(memory_bytes: int = 1 << 30, disk_bytes: int = 1 << 30, cuts: bool = True) -> PrefixStore:
-    return PrefixStore("me", folder(), memory_bytes=memory_bytes, disk_bytes=disk_bytes, cuts=cuts)
+def new_store(memory_bytes: int = 1 << 30, disk_bytes: int = 1 << 30) -> PrefixStore:
+    return PrefixStore("me", folder(), memory_bytes=memory_bytes, disk_bytes=disk_bytes)
 
 
 def test_memory_is_bounded_and_the_least_used_goes() -> None:
-    kept = snapshots(memory_bytes=4_000, disk_bytes=0)  # three of them
+    store = new_store(memory_bytes=4_000, disk_bytes=0)  # three of them
 
     def use(number: int) -> bool:
-        found = kept.find([number] * 40, 0)
-        return found is not None and kept.load(found, [number] * 40) is not None
+        found = store.find([number] * 40, 0)
+        return found is not None and store.load(found, [number] * 40) is not None
 
     for number in (1, 2, 3):
-        kept.keep([number] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
+        store.add([number] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
     assert use(1)
-    kept.keep([4] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
+    store.add([4] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
     assert [use(number) for number in (1, 2, 3, 4)] == [True, False, True, True]
-    kept.keep([5] * 40, np.zeros(10_000, dtype=np.uint8), on_disk=True)
-    assert not use(5), "too large to be kept at all"
-    assert kept.bytes_in_memory <= 4_000
-    kept.close()
+    store.add([5] * 40, np.zeros(10_000, dtype=np.uint8), on_disk=True)
+    assert not use(5), "too large to be saved at all"
+    assert store.bytes_in_memory <= 4_000
+    store.close()
 
 
 def test_disk_is_bounded_and_the_least_used_goes() -> None:
-    kept = snapshots(memory_bytes=0, disk_bytes=4_500)
+    store = new_store(memory_bytes=0, disk_bytes=4_500)
     for number in range(4):
-        kept.keep([number] * 40, np.full(1_000, number, dtype=np.uint8), on_disk=True)
-        kept.flush()
-    assert len(files()) == 3
-    assert kept.find([0] * 40, 40) is None
-    found = kept.find([3] * 40, 40)
+        store.add([number] * 40, np.full(1_000, number, dtype=np.uint8), on_disk=True)
+        store.flush()
+    assert len(kv_files()) == 3
+    assert store.find([0] * 40, 40) is None
+    found = store.find([3] * 40, 40)
     assert found is not None
-    snapshot = kept.load(found, [3] * 40)
+    snapshot = store.load(found, [3] * 40)
     assert snapshot is not None
     assert bytes(snapshot.data) == b"\3" * 1_000
-    kept.close()
+    store.close()
 
 
 def test_prefixes_that_never_come_again_stop_being_written() -> None:
-    kept = snapshots()
-    for number in range(prefix_store.UNUSED + 5):
-        kept.keep([number] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
-        kept.flush()
-    assert len(files()) == prefix_store.UNUSED
-    again = [prefix_store.UNUSED + 2] * 40
-    assert kept.holds(again)
-    kept.flush()
-    assert len(files()) == prefix_store.UNUSED + 1, "what is asked for again is worth it"
-    kept.close()
+    store = new_store()
+    for number in range(prefix_store.MAX_UNUSED + 5):
+        store.add([number] * 40, np.zeros(1_000, dtype=np.uint8), on_disk=True)
+        store.flush()
+    assert len(kv_files()) == prefix_store.MAX_UNUSED
+    again = [prefix_store.MAX_UNUSED + 2] * 40
+    assert store.renew(again)
+    store.flush()
+    assert len(kv_files()) == prefix_store.MAX_UNUSED + 1, "a prefix that is needed again is worth a file"
+    store.close()
 
 
-def test_two_processes_may_keep_the_same() -> None:
-    one, two = snapshots(), snapshots()
-    for kept in (one, two):
-        kept.keep(TOOLS, np.arange(200, dtype=np.uint8), on_disk=True)
+def test_two_processes_may_save_the_same_prefix() -> None:
+    one, two = new_store(), new_store()
+    for store in (one, two):
+        store.add(TOOLS, np.arange(200, dtype=np.uint8), on_disk=True)
     one.close()
     two.close()
-    assert len(files()) == 1
+    assert len(kv_files()) == 1
 
 
 def test_the_longest_beginning_is_found() -> None:
-    kept = snapshots(disk_bytes=0)
-    kept.keep([1] * 50, np.zeros(10, dtype=np.uint8), on_disk=False)
-    kept.keep([1] * 30 + [2] * 50, np.zeros(10, dtype=np.uint8), on_disk=False)
-    found = kept.find([1] * 30 + [2] * 10 + [3], 0)
+    store = new_store(disk_bytes=0)
+    store.add([1] * 50, np.zeros(10, dtype=np.uint8), on_disk=False)
+    store.add([1] * 30 + [2] * 50, np.zeros(10, dtype=np.uint8), on_disk=False)
+    found = store.find([1] * 30 + [2] * 10 + [3], 0)
     assert found is not None
     assert (found.length, found.source) == (40, "memory")
-    kept.close()
+    store.close()
     for size_a, size_b, same in ((0, 5, 0), (5, 5, 5), (100, 200, 73), (1000, 900, 899)):
         a, b = [7] * size_a, [7] * size_b
         if same < min(size_a, size_b):

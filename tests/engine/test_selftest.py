@@ -1,4 +1,4 @@
-"""The self-test in a child process, and what its verdict changes."""
+"""The self-test in a child process, and the advice it gives."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def test_a_signal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_advice_is_a_command_for_this_release() -> None:
     from importlib.metadata import version
 
-    assert f"llama-cpp-python=={version('llama-cpp-python')}" in selftest.REINSTALL
+    assert f"llama-cpp-python=={version('llama-cpp-python')}" in selftest.reinstall_command()

@@ -1,4 +1,4 @@
-"""What a call costs in model steps and tokens: counted, so exact on any machine, where seconds are not."""
+"""Cost of a call in model steps and tokens: counts, which are exact on any machine as seconds are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import edgefc
 from edgefc.engine import calibration
 from edgefc.tools.examples import EXAMPLE_TOOLS
 
-# Question → tokens of the answer; those the model chose, those the grammar gave; batches after the prompt.
+# Question → tokens of the answer: all, chosen by the model, forced by the grammar; model steps after prefill.
 COUNTS = {
     "What is the weather in Paris and in Oslo?": (52, 13, 39, 9),
     "What's 17*23?": (31, 10, 21, 5),
@@ -22,7 +22,7 @@ COUNTS = {
 @pytest.fixture(scope="module")
 def model(demo_path: Path) -> Iterator[edgefc.Model]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(calibration, "load", lambda _: None)  # measured costs may weigh steps otherwise
+        patched.setattr(calibration, "load", lambda _: None)  # measured costs may lead to other steps
         with edgefc.load(demo_path, family="demo", n_parallel=2) as loaded:
             yield loaded
 
@@ -39,8 +39,8 @@ def test_a_call_takes_few_steps(model: edgefc.Model, question: str) -> None:
     assert counted == COUNTS[question]
 
 
-def test_a_known_tool_set_is_not_computed_again(model: edgefc.Model) -> None:
-    """Of a second question only what differs: its own tokens."""
+def test_a_tool_set_is_computed_once(model: edgefc.Model) -> None:
+    """A second question costs only its own tokens."""
     one, other = (
         model.chat([{"role": "user", "content": text}], tools=EXAMPLE_TOOLS, max_tokens=1).stats
         for text in ("What time is it in Lima?", "Convert 3 miles to kilometres")

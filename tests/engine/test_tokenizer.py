@@ -34,11 +34,11 @@ def test_a_tokenizer_of_another_model_is_refused(demo_path: Path, tmp_path: Path
     if damage == "ids":
         data = json.loads(text)
         vocabulary = data["model"]["vocab"]
-        others = {
+        swapped = {
             piece: token ^ 1 if 300 <= token < len(vocabulary) // 2 * 2 else token
             for piece, token in vocabulary.items()
         }
-        changed = json.dumps({**data, "model": {**data["model"], "vocab": others}})
+        changed = json.dumps({**data, "model": {**data["model"], "vocab": swapped}})
     else:
         changed = text[: len(text) // 2]
     (tmp_path / "tokenizer.json").write_text(changed, encoding="utf-8")
@@ -46,7 +46,7 @@ def test_a_tokenizer_of_another_model_is_refused(demo_path: Path, tmp_path: Path
         Engine.load(model)
 
 
-def test_a_tokenizer_that_cuts_otherwise_is_used_and_said(demo_path: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_that_splits_differently_is_used_with_a_note(demo_path: Path, tmp_path: Path) -> None:
     model = Path(shutil.copy(demo_path, tmp_path))
     text = demo_path.with_name("tokenizer.json").read_text(encoding="utf-8")
     changed = text.replace('"add_prefix_space": false', '"add_prefix_space": true')
@@ -54,7 +54,7 @@ def test_a_tokenizer_that_cuts_otherwise_is_used_and_said(demo_path: Path, tmp_p
     (tmp_path / "tokenizer.json").write_text(changed, encoding="utf-8")
     with Engine.load(model) as engine:
         assert engine.tokenizer.source == "tokenizer.json"
-        assert "cuts text otherwise than llama.cpp" in engine.tokenizer.notes[0]
+        assert "splits text differently from llama.cpp" in engine.tokenizer.notes[0]
 
 
 def test_without_a_tokenizer_json_the_file_s_own_serves(demo_path: Path, tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_pieces_are_right_while_several_threads_ask(demo_path: Path) -> None:
 
     with Engine.load(demo_path) as engine:
         vocabulary = engine.tokenizer.vocabulary
-        wanted = [vocabulary.piece(token) for token in range(vocabulary.size)]
+        expected = [vocabulary.piece(token) for token in range(vocabulary.size)]
         with ThreadPoolExecutor(4) as pool:
-            for told in pool.map(lambda _: [vocabulary.piece(token) for token in range(vocabulary.size)], range(8)):
-                assert told == wanted
-        assert wanted[engine.tokenizer.encode("é")[0]] in {b"\xc3", "é".encode()}
+            for pieces in pool.map(lambda _: [vocabulary.piece(token) for token in range(vocabulary.size)], range(8)):
+                assert pieces == expected
+        assert expected[engine.tokenizer.encode("é")[0]] in {b"\xc3", "é".encode()}

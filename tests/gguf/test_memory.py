@@ -123,7 +123,7 @@ import json, re, sys
 from pathlib import Path
 from edgefc import gguf
 from edgefc.gguf import memory
-from edgefc.engine import Engine, EngineOptions, llama, selftest
+from edgefc.engine import Engine, EngineOptions, gbnf_grammar, llama, selftest
 
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -133,7 +133,7 @@ selftest.verdict()
 llama.system_info()
 before = resident()
 with Engine.load(path, EngineOptions(n_ctx=2048, n_threads=1, n_threads_batch=1)) as engine:
-    engine._guidance.result()
+    engine.constraint(gbnf_grammar('root ::= "a"'))  # waits until the vocabulary is loaded
     for answer in [engine.submit([5] * 200, max_tokens=4) for _ in range(4)]:
         answer.result()
     taken = resident() - before
@@ -211,7 +211,7 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 import psutil
-from edgefc.engine import Engine, EngineOptions, llama, selftest
+from edgefc.engine import Engine, EngineOptions, gbnf_grammar, llama, selftest
 from edgefc.errors import EdgefcError
 
 selftest.verdict()
@@ -221,7 +221,7 @@ resource.setrlimit(resource.RLIMIT_AS, (room, room))
 try:
     with Engine.load(Path(sys.argv[1]), EngineOptions(n_ctx=2048)) as engine:
         engine.submit([5, 6], max_tokens=2).result()
-        engine._guidance.result()
+        engine.constraint(gbnf_grammar('root ::= "a"'))  # waits until the vocabulary is loaded
     print(json.dumps("loaded"))
 except EdgefcError as error:
     print(json.dumps(error.code))

@@ -288,7 +288,6 @@ sys.path.insert(0, {str(ROOT)!r})
 import random
 import numpy as np
 from edgefc.engine import Engine, SamplingOptions
-from edgefc.engine.constraint import Constraint
 from edgefc.engine.sampler import Sampler
 from edgefc.errors import ConstraintError
 from edgefc.grammar import compile_schema
@@ -297,7 +296,7 @@ rng = random.Random(0)
 grammar = compile_schema({{"type": "object", "properties": {{"a": {{"type": "string", "maxLength": 9}}, "b": {{"type": "integer"}}}}, "required": ["a"], "additionalProperties": False}})
 n, fed, refused = engine.tokenizer.n_vocab, 0, 0
 while fed < 100_000:
-    constraint = Constraint(engine._guidance.result(), grammar)
+    constraint = engine.constraint(grammar)
     for _ in range(60):
         fed += 1
         mask = constraint.mask()
@@ -319,7 +318,7 @@ while fed < 100_000:
         fed += 400  # a long walk tells no more
 assert refused > 100
 for wrong in (-1, n, n + 10**6, 2**31):
-    constraint = Constraint(engine._guidance.result(), grammar)
+    constraint = engine.constraint(grammar)
     try:
         constraint.consume(wrong)
         raise SystemExit("a token outside of the vocabulary was taken")
@@ -327,7 +326,7 @@ for wrong in (-1, n, n + 10**6, 2**31):
         pass
 for value in (float("nan"), float("-inf"), float("inf")):
     for temperature in (0.0, 1.0):
-        for constraint in (None, Constraint(engine._guidance.result(), grammar)):
+        for constraint in (None, engine.constraint(grammar)):
             sampler = Sampler(SamplingOptions(temperature=temperature), n, [])
             try:
                 sampler.sample(np.full(n, value, dtype=np.float32), constraint, frozenset())
@@ -374,10 +373,10 @@ for number in range(10_000):
     schema = {{"type": "string", "maxLength": number}}
     compile_schema(schema)
     schema_gbnf(schema)
-    assert calls._grammars.held <= MAX_CHARACTERS and calls._texts.held <= MAX_CHARACTERS
+    assert calls._grammars.total <= MAX_CHARACTERS and calls._texts.total <= MAX_CHARACTERS
 big = calls.TextCache(len, 1000)
 for number in range(10_000):
     big.get(str(number), lambda: "x" * 400)
-    assert big.held <= 1000
+    assert big.total <= 1000
 """
     child(code)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from edgefc.engine.detokenizer import TextOutput
+from edgefc.engine.detokenizer import Detokenizer
 
 TEXTS = ["plain", "naïve 日本語 🙂👩‍👩‍👧‍👦", "a\u0301\u2028\ufeff", "", "🇫🇷" * 5]
 
@@ -15,7 +15,7 @@ TEXTS = ["plain", "naïve 日本語 🙂👩‍👩‍👧‍👦", "a\u0301\u20
 def test_any_cut_of_the_bytes_gives_the_text(text: str) -> None:
     data = text.encode()
     for cut in range(len(data) + 1):
-        output = TextOutput()
+        output = Detokenizer()
         pieces = [output.feed(data[:cut]), output.feed(data[cut:]), output.flush()]
         assert "".join(pieces) == text
         for piece in pieces:
@@ -23,7 +23,7 @@ def test_any_cut_of_the_bytes_gives_the_text(text: str) -> None:
 
 
 def test_bytes_that_are_no_text_become_replacement_characters() -> None:
-    output = TextOutput()
+    output = Detokenizer()
     assert output.feed(b"a\xff\x80b") + output.feed(b"\xe2\x82") + output.flush() == "a\ufffd\ufffdb\ufffd"
 
 
@@ -32,19 +32,19 @@ def test_a_stop_string_across_pieces_is_never_shown() -> None:
     for _ in range(500):
         stops = ["".join(rng.choices("ab<é🙂", k=rng.randint(1, 4))) for _ in range(rng.randint(1, 3))]
         text = "".join(rng.choices("ab<é🙂", k=30))
-        places = [place for stop in stops if (place := text.find(stop)) >= 0]
-        output, shown, data = TextOutput(stops), "", text.encode()
+        positions = [position for stop in stops if (position := text.find(stop)) >= 0]
+        output, streamed, data = Detokenizer(stops), "", text.encode()
         while data:
             size = rng.randint(1, 4)
-            shown += output.feed(data[:size])
+            streamed += output.feed(data[:size])
             data = data[size:]
             for stop in stops:
-                assert stop not in shown
-        shown += output.flush()
-        assert (output.stopped is not None) == bool(places)
-        assert output.stopped is None or text.startswith(shown + output.stopped)
-        if not places:
-            assert shown == text
+                assert stop not in streamed
+        streamed += output.flush()
+        assert (output.stop_string is not None) == bool(positions)
+        assert output.stop_string is None or text.startswith(streamed + output.stop_string)
+        if not positions:
+            assert streamed == text
         else:
-            assert text.startswith(shown)
-            assert len(shown) <= max(places)
+            assert text.startswith(streamed)
+            assert len(streamed) <= max(positions)
