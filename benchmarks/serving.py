@@ -14,13 +14,13 @@ import uvicorn
 
 import edgefc
 from edgefc.server import create_app
-from edgefc.server.http_protocol import Protocol
+from edgefc.server.http_protocol import HttpProtocol
 
 
 @contextmanager
 def serving(model: edgefc.Model) -> Iterator[int]:
     """The server as `edgefc serve` runs it, in a thread; its port."""
-    config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=Protocol, ws="none")
+    config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=HttpProtocol, ws="none")
     server = uvicorn.Server(config)
     running = threading.Thread(target=server.run)
     running.start()

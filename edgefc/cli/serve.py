@@ -2,69 +2,204 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import tomllib
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from edgefc.cli.options import err, find_model, given, loading
+import typer
+from typer import Argument, Option
+
+from edgefc.cli.console import err
+from edgefc.cli.loading import find_model, load_progress
+from edgefc.cli.options import GpuLayersOption, LoadOptions
 from edgefc.errors import RequestError
-from edgefc.server import Models, Settings, Worker, serve, serve_apart
-from edgefc.server.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from edgefc.server import Settings
 
 
-def read_config(path: Path, known: set[str]) -> dict[str, Any]:
-    """A file's options, as the command line has them. Raises RequestError, naming what is wrong."""
+def read_config(path: Path, names: set[str]) -> dict[str, Any]:
+    """Read options from a TOML file; `names` are the valid ones. Raises RequestError."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RequestError("config", f"{path}: {error}") from None
     options = {name.replace("-", "_"): value for name, value in values.items()}
-    if unknown := options.keys() - known:
-        raise RequestError(
-            "config", f"{path}: there is no option {min(unknown)!r}", "`edgefc serve --help` lists them."
-        )
+    if unknown := options.keys() - names:
+        raise RequestError("config", f"{path}: unknown option {min(unknown)!r}", "`edgefc serve --help` lists them.")
     if isinstance(options.get("model"), str):
         options["model"] = [options["model"]]
     return options
 
 
-def run(names: list[str], *, load: dict[str, Any], settings: dict[str, Any], memory: float | None, apart: bool) -> None:
-    """Load the first model and serve all of them until it is told to stop; `apart`: in a process of their own."""
-    wanted = Settings(**given(settings))  # what is wrong with it is said before a model is loaded
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of options that neither the command line nor the environment sets."""
+    if path is not None:
+        context.default_map = read_config(path, {option.name for option in context.command.params if option.name})
+    return path
+
+
+ModelsArgument = Annotated[
+    list[str] | None,
+    Argument(
+        help="Ids from `edgefc list`, OWNER/NAME, or paths of .gguf files. The first is loaded at startup, the others "
+        "on demand. Default: demo."
+    ),
+]
+HostOption = Annotated[str, Option(envvar="EDGEFC_HOST", help="Address to listen on.")]
+PortOption = Annotated[int, Option(envvar="EDGEFC_PORT", help="Port to listen on; 0 picks a free one.")]
+ApiKeyOption = Annotated[
+    list[str] | None, Option(envvar="EDGEFC_API_KEY", help="API key that clients must send. May be repeated.")
+]
+AllowedHostOption = Annotated[
+    list[str] | None, Option(envvar="EDGEFC_ALLOWED_HOST", help="Additional Host header to accept. May be repeated.")
+]
+AllowedOriginOption = Annotated[
+    list[str] | None,
+    Option(
+        envvar="EDGEFC_ALLOWED_ORIGIN",
+        help="Browser origin allowed to call the API (CORS), such as http://localhost:3000. May be repeated.",
+    ),
+]
+ParallelOption = Annotated[int, Option(envvar="EDGEFC_PARALLEL", help="Number of requests to process concurrently.")]
+WaitingOption = Annotated[int, Option(envvar="EDGEFC_WAITING", help="Maximum number of queued requests.")]
+TimeoutOption = Annotated[float, Option(envvar="EDGEFC_TIMEOUT", help="Time limit per request, in seconds.")]
+DrainOption = Annotated[
+    float, Option(envvar="EDGEFC_DRAIN", help="Grace period for running requests on shutdown, in seconds.")
+]
+HeartbeatOption = Annotated[
+    float, Option(envvar="EDGEFC_HEARTBEAT", help="Interval of keep-alive comments in a silent stream, in seconds.")
+]
+MemoryOption = Annotated[
+    float | None,
+    Option(
+        envvar="EDGEFC_MEMORY",
+        help="Memory limit for all loaded models together, in GiB; the least recently used model is unloaded to make "
+        "room. Default: the free memory.",
+    ),
+]
+WorkerOption = Annotated[
+    bool,
+    Option(
+        "--worker", envvar="EDGEFC_WORKER", help="Run models in a separate process, which is restarted if it crashes."
+    ),
+]
+GrammarsOption = Annotated[
+    bool, Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Accept GBNF grammars in requests.")
+]
+ServedFamilyOption = Annotated[
+    str | None, Option(envvar="EDGEFC_FAMILY", help="Chat format. Default: the model's own.")
+]
+RequestContextOption = Annotated[
+    int | None, Option("--n-ctx", envvar="EDGEFC_N_CTX", help="Context size per request, in tokens.")
+]
+ThreadsOption = Annotated[
+    int | None, Option("--n-threads", envvar="EDGEFC_N_THREADS", help="Number of threads. Default: as calibrated.")
+]
+AllTranscriptsOption = Annotated[
+    str | None,
+    Option(
+        envvar="EDGEFC_TRANSCRIPTS",
+        metavar="FILE",
+        help="Append all prompts and answers to this file, readable only by you. Default: nothing is recorded.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=_load_config, help="TOML file with these options."),
+]
+
+
+def serve(
+    model: ModelsArgument = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    api_key: ApiKeyOption = None,
+    allowed_host: AllowedHostOption = None,
+    allowed_origin: AllowedOriginOption = None,
+    parallel: ParallelOption = 4,
+    waiting: WaitingOption = 64,
+    timeout: TimeoutOption = 600,
+    drain: DrainOption = 30,
+    heartbeat: HeartbeatOption = 10,
+    memory: MemoryOption = None,
+    worker: WorkerOption = False,
+    grammars: GrammarsOption = False,
+    family: ServedFamilyOption = None,
+    n_ctx: RequestContextOption = None,
+    n_threads: ThreadsOption = None,
+    n_gpu_layers: GpuLayersOption = None,
+    transcripts: AllTranscriptsOption = None,
+    config: ConfigOption = None,  # noqa: ARG001 - its callback reads the file
+) -> None:
+    """Serve models to OpenAI clients on this machine. Ctrl-C lets running answers finish; twice stops at once."""
+    from edgefc.server import Settings
+
+    settings = Settings(
+        host=host,
+        port=port,
+        api_keys=tuple(api_key or ()),
+        allowed_hosts=tuple(allowed_host or ()),
+        allowed_origins=tuple(allowed_origin or ()),
+        parallel=parallel,
+        max_waiting=waiting,
+        timeout=timeout,
+        drain=drain,
+        heartbeat=heartbeat,
+        grammars=grammars,
+    )
+    load = LoadOptions(
+        family=family,
+        n_ctx=n_ctx,
+        n_threads=n_threads,
+        n_gpu_layers=n_gpu_layers,
+        n_parallel=parallel,
+        transcripts=transcripts,
+    )
     limit = None if memory is None else round(memory * (1 << 30))
+    _serve(model or ["demo"], load, settings, limit=limit, use_worker=worker)
+
+
+def _serve(names: list[str], load: LoadOptions, settings: Settings, *, limit: int | None, use_worker: bool) -> None:
+    """Load the first model and serve until the process is told to stop."""
+    from edgefc.server import ModelPool, WorkerSupervisor, serve, serve_with_worker
+
     for name in names:
         find_model(name)
     logging.getLogger("edgefc.server").setLevel(logging.INFO)
-    models = Models(names, given(load), limit=limit)
-    others = [place.name for place in models.places[1:]]
-    shown, kept = models.places[0].name, load.get("transcripts")
-    if apart:
-        worker = Worker(names, given(load), wanted, limit)
-        serve_apart(worker, wanted, lambda url, at: _tell(url, shown, at.family, at.n_ctx, others, wanted, kept))
+    pool = ModelPool(names, load.keywords(), limit=limit)
+    first, *others = [entry.name for entry in pool.entries]
+    announce = functools.partial(_print_banner, first, others, settings, load.transcripts)
+    if use_worker:
+        supervisor = WorkerSupervisor(names, load.keywords(), settings, limit)
+        serve_with_worker(supervisor, settings, lambda url, info: announce(url, info.family, info.n_ctx))
         return
-    with closing(models):
-        with loading(shown) as progress:
-            model = models.load_first(progress)
-        serve(models, wanted, lambda url: _tell(url, shown, model.family.name, model.n_ctx, others, wanted, kept))
+    with closing(pool):
+        with load_progress(first) as progress:
+            model = pool.load_default(progress)
+        serve(pool, settings, lambda url: announce(url, model.family.name, model.n_ctx))
 
 
-def _tell(
-    url: str, name: str, family: str, n_ctx: int, others: list[str], settings: Settings, transcripts: str | None
+def _print_banner(
+    name: str, others: list[str], settings: Settings, transcripts: str | None, url: str, family: str, n_ctx: int
 ) -> None:
-    """Say where it listens, what it serves, and how to call it."""
+    """Print the address, the models, and how to call them."""
+    from edgefc.server.settings import LOOPBACK
+
     err.print(
         f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time", markup=False
     )
     if others:
-        err.print(f"  loaded when asked for: {', '.join(others)}", markup=False)
+        err.print(f"  loaded on demand: {', '.join(others)}", markup=False)
     header = ' -H "Authorization: Bearer $EDGEFC_API_KEY"' if settings.api_keys else ""
     body = '{"messages": [{"role": "user", "content": "Hello"}]}'
     err.print(f"  curl {url}/v1/chat/completions{header} --json '{body}'", markup=False)
     key = "os.environ['EDGEFC_API_KEY']" if settings.api_keys else "'none'"
     err.print(f"  OpenAI(base_url='{url}/v1', api_key={key})", markup=False)
     if settings.host not in LOOPBACK:
-        err.print("  other machines can reach it: what is said is not encrypted", markup=False)
+        err.print("  reachable from other machines; traffic is not encrypted", markup=False)
     if transcripts is not None:
-        err.print(f"  all that is asked and answered is written to {transcripts}", markup=False)
+        err.print(f"  all prompts and answers are written to {transcripts}", markup=False)

@@ -1,20 +1,23 @@
-"""The OpenAI-compatible server: FastAPI over the engine.
+"""The HTTP server: OpenAI's and Anthropic's APIs on top of the engine.
 
-settings    what can be configured
-guard       who may ask: hosts, origins, keys
-models      which models there are, loaded or not
-jobs        requests that wait for the model, in threads, from asyncio
-chat, completions, responses, messages    what is asked, endpoint by endpoint
-translated  the last two are made into chat completions
-routes      all endpoints; app is all of it together, run starts it
-worker, child, front    the same with the models in a process of their own
+settings      server options
+security      hosts, origins and API keys (ASGI middleware)
+access_log    request ids, log lines and counters (ASGI middleware)
+model_pool    the served models, loaded on demand
+jobs          blocking generation in threads, read from asyncio
+service       everything that requests share
+sse           server-sent events and client disconnects
+errors        exceptions as HTTP error responses
+api/          the endpoints: routes, and one request handler per API
+app, run      the ASGI application, and the process around it
+worker/       the same with the models in a child process
 """
 
 from edgefc.server.app import create_app
-from edgefc.server.model_pool import Models
+from edgefc.server.model_pool import ModelPool
 from edgefc.server.run import serve
 from edgefc.server.settings import Settings
-from edgefc.server.worker.proxy import serve_apart
-from edgefc.server.worker.supervisor import Worker
+from edgefc.server.worker.proxy import serve_with_worker
+from edgefc.server.worker.supervisor import WorkerSupervisor
 
-__all__ = ["Models", "Settings", "Worker", "create_app", "serve", "serve_apart"]
+__all__ = ["ModelPool", "Settings", "WorkerSupervisor", "create_app", "serve", "serve_with_worker"]

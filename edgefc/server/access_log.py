@@ -1,4 +1,4 @@
-"""An id, a line and a count for each request: what was asked and how it ended, nothing of what was said."""
+"""Middleware that gives each request an id, a log line and a count. Contents of requests are never logged."""
 
 from __future__ import annotations
 
@@ -12,39 +12,47 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("edgefc.server.access_log")
-ID = re.compile(rb"[0-9a-f]{16}")
-HEADERS = (b"x-request-id", b"request-id")  # OpenAI's and Anthropic's
-HANDED_OVER = "edgefc.handed_over"  # in the scope of requests that another process has a line for
+ID_HEADERS = (b"x-request-id", b"request-id")  # OpenAI's and Anthropic's
+# Keys of the ASGI scope.
+REQUEST_ID = "edgefc.request_id"
+PROXIED = "edgefc.proxied"  # the request is logged by the worker process
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
+_ID = re.compile(rb"[0-9a-f]{16}")
 
 
-class Access:
-    """The layer in front of everything; `answered` is told each request's path and status."""
+class AccessLogMiddleware:
+    """Logs each request when it ends; `on_response` receives its path and status."""
 
-    def __init__(self, app: ASGIApp, answered: Callable[[str, int], None] = lambda *_: None) -> None:
-        self._app, self._answered = app, answered
+    def __init__(self, app: ASGIApp, on_response: Callable[[str, int], None] = lambda *_: None) -> None:
+        self._app, self._on_response = app, on_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 499  # as nginx calls it when the client went first
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        number = sent if ID.fullmatch(sent) else secrets.token_hex(8).encode()
-        scope["edgefc.id"] = number
+        start, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
+        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        if not _ID.fullmatch(request_id):
+            request_id = secrets.token_hex(8).encode()
+        scope[REQUEST_ID] = request_id
 
-        async def noted(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *((name, number) for name in HEADERS)]}
+                headers = [*message["headers"], *((name, request_id) for name in ID_HEADERS)]
+                message = {**message, "headers": headers}
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_with_id)
         finally:
-            if HANDED_OVER not in scope:
+            if PROXIED not in scope:
                 route = scope.get("route")
                 path = route.path if isinstance(route, APIRoute) else "other"
-                self._answered(path, status)
-                spent, method = 1000 * (time.perf_counter() - began), scope["method"]
-                log.info("id=%s method=%s path=%s status=%d ms=%.1f", number.decode(), method, path, status, spent)
+                self._on_response(path, status)
+                duration_ms = 1000 * (time.perf_counter() - start)
+                log.info(
+                    "id=%s method=%s path=%s status=%d ms=%.1f",
+                    request_id.decode(), scope["method"], path, status, duration_ms,
+                )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The application: all endpoints, with and without the `/v1` before them, what stands before them, and their errors."""
+"""The ASGI application: routes with and without the prefix `/v1`, middleware and exception handlers."""
 
 from __future__ import annotations
 
@@ -14,49 +14,47 @@ from starlette.middleware import Middleware
 from edgefc._version import __version__
 from edgefc.errors import EdgefcError
 from edgefc.model import Model
-from edgefc.server import errors
-from edgefc.server.access_log import Access
+from edgefc.server.access_log import CLIENT_CLOSED_REQUEST, AccessLogMiddleware
 from edgefc.server.api.routes import router
 from edgefc.server.errors import ApiError
-from edgefc.server.model_pool import Models
-from edgefc.server.security import Guard
+from edgefc.server.model_pool import ModelPool
+from edgefc.server.security import SecurityMiddleware
 from edgefc.server.service import Service
 from edgefc.server.settings import Settings
-from edgefc.server.sse import HungUpError
+from edgefc.server.sse import ClientDisconnectedError
 
 
-async def _told(request: Request, error: Exception) -> Response:
-    return errors.of(error).response(request.scope["path"])
+async def handle_error(request: Request, error: Exception) -> Response:
+    return ApiError.from_exception(error).response(request.scope["path"])
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return errors.of_validation(error.errors()).response(request.scope["path"])
+    return ApiError.from_validation(error.errors()).response(request.scope["path"])
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return ApiError(error.status_code, str(error.detail)).response(request.scope["path"], error.headers)
 
 
-async def _nobody(_: Request, error: Exception) -> Response:
-    del error
-    return Response(status_code=499)
+async def handle_disconnect(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)  # for the log: the client is gone
 
 
-def tell_errors(app: FastAPI) -> None:
-    """Have it answer exceptions as the API tells errors that is asked."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Answer exceptions in the error format of the requested API."""
     for kind in (ApiError, EdgefcError, Exception):
-        app.add_exception_handler(kind, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(HungUpError, _nobody)
+        app.add_exception_handler(kind, handle_error)
+    app.add_exception_handler(RequestValidationError, handle_validation_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    app.add_exception_handler(ClientDisconnectedError, handle_disconnect)
 
 
-def create_app(models: Models | Model, settings: Settings | None = None) -> FastAPI:
-    """The server as an ASGI application; the models are the caller's to close."""
+def create_app(models: ModelPool | Model, settings: Settings | None = None) -> FastAPI:
+    """Create the ASGI application. The caller closes the models."""
     settings = settings or Settings()
-    service = Service(models if isinstance(models, Models) else Models.of(models), settings)
+    service = Service(models if isinstance(models, ModelPool) else ModelPool.of_loaded(models), settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -66,14 +64,17 @@ def create_app(models: Models | Model, settings: Settings | None = None) -> Fast
     app = FastAPI(
         title="edgefc",
         version=__version__,
-        description="OpenAI-compatible chat completions, and Anthropic's messages, whose tool calls are always valid.",
+        description="OpenAI's and Anthropic's chat APIs, with tool calls that are always valid.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Access, answered=service.metrics.answered), Middleware(Guard, settings=settings)],
+        middleware=[
+            Middleware(AccessLogMiddleware, on_response=service.metrics.count_request),
+            Middleware(SecurityMiddleware, settings=settings),
+        ],
     )
     app.state.service = service
     app.include_router(router, prefix="/v1")
     app.include_router(router, include_in_schema=False)
-    tell_errors(app)
+    add_exception_handlers(app)
     return app

@@ -1,6 +1,7 @@
-"""Errors as OpenAI's API tells them: `{"error": {"message", "type", "param", "code"}}` and an HTTP status.
+"""Error responses in the format of the requested API.
 
-Those of /v1/messages are told as Anthropic's API does: `{"type": "error", "error": {"type", "message", "details"}}`.
+OpenAI's is `{"error": {"message", "type", "param", "code"}}`. Paths below /v1/messages get Anthropic's:
+`{"type": "error", "error": {"type", "message", "details"}}`.
 """
 
 from __future__ import annotations
@@ -19,32 +20,37 @@ from edgefc.errors import (
     ContextOverflowError,
     EdgefcError,
     EngineClosedError,
+    FieldPath,
     FormatError,
     GrammarError,
     InvalidCallError,
+    LocatedError,
     ModelFileError,
     ModelLoadError,
     ModelNotFoundError,
-    RequestError,
     SchemaError,
     ToolError,
     format_path,
 )
 
 log = logging.getLogger("edgefc.server")
+STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503)
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-_ANTHROPIC = re.compile(r"(/v1)?/messages(/|\Z)")  # paths
+_ANTHROPIC_PATH = re.compile(r"(/v1)?/messages(/|\Z)")
 _ANTHROPIC_TYPES = {**_TYPES, 408: "timeout_error", 500: "api_error", 503: "overloaded_error"}
-_UNREAD = {401, 403, 408, 413, 431}  # answered before the body is there
-# What a request can be blamed for, and the parameter it is about where the error does not say.
-_BLAMED: tuple[tuple[type[EdgefcError], str | None], ...] = (
-    (RequestError, None), (SchemaError, "tools"), (ToolError, "tools"), (FormatError, "messages"),
-    (GrammarError, "grammar"),
-)  # fmt: skip
+_BODY_NOT_READ = {401, 403, 408, 413, 431}  # sent before the body has arrived
+# Errors that a request causes, and the field to name where the error has no path.
+_CLIENT_ERRORS: tuple[tuple[type[EdgefcError], FieldPath], ...] = (
+    (SchemaError, ("tools",)),
+    (LocatedError, ()),
+    (ToolError, ("tools",)),
+    (FormatError, ("messages",)),
+    (GrammarError, ("grammar",)),
+)
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong; `param` names the field of the request that it is about."""
+    """The error; `param` is the field of the request that caused it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,13 +61,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of an error response."""
 
     error: ErrorDetail
 
 
 class AnthropicErrorDetail(BaseModel):
-    """What is wrong; the message names the field of the request that it is about, `details` has the code."""
+    """The error; the message starts with the field that caused it, and `details` has the code."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -70,82 +76,96 @@ class AnthropicErrorDetail(BaseModel):
 
 
 class AnthropicErrorBody(BaseModel):
-    """The body of every answer of /v1/messages that is an error."""
+    """The body of an error response of /v1/messages."""
 
     type: Literal["error"]
     error: AnthropicErrorDetail
 
 
-STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503)
-
-
 class ApiError(Exception):
-    """An answer that is an error. `extra` are further fields of the error object."""
+    """An error response.
+
+    status  HTTP status
+    reason  the message without the field's name
+    path    the field of the request that caused it; () for none
+    extra   further fields of the error object
+    """
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None, **extra: Any
+        self, status: int, reason: str, *, path: FieldPath = (), code: str | None = None, **extra: Any
     ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.param, self.code, self.extra = status, message, param, code, extra
+        super().__init__(reason)
+        self.status, self.reason, self.path, self.code, self.extra = status, reason, path, code, extra
 
-    def at(self, place: str) -> ApiError:
-        """The same error, of another place of the request."""
-        named = f"{self.param}: "
-        message = f"{place}: {self.message.removeprefix(named)}" if self.message.startswith(named) else self.message
-        return ApiError(self.status, message, param=place, code=self.code, **self.extra)
+    @classmethod
+    def from_exception(cls, error: BaseException) -> ApiError:
+        """Map an exception to its response; unexpected ones are logged, and become 500."""
+        if isinstance(error, ApiError):
+            return error
+        if not isinstance(error, EdgefcError):
+            log.error("request failed", exc_info=error)
+            return cls(500, "internal server error; see the server's log", code="internal_error")
+        reason = "\n".join(text for text in (error.reason, error.hint) if text)
+        if isinstance(error, ContextOverflowError):
+            counts = {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.n_ctx}
+            return cls(400, reason, path=error.path, code=error.code, **counts)
+        if isinstance(error, ModelNotFoundError):
+            return cls(404, reason, path=("model",), code=error.code)
+        for kind, default_path in _CLIENT_ERRORS:
+            if isinstance(error, kind):
+                path = error.path if isinstance(error, LocatedError) else ()
+                return cls(400, reason, path=path or default_path, code=error.code)
+        if isinstance(error, InvalidCallError | ConstraintError):  # the model's output is at fault, not the server
+            return cls(422, reason, code=error.code)
+        if isinstance(error, EngineClosedError | CancelledError):
+            return cls(503, "the server is shutting down, or the request took too long", code=error.code)
+        if isinstance(error, ModelFileError | ModelLoadError):
+            log.error("%s", error)
+            return cls(503, reason, path=("model",), code=error.code)
+        log.error("request failed", exc_info=error)
+        return cls(500, "internal server error; see the server's log", code="internal_error")
 
-    def body(self, path: str) -> dict[str, Any]:
-        """What is told to who asked at this path."""
-        if _ANTHROPIC.match(path):
+    @classmethod
+    def from_validation(cls, errors: Sequence[Mapping[str, Any]]) -> ApiError:
+        """Map pydantic's errors of a request body to one response, which names the first."""
+        first = errors[0]
+        if first["type"] == "json_invalid":
+            return cls(400, f"invalid JSON: {first['ctx']['error']}", code="invalid_json")
+        path = tuple(part for part in first["loc"][1:] if not _is_union_member(part))
+        return cls(400, first["msg"] if path else f"body: {first['msg']}", path=path, code="invalid_request")
+
+    @property
+    def param(self) -> str | None:
+        """`path` as text, in OpenAI's spelling."""
+        return format_path(self.path) or None
+
+    @property
+    def message(self) -> str:
+        return f"{self.param}: {self.reason}" if self.path else self.reason
+
+    def at(self, path: FieldPath) -> ApiError:
+        """Return the same error for another field."""
+        return ApiError(self.status, self.reason, path=path, code=self.code, **self.extra)
+
+    def body(self, url_path: str) -> dict[str, Any]:
+        """Build the body in the format of the API at this URL path."""
+        if _ANTHROPIC_PATH.match(url_path):
             kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error")
-            told: dict[str, Any] = {"type": kind, "message": self.message}
+            detail: dict[str, Any] = {"type": kind, "message": self.message}
             if self.code is not None:
-                told["details"] = {"error_code": self.code, **self.extra}
-            return {"type": "error", "error": told}
+                detail["details"] = {"error_code": self.code, **self.extra}
+            return {"type": "error", "error": detail}
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error | self.extra}
 
-    def response(self, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        more = {"Retry-After": "1"} if self.status in {429, 503} else {}
-        if self.status in _UNREAD:
-            more["Connection"] = "close"  # else the rest of the body would be read, however long it is
-        return JSONResponse(self.body(path), self.status, {**(headers or {}), **more})
+    def response(self, url_path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        error_headers = {"Retry-After": "1"} if self.status in {429, 503} else {}
+        if self.status in _BODY_NOT_READ:
+            error_headers["Connection"] = "close"  # else uvicorn would read the rest of the body, however long
+        return JSONResponse(self.body(url_path), self.status, {**(headers or {}), **error_headers})
 
 
-def of(error: BaseException) -> ApiError:
-    """The answer for an exception; what nobody expected is logged."""
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, ContextOverflowError):
-        counts = {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.n_ctx}
-        return ApiError(400, str(error), param=error.param, code=error.code, **counts)
-    if isinstance(error, ModelNotFoundError):
-        return ApiError(404, str(error), param="model", code=error.code)
-    for kind, param in _BLAMED:
-        if isinstance(error, kind):
-            place = getattr(error, "param", None) or format_path(getattr(error, "path", ())) or param
-            return ApiError(400, str(error), param=place, code=error.code)
-    if isinstance(error, InvalidCallError | ConstraintError):  # what the model said: nobody's server is broken
-        return ApiError(422, str(error), code=error.code)
-    if isinstance(error, EngineClosedError | CancelledError):
-        return ApiError(503, "the server is stopping, or the request took too long", code=error.code)
-    if isinstance(error, ModelFileError | ModelLoadError):
-        log.error("%s", error)
-        return ApiError(503, str(error), param="model", code=error.code)
-    log.error("a request failed", exc_info=error)
-    return ApiError(500, "the server made a mistake; its log says more", code="internal_error")
-
-
-def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
-    """What pydantic says of a body, as one error that names the first place."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return ApiError(400, f"the body is no JSON: {first['ctx']['error']}", code="invalid_json")
-    place = format_path(tuple(part for part in first["loc"][1:] if not _is_branch(part)))
-    return ApiError(400, f"{place or 'body'}: {first['msg']}", param=place or None, code="invalid_request")
-
-
-def _is_branch(part: str | int) -> bool:
-    """Whether this names one of several types that a field may have, as pydantic calls it."""
+def _is_union_member(part: str | int) -> bool:
+    """True for parts of pydantic's locations that name one type of a union, such as "str" or "list[int]"."""
     return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part or "-" in part)

@@ -1,14 +1,14 @@
-"""Requests that wait for the model, in threads of their own, seen from asyncio.
+"""Blocking streams of the engine, read from asyncio.
 
-An engine's answers are read by blocking; here each is read in a thread and handed over piece by piece. Whoever stops
-listening, be it because the client hung up, time is over or the server stops, cancels the request in the engine.
+Each stream is read in a thread, and its items are handed to the event loop. A stream is cancelled in the engine when
+its reader stops: because the client disconnects, the time is up, or the server shuts down.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -17,29 +17,45 @@ from edgefc.server.errors import ApiError
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
+S = TypeVar("S", bound="Stream[Any]")
 
 
 class Stream(Protocol[T_co]):
-    """An answer while it is generated."""
+    """An answer that is being generated."""
 
     def __iter__(self) -> Iterator[T_co]: ...
 
     def cancel(self) -> None:
-        """Stop it; any thread may call this."""
+        """Stop generating. Any thread may call this."""
+
+
+def start_all(starts: Iterable[Callable[[], S]]) -> list[S]:
+    """Start streams that are read together; if one cannot start, cancel those before it."""
+    streams: list[S] = []
+    try:
+        for start in starts:
+            streams.append(start())  # noqa: PERF401 - a comprehension would lose the started ones
+    except BaseException:
+        for stream in streams:
+            stream.cancel()
+        raise
+    return streams
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
+    """The last item in a job's queue."""
+
     error: BaseException | None = None
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """One answer while it is read."""
+    """One stream that is being read in a thread."""
 
     stream: Stream[Any] | None = None
     cancelled: bool = False
-    pieces: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    queue: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -48,63 +64,69 @@ class _Job:
 
 
 class Jobs:
-    """At most `most` answers at a time, those that wait for the model included; more are turned away."""
+    """Reads at most `max_jobs` streams at a time, including those that wait for the model; rejects further ones."""
 
-    def __init__(self, most: int, timeout: float) -> None:
-        self.most, self.timeout = most, timeout
+    def __init__(self, max_jobs: int, timeout: float) -> None:
+        self.max_jobs, self.timeout = max_jobs, timeout
         self.running: set[_Job] = set()
         self.stopping = False
-        self._pool = ThreadPoolExecutor(most, thread_name_prefix="edgefc-request")
+        self._pool = ThreadPoolExecutor(max_jobs, thread_name_prefix="edgefc-request")
 
-    async def pieces(self, begin: Callable[[], Stream[T]]) -> AsyncGenerator[T, None]:
-        """Yields what the stream yields. Raises what it raises, and ApiError when it is turned away or out of time."""
+    async def read(self, start: Callable[[], Stream[T]]) -> AsyncGenerator[T, None]:
+        """Call `start` in a thread and yield the stream's items.
+
+        Raises what the stream raises, and ApiError if the job is rejected or takes too long.
+        """
         if self.stopping:
-            raise ApiError(503, "the server is stopping", code="stopping")
-        if len(self.running) >= self.most:
-            raise ApiError(429, f"{self.most} requests are waiting already", code="queue_full")
+            raise ApiError(503, "the server is shutting down", code="stopping")
+        if len(self.running) >= self.max_jobs:
+            raise ApiError(
+                429, f"the queue is full: {self.max_jobs} requests are running or waiting", code="queue_full"
+            )
         loop, job = asyncio.get_running_loop(), _Job()
 
-        def tell(piece: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens any more
-                loop.call_soon_threadsafe(job.pieces.put_nowait, piece)
+        def put(item: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody reads the queue
+                loop.call_soon_threadsafe(job.queue.put_nowait, item)
 
         def work() -> None:
             try:
-                job.stream = stream = begin()
+                job.stream = stream = start()
                 if job.cancelled:
                     stream.cancel()
-                for piece in stream:
-                    tell(piece)
-            except BaseException as error:  # noqa: BLE001 - raised again where somebody waits for it
-                tell(_End(error))
+                for item in stream:
+                    put(item)
+            except BaseException as error:  # noqa: BLE001 - raised again in the reader
+                put(_End(error))
             else:
-                tell(_End())
+                put(_End())
 
         self.running.add(job)
         try:
             work_done = loop.run_in_executor(self._pool, work)
-            ends = loop.time() + self.timeout
+            deadline = loop.time() + self.timeout
             while True:
                 try:
-                    piece = await asyncio.wait_for(job.pieces.get(), ends - loop.time())
+                    item = await asyncio.wait_for(job.queue.get(), deadline - loop.time())
                 except TimeoutError:
                     raise ApiError(408, f"the request took more than {self.timeout:.0f} s", code="timeout") from None
-                if isinstance(piece, _End):
-                    if piece.error is not None:
-                        raise piece.error
+                if isinstance(item, _End):
+                    if item.error is not None:
+                        raise item.error
                     await work_done
                     return
-                yield piece
+                yield item
         finally:
             job.cancel()
             self.running.discard(job)
 
     def stop(self) -> None:
-        """Take no more, and end those that run."""
+        """Reject new jobs, and cancel those that run."""
         self.stopping = True
         for job in list(self.running):
             job.cancel()
 
     def close(self) -> None:
+        """Stop, and wait for the threads."""
         self.stop()
         self._pool.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""Gives the system back what memory nobody uses."""
+"""Return freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 import ctypes
 import sys
 
-EVERY = 30.0  # seconds
+INTERVAL_S = 30.0
 
 
-async def give_back(every: float = EVERY) -> None:
-    """Do it again and again; ends at once where there is no glibc.
+async def trim_periodically(interval: float = INTERVAL_S) -> None:
+    """Call glibc's malloc_trim every `interval` seconds; return at once on systems without it.
 
-    glibc keeps what is freed between things that stay. Thousands of answers of many threads leave more and more of
-    that, and the process seems to grow without end though nothing is lost.
+    glibc keeps freed blocks that lie between blocks in use. Thousands of answers in many threads leave more and more of
+    them, and the process seems to grow without end although nothing leaks.
     """
     try:
-        trim = ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
+        malloc_trim = ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
     except AttributeError:
-        trim = None
-    while trim is not None:
-        await asyncio.sleep(every)
-        await asyncio.to_thread(trim, 0)
+        malloc_trim = None
+    while malloc_trim is not None:
+        await asyncio.sleep(interval)
+        await asyncio.to_thread(malloc_trim, 0)

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Prometheus metrics of one server."""
 
 from __future__ import annotations
 
@@ -10,43 +10,47 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from edgefc.engine import GenerationStats
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 600)
-TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "sampled_tokens", "forced_tokens", "drafted_tokens",
-          "accepted_tokens")  # fmt: skip
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 600)
+_TOKEN_KINDS = ("prompt", "cached", "completion", "sampled", "forced", "drafted", "accepted")
 
 
 class Metrics:
-    """Counters of one server, in a registry of its own."""
+    """Counters in a registry of their own; the arguments are read whenever the metrics are rendered."""
 
     def __init__(
-        self, *, running: Callable[[], float], kept_bytes: Callable[[], float], loaded: Callable[[], float]
+        self, *, running: Callable[[], float], prefix_bytes: Callable[[], float], models_loaded: Callable[[], float]
     ) -> None:
-        self._registry = CollectorRegistry()
-        registry = self._registry
+        self._registry = registry = CollectorRegistry()
         self._requests = Counter("edgefc_requests", "HTTP requests", ["path", "status"], registry=registry)
-        self._tokens = Counter("edgefc_tokens", "Tokens of answers, by what they are", ["kind"], registry=registry)
-        self._steps = Counter("edgefc_model_steps", "Batches that answers took part in", registry=registry)
-        self._reused = Counter(
-            "edgefc_prefixes", "Prompts, by where their beginning was", ["source"], registry=registry
+        self._tokens = Counter("edgefc_tokens", "Tokens of finished answers", ["kind"], registry=registry)
+        self._steps = Counter("edgefc_model_steps", "Model steps of finished answers", registry=registry)
+        self._prefixes = Counter(
+            "edgefc_prefixes", "Prompts, by the source of their cached prefix", ["source"], registry=registry
         )
-        self._first = Histogram(
-            "edgefc_first_token_seconds", "From the request to the first token", registry=registry, buckets=SECONDS
+        self._first_token = Histogram(
+            "edgefc_first_token_seconds", "Time from request to first token", registry=registry, buckets=_BUCKETS_S
         )
-        self._whole = Histogram("edgefc_answer_seconds", "Whole answers", registry=registry, buckets=SECONDS)
-        Gauge("edgefc_running", "Answers being computed or waiting", registry=registry).set_function(running)
-        Gauge("edgefc_prefix_bytes", "KV caches of prompts kept in memory", registry=registry).set_function(kept_bytes)
-        Gauge("edgefc_models_loaded", "Models in memory", registry=registry).set_function(loaded)
+        self._answer = Histogram(
+            "edgefc_answer_seconds", "Time from request to complete answer", registry=registry, buckets=_BUCKETS_S
+        )
+        for name, description, value in (
+            ("edgefc_running", "Requests running or waiting", running),
+            ("edgefc_prefix_bytes", "Memory of cached prompt prefixes", prefix_bytes),
+            ("edgefc_models_loaded", "Models in memory", models_loaded),
+        ):
+            Gauge(name, description, registry=registry).set_function(value)
 
-    def answered(self, path: str, status: int) -> None:
+    def count_request(self, path: str, status: int) -> None:
         self._requests.labels(path, str(status)).inc()
 
-    def generated(self, stats: GenerationStats) -> None:
-        for name in TOKENS:
-            self._tokens.labels(name.removesuffix("_tokens")).inc(getattr(stats, name))
+    def record_generation(self, stats: GenerationStats) -> None:
+        for kind in _TOKEN_KINDS:
+            self._tokens.labels(kind).inc(getattr(stats, f"{kind}_tokens"))
         self._steps.inc(stats.model_steps)
-        self._reused.labels(stats.cached_from or "none").inc()
-        self._first.observe(stats.queue_s + stats.prefill_s)
-        self._whole.observe(stats.queue_s + stats.prefill_s + stats.decode_s)
+        self._prefixes.labels(stats.cached_from or "none").inc()
+        self._first_token.observe(stats.queue_s + stats.prefill_s)
+        self._answer.observe(stats.queue_s + stats.prefill_s + stats.decode_s)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""A server's models: loaded when somebody asks for them, unloaded when another needs their memory."""
+"""The models of a server: loaded on request, and unloaded to make room for others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from edgefc import hardware
 from edgefc.errors import EngineClosedError, ModelLoadError, ModelNotFoundError, RequestError
 from edgefc.model import Model, load, needed_memory
 
-SIZES = ("n_ctx", "n_gpu_layers", "n_parallel")  # options that memory depends on
+MEMORY_OPTIONS = ("n_ctx", "n_gpu_layers", "n_parallel")  # options of `load` that its memory depends on
 log = logging.getLogger("edgefc.server")
 
 
 @dataclass(eq=False, slots=True)
-class Place:
-    """A model that can be asked for; while `users` need it, it stays."""
+class ServedModel:
+    """A model that requests can name. It is not unloaded while it has `users`.
 
-    wanted: str
+    source  what `load` gets: an id or a path
+    size    bytes that it needs, once they are known
+    """
+
+    source: str
     name: str
     model: Model | None = None
     size: int = 0
@@ -32,146 +36,140 @@ class Place:
     loading: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-class Models:
-    """The models that may be asked for, by name; the first answers where none is named, and a single one to any name.
+class ModelPool:
+    """The served models, by name. The first is the default, and a single one answers to any name.
 
-    `limit` bounds the memory of those that are loaded at the same time, in bytes; None: what is free. To make room,
-    the one that was not used for the longest is unloaded, and none while it answers: who asks for another waits, and
-    those who come later do not overtake.
+    `limit` bounds the memory of all loaded models together, in bytes; None: the free memory does. To make room, the
+    least recently used idle model is unloaded. If none is idle, the request waits, and later requests for loaded models
+    do not overtake it.
     """
 
     def __init__(
         self, names: Sequence[str], options: Mapping[str, Any] | None = None, *, limit: int | None = None
     ) -> None:
-        """`options` are those of `edgefc.load`, for each of them. Raises RequestError for two models of one name."""
+        """Serve `names`, each loaded with the same `options` of `edgefc.load`. Raises RequestError."""
         self._options, self._limit = dict(options or {}), limit
         if len(names) > 1 and self._options.get("family"):
-            raise RequestError(
-                "family", "several models have formats of their own", "Leave it out, or serve one model."
-            )
-        self._sizes: dict[str, Any] = {name: self._options[name] for name in SIZES if name in self._options}
-        self._places: dict[str, Place] = {}
-        for wanted in names:
-            place = Place(wanted, Path(wanted).stem if wanted.lower().endswith(".gguf") else wanted)
-            if place.name in self._places:
-                raise RequestError("model", f"two models would be called {place.name!r}", "Leave one out.")
-            self._places[place.name] = place
-        self._first = next(iter(self._places.values()))
-        self._turn = asyncio.Lock()
-        self._free = asyncio.Event()  # set when a model got idle
-        self._roomy = asyncio.Event()  # not set while a model waits for memory
-        self._roomy.set()
+            raise RequestError(("family",), "cannot be set for several models", "Omit it, or serve a single model.")
+        self._memory_options: dict[str, Any] = {
+            name: self._options[name] for name in MEMORY_OPTIONS if name in self._options
+        }
+        self._entries: dict[str, ServedModel] = {}
+        for source in names:
+            entry = ServedModel(source, Path(source).stem if source.lower().endswith(".gguf") else source)
+            if entry.name in self._entries:
+                raise RequestError(("model",), f"duplicate model name {entry.name!r}", "Remove or rename one of them.")
+            self._entries[entry.name] = entry
+        self._default = next(iter(self._entries.values()))
+        self._load_lock = asyncio.Lock()
+        self._model_idle = asyncio.Event()  # set when a request ends
+        self._no_load_waiting = asyncio.Event()  # cleared while a model waits for memory
+        self._no_load_waiting.set()
         self._closed = False
 
     @classmethod
-    def of(cls, model: Model) -> Self:
-        """One model that is loaded already, and the caller's to close."""
-        models = cls([model.name])
-        models._first.model = model
-        return models
+    def of_loaded(cls, model: Model) -> Self:
+        """Serve one loaded model, which the caller closes."""
+        pool = cls([model.name])
+        pool._default.model = model
+        return pool
 
     @property
-    def places(self) -> Sequence[Place]:
-        """All of them, loaded or not."""
-        return list(self._places.values())
+    def entries(self) -> Sequence[ServedModel]:
+        """All models, loaded or not."""
+        return list(self._entries.values())
 
     @property
     def loaded(self) -> Sequence[Model]:
-        """Those that are loaded."""
-        return [place.model for place in self.places if place.model is not None]
+        """The models in memory."""
+        return [entry.model for entry in self.entries if entry.model is not None]
 
-    def load_first(self, progress: Callable[[float], bool] | None = None) -> Model:
-        """Load the first, so that what is wrong with it is known before anybody asks.
-
-        Raises what `edgefc.load` raises.
-        """
-        self._check(self._first)
-        self._first.model = model = load(self._first.wanted, progress=progress, **self._options)
+    def load_default(self, progress: Callable[[float], bool] | None = None) -> Model:
+        """Load the first model, so that its problems show before any request. Raises what `edgefc.load` raises."""
+        self._measure(self._default)
+        self._default.model = model = load(self._default.source, progress=progress, **self._options)
         return model
 
-    def place(self, name: str | None) -> Place:
-        """The one of this name. Raises ModelNotFoundError."""
-        if name is None or len(self._places) == 1:
-            return self._first
+    def named(self, name: str) -> ServedModel:
+        """Return the model of this name. Raises ModelNotFoundError."""
         try:
-            return self._places[name]
+            return self._entries[name]
         except KeyError:
-            served = ", ".join(self._places)
-            raise ModelNotFoundError(f"the model {name!r} is not served", f"These are: {served}.") from None
+            raise ModelNotFoundError(f"unknown model {name!r}", f"Served models: {', '.join(self._entries)}.") from None
 
     @asynccontextmanager
-    async def using(self, name: str | None) -> AsyncIterator[tuple[str, Model]]:
-        """The model of this name, which stays as long as this is open.
+    async def use(self, name: str | None) -> AsyncIterator[tuple[str, Model]]:
+        """Load the model that a request names, or the default, and keep it until the context ends.
 
         Raises ModelNotFoundError, or what `edgefc.load` raises.
         """
-        place = self.place(name)
-        while place.model is not None and not self._roomy.is_set():
-            await self._roomy.wait()
-        place.users += 1
+        entry = self._default if name is None or len(self._entries) == 1 else self.named(name)
+        while entry.model is not None and not self._no_load_waiting.is_set():
+            await self._no_load_waiting.wait()
+        entry.users += 1
         try:
-            if place.model is None:
-                if place.loading is None:
-                    place.loading = asyncio.create_task(self._load(place))
-                await asyncio.shield(place.loading)  # others may wait for it too
-            assert place.model is not None
-            yield place.name, place.model
+            if entry.model is None:
+                if entry.loading is None:
+                    entry.loading = asyncio.create_task(self._load(entry))
+                await asyncio.shield(entry.loading)  # other requests may wait for it too
+            assert entry.model is not None
+            yield entry.name, entry.model
         finally:
-            place.users -= 1
-            place.last_used = time.monotonic()
-            self._free.set()
+            entry.users -= 1
+            entry.last_used = time.monotonic()
+            self._model_idle.set()
 
     def close(self) -> None:
-        """Unload all of them."""
+        """Unload all models."""
         self._closed = True
-        for place in self._places.values():
-            if place.model is not None:
-                place.model.close()
+        for entry in self._entries.values():
+            if entry.model is not None:
+                entry.model.close()
 
-    async def _load(self, place: Place) -> None:
+    async def _load(self, entry: ServedModel) -> None:
         try:
-            async with self._turn:
-                await asyncio.to_thread(self._check, place)
-                await self._make_room(place)
-                began = time.perf_counter()
-                model = await asyncio.to_thread(load, place.wanted, **self._options)
+            async with self._load_lock:
+                await asyncio.to_thread(self._measure, entry)
+                await self._make_room(entry)
+                start = time.perf_counter()
+                model = await asyncio.to_thread(load, entry.source, **self._options)
                 if self._closed:
                     model.close()
-                    raise EngineClosedError("the server is stopping")
-                place.model = model
-                log.info("loaded %s in %.1f s", place.name, time.perf_counter() - began)
+                    raise EngineClosedError("the server is shutting down")
+                entry.model = model
+                log.info("loaded %s in %.1f s", entry.name, time.perf_counter() - start)
         finally:
-            place.loading = None
+            entry.loading = None
 
-    def _check(self, place: Place) -> None:
-        """How much it needs, which must be possible."""
-        place.size = needed_memory(place.wanted, **self._sizes)
-        if self._limit is not None and place.size > self._limit:
+    def _measure(self, entry: ServedModel) -> None:
+        """Predict the model's memory. Raises ModelLoadError if it exceeds the limit by itself."""
+        entry.size = needed_memory(entry.source, **self._memory_options)
+        if self._limit is not None and entry.size > self._limit:
             raise ModelLoadError(
-                f"{place.name} needs {place.size >> 20:,} MiB of memory and {self._limit >> 20:,} are allowed",
+                f"{entry.name} needs {entry.size >> 20:,} MiB of memory, but the limit is {self._limit >> 20:,} MiB",
                 "Start the server with a larger --memory, or a smaller --n-ctx or --parallel.",
             )
 
-    async def _make_room(self, wanted: Place) -> None:
+    async def _make_room(self, entry: ServedModel) -> None:
         try:
-            while (loaded := [p for p in self.places if p.model is not None]) and not self._fits(wanted, loaded):
-                idle = [place for place in loaded if not place.users]
+            while (loaded := [e for e in self.entries if e.model is not None]) and not self._fits(entry, loaded):
+                idle = [e for e in loaded if not e.users]
                 if idle:
-                    await self._unload(min(idle, key=lambda place: place.last_used))
+                    await self._unload(min(idle, key=lambda e: e.last_used))
                 else:
-                    self._roomy.clear()
-                    self._free.clear()
-                    await self._free.wait()
+                    self._no_load_waiting.clear()
+                    self._model_idle.clear()
+                    await self._model_idle.wait()
         finally:
-            self._roomy.set()
+            self._no_load_waiting.set()
 
-    def _fits(self, wanted: Place, loaded: Sequence[Place]) -> bool:
+    def _fits(self, entry: ServedModel, loaded: Sequence[ServedModel]) -> bool:
         if self._limit is None:
-            return wanted.size <= hardware.free_memory()
-        return wanted.size + sum(place.size for place in loaded) <= self._limit
+            return entry.size <= hardware.free_memory()
+        return entry.size + sum(e.size for e in loaded) <= self._limit
 
-    async def _unload(self, place: Place) -> None:
-        model, place.model = place.model, None
+    async def _unload(self, entry: ServedModel) -> None:
+        model, entry.model = entry.model, None
         assert model is not None
         await asyncio.to_thread(model.close)
-        log.info("unloaded %s", place.name)
+        log.info("unloaded %s", entry.name)

@@ -1,4 +1,4 @@
-"""Starts the server and ends it: the first signal lets running answers finish, the second does not."""
+"""The server's process: at the first signal it lets running requests finish, at the second it cancels them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Protocol as Interface
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,19 +16,19 @@ from fastapi import FastAPI
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
-from edgefc.server.http_protocol import Protocol
+from edgefc.server.http_protocol import HttpProtocol
 from edgefc.server.jobs import Jobs
-from edgefc.server.malloc_trim import give_back
-from edgefc.server.model_pool import Models
+from edgefc.server.malloc_trim import trim_periodically
+from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
 
-KEEP_ALIVE, CONNECTIONS, HEADERS = 15, 256, 32 << 10
-GRACE = 5  # seconds beyond the drain in which answers that were ended are told so
+KEEP_ALIVE_S, MAX_CONNECTIONS, MAX_HEAD_BYTES = 15, 256, 32 << 10
+GRACE_S = 5  # after the drain, for cancelled requests to send their error
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stoppable(Interface):
-    """What answers requests: takes no more when it is `stopping`, and ends those that run when it is told to stop."""
+class Stoppable(Protocol):
+    """Computes answers: rejects new requests while `stopping`, and cancels the running ones in `stop()`."""
 
     stopping: bool
 
@@ -36,60 +36,58 @@ class Stoppable(Interface):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which tells when it takes requests, and ends as a program should that was asked to.
+    """uvicorn's server, which reports its start and shuts down gracefully.
 
-    uvicorn's own raises the signal once more at its end, of which a process dies before it has cleaned up.
+    uvicorn itself raises the signal again at the end, which kills the process before it has cleaned up.
     """
 
-    def __init__(self, config: uvicorn.Config, answering: Stoppable, drain: float, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, backend: Stoppable, drain: float, on_start: Callable[[], None]) -> None:
         super().__init__(config)
-        self._answering, self._drain, self._told = answering, drain, started
+        self._backend, self._drain, self._on_start = backend, drain, on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._told()
+            self._on_start()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
+        previous = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        del sig, frame
+    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
         if self.should_exit:
             self.force_exit = True
-            self._loop.call_soon_threadsafe(self._answering.stop)
+            self._loop.call_soon_threadsafe(self._backend.stop)
         else:
-            self.should_exit = self._answering.stopping = True
-            # Answers that take longer end with an error that says so.
-            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._answering.stop)
+            self.should_exit = self._backend.stopping = True
+            # Requests that run longer end with an error that says so.
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._backend.stop)
 
 
-def serve(models: Models | Model, settings: Settings, started: Callable[[str], None] = lambda _: None) -> None:
-    """Serve until SIGTERM or SIGINT; `started` is told the URL once requests are taken.
+def serve(models: ModelPool | Model, settings: Settings, on_start: Callable[[str], None] = lambda _: None) -> None:
+    """Serve until SIGTERM or SIGINT; `on_start` receives the URL once the server accepts requests.
 
-    Raises RequestError when the address cannot be had.
+    Raises RequestError if the address is not available.
     """
     app = create_app(models, settings)
     jobs: Jobs = app.state.service.jobs
-    with listening(settings) as (place, url):
+    with listening_socket(settings) as (listener, url):
         try:
-            asyncio.run(answer(app, jobs, settings, place, lambda: started(url)))
+            asyncio.run(run_app(app, jobs, settings, listener, lambda: on_start(url)))
         finally:
             jobs.stop()
 
 
-async def answer(
-    app: FastAPI, answering: Stoppable, settings: Settings, place: socket.socket, started: Callable[[], None]
+async def run_app(
+    app: FastAPI, backend: Stoppable, settings: Settings, listener: socket.socket, on_start: Callable[[], None]
 ) -> None:
-    """Answer what comes in at a socket, until a signal says otherwise."""
+    """Run the application on a listening socket until a signal."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -98,37 +96,38 @@ async def answer(
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=round(settings.drain) + GRACE,
-        limit_concurrency=CONNECTIONS,
-        h11_max_incomplete_event_size=HEADERS,
-        http=Protocol,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=round(settings.drain) + GRACE_S,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        http=HttpProtocol,
     )
-    giving = asyncio.ensure_future(give_back())
+    trimming = asyncio.ensure_future(trim_periodically())
     try:
-        await _Server(config, answering, settings.drain, started).serve(sockets=[place])
+        await _Server(config, backend, settings.drain, on_start).serve(sockets=[listener])
     finally:
-        giving.cancel()
+        trimming.cancel()
 
 
 @contextlib.contextmanager
-def listening(settings: Settings) -> Iterator[tuple[socket.socket, str]]:
-    """The socket that settings ask for, and its URL. Raises RequestError when it cannot be had."""
-    with _listen(settings) as place:
-        host, port = place.getsockname()[:2]
-        yield place, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+def listening_socket(settings: Settings) -> Iterator[tuple[socket.socket, str]]:
+    """Listen at the address in the settings; yields the socket and its URL. Raises RequestError if it is in use."""
+    with _listen(settings) as listener:
+        host, port = listener.getsockname()[:2]
+        yield listener, f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((settings.host, settings.port))
+        listener.bind((settings.host, settings.port))
     except OSError as error:
-        listening.close()
-        hint = "Is another server running there? Take another --port."
-        raise RequestError("port", f"{settings.host}:{settings.port}: {error.strerror or error}", hint) from None
-    listening.listen(128)
-    listening.set_inheritable(False)
-    return listening
+        listener.close()
+        reason = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        hint = "Another server may be running there. Choose another --port."
+        raise RequestError(("port",), reason, hint) from None
+    listener.listen(128)
+    listener.set_inheritable(False)
+    return listener

@@ -1,41 +1,41 @@
-"""Who may ask: the ASGI layer in front of everything.
+"""Middleware that rejects forbidden requests before anything else sees them.
 
-A page in a browser can make requests to this machine, and by a name that it points here (DNS rebinding) read what is
-answered. So every request must name a host that is known, and a page must be of an origin that was allowed.
+A web page can send requests to this machine, and read the answers if it points a host name of its own here (DNS
+rebinding). So every request must name an allowed host, and a page's request must come from an allowed origin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgefc.server.errors import ApiError
 from edgefc.server.settings import LOOPBACK, Settings
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-PUBLIC = {"/health", "/v1/health"}
-MOST_HEADERS, LONGEST_HEADER = 100, 8 << 10
-BODY_S = 30.0
-DRAINED = 4  # bodies that are up to so many times too long are read to their end: who still sends reads no answer
+Headers = list[tuple[bytes, bytes]]
+PUBLIC_PATHS = {"/health", "/v1/health"}
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 8 << 10
+MAX_KEYS = 4  # tried per request
+BODY_TIMEOUT_S = 30.0
+# Bodies up to this many times the limit are read to their end: a client that is still sending reads no response.
+DRAIN_FACTOR = 4
 METHODS = b"GET, POST, OPTIONS"
 
 
-class Guard:
-    """Refuses what is not allowed, before any of it is read; answers browsers' questions beforehand (CORS)."""
+class SecurityMiddleware:
+    """Checks host, origin, API key and sizes of each request, and answers CORS preflight requests."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.allowed_hosts)}
         self._origins = {origin.encode() for origin in settings.allowed_origins}
         self._keys = [key.encode() for key in settings.api_keys]
-        self._most = settings.max_body
+        self._max_body = settings.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -43,91 +43,92 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        origin = _one(headers, b"origin")
-        more: list[tuple[bytes, bytes]] = []
+        headers: Headers = scope["headers"]
+        origin = _first_value(headers, b"origin")
+        cors_headers: Headers = []
         if origin is not None and origin in self._origins:
-            more = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+            cors_headers = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
 
-        async def marked(message: Any) -> None:
+        async def send_with_cors(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *more]}
+                message = {**message, "headers": [*message["headers"], *cors_headers]}
             await send(message)
 
-        if problem := self._problem(scope, headers, origin):
-            await problem.response(scope["path"])(scope, receive, marked)
+        if error := self._find_violation(scope, headers, origin):
+            await error.response(scope["path"])(scope, receive, send_with_cors)
         elif scope["method"] == "OPTIONS" and origin is not None:
-            wanted = _one(headers, b"access-control-request-headers") or b"authorization, content-type"
-            allowed = [(b"access-control-allow-methods", METHODS), (b"access-control-allow-headers", wanted)]
-            # Not 204, which not every client and proxy takes for a yes.
-            await marked({"type": "http.response.start", "status": 200, "headers": allowed})
-            await marked({"type": "http.response.body", "body": b""})
+            requested = _first_value(headers, b"access-control-request-headers") or b"authorization, content-type"
+            allowed = [(b"access-control-allow-methods", METHODS), (b"access-control-allow-headers", requested)]
+            # Not 204: some clients and proxies do not accept it as a success.
+            await send_with_cors({"type": "http.response.start", "status": 200, "headers": allowed})
+            await send_with_cors({"type": "http.response.body", "body": b""})
         else:
-            await self._app(scope, _bounded(receive, self._most), marked)
+            await self._app(scope, _limit_body(receive, self._max_body), send_with_cors)
 
-    def _problem(self, scope: Scope, headers: list[tuple[bytes, bytes]], origin: bytes | None) -> ApiError | None:
-        if len(headers) > MOST_HEADERS or any(len(n) + len(v) > LONGEST_HEADER for n, v in headers):
-            return ApiError(431, "too many or too long headers")
+    def _find_violation(self, scope: Scope, headers: Headers, origin: bytes | None) -> ApiError | None:
+        if len(headers) > MAX_HEADERS or any(len(name) + len(value) > MAX_HEADER_BYTES for name, value in headers):
+            return ApiError(431, "the headers are too many or too long")
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
+        if len(hosts) != 1 or _host_name(hosts[0]) not in self._hosts:
             return ApiError(403, "this host name is not allowed", code="host_not_allowed")
         if origin is not None and origin not in self._origins:
             return ApiError(403, "this origin is not allowed", code="origin_not_allowed")
-        preflight = scope["method"] == "OPTIONS" and origin is not None
-        if self._keys and scope["path"] not in PUBLIC and not preflight and not self._is_known(_sent_keys(headers)):
-            return ApiError(401, "a valid API key is needed", code="invalid_api_key")
-        length = _one(headers, b"content-length") or b""
-        if length.isdigit() and int(length) > DRAINED * self._most:
-            return ApiError(413, _too_long(self._most), code="body_too_long")
+        is_preflight = scope["method"] == "OPTIONS" and origin is not None
+        needs_key = bool(self._keys) and scope["path"] not in PUBLIC_PATHS and not is_preflight
+        if needs_key and not self._has_valid_key(_api_keys(headers)):
+            return ApiError(401, "a valid API key is required", code="invalid_api_key")
+        length = _first_value(headers, b"content-length") or b""
+        if length.isdigit() and int(length) > DRAIN_FACTOR * self._max_body:
+            return ApiError(413, _body_too_long(self._max_body), code="body_too_long")
         return None
 
-    def _is_known(self, sent: Iterable[bytes]) -> bool:
-        """In the same time whether or not, and wherever, a key differs."""
+    def _has_valid_key(self, keys: Iterable[bytes]) -> bool:
+        """Compare all keys, so that the time does not tell which one matched, or where they differ."""
         found = False
-        for one in sent:
-            for key in self._keys:
-                found |= hmac.compare_digest(one, key)
+        for key in keys:
+            for valid_key in self._keys:
+                found |= hmac.compare_digest(key, valid_key)
         return found
 
 
-def _too_long(most: int) -> str:
-    return f"the body is longer than the {most:,} bytes that are taken"
+def _body_too_long(max_bytes: int) -> str:
+    return f"the body is too long: at most {max_bytes:,} bytes are accepted"
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
-    """The same, until the body is there for no longer than BODY_S, and if it has no more than `most` bytes."""
+def _limit_body(receive: Receive, max_bytes: int) -> Receive:
+    """Wrap `receive`: the body must arrive within BODY_TIMEOUT_S and have at most `max_bytes`."""
     loop = asyncio.get_running_loop()
-    ends, whole, size = loop.time() + BODY_S, False, 0
+    deadline, is_complete, size = loop.time() + BODY_TIMEOUT_S, False, 0
 
-    async def received() -> Any:
-        nonlocal whole, size
-        if whole:
+    async def limited_receive() -> Any:
+        nonlocal is_complete, size
+        if is_complete:
             return await receive()
         while True:
             try:
-                message = await asyncio.wait_for(receive(), ends - loop.time())
+                message = await asyncio.wait_for(receive(), deadline - loop.time())
             except TimeoutError:
-                raise HTTPException(408, f"the body did not come within {BODY_S:.0f} s") from None
-            whole = message["type"] != "http.request" or not message.get("more_body", False)
+                raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
+            is_complete = message["type"] != "http.request" or not message.get("more_body", False)
             size += len(message.get("body", b""))
-            if size <= most:
+            if size <= max_bytes:
                 return message
-            if whole or size > DRAINED * most:
-                raise HTTPException(413, _too_long(most))
+            if is_complete or size > DRAIN_FACTOR * max_bytes:
+                raise HTTPException(413, _body_too_long(max_bytes))
 
-    return received
+    return limited_receive
 
 
-def _one(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+def _first_value(headers: Headers, name: bytes) -> bytes | None:
     return next((value for key, value in headers if key == name), None)
 
 
-def _name(host: bytes) -> str:
-    """A Host header's name, without its port."""
+def _host_name(host: bytes) -> str:
+    """Return the name in a Host header without its port, or "" if the header is malformed."""
     text = host.decode("latin-1").strip().lower()
     if text.startswith("["):
-        name, closed, port = text[1:].partition("]")
-        if not closed or port[:1] not in {"", ":"}:
+        name, bracket, port = text[1:].partition("]")
+        if not bracket or port[:1] not in {"", ":"}:
             return ""
         port = port[1:]
     else:
@@ -135,11 +136,11 @@ def _name(host: bytes) -> str:
     return name if not port or port.isdecimal() else ""
 
 
-def _sent_keys(headers: list[tuple[bytes, bytes]]) -> list[bytes]:
-    sent = []
+def _api_keys(headers: Headers) -> list[bytes]:
+    keys = []
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
-            sent.append(value[7:].strip())
+            keys.append(value[7:].strip())
         elif name == b"x-api-key":
-            sent.append(value.strip())
-    return sent[:4]
+            keys.append(value.strip())
+    return keys[:MAX_KEYS]

@@ -1,4 +1,4 @@
-"""What a server answers with: its models, its settings, and what is kept of all requests."""
+"""Everything that the requests of one server share."""
 
 from __future__ import annotations
 
@@ -6,54 +6,46 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from edgefc.engine import Engine
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.jobs import Jobs
 from edgefc.server.metrics import Metrics
-from edgefc.server.model_pool import Models
+from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
 
 
 class Service:
-    """All that the requests of a server share."""
+    """The models, settings, jobs and metrics of a server."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: ModelPool, settings: Settings) -> None:
         self.models, self.settings = models, settings
-        self.jobs = Jobs(settings.parallel * len(models.places) + settings.max_waiting, settings.timeout)
+        self.jobs = Jobs(settings.parallel * len(models.entries) + settings.max_waiting, settings.timeout)
         self.metrics = Metrics(
             running=lambda: len(self.jobs.running),
-            kept_bytes=lambda: sum(_engine(model).prefix_bytes for model in models.loaded),
-            loaded=lambda: len(models.loaded),
+            prefix_bytes=lambda: sum(model.engine.prefix_bytes for model in models.loaded),
+            models_loaded=lambda: len(models.loaded),
         )
 
     @asynccontextmanager
-    async def using(self, name: str | None) -> AsyncIterator[Served]:
-        """The model of this name, loaded, which stays as long as this is open. Raises what `Models.using` raises."""
-        async with self.models.using(name) as (shown, model):
-            yield Served(shown, model, self.jobs, self.metrics, self.settings)
+    async def open(self, name: str | None) -> AsyncIterator[RequestContext]:
+        """Give a request the model of this name, loaded until the context ends. Raises what `ModelPool.use` raises."""
+        async with self.models.use(name) as (served_name, model):
+            yield RequestContext(served_name, model, self.jobs, self.metrics, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A model as one request sees it; `name` is what answers call it."""
+class RequestContext:
+    """One request's model, and what it shares with other requests. `model_name` goes into the response."""
 
-    name: str
+    model_name: str
     model: Model
     jobs: Jobs
     metrics: Metrics
     settings: Settings
 
-    @property
-    def engine(self) -> Engine:
-        return _engine(self.model)
-
     def check_grammar(self, grammar: str | None) -> None:
-        """Raises RequestError for a request's own grammar where none is taken."""
+        """Raise RequestError for a grammar in the request if the server does not accept any."""
         if grammar is not None and not self.settings.grammars:
-            raise RequestError("grammar", "this server takes no grammars from requests", "Start it with --grammars.")
-
-
-def _engine(model: Model) -> Engine:
-    assert isinstance(model.engine, Engine)
-    return model.engine
+            raise RequestError(
+                ("grammar",), "this server accepts no grammars in requests", "Start it with --grammars to allow them."
+            )

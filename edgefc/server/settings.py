@@ -1,4 +1,4 @@
-"""What of a server can be configured."""
+"""Server settings."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server behaves; nothing in it is about the model.
+    """Server settings, except those of the models.
 
-    host, port       where it listens; port 0: any free one
-    api_keys         one of them must be sent; none: anybody who reaches it may ask
-    allowed_hosts    names it may be called by, besides those of this machine and `host` (against DNS rebinding)
-    allowed_origins  web pages that may ask, such as "http://localhost:3000"; none unless named
-    max_body         bytes of a request
-    parallel         requests that a model computes at the same time
-    max_waiting      requests that wait while others are computed; more are turned away (429)
-    timeout          seconds of one request, waiting included
-    drain            seconds that running requests have to end when the server is told to stop
-    heartbeat        seconds after which a silent stream says that it is alive
-    grammars         whether requests may bring a GBNF of their own
+    host, port       address to listen on; port 0 picks a free one
+    api_keys         accepted keys; empty: requests need no key
+    allowed_hosts    accepted Host names besides this machine's and `host` (against DNS rebinding)
+    allowed_origins  web pages that may send requests, such as "http://localhost:3000"
+    max_body         longest request body, in bytes
+    parallel         requests that one model computes at the same time
+    max_waiting      requests that may wait for their turn; further ones get 429
+    timeout          seconds for one request, including the wait
+    drain            seconds that running requests get to finish when the server is stopped
+    heartbeat        seconds of silence after which a stream sends a comment
+    grammars         whether requests may contain a GBNF grammar
     """
 
     host: str = "127.0.0.1"
@@ -44,20 +44,21 @@ class Settings:
         limits = {"port": (0, 65535), "max_body": (1024, 1 << 30), "parallel": (1, 64), "max_waiting": (0, 4096),
                   "timeout": (1, 86_400), "drain": (0, 3600), "heartbeat": (0.1, 3600)}  # fmt: skip
         for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise RequestError(name, f"must be from {low} to {high}, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise RequestError((name,), f"must be between {low} and {high}, not {value!r}")
         if not all(self.api_keys):
-            raise RequestError("api_keys", "an empty key would let everybody in", "Leave it out for no key at all.")
+            raise RequestError(("api_keys",), "an empty key would let everyone in", "Omit it to run without a key.")
         if not self.api_keys and not self.is_loopback:
             raise RequestError(
-                "host",
-                f"{self.host} can be reached from other machines, and no key is set",
+                ("host",),
+                f"{self.host} can be reached from other machines, but no key is set",
                 "Set an API key (--api-key or EDGEFC_API_KEY), or listen on 127.0.0.1.",
             )
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only programs of this machine can reach it."""
+        """True if only programs on this machine can connect."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

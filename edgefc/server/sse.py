@@ -1,139 +1,143 @@
-"""Server-sent events, and clients that hang up."""
+"""Server-sent events, and clients that disconnect."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from edgefc.server import errors
+from edgefc.server.errors import ApiError
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
-ALIVE = b": still computing\n\n"
+HEARTBEAT = b": still computing\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class HungUpError(Exception):
-    """The client is gone; nobody reads what is answered."""
+class ClientDisconnectedError(Exception):
+    """The client disconnected before its response was ready."""
 
 
-async def unless_hung_up(request: Request, answer: Awaitable[T]) -> T:
-    """What is awaited; cancelled, and HungUpError raised, when the client goes first."""
-    working = asyncio.ensure_future(answer)
-    gone = asyncio.ensure_future(_gone(request.receive))
+async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`. Cancel it and raise ClientDisconnectedError if the client disconnects first."""
+    task = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request.receive))
     try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise HungUpError
-        return working.result()
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnectedError
+        return task.result()
     finally:
-        await _end(working, gone)
+        await _cancel(task, disconnect)
 
 
-class Streamed(Response):
-    """An answer that is sent bit by bit, and ended when the client goes."""
+class StreamedResponse(Response):
+    """Base of responses that are sent in parts, and stop when the client disconnects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self.send(send, scope["path"]))
-        gone = asyncio.ensure_future(_gone(receive))
+        sending = asyncio.ensure_future(self.stream(send, scope["path"]))
+        disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, disconnect}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:
-            await _end(sending, gone)
-            await self.end()
+            await _cancel(sending, disconnect)
+            await self.aclose()
 
-    async def send(self, send: Send, path: str) -> None:
-        """Send all of it, to who asked at this path."""
+    async def stream(self, send: Send, path: str) -> None:
+        """Send the whole response to the request for `path`."""
         raise NotImplementedError
 
-    async def end(self) -> None:
-        """Let go of where it comes from."""
+    async def aclose(self) -> None:
+        """Release the source of the response."""
         raise NotImplementedError
 
 
-class EventStream(Streamed):
-    """Events as they come, and a comment now and then while none does.
+class EventStream(StreamedResponse):
+    """Sends events as they come, and a comment after `heartbeat` seconds without one.
 
-    The first event is waited for before anything is sent: what is wrong with a request is an HTTP error, not an event.
+    An exception becomes the last event: the status 200 has been sent already.
     """
 
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncGenerator[dict[str, Any], None], heartbeat: float, *, named: bool = False) -> None:
-        """`named`: events say their type, and the last is the end; else "[DONE]" is."""
+        """Send `events`, named by their `type` if `named`; unnamed ones are followed by "[DONE]"."""
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._events, self._heartbeat, self._named = events, heartbeat, named
 
-    async def end(self) -> None:
+    async def aclose(self) -> None:
         await self._events.aclose()
 
-    async def send(self, send: Send, path: str) -> None:
+    async def stream(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        following = asyncio.ensure_future(anext(self._events))
+        next_event = asyncio.ensure_future(anext(self._events))
         try:
             while True:
-                done, _ = await asyncio.wait({following}, timeout=self._heartbeat)
+                done, _ = await asyncio.wait({next_event}, timeout=self._heartbeat)
                 if not done:
-                    await send({"type": "http.response.body", "body": ALIVE, "more_body": True})
+                    await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
                     continue
                 try:
-                    data = event(following.result(), named=self._named)
+                    data = format_event(next_event.result(), named=self._named)
                 except StopAsyncIteration:
                     data = b"" if self._named else DONE
                     break
-                except Exception as error:  # noqa: BLE001 - told to the client, which has its 200 already
-                    data = failure(errors.of(error), path, named=self._named)
+                except Exception as error:  # noqa: BLE001 - reported to the client as an event
+                    data = format_error(ApiError.from_exception(error), path, named=self._named)
                     break
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-                following = asyncio.ensure_future(anext(self._events))
+                next_event = asyncio.ensure_future(anext(self._events))
             await send({"type": "http.response.body", "body": data, "more_body": False})
         finally:
-            await _end(following)
+            await _cancel(next_event)
 
 
-def failure(error: errors.ApiError, path: str, *, named: bool) -> bytes:
-    """An error as the last event of a stream that was asked for at this path."""
+def format_event(event: dict[str, Any], *, named: bool = False) -> bytes:
+    """Encode one event; `named` puts its `type` into an `event:` line."""
+    name = f"event: {event['type']}\n".encode() if named else b""
+    return name + b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def format_error(error: ApiError, path: str, *, named: bool) -> bytes:
+    """Encode an error as the last event of the stream that answers a request for `path`."""
     body = error.body(path)
     if named and "type" not in body:
         body = {"type": "error", **body["error"]}
-    return event(body, named=named)
+    return format_event(body, named=named)
 
 
-def event(data: dict[str, Any], *, named: bool = False) -> bytes:
-    head = f"event: {data['type']}\n".encode() if named else b""
-    return head + b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+async def wait_for_first(events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Wait for the first event and return a generator of all of them.
 
-
-async def begun(events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The same events, when the first is there; raises what keeps it from coming."""
+    A request that fails before its first event gets an HTTP error instead of a stream.
+    """
     first = await anext(events)
 
-    async def all_of_them() -> AsyncGenerator[T, None]:
+    async def all_events() -> AsyncGenerator[T, None]:
         async with contextlib.aclosing(events):
             yield first
-            async for following in events:
-                yield following
+            async for event in events:
+                yield event
 
-    return all_of_them()
+    return all_events()
 
 
-async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _end(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel what still runs, and wait for it."""
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks that still run, and wait for their end."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

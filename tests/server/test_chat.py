@@ -13,11 +13,11 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 import edgefc
-from edgefc.tools import as_tools
+from edgefc.tools import ToolSet
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.server.conftest import Serving
 
-TOOLS: Any = as_tools(EXAMPLE_TOOLS)[0]
+TOOLS: Any = list(ToolSet.of(EXAMPLE_TOOLS))
 SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 RUN: Any = {tool.name: tool for tool in EXAMPLE_TOOLS}
 WEATHER: Any = [{"role": "user", "content": "What is the weather in Paris and in Oslo?"}]

@@ -15,7 +15,7 @@ from tests.server.test_chat import HELLO, TOOLS, WEATHER
 
 def test_a_raw_prompt_goes_on_as_the_engine_does(client: OpenAI) -> None:
     with edgefc.load("demo") as model:
-        prompt = model.render(WEATHER, TOOLS).text
+        prompt = model.prompt(WEATHER, TOOLS).text
         ids = model.engine.tokenizer.encode(prompt)
         told = model.complete(prompt, max_tokens=30, temperature=0).completion
         assert "".join(model.complete(prompt, max_tokens=30, temperature=0)) == told.text
@@ -70,7 +70,7 @@ def test_what_bfcls_harness_sends_is_answered(server: Serving) -> None:
     """As bfcl-eval 2026.3.23 does it: it waits for the models, then sends prompts that it rendered itself."""
     assert server.ask("GET", "/v1/models", headers={"Accept": "*/*"}).status == 200
     with edgefc.load("demo") as model:
-        prompt = model.render(WEATHER, TOOLS).text
+        prompt = model.prompt(WEATHER, TOOLS).text
         told = model.complete(prompt, temperature=0).completion
         end = model.engine.tokenizer.special_id(model.family.stop[0])
         assert model.n_ctx < 4096
@@ -116,8 +116,8 @@ def test_a_special_tokens_text_is_the_token_only_where_that_is_wanted(server: Se
 
 def test_the_prompt_and_its_length(server: Serving) -> None:
     with edgefc.load("demo") as model:
-        prompt = model.render(WEATHER, TOOLS)
-        count = len(model.engine.tokenizer.encode(prompt))
+        prompt = model.prompt(WEATHER, TOOLS)
+        count = len(prompt.ids)
     body = {"messages": WEATHER, "tools": TOOLS}
     assert server.post("/apply-template", body).json == {"prompt": prompt.text}
     assert server.post("/v1/chat/completions/input_tokens", body).json["input_tokens"] == count

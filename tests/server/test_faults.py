@@ -129,7 +129,7 @@ def test_who_does_not_listen_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
             size += len(piece)
         return size
 
-    monkeypatch.setattr(http_protocol, "READ_S", 3)
+    monkeypatch.setattr(http_protocol, "READ_TIMEOUT_S", 3)
     with edgefc.load("demo", n_ctx=1024) as model, serving(model) as port:
         with asked(port) as slow:
             whole = 0

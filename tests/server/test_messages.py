@@ -473,8 +473,8 @@ def test_a_model_in_a_process_of_its_own_that_ends(tiny_qwen2: Path) -> None:
 def test_thoughts_are_blocks_there_and_back(tiny_qwen2: Path) -> None:
     parser = load_family("qwen3").parser()
     deltas = [*parser.feed("<think>\nHm.\n</think>\n\nHello!"), *parser.finish("stop").deltas]
-    blocks = api._Blocks()
-    events = [event for delta in deltas for event in blocks.feed(delta)] + list(blocks.end())
+    blocks = api.BlockEvents()
+    events = [event for delta in deltas for event in blocks.feed(delta)] + list(blocks.finish())
     begun = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
     assert begun == ["thinking", "text"]
     said = [event["delta"] for event in events if event["type"] == "content_block_delta"]

@@ -64,7 +64,7 @@ def test_a_port_that_is_taken(demo_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         message = refused("--port", str(taken.getsockname()[1]))
-    assert "Take another --port" in message
+    assert "Choose another --port" in message
 
 
 def test_an_ipv6_loopback(demo_path: Path) -> None:

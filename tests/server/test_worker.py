@@ -142,7 +142,7 @@ def test_a_crash_costs_the_requests_that_run_and_nothing_else(demo_path: Path) -
             one.result(60)
         assert {"200", "503"} <= set(seen)
         assert calls(server.post(CHAT, CALL).json) == right
-    assert any("SIGSEGV; it is started again" in line for line in server.lines)
+    assert any("SIGSEGV; restarting it" in line for line in server.lines)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
@@ -221,6 +221,6 @@ def test_a_stream_that_was_told_to_its_end_is_no_failure() -> None:
         b"event: response.completed\ndata: {}",
     )
     for last in ended:
-        assert proxy.LAST.match(last)
+        assert proxy.LAST_EVENT.match(last)
     for last in (b"", b'data: {"choices":[]}', b"event: response.output_text.delta\ndata: {}", b": still computing"):
-        assert not proxy.LAST.match(last)
+        assert not proxy.LAST_EVENT.match(last)

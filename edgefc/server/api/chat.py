@@ -1,29 +1,37 @@
-"""POST /v1/chat/completions: what may be asked, and how it is answered."""
+"""POST /v1/chat/completions."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 from pydantic import Field
 
 from edgefc.chat import openai
 from edgefc.chat.options import ChatOptions
+from edgefc.chat.prompt import ModelPrompt
 from edgefc.chat.reply import ChatStream, Reply
-from edgefc.chat.request import checked_tools
+from edgefc.chat.request import Request
 from edgefc.engine import TokenLogprob
 from edgefc.errors import RequestError
-from edgefc.formats import Prompt
-from edgefc.server.api.fields import Asked, Refused, for_choice, refuse
-from edgefc.server.service import Served
-from edgefc.tools import parse_tool_choice
+from edgefc.limits import MAX_TOP_LOGPROBS
+from edgefc.server.api.fields import (
+    CommonFields,
+    MessageList,
+    TokenLimit,
+    ToolList,
+    Unsupported,
+    choice_seed,
+    reject_unsupported,
+)
+from edgefc.server.jobs import start_all
+from edgefc.server.service import RequestContext
 from edgefc.types import Delta, Message, Tool
 
-MOST_MESSAGES, MOST_TOOLS = 4096, 256
-# What is understood, cannot be had here, and would change the answer; with the values that mean nothing.
-REFUSED: Refused = {
+# Fields that would change the answer.
+UNSUPPORTED: Unsupported = {
     "audio": (None,),
     "modalities": (None, ["text"]),
     "web_search_options": (None,),
@@ -34,141 +42,129 @@ REFUSED: Refused = {
 }
 
 
-class ChatRequest(Asked):
+class ChatRequest(CommonFields):
     """The body of a chat completion."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
-    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    messages: MessageList
+    tools: ToolList | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    functions: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    functions: ToolList | None = None
     function_call: str | dict[str, Any] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: TokenLimit | None = None
+    max_tokens: TokenLimit | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
 
-Piece = tuple[int, Delta | Reply, Sequence[TokenLogprob]]
+class ChoiceOutput(NamedTuple):
+    """A delta of a choice (its index), or its complete reply, with the logprobs of the tokens since the last output."""
+
+    choice: int
+    value: Delta | Reply
+    logprobs: Sequence[TokenLogprob]
 
 
-class Answer:
-    """The choices of an answer, generated side by side: their deltas with their numbers, and each one's Reply, with the
-    logprobs that came meanwhile.
-    """
+class ChoiceStreams:
+    """The choices of one answer, generated side by side and read one after the other."""
 
-    def __init__(self, begin: Callable[[int], ChatStream], choices: int, *, whole: bool = False) -> None:
-        """`whole`: Replies alone; each delta handed over takes time that the model could have."""
-        self._whole = whole
-        self._streams: list[ChatStream] = []
-        try:
-            for index in range(choices):
-                self._streams.append(begin(index))
-        except BaseException:
-            self.cancel()
-            raise
+    def __init__(self, streams: Sequence[ChatStream], *, deltas: bool = True) -> None:
+        """Without `deltas`, only replies are yielded: each delta handed over takes time from the model."""
+        self._streams, self._deltas = streams, deltas
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[ChoiceOutput]:
         for index, stream in enumerate(self._streams):
-            for delta in () if self._whole else stream:
-                yield index, delta, stream.new_logprobs()
-            yield index, stream.reply, stream.new_logprobs()
+            for delta in stream if self._deltas else ():
+                yield ChoiceOutput(index, delta, stream.pop_logprobs())
+            yield ChoiceOutput(index, stream.reply, stream.pop_logprobs())
 
     def cancel(self) -> None:
         for stream in self._streams:
             stream.cancel()
 
 
-class ChatCall:
-    """A request's body, understood: what it asks of `Model.chat`, and how it wants to be told.
+class ChatHandler:
+    """Answers one chat completion request. Raises RequestError for an unsupported body."""
 
-    Raises RequestError for what cannot be had.
-    """
-
-    def __init__(self, body: ChatRequest, served: Served) -> None:
-        self._body, self._served, self._model = body, served, served.model
-        refuse(body, REFUSED)
-        served.check_grammar(body.grammar)
+    def __init__(self, body: ChatRequest, context: RequestContext) -> None:
+        self._body, self._context, self._model = body, context, context.model
+        reject_unsupported(body, UNSUPPORTED)
+        context.check_grammar(body.grammar)
         if body.stream_options is not None and not body.stream:
-            raise RequestError("stream_options", "is for streams only", "Set stream, or leave it out.")
+            raise RequestError(("stream_options",), "requires stream", "Set stream, or omit the field.")
         if body.top_logprobs is not None and not body.logprobs:
-            raise RequestError("top_logprobs", "is for logprobs only", "Set logprobs, or leave it out.")
-        self.legacy = body.functions is not None
-        if self.legacy and body.tools is not None:
-            raise RequestError("functions", "cannot be combined with tools", "Use tools alone.")
-        self._tools = self._offered()
+            raise RequestError(("top_logprobs",), "requires logprobs", "Set logprobs, or omit the field.")
+        self._is_legacy = body.functions is not None
+        if self._is_legacy and body.tools is not None:
+            raise RequestError(("functions",), "cannot be combined with tools", "Use tools alone.")
+        self._messages = cast("list[Message]", body.messages)
+        self._tools = cast("list[Tool] | None", self._body_tools())
         self._options = self._chat_options()
+        self._request: Request | None = None
 
-    def begin(self, *, whole: bool = False) -> Answer:
-        """Submit it. Raises what `Model.chat` raises."""
-        return Answer(self._choice, self._body.n or 1, whole=whole)
+    def prompt(self) -> ModelPrompt:
+        """Render the prompt without generating. Raises what `Model.prompt` raises."""
+        return self._model.prompt(self._messages, self._tools, **self._options)
 
-    def prompt(self) -> Prompt:
-        """What the model would be sent. Raises what `Model.chat` raises of messages and tools."""
-        tools = None if self._tools is None else checked_tools(self._tools)
-        choice = parse_tool_choice(self._options.get("tool_choice", "auto"), tools or [])
-        messages, model = cast("list[Message]", self._body.messages), self._model
-        special = model.engine.tokenizer.special_tokens
-        thinking = self._options.get("thinking")
-        return model.family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=special)
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt's length, once an output has been read."""
+        assert self._request is not None
+        return len(self._request.prompt.ids)
 
-    def count_prompt(self) -> int:
-        """Its length in tokens."""
-        return len(self._model.engine.tokenizer.encode(self.prompt(), bos=self._model.family.bos))
+    async def response(self) -> dict[str, Any]:
+        """Return the whole response."""
+        outputs = self.outputs(deltas=False)
+        replies = [output.value async for output in outputs if isinstance(output.value, Reply)]
+        logprobs = [self._logprobs_field(reply.logprobs) for reply in replies]
+        head = openai.head(self._context.model_name)
+        return openai.completion(head, replies, legacy=self._is_legacy, logprobs=logprobs)
 
-    async def completion(self) -> dict[str, Any]:
-        """The whole answer."""
-        pieces = self.pieces(whole=True)
-        replies = [piece async for _, piece, _ in pieces if isinstance(piece, Reply)]
-        logprobs = [self._logprobs(reply.logprobs) for reply in replies]
-        return openai.completion(openai.head(self._served.name), replies, legacy=self.legacy, logprobs=logprobs)
-
-    async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer in chunks."""
-        about, replies = openai.head(self._served.name), list[Reply]()
-        async with aclosing(self.pieces()) as pieces:
-            async for index, piece, new in pieces:
-                told = self._logprobs(new) if new else None
-                if isinstance(piece, Reply):
-                    replies.append(piece)
-                    reason = openai.finish_reason(piece, legacy=self.legacy)
-                    yield openai.chunk(about, {}, reason, index=index, logprobs=told)
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the response in chunks."""
+        head, replies = openai.head(self._context.model_name), list[Reply]()
+        async with aclosing(self.outputs()) as outputs:
+            async for index, value, tokens in outputs:
+                logprobs = self._logprobs_field(tokens) if tokens else None
+                if isinstance(value, Reply):
+                    replies.append(value)
+                    reason = openai.finish_reason(value, legacy=self._is_legacy)
+                    yield openai.chunk(head, {}, reason, index=index, logprobs=logprobs)
                 else:
-                    # As llama-server begins streams; there are clients that read `content` of what has a role unasked.
-                    delta = {**piece, "content": None} if "role" in piece else piece
-                    yield openai.chunk(about, delta, index=index, legacy=self.legacy, logprobs=told)
-        if self._body.wants_usage:
-            yield openai.usage_chunk(about, replies)
+                    # As llama-server does: some clients read `content` of the first delta without a check.
+                    delta = {**value, "content": None} if "role" in value else value
+                    yield openai.chunk(head, delta, index=index, legacy=self._is_legacy, logprobs=logprobs)
+        if self._body.include_usage:
+            yield openai.usage_chunk(head, replies)
 
-    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    async def outputs(self, *, deltas: bool = True) -> AsyncGenerator[ChoiceOutput, None]:
+        """Yield the deltas of all choices, unless they are not needed, and each one's reply."""
+        async with aclosing(self._context.jobs.read(partial(self._start, deltas=deltas))) as outputs:
+            async for output in outputs:
+                if isinstance(output.value, Reply):
+                    self._context.metrics.record_generation(output.value.stats)
+                yield output
+
+    def _start(self, *, deltas: bool) -> ChoiceStreams:
+        """Check and submit the request, once for each choice."""
+        request = self._request = self._model.request(self._messages, self._tools, **self._options)
+        choices = [request.with_seed(choice_seed(self._options, index)) for index in range(self._body.n or 1)]
+        return ChoiceStreams(start_all(partial(self._model.submit, choice) for choice in choices), deltas=deltas)
+
+    def _logprobs_field(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         return openai.logprobs_of(self._model.engine.tokenizer, tokens) if self._body.logprobs else None
 
-    async def pieces(self, *, whole: bool = False) -> AsyncGenerator[Piece, None]:
-        """Deltas with their choices' numbers, and each one's Reply."""
-        async with aclosing(self._served.jobs.pieces(partial(self.begin, whole=whole))) as pieces:
-            async for index, piece, new in pieces:
-                if isinstance(piece, Reply):
-                    self._served.metrics.generated(piece.stats)
-                yield index, piece, new
-
-    def _choice(self, index: int) -> ChatStream:
-        options = for_choice(self._options, index)
-        messages = cast("list[Message]", self._body.messages)
-        tools = cast("list[Tool] | None", self._tools)
-        answer: ChatStream = self._model.chat(messages, tools=tools, stream=True, **options)
-        return answer
-
-    def _offered(self) -> list[dict[str, Any]] | None:
+    def _body_tools(self) -> list[dict[str, Any]] | None:
         if self._body.functions is None:
             return self._body.tools
         return [{"type": "function", "function": function} for function in self._body.functions]
 
     def _chat_options(self) -> ChatOptions:
-        body, options = self._body, self._body.options()
+        body, options = self._body, self._body.chat_options()
         choice: str | Mapping[str, Any] | None = body.tool_choice
-        if self.legacy:
+        if self._is_legacy:
             choice = openai.choice_of(body.function_call)
             options["parallel_tool_calls"] = False
         if choice is not None:

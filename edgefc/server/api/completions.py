@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -14,30 +15,33 @@ from edgefc.chat import openai
 from edgefc.chat.completion import Completion, TextStream
 from edgefc.chat.options import ChatOptions
 from edgefc.errors import RequestError
-from edgefc.server.api.fields import MOST_STOPS, Asked, Refused, for_choice, refuse
-from edgefc.server.service import Served
+from edgefc.limits import MAX_STOP_STRINGS
+from edgefc.server.api.fields import CommonFields, TokenLimit, Unsupported, options_for_choice, reject_unsupported
+from edgefc.server.jobs import start_all
+from edgefc.server.service import RequestContext
 
-MOST_PROMPTS, MOST_TOKENS = 64, 1 << 20
-REFUSED: Refused = {
+MAX_PROMPTS, MAX_PROMPT_TOKENS = 64, 1 << 20
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
+UNSUPPORTED: Unsupported = {
     "suffix": (None, ""), "echo": (None, False), "logprobs": (None, 0, False), "best_of": (None, 1),
     "skip_special_tokens": (None, True),
 }  # fmt: skip
-Token = Annotated[int, Field(ge=0, lt=1 << 31)]
-Tokens = Annotated[list[Token], Field(min_length=1, max_length=MOST_TOKENS)]
+TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS)]
 
 
-class CompletionRequest(Asked):
+class CompletionRequest(CommonFields):
     """The body of a completion."""
 
-    prompt: str | Tokens | Annotated[list[str | Tokens], Field(min_length=1, max_length=MOST_PROMPTS)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop_token_ids: Annotated[list[Token], Field(max_length=MOST_STOPS)] | None = None
+    prompt: str | TokenIds | Annotated[list[str | TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
+    max_tokens: TokenLimit | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_STRINGS)] | None = None
 
 
-class _Answers:
-    """The completions of all prompts, generated side by side: their text with their numbers, and each one's end."""
+class _CompletionStreams:
+    """All completions, generated side by side: yields text with the index of its choice, then the whole of each."""
 
-    def __init__(self, streams: list[TextStream]) -> None:
+    def __init__(self, streams: Sequence[TextStream]) -> None:
         self._streams = streams
 
     def __iter__(self) -> Iterator[tuple[int, str | Completion]]:
@@ -51,80 +55,78 @@ class _Answers:
             stream.cancel()
 
 
-class CompletionCall:
-    """A request's body, understood. Raises RequestError for what cannot be had."""
+class CompletionHandler:
+    """Answers one completion request. Raises RequestError for an unsupported body."""
 
-    def __init__(self, body: CompletionRequest, served: Served) -> None:
-        self._body, self._served, self._model = body, served, served.model
-        refuse(body, REFUSED)
-        served.check_grammar(body.grammar)
+    def __init__(self, body: CompletionRequest, context: RequestContext) -> None:
+        self._body, self._context, self._model = body, context, context.model
+        reject_unsupported(body, UNSUPPORTED)
+        context.check_grammar(body.grammar)
         prompt = body.prompt
-        several = isinstance(prompt, list) and not isinstance(prompt[0], int)
-        self._prompts: list[Any] = list(prompt) if several else [prompt]
-        self._options = self._complete_options()
+        is_batch = isinstance(prompt, list) and not isinstance(prompt[0], int)
+        self._prompts: list[Any] = list(prompt) if is_batch else [prompt]
+        self._n = body.n or 1
+        self._options = self._completion_options()
 
-    def begin(self) -> _Answers:
-        """Submit them all. Raises what `Model.complete` raises."""
-        streams: list[TextStream] = []
-        try:
-            for prompt in self._prompts:
-                for choice in range(self._body.n or 1):
-                    options = for_choice(self._options, choice)
-                    # One by one: those that were begun are cancelled when another cannot be.
-                    streams.append(self._model.complete(prompt, **options))
-        except BaseException:
-            _Answers(streams).cancel()
-            raise
-        return _Answers(streams)
+    async def response(self) -> dict[str, Any]:
+        """Return the whole response."""
+        completions = [output async for _, output in self._outputs() if isinstance(output, Completion)]
+        choices = [_choice_field(index, one.text, one.finish_reason) for index, one in enumerate(completions)]
+        return {**self._head(), "choices": choices, **openai.usage_and_timings(completions, self._n)}
 
-    async def completion(self) -> dict[str, Any]:
-        """The whole answer."""
-        done = [piece async for _, piece in self._pieces() if isinstance(piece, Completion)]
-        choices = [_choice(index, one.text, one.finish_reason) for index, one in enumerate(done)]
-        return {**self._head(), "choices": choices, **self._spent(done)}
-
-    async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer in chunks."""
-        about, done = self._head(), list[Completion]()
-        async with aclosing(self._pieces()) as pieces:
-            async for index, piece in pieces:
-                if isinstance(piece, Completion):
-                    done.append(piece)
-                    yield {**about, "choices": [_choice(index, "", piece.finish_reason)]}
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the response in chunks."""
+        head, completions = self._head(), list[Completion]()
+        async with aclosing(self._outputs()) as outputs:
+            async for index, output in outputs:
+                if isinstance(output, Completion):
+                    completions.append(output)
+                    yield {**head, "choices": [_choice_field(index, "", output.finish_reason)]}
                 else:
-                    yield {**about, "choices": [_choice(index, piece, None)]}
-        if self._body.wants_usage:
-            yield {**about, "choices": [], **self._spent(done)}
+                    yield {**head, "choices": [_choice_field(index, output, None)]}
+        if self._body.include_usage:
+            yield {**head, "choices": [], **openai.usage_and_timings(completions, self._n)}
 
-    async def _pieces(self) -> AsyncGenerator[tuple[int, str | Completion], None]:
-        async with aclosing(self._served.jobs.pieces(self.begin)) as pieces:
-            async for index, piece in pieces:
-                if isinstance(piece, Completion):
-                    self._served.metrics.generated(piece.stats)
-                yield index, piece
+    async def _outputs(self) -> AsyncGenerator[tuple[int, str | Completion], None]:
+        async with aclosing(self._context.jobs.read(self._start)) as outputs:
+            async for index, output in outputs:
+                if isinstance(output, Completion):
+                    self._context.metrics.record_generation(output.stats)
+                yield index, output
+
+    def _start(self) -> _CompletionStreams:
+        """Submit all choices of all prompts."""
+        return _CompletionStreams(
+            start_all(
+                partial(self._model.complete, prompt, **options_for_choice(self._options, index))
+                for prompt in self._prompts
+                for index in range(self._n)
+            )
+        )
 
     def _head(self) -> dict[str, Any]:
-        about = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
-        return {**about, "model": self._served.name, "system_fingerprint": openai.FINGERPRINT}
+        return {
+            "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
+            "model": self._context.model_name, "system_fingerprint": openai.FINGERPRINT,
+        }  # fmt: skip
 
-    def _spent(self, done: list[Completion]) -> dict[str, Any]:
-        return openai.spent(done, self._body.n or 1)
-
-    def _complete_options(self) -> ChatOptions:
-        body, options = self._body, self._body.options()
-        options["max_tokens"] = body.max_tokens or 16  # OpenAI's default
+    def _completion_options(self) -> ChatOptions:
+        body, options = self._body, self._body.chat_options()
+        options["max_tokens"] = body.max_tokens or DEFAULT_MAX_TOKENS
         if body.stop_token_ids:
             stops = [body.stop] if isinstance(body.stop, str) else list(body.stop or ())
-            options["stop"] = [*stops, *map(self._special, body.stop_token_ids)]
+            options["stop"] = [*stops, *map(self._special_text, body.stop_token_ids)]
         return options
 
-    def _special(self, token: int) -> str:
+    def _special_text(self, token: int) -> str:
         tokenizer = self._model.engine.tokenizer
         for text in tokenizer.special_tokens:
             if tokenizer.special_id(text) == token:
                 return text
-        raise RequestError("stop_token_ids", f"{token} is no special token", "Give its text in `stop`.")
+        raise RequestError(
+            ("stop_token_ids",), f"unsupported token {token}: only special tokens can stop", "Put its text into `stop`."
+        )
 
 
-def _choice(index: int, text: str, reason: str | None) -> dict[str, Any]:
+def _choice_field(index: int, text: str, reason: str | None) -> dict[str, Any]:
     return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}

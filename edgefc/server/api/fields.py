@@ -1,4 +1,4 @@
-"""What requests of several endpoints have in common: fields, what is refused, and what both mean to the model."""
+"""Body fields of several endpoints, and their meaning for the model."""
 
 from __future__ import annotations
 
@@ -7,79 +7,111 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgefc import limits
 from edgefc.chat.options import ChatOptions
-from edgefc.errors import RequestError
+from edgefc.errors import FieldPath, RequestError
 
-MOST_CHOICES, MOST_STOPS, LONGEST_STOP = 8, 16, 1024
-SEED = 1 << 63
-Text = Annotated[str, Field(max_length=LONGEST_STOP)]
-# Fields that are options of the model as they are, in those requests that have them.
+SEED_LIMIT = 1 << 63
+MAX_SHOWN = 100  # characters of an invalid value that an error shows
+
+
+def _range(name: str) -> Any:
+    low, high = limits.SAMPLING[name]
+    return Field(ge=low, le=high)
+
+
+MessageList = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=limits.MAX_MESSAGES)]
+ToolList = Annotated[list[dict[str, Any]], Field(max_length=limits.MAX_TOOLS)]
+TokenLimit = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, _range("temperature")]
+TopP = Annotated[float, _range("top_p")]
+TopK = Annotated[int, _range("top_k")]
+StopString = Annotated[str, Field(max_length=limits.MAX_STOP_LENGTH)]
+StopList = Annotated[list[StopString], Field(max_length=limits.MAX_STOP_STRINGS)]
+LogitBias = Annotated[float, Field(ge=-limits.MAX_LOGIT_BIAS, le=limits.MAX_LOGIT_BIAS)]
+
+# Fields with the name and the meaning of a ChatOptions field.
 _OPTIONS = (
     "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty",
     "presence_penalty", "seed", "stop", "response_format", "grammar",
 )  # fmt: skip
-Refused = Mapping[str, tuple[Any, ...]]  # fields that cannot be had, and their values that mean nothing
+Unsupported = Mapping[str, tuple[Any, ...]]  # unsupported fields, with the values that ask for nothing
 
 
-class Asked(BaseModel):
-    """The fields of chat completions and completions alike; others are ignored, as far as they change no answer."""
+class CommonFields(BaseModel):
+    """Fields of chat completions and completions. Unknown fields are ignored unless they would change the answer."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
     response_format: dict[str, Any] | None = None
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(ge=1e-3, le=100)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-100, le=100)] | None = None
-    seed: Annotated[int, Field(ge=-SEED, lt=SEED)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    n: Annotated[int, Field(ge=1, le=limits.MAX_CHOICES)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    min_p: Annotated[float, _range("min_p")] | None = None
+    repeat_penalty: Annotated[float, _range("repeat_penalty")] | None = None
+    frequency_penalty: Annotated[float, _range("frequency_penalty")] | None = None
+    presence_penalty: Annotated[float, _range("presence_penalty")] | None = None
+    seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    stop: StopString | StopList | None = None
+    logit_bias: dict[str, LogitBias] | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     grammar: str | None = None
     json_schema: dict[str, Any] | None = None  # llama-server's short form of a response_format
 
     @property
-    def wants_usage(self) -> bool:
-        """Whether a stream's last chunk tells what the answer cost."""
+    def include_usage(self) -> bool:
+        """True if a stream's last chunk must contain the usage."""
         return bool((self.stream_options or {}).get("include_usage"))
 
-    def options(self) -> ChatOptions:
-        """What it asks of the model. Raises RequestError."""
-        given = {name: value for name in _OPTIONS if (value := getattr(self, name, None)) is not None}
+    def chat_options(self) -> ChatOptions:
+        """Return the options for the model. Raises RequestError."""
+        options = {name: value for name in _OPTIONS if (value := getattr(self, name, None)) is not None}
         if self.logit_bias:
-            given["logit_bias"] = _by_token(self.logit_bias)
+            options["logit_bias"] = _parse_token_ids(self.logit_bias)
         if self.json_schema is not None:
             if self.response_format is not None:
-                raise RequestError("json_schema", "cannot be combined with response_format", "Use the latter alone.")
-            given["response_format"] = {"type": "json_object", "schema": self.json_schema}
-        return cast("ChatOptions", given)
+                raise RequestError(("json_schema",), "cannot be combined with response_format", "Omit one of them.")
+            options["response_format"] = {"type": "json_object", "schema": self.json_schema}
+        return cast("ChatOptions", options)
 
 
-def refuse(given: BaseModel | Mapping[str, Any], refused: Refused, why: str = "", *, place: str = "") -> None:
-    """Raises RequestError for a field, of the body or of what is at this place in it, that would change the answer and
-    cannot be had.
-    """
-    fields = given if isinstance(given, Mapping) else given.model_extra or {}
-    for name, harmless in refused.items():
-        if (value := fields.get(name)) not in harmless:
-            param = f"{place}.{name}" if place else name
-            raise RequestError(param, f"{value!r} is not offered here{why}", "Leave it out.")
+def reject_unsupported(
+    body: BaseModel | Mapping[str, Any],
+    unsupported: Unsupported,
+    *,
+    path: FieldPath = (),
+    reason: str = "",
+    hint: str = "Omit the field.",
+) -> None:
+    """Raise RequestError for an unsupported field of a body, or of the object at `path` in it."""
+    fields = body if isinstance(body, Mapping) else body.model_extra or {}
+    for name, neutral_values in unsupported.items():
+        if (value := fields.get(name)) not in neutral_values:
+            raise RequestError((*path, name), reason or f"unsupported value {quote(value)}", hint)
 
 
-def for_choice(options: ChatOptions, index: int) -> ChatOptions:
-    """The same for a choice of its number: each has a seed of its own."""
+def quote(value: object) -> str:
+    """Return a value's repr for an error, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def options_for_choice(options: ChatOptions, index: int) -> ChatOptions:
+    """Return the options with a seed of its own for each choice."""
+    seed = choice_seed(options, index)
+    return options if seed is None else cast("ChatOptions", {**options, "seed": seed})
+
+
+def choice_seed(options: ChatOptions, index: int) -> int | None:
     seed = options.get("seed")
-    return options if seed is None else cast("ChatOptions", {**options, "seed": seed + index})
+    return None if seed is None else seed + index
 
 
-def _by_token(biases: Mapping[str, float]) -> dict[int, float]:
+def _parse_token_ids(biases: Mapping[str, float]) -> dict[int, float]:
     for token in biases:
         if not token.isdecimal() or len(token) > 9:
-            raise RequestError("logit_bias", f"maps token ids to numbers, and {token!r} is no token id")
+            raise RequestError(("logit_bias",), f"invalid token id {quote(token)}", "Keys must be token ids.")
     return {int(token): bias for token, bias in biases.items()}

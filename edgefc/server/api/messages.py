@@ -1,7 +1,6 @@
-"""POST /v1/messages: the same asked as Anthropic's API asks, and told in its blocks, without anything kept.
+"""POST /v1/messages: Anthropic's Messages API, without stored state.
 
-What comes in is made into a chat completion. `cache_control` means nothing here: what prompts have in common is always
-kept.
+A request is translated to a chat completion. `cache_control` has no effect: prompt prefixes are always cached.
 """
 
 from __future__ import annotations
@@ -10,38 +9,49 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from edgefc.chat.reply import Reply
-from edgefc.errors import RequestError
-from edgefc.server.api.chat import MOST_MESSAGES, MOST_TOOLS
-from edgefc.server.api.fields import MOST_STOPS, Refused, Text, refuse
-from edgefc.server.api.translate import Conversation, Places, TranslatedCall
+from edgefc.errors import FieldPath, RequestError
+from edgefc.server.api.fields import (
+    MessageList,
+    StopList,
+    Temperature,
+    TokenLimit,
+    ToolList,
+    TopK,
+    TopP,
+    Unsupported,
+    quote,
+    reject_unsupported,
+)
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat
 from edgefc.server.errors import ApiError
-from edgefc.server.service import Served
+from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
 Block = dict[str, Any]
 Event = dict[str, Any]
-REFUSED: Refused = {
+UNSUPPORTED: Unsupported = {
     "thinking": (None, {"type": "disabled"}), "container": (None,), "mcp_servers": (None, []), "output_format": (None,),
 }  # fmt: skip
-_OF_TOOLS: Refused = {
+UNSUPPORTED_IN_TOOLS: Unsupported = {
     "defer_loading": (None, False), "allowed_callers": (None, ["direct"]), "input_examples": (None, []),
 }  # fmt: skip
-# What chat completions call otherwise.
-_PLACES = {
-    "stop": "stop_sequences", "max_completion_tokens": "max_tokens", "response_format": "output_config.format",
-    "response_format.json_schema": "output_config.format",
-}  # fmt: skip
-_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+# Paths in a chat completion, and in a message request.
+RENAMED: dict[FieldPath, FieldPath] = {
+    ("stop",): ("stop_sequences",),
+    ("max_completion_tokens",): ("max_tokens",),
+    ("response_format",): ("output_config", "format"),
+    ("response_format", "json_schema"): ("output_config", "format"),
+}
+TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 class MessageToolChoice(BaseModel):
-    """What the model may do with tools."""
+    """Whether the model must, may or must not call tools."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -51,7 +61,7 @@ class MessageToolChoice(BaseModel):
 
 
 class OutputConfig(BaseModel):
-    """What text must be."""
+    """The format of text."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -59,14 +69,14 @@ class OutputConfig(BaseModel):
 
 
 class TokenCountRequest(BaseModel):
-    """What a prompt is made of; fields that are not named here are ignored, as far as they change no answer."""
+    """The parts of a prompt. Unknown fields are ignored unless they would change the answer."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: MessageList
     system: str | list[dict[str, Any]] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    tools: ToolList | None = None
     tool_choice: MessageToolChoice | None = None
     output_config: OutputConfig | None = None
 
@@ -74,59 +84,60 @@ class TokenCountRequest(BaseModel):
 class MessageRequest(TokenCountRequest):
     """The body of a message."""
 
-    max_tokens: Annotated[int, Field(ge=1)]
-    stop_sequences: Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
+    max_tokens: TokenLimit
+    stop_sequences: StopList | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
     stream: bool | None = None
 
 
-class MessageCall:
-    """A request's body, understood. Raises RequestError, or ApiError, for what cannot be had."""
+class MessageHandler:
+    """Answers one message request. Raises RequestError or ApiError for an unsupported body."""
 
-    def __init__(self, body: MessageRequest, served: Served) -> None:
-        self._body, self._name = body, served.name
+    def __init__(self, body: MessageRequest, context: RequestContext) -> None:
+        self._body, self._context = body, context
         if body.messages[-1].get("role") == "assistant":
-            last = f"messages[{len(body.messages) - 1}]"
-            raise RequestError(last, "an answer cannot be begun for the model", "End with a user's turn.")
-        options = {
+            raise RequestError(
+                ("messages", len(body.messages) - 1), "prefilling the answer is not supported", "End with a user turn."
+            )
+        builder = _to_chat(body)
+        builder.fields |= {
             "max_completion_tokens": body.max_tokens, "stop": body.stop_sequences, "temperature": body.temperature,
             "top_p": body.top_p, "top_k": body.top_k,
         }  # fmt: skip
-        self._chat = _translated(body, served, options)
+        self._chat = TranslatedChat(builder, context)
 
-    async def completion(self) -> dict[str, Any]:
-        """The whole message."""
-        (reply,) = [piece async for piece in self._chat.pieces(whole=True) if isinstance(piece, Reply)]
-        return {**self._head(), "content": _blocks(reply), **self._end(reply), "usage": _usage(reply)}
+    async def response(self) -> dict[str, Any]:
+        """Return the whole message."""
+        reply = await self._chat.reply()
+        return {**self._head(), "content": _blocks(reply), **self._stop_fields(reply), "usage": _usage(reply)}
 
-    async def chunks(self) -> AsyncGenerator[Event, None]:
-        """The message as it grows."""
-        blocks = _Blocks()
-        async with aclosing(self._chat.pieces()) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Reply):
-                    for event in blocks.end():
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield the message as events."""
+        blocks = BlockEvents()
+        async with aclosing(self._chat.deltas()) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, Reply):
+                    for event in blocks.finish():
                         yield event
-                    yield {"type": "message_delta", "delta": self._end(piece), "usage": _usage(piece)}
+                    yield {"type": "message_delta", "delta": self._stop_fields(delta), "usage": _usage(delta)}
                     yield {"type": "message_stop"}
                     continue
-                if "role" in piece:
-                    # The model has begun already; how much of the prompt it knew is told with the end.
-                    count = await run_in_threadpool(self._chat.count_prompt)
-                    yield {"type": "message_start", "message": {**self._head(), "usage": _counts(count, 0, 0)}}
-                for event in blocks.feed(piece):
+                if "role" in delta:
+                    # How much of the prompt was cached is known at the end only.
+                    usage = _token_counts(self._chat.prompt_tokens, 0, 0)
+                    yield {"type": "message_start", "message": {**self._head(), "usage": usage}}
+                for event in blocks.feed(delta):
                     yield event
 
     def _head(self) -> dict[str, Any]:
         return {
-            "id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": self._name,
-            "content": [], "stop_reason": None, "stop_sequence": None,
+            "id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant",
+            "model": self._context.model_name, "content": [], "stop_reason": None, "stop_sequence": None,
         }  # fmt: skip
 
-    def _end(self, reply: Reply) -> dict[str, Any]:
-        """Why the message ended."""
+    def _stop_fields(self, reply: Reply) -> dict[str, Any]:
         stop = reply.stopped_by if reply.stopped_by in (self._body.stop_sequences or ()) else None
         if reply.outcome == "call":
             reason, stop = "tool_use", None
@@ -137,57 +148,57 @@ class MessageCall:
         return {"stop_reason": reason, "stop_sequence": stop}
 
 
-def token_count(body: TokenCountRequest, served: Served) -> dict[str, int]:
-    """How many tokens the prompt of a message would have."""
-    return {"input_tokens": _translated(body, served, {}).count_prompt()}
+def count_tokens(body: TokenCountRequest, context: RequestContext) -> dict[str, int]:
+    """Answer /v1/messages/count_tokens."""
+    return {"input_tokens": TranslatedChat(_to_chat(body), context).count_prompt_tokens()}
 
 
-class _Blocks:
-    """Makes events of a chat's deltas, block by block."""
+class BlockEvents:
+    """Turns a chat's deltas into events of content blocks."""
 
     def __init__(self) -> None:
         self._index = -1
-        self._said: str | int | None = None  # what is being said: thinking, text or a call's number
+        self._open: str | int | None = None  # the open block: "thinking", "text" or a call's index
 
     def feed(self, delta: Delta) -> Iterator[Event]:
         if thoughts := delta.get("reasoning_content"):
-            yield from self._begin("thinking", _thinking(""))
+            yield from self._open_block("thinking", _thinking_block(""))
             yield self._event("content_block_delta", delta={"type": "thinking_delta", "thinking": thoughts})
         if text := delta.get("content"):
-            yield from self._begin("text", _text_block(""))
+            yield from self._open_block("text", _text_block(""))
             yield self._event("content_block_delta", delta={"type": "text_delta", "text": text})
         for call in delta.get("tool_calls", ()):
             function = call.get("function", {})
-            yield from self._begin(call["index"], _tool_use(call.get("id", ""), function.get("name", ""), {}))
+            block = _tool_use_block(call.get("id", ""), function.get("name", ""), {})
+            yield from self._open_block(call["index"], block)
             if arguments := function.get("arguments"):
                 yield self._event("content_block_delta", delta={"type": "input_json_delta", "partial_json": arguments})
 
-    def end(self) -> Iterator[Event]:
-        """Close the block that is being said."""
-        if self._said is not None:
+    def finish(self) -> Iterator[Event]:
+        """Close the open block."""
+        if self._open is not None:
             yield self._event("content_block_stop")
-            self._said = None
+            self._open = None
 
-    def _begin(self, said: str | int, block: Block) -> Iterator[Event]:
-        if said != self._said:
-            yield from self.end()
-            self._index, self._said = self._index + 1, said
+    def _open_block(self, key: str | int, block: Block) -> Iterator[Event]:
+        """Start a block, unless it is the open one."""
+        if key != self._open:
+            yield from self.finish()
+            self._index, self._open = self._index + 1, key
             yield self._event("content_block_start", content_block=block)
 
-    def _event(self, kind: str, **more: Any) -> Event:
-        return {"type": kind, "index": self._index, **more}
+    def _event(self, kind: str, **fields: Any) -> Event:
+        return {"type": kind, "index": self._index, **fields}
 
 
 def _blocks(reply: Reply) -> list[Block]:
-    """A whole answer in blocks, in the order in which it is said."""
+    """Return the reply's content blocks, in the order of generation."""
     blocks: list[Block] = []
     if thoughts := reply.message.get("reasoning_content"):
-        blocks.append(_thinking(thoughts))
+        blocks.append(_thinking_block(thoughts))
     if reply.content:
         blocks.append(_text_block(reply.content))
-    for call in reply.tool_calls:
-        function = call["function"]
-        blocks.append(_tool_use(call["id"], function["name"], json.loads(function["arguments"])))
+    blocks += [_tool_use_block(call.id, call.name, call.arguments) for call in reply.calls]
     return blocks
 
 
@@ -195,152 +206,158 @@ def _text_block(text: str) -> Block:
     return {"type": "text", "text": text}
 
 
-def _thinking(thoughts: str) -> Block:
+def _thinking_block(thoughts: str) -> Block:
     return {"type": "thinking", "thinking": thoughts, "signature": ""}
 
 
-def _tool_use(call_id: str, name: str, arguments: Any) -> Block:
+def _tool_use_block(call_id: str, name: str, arguments: Any) -> Block:
     return {"type": "tool_use", "id": f"toolu_{call_id.removeprefix('call_')}", "name": name, "input": arguments}
 
 
 def _usage(reply: Reply) -> dict[str, int]:
     usage = reply.usage
     cached = usage["prompt_tokens_details"]["cached_tokens"]
-    return _counts(usage["prompt_tokens"] - cached, cached, usage["completion_tokens"])
+    return _token_counts(usage["prompt_tokens"] - cached, cached, usage["completion_tokens"])
 
 
-def _counts(read: int, cached: int, written: int) -> dict[str, int]:
-    """A prompt is as long as what was `read` of it and what was `cached`, together."""
+def _token_counts(uncached: int, cached: int, output: int) -> dict[str, int]:
+    """Build a usage field. The prompt has `uncached` + `cached` tokens."""
     return {
-        "input_tokens": read, "cache_creation_input_tokens": 0, "cache_read_input_tokens": cached,
-        "output_tokens": written,
+        "input_tokens": uncached, "cache_creation_input_tokens": 0, "cache_read_input_tokens": cached,
+        "output_tokens": output,
     }  # fmt: skip
 
 
-def _translated(body: TokenCountRequest, served: Served, options: Mapping[str, Any]) -> TranslatedCall:
-    """The chat completion that asks the same."""
-    if (body.model_extra or {}).get("thread") is not None:
-        # The SDK's tool runner knows this code, and goes on without.
-        reason = "thread: nothing is kept between requests\nSend the whole conversation."
-        raise ApiError(400, reason, param="thread", code="thread_unsupported_request")
-    refuse(body, REFUSED)
-    places = Places(_PLACES)
-    asked: dict[str, Any] = {"messages": _messages(body, places), **options}
+def _to_chat(body: TokenCountRequest) -> ChatBuilder:
+    """Translate the fields of the prompt to a chat completion."""
+    extra = body.model_extra or {}
+    if extra.get("thread") is not None:
+        # The SDK's tool runner knows this code, and continues without threads.
+        reason = "not supported: the server stores no state\nSend the whole conversation."
+        raise ApiError(400, reason, path=("thread",), code="thread_unsupported_request")
+    reject_unsupported(body, UNSUPPORTED)
+    builder = ChatBuilder(RENAMED)
+    _add_messages(body, builder)
+    fields = builder.fields
     if body.tools:
-        asked["tools"] = [_tool(number, tool, places) for number, tool in enumerate(body.tools)]
+        fields["tools"] = [_to_chat_tool(number, tool, builder) for number, tool in enumerate(body.tools)]
     if (choice := body.tool_choice) is not None:
         named = {"type": "function", "function": {"name": choice.name}}
-        asked["tool_choice"] = named if choice.type == "tool" else _CHOICES[choice.type]
-        asked["parallel_tool_calls"] = not choice.disable_parallel_tool_use
+        fields["tool_choice"] = named if choice.type == "tool" else TOOL_CHOICES[choice.type]
+        fields["parallel_tool_calls"] = not choice.disable_parallel_tool_use
     if body.output_config is not None and body.output_config.format is not None:
-        asked["response_format"] = _format(body.output_config.format)
-    if (body.model_extra or {}).get("thinking") is not None:  # none but disabled can be asked for
-        asked["chat_template_kwargs"] = {"enable_thinking": False}
-    return TranslatedCall(asked, places, served)
+        fields["response_format"] = _to_response_format(body.output_config.format)
+    if extra.get("thinking") is not None:  # {"type": "disabled"}; anything else was rejected
+        fields["chat_template_kwargs"] = {"enable_thinking": False}
+    return builder
 
 
-def _messages(body: TokenCountRequest, places: Places) -> list[dict[str, Any]]:
-    chat = Conversation(places)
+def _add_messages(body: TokenCountRequest, builder: ChatBuilder) -> None:
     if body.system:
-        chat.say({"role": "system", "content": _text("system", body.system)}, "system", content="system")
+        system = _text_content(("system",), body.system)
+        builder.add_message({"role": "system", "content": system}, ("system",), content=("system",))
     for number, message in enumerate(body.messages):
-        place, role, content = f"messages[{number}]", message.get("role"), message.get("content")
+        path: FieldPath = ("messages", number)
+        role, content = message.get("role"), message.get("content")
         if role not in ("user", "assistant", "system"):
-            raise RequestError(f"{place}.role", f"unknown role {role!r}", "Roles are user, assistant and system.")
+            raise RequestError((*path, "role"), f"unknown role {quote(role)}", "Roles are user, assistant and system.")
         if role == "system":
-            chat.say({"role": role, "content": _text(f"{place}.content", content)}, place)
+            builder.add_message({"role": role, "content": _text_content((*path, "content"), content)}, path)
             continue
         if isinstance(content, str):
             content = [_text_block(content)]
         if not isinstance(content, list):
-            raise RequestError(f"{place}.content", "must be a text or a list of blocks")
-        if role == "user":
-            _user(chat, place, content)
-        else:
-            _assistant(chat, place, content)
-    return chat.messages
+            raise RequestError((*path, "content"), "must be a string or a list of blocks")
+        add_turn = _add_user_turn if role == "user" else _add_assistant_turn
+        add_turn(builder, path, content)
 
 
-def _user(chat: Conversation, place: str, content: list[Any]) -> None:
-    """A user's turn: results of calls, and text. Turns that follow one another are one."""
+def _add_user_turn(builder: ChatBuilder, path: FieldPath, content: list[Any]) -> None:
+    """Add tool results and text; text of consecutive user turns becomes one message."""
     if not content:
-        raise RequestError(f"{place}.content", "is empty")
+        raise RequestError((*path, "content"), "must not be empty")
     for number, block in enumerate(content):
-        where = f"{place}.content[{number}]"
-        if _kind(where, block) == "tool_result":
-            result = {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(where, block)}
-            chat.say(result, where, tool_call_id=f"{where}.tool_use_id")
-        elif chat.speaker == "user":
-            chat.messages[-1]["content"] += "\n" + _text_of(where, block)
+        block_path = (*path, "content", number)
+        if _block_type(block_path, block) == "tool_result":
+            message = {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block_path, block)}
+            builder.add_message(message, block_path, tool_call_id=(*block_path, "tool_use_id"))
+        elif builder.last_role == "user":
+            builder.messages[-1]["content"] += "\n" + _block_text(block_path, block)
         else:
-            chat.say({"role": "user", "content": _text_of(where, block)}, place)
+            builder.add_message({"role": "user", "content": _block_text(block_path, block)}, path)
 
 
-def _assistant(chat: Conversation, place: str, content: list[Any]) -> None:
-    """What the model said: its blocks are one message."""
-    if chat.speaker != "assistant":
-        chat.say({"role": "assistant", "content": ""}, place)
-    message = chat.messages[-1]
+def _add_assistant_turn(builder: ChatBuilder, path: FieldPath, content: list[Any]) -> None:
+    """Add the blocks of consecutive assistant turns to one message."""
+    if builder.last_role != "assistant":
+        builder.add_message({"role": "assistant", "content": ""}, path)
+    message = builder.messages[-1]
     for number, block in enumerate(content):
-        where, kind = f"{place}.content[{number}]", _kind(f"{place}.content[{number}]", block)
+        block_path = (*path, "content", number)
+        kind = _block_type(block_path, block)
         if kind == "tool_use":
-            call = {"name": block.get("name"), "arguments": block.get("input")}
-            chat.call(block.get("id"), call, where, **{"function.arguments": f"{where}.input"})
+            function = {"name": block.get("name"), "arguments": block.get("input")}
+            builder.add_call(block.get("id"), function, block_path, arguments_source=(*block_path, "input"))
         elif kind == "thinking" and isinstance(block.get("thinking"), str):
             message["reasoning_content"] = message.get("reasoning_content", "") + block["thinking"]
         else:
-            message["content"] += _text_of(where, block)
+            message["content"] += _block_text(block_path, block)
 
 
-def _result(place: str, block: Mapping[str, Any]) -> str:
+def _result(path: FieldPath, block: Mapping[str, Any]) -> str:
     content = block.get("content")
-    text = "" if content is None else _text(f"{place}.content", content)
-    # As a tool that fails tells it elsewhere in edgefc.
+    text = "" if content is None else _text_content((*path, "content"), content)
+    # The form in which edgefc's own tool loop reports an error.
     return json.dumps({"error": text}, ensure_ascii=False) if block.get("is_error") else text
 
 
-def _text(place: str, content: Any) -> str:
-    """A text, or the lines of a list of text blocks."""
+def _text_content(path: FieldPath, content: Any) -> str:
+    """Return a string, or the text of a list of blocks, one per line."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise RequestError(place, "must be a text or a list of text blocks")
-    return "\n".join(_text_of(f"{place}[{number}]", block) for number, block in enumerate(content))
+        raise RequestError(path, "must be a string or a list of text blocks")
+    return "\n".join(_block_text((*path, number), block) for number, block in enumerate(content))
 
 
-def _text_of(place: str, block: Any) -> str:
-    kind = _kind(place, block)
+def _block_text(path: FieldPath, block: Any) -> str:
+    kind = _block_type(path, block)
     if kind != "text":
         raise RequestError(
-            f"{place}.type", f"{kind!r} cannot be had here", "Blocks are text, tool_use and tool_result."
+            (*path, "type"),
+            f"unsupported content block type {quote(kind)}",
+            "Use text, tool_use or tool_result blocks.",
         )
     if not isinstance(text := block.get("text"), str):
-        raise RequestError(f"{place}.text", "must be a text")
+        raise RequestError((*path, "text"), "must be a string")
     return text
 
 
-def _kind(place: str, block: Any) -> Any:
+def _block_type(path: FieldPath, block: Any) -> Any:
     if not isinstance(block, Mapping):
-        raise RequestError(place, "must be a block, an object with a type")
+        raise RequestError(path, "must be a content block: an object with a type")
     return block.get("type")
 
 
-def _tool(number: int, tool: Mapping[str, Any], places: Places) -> dict[str, Any]:
-    place = f"tools[{number}]"
+def _to_chat_tool(number: int, tool: Mapping[str, Any], builder: ChatBuilder) -> dict[str, Any]:
+    path: FieldPath = ("tools", number)
     if (kind := tool.get("type")) not in (None, "custom"):
-        raise RequestError(f"{place}.type", f"{kind!r} is not offered here", "Tools with an input_schema are.")
-    refuse(tool, _OF_TOOLS, place=place)
+        raise RequestError((*path, "type"), f"unsupported tool type {quote(kind)}", "Use tools with an input_schema.")
+    reject_unsupported(tool, UNSUPPORTED_IN_TOOLS, path=path)
     if not isinstance(tool.get("input_schema"), Mapping):
-        raise RequestError(f"{place}.input_schema", "must be a JSON Schema object")
-    places.add(f"{place}.function", place)
-    places.add(f"{place}.function.parameters", f"{place}.input_schema")
+        raise RequestError((*path, "input_schema"), "must be a JSON Schema object")
+    builder.add_source((*path, "function"), path)
+    builder.add_source((*path, "function", "parameters"), (*path, "input_schema"))
     function = {"name": tool.get("name"), "parameters": tool["input_schema"]}
     if tool.get("description") is not None:
         function["description"] = tool["description"]
     return {"type": "function", "function": function}
 
 
-def _format(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    if wanted.get("type") != "json_schema":
-        raise RequestError("output_config.format.type", f"must be json_schema, not {wanted.get('type')!r}")
-    return {"type": "json_schema", "json_schema": {"schema": wanted.get("schema")}}
+def _to_response_format(output_format: Mapping[str, Any]) -> dict[str, Any]:
+    kind = output_format.get("type")
+    if kind != "json_schema":
+        raise RequestError(
+            ("output_config", "format", "type"), f"unsupported format type {quote(kind)}", "Use json_schema."
+        )
+    return {"type": "json_schema", "json_schema": {"schema": output_format.get("schema")}}

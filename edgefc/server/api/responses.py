@@ -1,7 +1,7 @@
-"""POST /v1/responses: OpenAI's other way to ask the same, without anything kept between requests.
+"""POST /v1/responses: OpenAI's Responses API, without stored state.
 
-What comes in is made into a chat completion; what the model says is told in items, and while it is said in events that
-carry their item's id and place.
+A request is translated to a chat completion. The answer consists of items; events of a stream carry their item's id and
+index.
 """
 
 from __future__ import annotations
@@ -10,46 +10,58 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from edgefc.chat.reply import Reply
-from edgefc.errors import RequestError
-from edgefc.server.api.chat import MOST_MESSAGES, MOST_TOOLS
-from edgefc.server.api.fields import Refused, refuse
-from edgefc.server.api.translate import Conversation, Places, TranslatedCall
-from edgefc.server.service import Served
+from edgefc.errors import FieldPath, RequestError
+from edgefc.server.api.fields import (
+    MessageList,
+    Temperature,
+    TokenLimit,
+    ToolList,
+    TopP,
+    Unsupported,
+    quote,
+    reject_unsupported,
+)
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat
+from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
+Item = dict[str, Any]
 Event = dict[str, Any]
-REFUSED: Refused = {
+NEED_STATE: Unsupported = {
     "previous_response_id": (None,), "conversation": (None,), "background": (None, False), "prompt": (None,),
-    "truncation": (None, "disabled"), "max_tool_calls": (None,), "top_logprobs": (None, 0),
 }  # fmt: skip
-# What chat completions call otherwise.
-_PLACES = {
-    "messages": "input", "max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens",
-    "response_format": "text.format", "response_format.json_schema": "text.format",
-    "reasoning_effort": "reasoning.effort",
-}  # fmt: skip
-_TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+UNSUPPORTED: Unsupported = {"truncation": (None, "disabled"), "max_tool_calls": (None,), "top_logprobs": (None, 0)}
+# Paths in a chat completion, and in a response request.
+RENAMED: dict[FieldPath, FieldPath] = {
+    ("messages",): ("input",),
+    ("max_completion_tokens",): ("max_output_tokens",),
+    ("max_tokens",): ("max_output_tokens",),
+    ("response_format",): ("text", "format"),
+    ("response_format", "json_schema"): ("text", "format"),
+    ("reasoning_effort",): ("reasoning", "effort"),
+}
+TEXT_TYPES = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 
 
 class ResponseRequest(BaseModel):
-    """The body of a response; fields that are not named here are ignored, as far as they change no answer."""
+    """The body of a response. Unknown fields are ignored unless they would change the answer."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
-    input: str | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_MESSAGES)]
+    input: str | MessageList
     instructions: str | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    tools: ToolList | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_output_tokens: TokenLimit | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
     text: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
     stream: bool | None = None
@@ -57,73 +69,67 @@ class ResponseRequest(BaseModel):
     user: str | None = None
 
 
-class ResponseCall:
-    """A request's body, understood. Raises RequestError, or ApiError, for what cannot be had."""
+class ResponseHandler:
+    """Answers one response request. Raises RequestError or ApiError for an unsupported body."""
 
-    def __init__(self, body: ResponseRequest, served: Served) -> None:
-        refuse(body, REFUSED, ": nothing is kept between requests")
-        self._body, self._served = body, served
-        self._chat = _translated(body, served)
+    def __init__(self, body: ResponseRequest, context: RequestContext) -> None:
+        self._body, self._context = body, context
+        self._chat = TranslatedChat(_to_chat(body), context)
 
-    async def completion(self) -> dict[str, Any]:
-        """The whole response."""
+    async def response(self) -> dict[str, Any]:
+        """Return the whole response."""
         last: Event = {}
-        async with aclosing(self.chunks()) as chunks:
-            async for event in chunks:
+        async with aclosing(self.events()) as events:
+            async for event in events:
                 last = event
         response: dict[str, Any] = last["response"]
         return response
 
-    async def chunks(self) -> AsyncGenerator[Event, None]:
-        """The response as it grows."""
-        builder = _Builder(_head(self._body, self._served.name))
-        async with aclosing(self._chat.pieces()) as pieces:
-            async for piece in pieces:
-                for event in builder.finish(piece) if isinstance(piece, Reply) else builder.feed(piece):
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield the response as events; the last one contains the whole."""
+        items = ItemEvents(_head(self._body, self._context.model_name))
+        async with aclosing(self._chat.deltas()) as deltas:
+            async for delta in deltas:
+                for event in items.finish(delta) if isinstance(delta, Reply) else items.feed(delta):
                     yield event
 
 
-class _Builder:
-    """Makes items and events of a chat's deltas."""
+class ItemEvents:
+    """Turns a chat's deltas into events of output items, and collects the items in the response."""
 
     def __init__(self, response: dict[str, Any]) -> None:
         self._response = response
-        self._number = 0
-        self._item: dict[str, Any] | None = None  # what is being said
-        self._call = -1
+        self._sequence_number = 0
+        self._item: Item | None = None  # the open item
+        self._call_index = -1
 
     def feed(self, delta: Delta) -> Iterator[Event]:
         if "role" in delta:
             yield self._event("response.created", response=dict(self._response))
             yield self._event("response.in_progress", response=dict(self._response))
-        for kind, name in (("reasoning", "reasoning_content"), ("message", "content")):
-            if text := delta.get(name):
-                if self._item is None or self._item["type"] != kind:
-                    yield from self._begin(_text_item(kind))
-                    yield self._told("response.content_part.added", content_index=0, part=dict(self._part()))
-                self._part()["text"] += text
-                yield self._said(kind, "delta", delta=text)
+        if thoughts := delta.get("reasoning_content"):
+            yield from self._add_text("reasoning", thoughts)
+        if text := delta.get("content"):
+            yield from self._add_text("message", text)
         for call in delta.get("tool_calls", ()):
             function = call.get("function", {})
-            if call["index"] != self._call:
-                self._call = call["index"]
-                yield from self._begin(
-                    {"id": _id("fc"), "type": "function_call", "status": "in_progress", "call_id": call.get("id", ""),
-                     "name": function.get("name", ""), "arguments": ""}
-                )  # fmt: skip
+            if call["index"] != self._call_index:
+                self._call_index = call["index"]
+                yield from self._open_item(_call_item(call.get("id", ""), function.get("name", "")))
             assert self._item is not None
-            if text := function.get("arguments"):
-                self._item["arguments"] += text
-                yield self._told("response.function_call_arguments.delta", delta=text)
+            if arguments := function.get("arguments"):
+                self._item["arguments"] += arguments
+                yield self._item_event("response.function_call_arguments.delta", delta=arguments)
 
     def finish(self, reply: Reply) -> Iterator[Event]:
-        yield from self._end("incomplete" if reply.outcome == "length" else "completed")
-        response = self._response
-        usage = reply.usage
-        response["status"] = "completed"
+        """Close the open item and the response."""
+        is_cut = reply.outcome == "length"
+        yield from self._close_item("incomplete" if is_cut else "completed")
+        response, usage = self._response, reply.usage
+        response["status"] = "incomplete" if is_cut else "completed"
         response["completed_at"] = int(time.time())
-        if reply.outcome == "length":
-            response["status"], response["incomplete_details"] = "incomplete", {"reason": "max_output_tokens"}
+        if is_cut:
+            response["incomplete_details"] = {"reason": "max_output_tokens"}
         response["usage"] = {
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": usage["prompt_tokens_details"]["cached_tokens"]},
@@ -133,66 +139,78 @@ class _Builder:
         }
         yield self._event(f"response.{response['status']}", response=dict(response))
 
-    def _begin(self, item: dict[str, Any]) -> Iterator[Event]:
-        yield from self._end("completed")
-        self._item = item
-        shown = {**item, "content": []} if "content" in item else dict(item)
-        yield self._event("response.output_item.added", output_index=len(self._response["output"]), item=shown)
+    def _add_text(self, kind: str, text: str) -> Iterator[Event]:
+        if self._item is None or self._item["type"] != kind:
+            yield from self._open_item(_text_item(kind))
+            yield self._item_event("response.content_part.added", content_index=0, part=dict(self._content_part()))
+        self._content_part()["text"] += text
+        yield self._text_event(kind, "delta", delta=text)
 
-    def _end(self, status: str) -> Iterator[Event]:
-        """Close the item that is being said."""
+    def _open_item(self, item: Item) -> Iterator[Event]:
+        yield from self._close_item("completed")
+        self._item = item
+        empty = {**item, "content": []} if "content" in item else dict(item)
+        yield self._event("response.output_item.added", output_index=len(self._response["output"]), item=empty)
+
+    def _close_item(self, status: str) -> Iterator[Event]:
         if self._item is None:
             return
         item = self._item
         if item["type"] == "function_call":
-            done = {"arguments": item["arguments"], "name": item["name"]}
-            yield self._told("response.function_call_arguments.done", **done)
+            fields = {"arguments": item["arguments"], "name": item["name"]}
+            yield self._item_event("response.function_call_arguments.done", **fields)
         else:
-            yield self._said(item["type"], "done", text=self._part()["text"])
-            yield self._told("response.content_part.done", content_index=0, part=dict(self._part()))
+            yield self._text_event(item["type"], "done", text=self._content_part()["text"])
+            yield self._item_event("response.content_part.done", content_index=0, part=dict(self._content_part()))
         item["status"] = status
         yield self._event("response.output_item.done", output_index=len(self._response["output"]), item=dict(item))
         self._response["output"] = [*self._response["output"], item]
         self._item = None
 
-    def _said(self, kind: str, what: str, **more: Any) -> Event:
-        name = "output_text" if kind == "message" else "reasoning_text"
-        if kind == "message":
-            more["logprobs"] = []
-        return self._told(f"response.{name}.{what}", content_index=0, **more)
-
-    def _part(self) -> dict[str, Any]:
+    def _content_part(self) -> dict[str, Any]:
         assert self._item is not None
         part: dict[str, Any] = self._item["content"][0]
         return part
 
-    def _told(self, kind: str, **more: Any) -> Event:
-        """An event about the item that is being said."""
-        assert self._item is not None
-        return self._event(kind, item_id=self._item["id"], output_index=len(self._response["output"]), **more)
+    def _text_event(self, kind: str, step: str, **fields: Any) -> Event:
+        if kind == "message":
+            return self._item_event(f"response.output_text.{step}", content_index=0, **fields, logprobs=[])
+        return self._item_event(f"response.reasoning_text.{step}", content_index=0, **fields)
 
-    def _event(self, kind: str, **more: Any) -> Event:
-        event = {"type": kind, "sequence_number": self._number, **more}
-        self._number += 1
+    def _item_event(self, kind: str, **fields: Any) -> Event:
+        """Build an event of the open item."""
+        assert self._item is not None
+        return self._event(kind, item_id=self._item["id"], output_index=len(self._response["output"]), **fields)
+
+    def _event(self, kind: str, **fields: Any) -> Event:
+        event = {"type": kind, "sequence_number": self._sequence_number, **fields}
+        self._sequence_number += 1
         return event
 
 
-def _id(kind: str) -> str:
-    return f"{kind}_{secrets.token_hex(16)}"
+def _new_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(16)}"
 
 
-def _text_item(kind: str) -> dict[str, Any]:
+def _text_item(kind: str) -> Item:
     if kind == "reasoning":
         part: dict[str, Any] = {"type": "reasoning_text", "text": ""}
-        return {"id": _id("rs"), "type": "reasoning", "status": "in_progress", "summary": [], "content": [part]}
+        return {"id": _new_id("rs"), "type": "reasoning", "status": "in_progress", "summary": [], "content": [part]}
     part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    return {"id": _id("msg"), "type": "message", "status": "in_progress", "role": "assistant", "content": [part]}
+    return {"id": _new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant", "content": [part]}
+
+
+def _call_item(call_id: str, name: str) -> Item:
+    return {
+        "id": _new_id("fc"), "type": "function_call", "status": "in_progress", "call_id": call_id, "name": name,
+        "arguments": "",
+    }  # fmt: skip
 
 
 def _head(body: ResponseRequest, model: str) -> dict[str, Any]:
-    """A response before anything is said: what was asked is told again."""
+    """Build a response without output; it repeats the request's options."""
     return {
-        "id": _id("resp"), "object": "response", "created_at": int(time.time()), "status": "in_progress",
+        "id": _new_id("resp"), "object": "response", "created_at": int(time.time()), "status": "in_progress",
         "error": None, "incomplete_details": None, "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens, "model": model, "output": [],
         "parallel_tool_calls": body.parallel_tool_calls is not False, "previous_response_id": None,
@@ -203,93 +221,103 @@ def _head(body: ResponseRequest, model: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _translated(body: ResponseRequest, served: Served) -> TranslatedCall:
-    """The chat completion that asks the same."""
-    places = Places(_PLACES)
-    asked: dict[str, Any] = {"messages": _messages(body, places)}
+def _to_chat(body: ResponseRequest) -> ChatBuilder:
+    """Translate the request to a chat completion."""
+    reject_unsupported(
+        body, NEED_STATE, reason="not supported: the server stores no state", hint="Send the whole conversation."
+    )
+    reject_unsupported(body, UNSUPPORTED)
+    builder = ChatBuilder(RENAMED)
+    _add_messages(body, builder)
+    fields = builder.fields
     if body.tools is not None:
-        asked["tools"] = [_tool(number, tool, places) for number, tool in enumerate(body.tools)]
+        fields["tools"] = [_to_chat_tool(number, tool, builder) for number, tool in enumerate(body.tools)]
     if body.tool_choice is not None:
-        asked["tool_choice"] = _choice(body.tool_choice)
-    if wanted := (body.text or {}).get("format"):
-        asked["response_format"] = _format(wanted)
+        fields["tool_choice"] = _to_chat_choice(body.tool_choice)
+    if text_format := (body.text or {}).get("format"):
+        fields["response_format"] = _to_response_format(text_format)
     if isinstance(effort := (body.reasoning or {}).get("effort"), str):
-        asked["reasoning_effort"] = effort
-    asked |= {
+        fields["reasoning_effort"] = effort
+    fields |= {
         "parallel_tool_calls": body.parallel_tool_calls, "max_completion_tokens": body.max_output_tokens,
         "temperature": body.temperature, "top_p": body.top_p,
     }  # fmt: skip
-    return TranslatedCall(asked, places, served)
+    return builder
 
 
-def _messages(body: ResponseRequest, places: Places) -> list[dict[str, Any]]:
-    chat = Conversation(places)
+def _add_messages(body: ResponseRequest, builder: ChatBuilder) -> None:
     if body.instructions:
-        chat.say({"role": "system", "content": body.instructions}, "instructions", content="instructions")
+        message = {"role": "system", "content": body.instructions}
+        builder.add_message(message, ("instructions",), content=("instructions",))
     if isinstance(body.input, str):
-        chat.say({"role": "user", "content": body.input}, "input", content="input")
-        return chat.messages
+        builder.add_message({"role": "user", "content": body.input}, ("input",), content=("input",))
+        return
     for number, item in enumerate(body.input):
-        kind = item.get("type", "message")
-        place = f"input[{number}]"
-        if kind == "reasoning":
-            continue
-        if kind == "message":
-            chat.say({"role": item.get("role"), "content": _text(f"{place}.content", item.get("content"))}, place)
-        elif kind == "function_call":
-            if chat.speaker != "assistant":  # its turn may be several items
-                chat.say({"role": "assistant", "content": None}, place)
-            call = {"name": item.get("name"), "arguments": item.get("arguments")}
-            chat.call(item.get("call_id"), call, place, id=f"{place}.call_id")
-        elif kind == "function_call_output":
-            output = _text(f"{place}.output", item.get("output"))
-            result = {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
-            chat.say(result, place, tool_call_id=f"{place}.call_id", content=f"{place}.output")
-        else:
-            raise RequestError(
-                f"{place}.type", f"{kind!r} cannot be had here", "Items are messages, calls and results."
-            )
-    return chat.messages
+        _add_item(item, ("input", number), builder)
 
 
-def _text(place: str, content: Any) -> str:
+def _add_item(item: Mapping[str, Any], path: FieldPath, builder: ChatBuilder) -> None:
+    kind = item.get("type", "message")
+    if kind == "message":
+        content = _text_content((*path, "content"), item.get("content"))
+        builder.add_message({"role": item.get("role"), "content": content}, path)
+    elif kind == "function_call":
+        if builder.last_role != "assistant":  # one assistant turn may consist of several items
+            builder.add_message({"role": "assistant", "content": None}, path)
+        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        builder.add_call(item.get("call_id"), function, path, id_source=(*path, "call_id"))
+    elif kind == "function_call_output":
+        output_path, id_path = (*path, "output"), (*path, "call_id")
+        output = _text_content(output_path, item.get("output"))
+        message = {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
+        builder.add_message(message, path, tool_call_id=id_path, content=output_path)
+    elif kind != "reasoning":
+        hint = "Use message, function_call, function_call_output or reasoning items."
+        raise RequestError((*path, "type"), f"unsupported item type {quote(kind)}", hint)
+
+
+def _text_content(path: FieldPath, content: Any) -> str:
+    """Return a string, or the joined text of a list of parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise RequestError(place, f"must be a text or a list of texts, not {content!r}"[:200])
+        raise RequestError(path, f"must be a string or a list of text parts, not {quote(content)}")
     texts: list[str] = []
     for number, part in enumerate(content):
-        if not isinstance(part, Mapping) or part.get("type") not in _TEXTS or not isinstance(part.get("text"), str):
-            kind = part.get("type") if isinstance(part, Mapping) else part
-            raise RequestError(f"{place}[{number}]", f"only text can be read here, not {kind!r}"[:200])
+        kind = part.get("type") if isinstance(part, Mapping) else part
+        if not isinstance(part, Mapping) or kind not in TEXT_TYPES or not isinstance(part.get("text"), str):
+            raise RequestError((*path, number), f"unsupported content part {quote(kind)}", "Use text parts.")
         texts.append(part["text"])
     return "".join(texts)
 
 
-def _tool(number: int, tool: Mapping[str, Any], places: Places) -> dict[str, Any]:
-    place = f"tools[{number}]"
-    if tool.get("type") != "function":
-        raise RequestError(f"{place}.type", f"{tool.get('type')!r} cannot be had here", "Only functions can.")
-    places.add(f"{place}.function", place)
+def _to_chat_tool(number: int, tool: Mapping[str, Any], builder: ChatBuilder) -> dict[str, Any]:
+    path: FieldPath = ("tools", number)
+    if (kind := tool.get("type")) != "function":
+        raise RequestError((*path, "type"), f"unsupported tool type {quote(kind)}", "Use function tools.")
+    builder.add_source((*path, "function"), path)
     return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
 
 
-def _choice(choice: str | Mapping[str, Any]) -> str | dict[str, Any]:
+def _to_chat_choice(choice: str | Mapping[str, Any]) -> str | dict[str, Any]:
     if isinstance(choice, str):
         return choice
-    if choice.get("type") == "function":
+    kind = choice.get("type")
+    if kind == "function":
         return {"type": "function", "function": {"name": choice.get("name")}}
-    if choice.get("type") == "allowed_tools" and isinstance(tools := choice.get("tools"), list):
+    if kind == "allowed_tools" and isinstance(tools := choice.get("tools"), list):
         named = [
             {"type": "function", "function": {"name": tool.get("name")}} for tool in tools if isinstance(tool, Mapping)
         ]
         return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": named}}
     raise RequestError(
-        "tool_choice", f"{choice.get('type')!r} cannot be had here", "Name a function, or allowed_tools."
+        ("tool_choice",), f"unsupported tool choice type {quote(kind)}", "Use function or allowed_tools with its tools."
     )
 
 
-def _format(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    if wanted.get("type") != "json_schema":
-        return dict(wanted)
-    return {"type": "json_schema", "json_schema": {key: value for key, value in wanted.items() if key != "type"}}
+def _to_response_format(text_format: Any) -> dict[str, Any]:
+    if not isinstance(text_format, Mapping):
+        raise RequestError(("text", "format"), "must be an object with a type")
+    if text_format.get("type") != "json_schema":
+        return dict(text_format)
+    return {"type": "json_schema", "json_schema": {key: value for key, value in text_format.items() if key != "type"}}

@@ -1,4 +1,7 @@
-"""Requests in another form than chat completions: each is made into one, and errors name what its caller wrote."""
+"""Other APIs' requests as chat completions.
+
+A request is translated to a chat completion, and errors name the fields of the original request.
+"""
 
 from __future__ import annotations
 
@@ -6,92 +9,110 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from pydantic import ValidationError
-
 from edgefc.chat.reply import Reply
-from edgefc.errors import EdgefcError
-from edgefc.server.api.chat import ChatCall, ChatRequest
-from edgefc.server.errors import ApiError, of, of_validation
-from edgefc.server.service import Served
+from edgefc.errors import EdgefcError, FieldPath
+from edgefc.server.api.chat import ChatHandler, ChatRequest
+from edgefc.server.errors import ApiError
+from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
 
-class Places:
-    """Of which of the caller's fields a chat completion's were made, such as `messages[2]` of `input[3]`."""
+class ChatBuilder:
+    """Builds a chat completion request, and remembers which field of the original request each part came from.
 
-    def __init__(self, known: Mapping[str, str]) -> None:
-        self._own = dict(known)
+    fields    the fields of the ChatRequest, except `messages`
+    messages  its messages
+    renamed   fields with another name in the original request
+    """
 
-    def add(self, made: str, own: str) -> None:
-        self._own[made] = own
-
-    def own(self, place: str) -> str:
-        """What the caller calls a place; the most of it that is known counts."""
-        for made in sorted(self._own, key=len, reverse=True):
-            if place.startswith(made) and place[len(made) :][:1] in {"", ".", "["}:
-                return self._own[made] + place[len(made) :]
-        return place
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Raises errors of the chat completion with the caller's places in them."""
-        try:
-            yield
-        except (ApiError, EdgefcError) as raised:
-            error = of(raised)
-            raise (error if error.param is None else error.at(self.own(error.param))) from raised
-
-
-class Conversation:
-    """A chat's messages, made one by one, and of what."""
-
-    def __init__(self, places: Places) -> None:
+    def __init__(self, renamed: Mapping[FieldPath, FieldPath]) -> None:
+        self.fields: dict[str, Any] = {}
         self.messages: list[dict[str, Any]] = []
-        self._places = places
+        self._sources = dict(renamed)
 
     @property
-    def speaker(self) -> str | None:
-        """Whose the last message is."""
+    def last_role(self) -> str | None:
+        """The role of the last message."""
         return self.messages[-1]["role"] if self.messages else None
 
-    def say(self, message: dict[str, Any], place: str, **own: str) -> None:
-        """Add a message made of what is at this place, except for fields of it that are the caller's `own`."""
-        self._note(f"messages[{len(self.messages)}]", place, own)
+    def add_message(self, message: dict[str, Any], source: FieldPath, **field_sources: FieldPath) -> None:
+        """Append a message built from `source`; `field_sources` are the sources of single fields of it."""
+        path = ("messages", len(self.messages))
+        self.add_source(path, source)
+        for name, field_source in field_sources.items():
+            self.add_source((*path, name), field_source)
         self.messages.append(message)
 
-    def call(self, call_id: Any, function: dict[str, Any], place: str, **own: str) -> None:
-        """Add a call to the last message, likewise."""
+    def add_call(
+        self,
+        call_id: Any,
+        function: dict[str, Any],
+        source: FieldPath,
+        *,
+        id_source: FieldPath | None = None,
+        arguments_source: FieldPath | None = None,
+    ) -> None:
+        """Append a tool call to the last message, likewise."""
         calls = self.messages[-1].setdefault("tool_calls", [])
-        made = f"messages[{len(self.messages) - 1}].tool_calls[{len(calls)}]"
-        self._note(made, place, {"function": place, **own})
+        path = ("messages", len(self.messages) - 1, "tool_calls", len(calls))
+        self.add_source(path, source)
+        self.add_source((*path, "function"), source)
+        if id_source is not None:
+            self.add_source((*path, "id"), id_source)
+        if arguments_source is not None:
+            self.add_source((*path, "function", "arguments"), arguments_source)
         calls.append({"id": call_id, "type": "function", "function": function})
 
-    def _note(self, made: str, place: str, own: Mapping[str, str]) -> None:
-        self._places.add(made, place)
-        for name, field in own.items():
-            self._places.add(f"{made}.{name}", field)
+    def add_source(self, path: FieldPath, source: FieldPath) -> None:
+        """Record the source of the field at `path` in the chat completion."""
+        self._sources[path] = source
+
+    def source_of(self, path: FieldPath) -> FieldPath:
+        """Return the original path of a field, by the longest beginning of `path` whose source is known."""
+        for length in range(len(path), 0, -1):
+            if (source := self._sources.get(path[:length])) is not None:
+                return source + path[length:]
+        return path
 
 
-class TranslatedCall:
-    """A chat completion that asks what another request asks. Raises what ChatCall raises, as ApiError."""
+class TranslatedChat:
+    """The chat completion of another API's request. Raises what ChatHandler raises, as ApiError with original paths."""
 
-    def __init__(self, asked: dict[str, Any], places: Places, served: Served) -> None:
-        self._places = places
-        with places.told():
-            try:
-                body = ChatRequest.model_validate(asked)
-            except ValidationError as error:
-                raise of_validation([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
-            self._chat = ChatCall(body, served)
+    def __init__(self, builder: ChatBuilder, context: RequestContext) -> None:
+        self._builder = builder
+        with self._original_paths():
+            # The original request's fields have been validated, and the model checks the messages.
+            body = ChatRequest.model_construct(messages=builder.messages, **builder.fields)
+            self._handler = ChatHandler(body, context)
 
-    async def pieces(self, *, whole: bool = False) -> AsyncGenerator[Delta | Reply, None]:
-        """The answer's deltas, unless only the `whole` is wanted, and its Reply."""
-        with self._places.told():
-            async with aclosing(self._chat.pieces(whole=whole)) as pieces:
-                async for _, piece, _ in pieces:
-                    yield piece
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt's length, once a delta has been read."""
+        return self._handler.prompt_tokens
 
-    def count_prompt(self) -> int:
-        """Its prompt's length in tokens."""
-        with self._places.told():
-            return self._chat.count_prompt()
+    def count_prompt_tokens(self) -> int:
+        """Render the prompt, without generating, and return its length."""
+        with self._original_paths():
+            return len(self._handler.prompt().ids)
+
+    async def reply(self) -> Reply:
+        """Wait for the complete reply."""
+        with self._original_paths():
+            async with aclosing(self._handler.outputs(deltas=False)) as outputs:
+                (reply,) = [output.value async for output in outputs if isinstance(output.value, Reply)]
+        return reply
+
+    async def deltas(self) -> AsyncGenerator[Delta | Reply, None]:
+        """Yield the reply's deltas, then the reply."""
+        with self._original_paths():
+            async with aclosing(self._handler.outputs()) as outputs:
+                async for output in outputs:
+                    yield output.value
+
+    @contextmanager
+    def _original_paths(self) -> Iterator[None]:
+        try:
+            yield
+        except (ApiError, EdgefcError) as error:
+            api_error = ApiError.from_exception(error)
+            raise api_error.at(self._builder.source_of(api_error.path)) from error

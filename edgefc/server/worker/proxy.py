@@ -1,4 +1,4 @@
-"""What stands before a model in a process of its own: checks who asks, hands requests over, answers when it is gone."""
+"""Reverse proxy in front of a worker process: it checks requests, forwards them, and answers if the worker crashes."""
 
 from __future__ import annotations
 
@@ -14,44 +14,47 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import Send
 
-from edgefc.server.access_log import HANDED_OVER, Access
-from edgefc.server.app import tell_errors
+from edgefc.server.access_log import PROXIED, REQUEST_ID, AccessLogMiddleware
+from edgefc.server.app import add_exception_handlers
 from edgefc.server.errors import ApiError
 from edgefc.server.metrics import MEDIA_TYPE
-from edgefc.server.run import answer, listening
-from edgefc.server.security import PUBLIC, Guard
+from edgefc.server.run import listening_socket, run_app
+from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
 from edgefc.server.settings import Settings
-from edgefc.server.sse import Streamed, failure, unless_hung_up
-from edgefc.server.worker.supervisor import Address, Worker
+from edgefc.server.sse import StreamedResponse, cancel_on_disconnect, format_error
+from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-ASKED = {"accept", "content-type"}  # headers that are handed over; the others are settled here
-ANSWERED = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow"}
-EVENTS = "text/event-stream"
-LAST = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
-AGAIN_S = 0.05  # until it is noticed that a worker has ended
+# Headers that are forwarded; all others are handled in this process.
+REQUEST_HEADERS = {"accept", "content-type"}
+RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow"}
+EVENT_STREAM = "text/event-stream"
+LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
+RETRY_S = 0.05  # until the supervisor has noticed that the worker ended
 
 
-def serve_apart(worker: Worker, settings: Settings, started: Callable[[str, Address], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `started` is told the URL and what is served, once requests are taken.
+def serve_with_worker(
+    worker: WorkerSupervisor, settings: Settings, on_start: Callable[[str, WorkerInfo], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT; `on_start` receives the URL and the worker once the server accepts requests.
 
-    Raises RequestError when the address cannot be had, and ModelLoadError for a model that cannot be loaded.
+    Raises RequestError if the address is not available, and ModelLoadError if the model cannot be loaded.
     """
-    with listening(settings) as (place, url):
+    with listening_socket(settings) as (listener, url):
 
         async def run() -> None:
             try:
-                address = await worker.start()
-                app = create_front(worker, settings)
-                await answer(app, worker, settings, place, lambda: started(url, address))
+                info = await worker.start()
+                app = create_proxy(worker, settings)
+                await run_app(app, worker, settings, listener, lambda: on_start(url, info))
             finally:
-                await worker.end()
+                await worker.close()
 
         asyncio.run(run())
 
 
-def create_front(worker: Worker, settings: Settings) -> FastAPI:
-    """The application that hands requests to a worker which is started."""
+def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
+    """Create the application that forwards requests to a started worker."""
     client = httpx2.AsyncClient(timeout=None, trust_env=False, limits=httpx2.Limits())
 
     @asynccontextmanager
@@ -62,89 +65,92 @@ def create_front(worker: Worker, settings: Settings) -> FastAPI:
     app = FastAPI(
         openapi_url=None,
         lifespan=lifespan,
-        middleware=[Middleware(Access), Middleware(Guard, settings=settings)],
+        middleware=[Middleware(AccessLogMiddleware), Middleware(SecurityMiddleware, settings=settings)],
     )
-    tell_errors(app)
+    add_exception_handlers(app)
     registry = CollectorRegistry()
-    restarts = Gauge("edgefc_worker_restarts", "Times the model's process was started again", registry=registry)
+    restarts = Gauge("edgefc_worker_restarts", "Restarts of the model's process", registry=registry)
     restarts.set_function(lambda: worker.restarts)
 
     @app.api_route("/{path:path}", methods=METHODS)
-    async def hand_over(request: Request) -> Response:
-        if request.url.path in PUBLIC and not worker.is_ready:
-            raise ApiError(503, "the model is being loaded again", code="loading")
+    async def forward(request: Request) -> Response:
+        if request.url.path in PUBLIC_PATHS and not worker.is_ready:
+            raise ApiError(503, "the model's process is restarting", code="loading")
         body = await request.body()
         try:
-            answered = await unless_hung_up(request, _answered(client, worker, request, body))
+            response = await cancel_on_disconnect(request, _send(client, worker, request, body))
         except httpx2.HTTPError:
-            raise _gone() from None
-        request.scope[HANDED_OVER] = True
-        if answered.headers.get("content-type", "").startswith(EVENTS):
-            return _Relayed(answered)
-        content = answered.content
-        if request.url.path.endswith("/metrics") and answered.headers.get("content-type") == MEDIA_TYPE:
+            raise _crash_error() from None
+        request.scope[PROXIED] = True
+        if _is_event_stream(response):
+            return _ForwardedStream(response)
+        content = response.content
+        if request.url.path.endswith("/metrics") and response.headers.get("content-type") == MEDIA_TYPE:
             content += generate_latest(registry)
-        return Response(content, answered.status_code, _kept(answered))
+        return Response(content, response.status_code, _forwarded_headers(response))
 
     return app
 
 
-def _asked(client: httpx2.AsyncClient, request: Request, address: Address, body: bytes) -> httpx2.Request:
-    """The same request, for the worker."""
+async def _send(client: httpx2.AsyncClient, worker: WorkerSupervisor, request: Request, body: bytes) -> httpx2.Response:
+    """Return the worker's response, complete unless it is a stream. Raises httpx2.HTTPError if the worker crashes."""
+    while True:
+        worker_request = _worker_request(client, request, await worker.info(), body)
+        try:
+            response = await client.send(worker_request, stream=True)
+            break
+        except httpx2.ConnectError:  # the worker ended before it got the request: the next one gets it
+            await asyncio.sleep(RETRY_S)
+    if not _is_event_stream(response):
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+    return response
+
+
+def _worker_request(client: httpx2.AsyncClient, request: Request, info: WorkerInfo, body: bytes) -> httpx2.Request:
     scope = request.scope
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    headers = {name: value for name, value in request.headers.items() if name in ASKED}
-    headers |= {"authorization": f"Bearer {address.key}", "x-request-id": scope["edgefc.id"].decode()}
-    url = httpx2.URL(scheme="http", host="127.0.0.1", port=address.port, raw_path=target)
+    headers = {name: value for name, value in request.headers.items() if name in REQUEST_HEADERS}
+    headers |= {"authorization": f"Bearer {info.key}", "x-request-id": scope[REQUEST_ID].decode()}
+    url = httpx2.URL(scheme="http", host="127.0.0.1", port=info.port, raw_path=target)
     return client.build_request(request.method, url, headers=headers, content=body)
 
 
-async def _answered(client: httpx2.AsyncClient, worker: Worker, request: Request, body: bytes) -> httpx2.Response:
-    """The worker's answer, whole unless it is a stream. Raises httpx2.HTTPError when the worker ends meanwhile."""
-    while True:
-        asked = _asked(client, request, await worker.address(), body)
-        try:
-            answered = await client.send(asked, stream=True)
-            break
-        except httpx2.ConnectError:  # it has ended, without having heard of this request: the next will
-            await asyncio.sleep(AGAIN_S)
-    if not answered.headers.get("content-type", "").startswith(EVENTS):
-        try:
-            await answered.aread()
-        finally:
-            await answered.aclose()
-    return answered
+def _is_event_stream(response: httpx2.Response) -> bool:
+    return response.headers.get("content-type", "").startswith(EVENT_STREAM)
 
 
-def _kept(answered: httpx2.Response) -> dict[str, str]:
-    return {name: value for name, value in answered.headers.items() if name in ANSWERED}
+def _forwarded_headers(response: httpx2.Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name in RESPONSE_HEADERS}
 
 
-def _gone() -> ApiError:
-    return ApiError(503, "the model's process has ended; it is started again", code="model_crashed")
+def _crash_error() -> ApiError:
+    return ApiError(503, "the model's process crashed and is restarting", code="model_crashed")
 
 
-class _Relayed(Streamed):
-    """A worker's stream. If it breaks off before its last event, an error is that; none is sent in part."""
+class _ForwardedStream(StreamedResponse):
+    """Forwards whole events of the worker's stream; adds an error event if the stream breaks off before its last."""
 
-    def __init__(self, answered: httpx2.Response) -> None:
-        super().__init__(status_code=answered.status_code, headers=_kept(answered))
+    def __init__(self, response: httpx2.Response) -> None:
+        super().__init__(status_code=response.status_code, headers=_forwarded_headers(response))
         del self.headers["content-length"]
-        self._answered = answered
+        self._response = response
 
-    async def send(self, send: Send, path: str) -> None:
+    async def stream(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        rest, last, named = b"", b"", False
+        rest, last_event, named = b"", b"", False
         try:
-            async for piece in self._answered.aiter_raw():
-                whole, end, rest = (rest + piece).rpartition(b"\n\n")
-                if end:
-                    last = whole.rpartition(b"\n\n")[2]
-                    named = named or last.startswith(b"event:")
-                    await send({"type": "http.response.body", "body": whole + end, "more_body": True})
+            async for chunk in self._response.aiter_raw():
+                events, separator, rest = (rest + chunk).rpartition(b"\n\n")
+                if separator:
+                    last_event = events.rpartition(b"\n\n")[2]
+                    named = named or last_event.startswith(b"event:")
+                    await send({"type": "http.response.body", "body": events + separator, "more_body": True})
         except httpx2.HTTPError:
-            rest = b"" if LAST.match(last) else failure(_gone(), path, named=named)
+            rest = b"" if LAST_EVENT.match(last_event) else format_error(_crash_error(), path, named=named)
         await send({"type": "http.response.body", "body": rest, "more_body": False})
 
-    async def end(self) -> None:
-        await self._answered.aclose()
+    async def aclose(self) -> None:
+        await self._response.aclose()

@@ -1,7 +1,7 @@
-"""The model in a process of its own: what kills it costs its requests an error, and it is started again.
+"""The models in a child process: a crash costs its running requests an error, and the process is restarted.
 
-The process runs `edgefc.server.worker.child`: it reads its settings from stdin, prints its address to stdout, and
-ends when stdin closes, so that it never outlives this process.
+The child runs `edgefc.server.worker.child`: it reads its configuration from stdin, prints its port to stdout, and ends
+when stdin closes, so that it never outlives the parent.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 
 from edgefc.errors import ModelLoadError
 from edgefc.server.errors import ApiError
-from edgefc.server.run import GRACE
+from edgefc.server.run import GRACE_S
 from edgefc.server.settings import Settings
 
 log = logging.getLogger("edgefc.server")
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a model that cannot be loaded is tried again
+FIRST_RETRY_S, MAX_RETRY_S = 0.5, 30.0  # delay before a model that failed to load is tried again
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where the process listens, what it wants to be told there, and what it serves."""
+class WorkerInfo:
+    """A running worker: its port on this machine, the API key that it accepts, and its default model."""
 
     port: int
     key: str
@@ -34,114 +34,115 @@ class Address:
     n_ctx: int
 
 
-class Worker:
-    """The process, kept running from `start` to `end`."""
+class WorkerSupervisor:
+    """Keeps a worker process running from `start` to `close`."""
 
     def __init__(self, names: list[str], options: dict[str, Any], settings: Settings, memory: int | None) -> None:
         self._key = secrets.token_urlsafe(32)
-        # Only this process reaches it, and has checked who asks; it ends at once what still runs when it is told to.
+        # Only this process can reach the worker, and it has checked the client. At shutdown the worker cancels at once.
         inner = replace(
             settings, host="127.0.0.1", port=0, api_keys=(self._key,), allowed_hosts=(), allowed_origins=(), drain=0.0
         )
-        asked = {"names": names, "options": options, "settings": asdict(inner), "memory": memory}
-        self._asked = json.dumps(asked).encode() + b"\n"
-        self._patience = settings.timeout
+        config = {"names": names, "options": options, "settings": asdict(inner), "memory": memory}
+        self._config = json.dumps(config).encode() + b"\n"
+        self._restart_timeout = settings.timeout
         self._process: asyncio.subprocess.Process | None = None
-        self._address: asyncio.Future[Address]
-        self._keeping: asyncio.Task[None] | None = None
+        self._info: asyncio.Future[WorkerInfo]  # set in `start`, which has a running loop
+        self._watcher: asyncio.Task[None] | None = None
         self.stopping = False
         self.restarts = 0
 
-    async def start(self) -> Address:
-        """Start it, and keep it running. Raises ModelLoadError when it cannot load its model."""
-        self._address = asyncio.get_running_loop().create_future()
-        self._address.set_result(await self._begin())
-        self._keeping = asyncio.create_task(self._keep())
-        return self._address.result()
+    async def start(self) -> WorkerInfo:
+        """Start the process and keep it running. Raises ModelLoadError if it cannot load its model."""
+        self._info = asyncio.get_running_loop().create_future()
+        self._info.set_result(await self._launch())
+        self._watcher = asyncio.create_task(self._watch())
+        return self._info.result()
 
     @property
     def is_ready(self) -> bool:
-        return self._address.done()
+        return self._info.done()
 
-    async def address(self) -> Address:
-        """Waits while it is started again. Raises ApiError when that takes too long, or the server is to stop."""
+    async def info(self) -> WorkerInfo:
+        """Return the running worker, after a restart if need be. Raises ApiError if it takes too long or shuts down."""
         if self.stopping:
-            raise ApiError(503, "the server is stopping", code="stopping")
+            raise ApiError(503, "the server is shutting down", code="stopping")
         try:
-            return await asyncio.wait_for(asyncio.shield(self._address), self._patience)
+            return await asyncio.wait_for(asyncio.shield(self._info), self._restart_timeout)
         except TimeoutError:
-            raise ApiError(503, "the model's process does not start again; see the log", code="loading") from None
+            reason = "the model's process does not restart; see the server's log"
+            raise ApiError(503, reason, code="loading") from None
 
     def stop(self) -> None:
-        """Have it end what it computes, and itself."""
+        """Tell the process to cancel its requests and end."""
         self.stopping = True
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
-    async def end(self) -> None:
-        """Stop it, and wait until it is gone."""
+    async def close(self) -> None:
+        """Stop the process, wait for its end, and kill it if it takes too long."""
         self.stop()
-        if self._keeping is not None:
-            self._keeping.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._process is not None and self._process.returncode is None:
             try:
-                await asyncio.wait_for(self._process.wait(), GRACE)
+                await asyncio.wait_for(self._process.wait(), GRACE_S)
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
 
-    async def _begin(self) -> Address:
+    async def _launch(self) -> WorkerInfo:
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "edgefc.server.worker.child",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is this process's to answer
+            start_new_session=True,  # Ctrl-C is handled by this process alone
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(self._asked)
-        told = await process.stdout.readline()
+        process.stdin.write(self._config)
+        line = await process.stdout.readline()
         try:
-            said = json.loads(told)
+            message = json.loads(line)
         except ValueError:
-            raise ModelLoadError(f"the model's process {_end(await process.wait())} while it loaded") from None
-        if "error" in said:
+            exit_text = _describe_exit(await process.wait())
+            raise ModelLoadError(f"the model's process {exit_text} while it was loading") from None
+        if "error" in message:
             await process.wait()
-            raise ModelLoadError(said["error"], said["hint"])
-        return Address(key=self._key, **said)
+            raise ModelLoadError(message["error"], message["hint"])
+        return WorkerInfo(key=self._key, **message)
 
-    async def _keep(self) -> None:
+    async def _watch(self) -> None:
         while True:
             assert self._process is not None
             code = await self._process.wait()
             if self.stopping:
                 return
-            self._address = asyncio.get_running_loop().create_future()
-            log.error("the model's process %s; it is started again", _end(code))
-            wait = FIRST_WAIT_S
-            while problem := await self._again():
-                log.error("%s", problem)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT_S)
+            self._info = asyncio.get_running_loop().create_future()
+            log.error("the model's process %s; restarting it", _describe_exit(code))
+            delay = FIRST_RETRY_S
+            while error := await self._restart():
+                log.error("%s", error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, MAX_RETRY_S)
 
-    async def _again(self) -> ModelLoadError | None:
-        """Start it again; what keeps it from starting."""
+    async def _restart(self) -> ModelLoadError | None:
+        """Start the process again; return the error if it cannot load its model."""
         try:
-            address = await self._begin()
+            info = await self._launch()
         except ModelLoadError as error:
             return error
         self.restarts += 1
-        self._address.set_result(address)
+        self._info.set_result(info)
         return None
 
 
-def _end(code: int) -> str:
-    """How a process ended."""
+def _describe_exit(code: int) -> str:
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"exited with code {code}"
     try:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"was ended by signal {-code}"
+        return f"was killed by signal {-code}"

@@ -12,7 +12,7 @@ import pytest
 
 from edgefc.errors import RequestError
 from edgefc.model import needed_memory
-from edgefc.server.model_pool import Models
+from edgefc.server import ModelPool
 from tests.server.conftest import Serving
 from tests.server.test_life import ENDLESS, begin, until_it_says
 
@@ -49,7 +49,7 @@ def ask(server: Serving, name: str | None) -> Any:
 
 def test_models_are_loaded_when_they_are_asked_for(files: list[str]) -> None:
     with Serving(("--n-ctx", "512"), models=(*files[:2], "demo")) as server:
-        assert any("when asked for: two, demo" in line for line in server.lines + wait_for_lines(server))
+        assert any("loaded on demand: two, demo" in line for line in server.lines + wait_for_lines(server))
         assert loaded(server) == {"one"}
         assert ask(server, None) == "one"
         assert ask(server, "two") == "two"
@@ -143,5 +143,5 @@ def test_a_model_above_the_limit_is_refused(files: list[str], tiny_qwen2: Path) 
 
 
 def test_two_models_of_one_name_are_refused() -> None:
-    with pytest.raises(RequestError, match="two models would be called 'a'"):
-        Models(["x/a.gguf", "y/a.gguf"])
+    with pytest.raises(RequestError, match="duplicate model name 'a'"):
+        ModelPool(["x/a.gguf", "y/a.gguf"])

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from edgefc.server.malloc_trim import give_back
+from edgefc.server.malloc_trim import trim_periodically
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
@@ -22,7 +22,7 @@ def test_memory_freed_between_what_stays_is_given_back() -> None:
 
     async def for_a_moment() -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(give_back(every=0.01), 1)
+            await asyncio.wait_for(trim_periodically(interval=0.01), 1)
 
     asyncio.run(for_a_moment())
     assert memory().rss < before - (50 << 20), "was it kept at all?"
