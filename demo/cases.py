@@ -54,7 +54,7 @@ def to_openai(messages: list[Message]) -> list[Message]:
 def cases(category: str, count: int) -> Iterator[Case]:
     """At most `count` cases of a category; only of `paraphrases` there can be fewer."""
     if category == "paraphrases":
-        schemas = [tool.schema for tool in EXAMPLE_TOOLS]
+        schemas = [dict(tool.schema) for tool in EXAMPLE_TOOLS]
         for text, calls in PARAPHRASES[:count]:
             yield Case([{"role": "user", "content": text}], schemas, {"tool_calls": calls})
         return
