@@ -23,11 +23,12 @@ import edgefc
 from benchmarks import bfcl_scripts
 from benchmarks.serving import serving
 from edgefc.evaluation import bfcl
-from edgefc.evaluation.cases import Answer, Call, Case, Problem
-from edgefc.evaluation.results import Result
+from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
+from edgefc.evaluation.results import CaseResult
 from edgefc.evaluation.run import evaluate, open_run, read_answer, setting_of
 from edgefc.evaluation.suites import load_cases
 from edgefc.formats import Family, load_family
+from edgefc.types import Call
 
 CATEGORIES = "simple_*,multiple,parallel,parallel_multiple,irrelevance,live_simple,live_relevance"
 
@@ -74,7 +75,7 @@ def run_harness(
     }
 
 
-def judge_output(family: Family, case: Case, output: str | list[dict[str, Any]]) -> Problem | None:
+def judge_output(family: Family, case: Case, output: str | list[dict[str, Any]]) -> Mistake | None:
     """What edgefc's parser and rules say of an output that the harness judged. Its tools' names have dots.
 
     Of some models the harness keeps calls that it has read already; then only the rules are edgefc's.
@@ -83,9 +84,9 @@ def judge_output(family: Family, case: Case, output: str | list[dict[str, Any]])
         named: Any = [{"type": "function", "function": doc} for doc in case.functions]
         calls = read_answer(family.parse(output, named)).calls
     else:
-        calls = tuple(Call(name, arguments) for call in output for name, arguments in call.items())
-    made = tuple(Call(bfcl.tool_name(call.name), call.arguments) for call in calls)
-    return bfcl.judge(case, Answer("call" if made else "answer", made))
+        calls = tuple(Call("", name, arguments) for call in output for name, arguments in call.items())
+    made = tuple(Call(call.id, bfcl.tool_name(call.name), call.arguments) for call in calls)
+    return bfcl.judge(case, ModelAnswer("call" if made else "answer", made))
 
 
 def same_prompt(family: Family, case: Case, prompt: str) -> bool:
@@ -104,7 +105,7 @@ def same_prompt(family: Family, case: Case, prompt: str) -> bool:
     return family.render(case.messages, tools).text in {bare, dressed}
 
 
-def ask_edgefc(model: edgefc.Model, cases: Sequence[Case], folder: Path, *, grammar: bool) -> Mapping[str, Result]:
+def ask_edgefc(model: edgefc.Model, cases: Sequence[Case], folder: Path, *, grammar: bool) -> Mapping[str, CaseResult]:
     """`edgefc eval`."""
     run = open_run(folder, setting_of(model, "bfcl", grammar=grammar, max_tokens=1024), resume=False)
     for _ in evaluate(model, cases, run):
@@ -154,8 +155,8 @@ def compare(
     family: Family,
     cases: Sequence[Case],
     theirs: Mapping[str, Judged],
-    free: Mapping[str, Result],
-    held: Mapping[str, Result],
+    free: Mapping[str, CaseResult],
+    held: Mapping[str, CaseResult],
 ) -> int:
     """Print what agrees and what does not; how many outputs are judged otherwise by edgefc's rules."""
     rules = {case.id: judge_output(family, case, theirs[case.id].output) for case in cases}

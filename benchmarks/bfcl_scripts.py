@@ -103,7 +103,7 @@ def _required(doc: Any) -> list[str]:
 def _everything(case: Case) -> str:
     """All that a prompt shows of a case, in either side's spelling."""
     said = " ".join(str(message.get("content")) for message in case.messages)
-    return f"{said} {json.dumps(case.tools)} {json.dumps(list(case.functions))}"
+    return f"{said} {json.dumps(list(case.tools))} {json.dumps(list(case.functions))}"
 
 
 def _can_be_told(prompt: Sequence[int], answer: Sequence[int]) -> bool:

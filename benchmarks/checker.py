@@ -25,8 +25,9 @@ from typing import Any
 from benchmarks.answers import SOURCE, Calls, answers
 from edgefc.evaluation import literals
 from edgefc.evaluation.bfcl import WITHOUT_EXPECTED, check_calls
-from edgefc.evaluation.cases import Call, Case
+from edgefc.evaluation.cases import Case
 from edgefc.evaluation.suites import read_bfcl
+from edgefc.types import Call
 
 KEPT = {"simple_java": 20, "simple_javascript": 20}  # cases of each category that `--write` keeps
 KEPT_ELSE = 8
@@ -106,7 +107,7 @@ def main() -> None:
     for case, kind, calls in all_answers(cases, options.calls):
         theirs = verdict(case, calls)
         problem = check_calls(
-            case.category, case.functions, [Call(c["name"], c["arguments"]) for c in calls], case.expected
+            case.category, case.functions, [Call("", c["name"], c["arguments"]) for c in calls], case.expected
         )
         same = "failed" if theirs is None else "same" if theirs == (problem is None) else "other"
         counts[case.category, same] += 1

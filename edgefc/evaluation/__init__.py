@@ -1,1 +1,1 @@
-"""How well a model calls tools: suites of cases, their rules, runs that can be resumed, tables."""
+"""Measuring how well a model calls tools: suites of cases, their rules, resumable runs, tables and charts."""

@@ -1,7 +1,7 @@
-"""BFCL's function docs as OpenAI tools, as BFCL's own handlers for OpenAI-style models make them.
+"""BFCL's function docs as OpenAI tools, in the form of BFCL's own handlers for OpenAI-style models.
 
 Names lose their dots and types become JSON Schema's. For Java and JavaScript every argument is a string of source text,
-whose type the description tells.
+and its description names the type.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TYPES = {
 
 
 def as_tool(doc: Mapping[str, Any], category: str) -> Tool:
-    """One function doc. Raises KeyError, TypeError or AttributeError when it is none."""
+    """Convert one function doc. Raises KeyError, TypeError or AttributeError when it is malformed."""
     function = copy.deepcopy(dict(doc))
     syntax = _SYNTAX.get(category, "Python 3")
     function["name"] = tool_name(function["name"])
@@ -41,25 +41,25 @@ def as_tool(doc: Mapping[str, Any], category: str) -> Tool:
 
 
 def _as_source(parameter: dict[str, Any], language: str) -> None:
-    """A parameter that takes source text."""
+    """Change a parameter to one that takes source text."""
     kind = parameter["type"]
-    told = (
+    note = (
         f" This parameter can be of any type of {language} object in string representation."
         if kind == "any"
         else f" This is {language} {kind} type parameter in string representation."
     )
     if kind in {"Array", "ArrayList", "array"}:
         item = parameter.pop("items")["type"]
-        told += f" The list elements are of type {item}; they are not in string representation."
+        note += f" The list elements are of type {item}; they are not in string representation."
     if kind == "dict" and "properties" in parameter:
         schema = json.dumps(parameter.pop("properties"))
-        told += f" The dictionary entries have the following schema; they are not in string representation. {schema}"
-    parameter["description"] += told
+        note += f" The dictionary entries have the following schema; they are not in string representation. {schema}"
+    parameter["description"] += note
     parameter["type"] = "string"
 
 
 def _as_schema(node: dict[str, Any], *, described: bool = True) -> None:
-    """JSON Schema's types, all the way down; unknown and absent ones are strings."""
+    """Replace types by JSON Schema's, at any depth; unknown and absent ones become strings."""
     kind = node.get("type")
     node["type"] = _TYPES.get(str(kind), "string")
     if kind == "float" and described:

@@ -1,4 +1,4 @@
-"""What is asked, what was answered, and what is wrong with it."""
+"""A case of a suite, a model's answer to it, and the mistake in a wrong answer."""
 
 from __future__ import annotations
 
@@ -8,40 +8,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgefc.types import Message, Outcome, Tool
+from edgefc.types import Call, Message, Outcome, Tools
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question with its tools.
 
-    expected   what a right answer is, in the suite's own form
-    functions  BFCL's function docs, whose types say how an argument is compared; other suites have none
+    expected   the right answer, in the suite's own form
+    functions  BFCL's function docs, whose types decide how arguments are compared; empty in other suites
     """
 
     id: str
     category: str
     messages: list[Message]
-    tools: list[Tool]
+    tools: Tools
     expected: Any
     functions: Sequence[Any] = ()
 
     @property
     def digest(self) -> str:
-        """Tells whether a kept result is of this very case."""
-        content = [self.category, self.messages, self.tools, self.expected, list(self.functions)]
+        """Hash of the content: a stored result belongs to this case if it has the same."""
+        content = [self.category, self.messages, list(self.tools), self.expected, list(self.functions)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A model's message, read: its calls, or its text; `missing` are the tools a clarification is about."""
+class ModelAnswer:
+    """A model's answer: its calls, or its text; `missing` are the tools a clarification is about."""
 
     outcome: Outcome
     calls: tuple[Call, ...] = ()
@@ -50,8 +44,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an answer is wrong: `kind` for counting, `reason` for reading."""
+class Mistake:
+    """The mistake in a wrong answer: `kind` for counting, `reason` for reading."""
 
     kind: str
     reason: str

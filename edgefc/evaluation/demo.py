@@ -1,9 +1,9 @@
-"""What a right answer is to the demo model's held-back cases.
+"""The rules of the demo model's held-back cases.
 
-`expected` has one key, which says how an answer is judged:
+`expected` has one key, which selects the rule:
 
     {"calls": [{"name", "arguments"}]}   exactly these calls, in any order
-    {"clarify": [tool names]}            asks back for what these tools want
+    {"clarify": [tool names]}            asks back about the arguments of these tools
     {"no_tool": true}                    says that no tool fits
     {"figures": ["17", …]}               answers in words, with every one of these figures
 """
@@ -14,7 +14,7 @@ import json
 import re
 from typing import Any
 
-from edgefc.evaluation.cases import Answer, Case, Problem
+from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
 
 CATEGORIES = (
     "examples", "paraphrases", "hand_written", "made_up", "parallel", "clarify", "no_tool", "grounded", "multi_turn",
@@ -24,63 +24,65 @@ _FIGURE = re.compile(r"(?:(?<![\w.,:-])-)?\d+(?:[.,:-]\d+)*")
 
 
 def figures(text: str) -> list[str]:
-    """Numbers, times and dates as they are written: what an answer from a tool's result must tell."""
+    """List the numbers, times and dates in a text, as they are written."""
     return list(dict.fromkeys(_FIGURE.findall(text)))
 
 
 def check_expected(case: Case) -> str:
-    """What is wrong with a case's `ground_truth`; "" when nothing is."""
+    """Return the mistake in a case's `ground_truth`, "" if there is none."""
     expected = case.expected
     form = next(iter(expected), None) if isinstance(expected, dict) and len(expected) == 1 else None
     if form not in _FORMS or type(expected[form]) is not _FORMS[form] or not expected[form]:
         return f"ground_truth must be an object with one of {', '.join(_FORMS)}"
     if form == "calls" and not all(isinstance(c, dict) and c.keys() == {"name", "arguments"} for c in expected[form]):
-        return "ground_truth: a call has a name and arguments"
+        return "ground_truth: each call must have a name and arguments"
     return ""
 
 
-def judge(case: Case, answer: Answer) -> Problem | None:
-    """None when the answer is right."""
-    ((form, wanted),) = case.expected.items()
+def judge(case: Case, answer: ModelAnswer) -> Mistake | None:
+    """Return the mistake in an answer, None if it is right."""
+    ((form, expected),) = case.expected.items()
     if form == "calls":
-        return _judge_calls(wanted, answer)
+        return _judge_calls(expected, answer)
     outcome = {"clarify": "clarify", "no_tool": "no_tool", "figures": "answer"}[form]
     if answer.outcome != outcome:
-        return Problem("outcome", f"the outcome is {answer.outcome}; expected {outcome}")
-    if form == "clarify" and list(answer.missing) != wanted:
-        return Problem("clarify", f"asks about {', '.join(answer.missing)}; expected {', '.join(wanted)}")
-    if form == "figures" and (absent := [figure for figure in wanted if figure not in figures(answer.content)]):
-        return Problem("figures", f"does not tell {', '.join(absent)}")
+        return Mistake("outcome", f"the outcome is {answer.outcome}; expected {outcome}")
+    if form == "clarify" and list(answer.missing) != expected:
+        return Mistake("clarify", f"asks about {', '.join(answer.missing)}; expected {', '.join(expected)}")
+    if form == "figures" and (absent := [figure for figure in expected if figure not in figures(answer.content)]):
+        return Mistake("figures", f"does not mention {', '.join(absent)}")
     return None
 
 
-def _judge_calls(wanted: list[dict[str, Any]], answer: Answer) -> Problem | None:
+def _judge_calls(expected_calls: list[dict[str, Any]], answer: ModelAnswer) -> Mistake | None:
     if not answer.calls:
-        return Problem("no call", f"the outcome is {answer.outcome}; {_named(wanted)} expected")
-    given = sorted(_spelled(call.name, call.arguments) for call in answer.calls)
-    expected = sorted(_spelled(call["name"], call["arguments"]) for call in wanted)
-    if given == expected:
+        return Mistake("no call", f"the outcome is {answer.outcome}; expected {_names(expected_calls)}")
+    actual = sorted(_call_text(call.name, call.arguments) for call in answer.calls)
+    expected = sorted(_call_text(call["name"], call["arguments"]) for call in expected_calls)
+    if actual == expected:
         return None
-    if len(given) != len(expected):
-        return Problem("count", f"{len(given)} calls; {len(expected)} expected: {_named(wanted)}")
-    if sorted(call.name for call in answer.calls) != sorted(call["name"] for call in wanted):
-        return Problem("name", f"calls {', '.join(call.name for call in answer.calls)}; expected {_named(wanted)}")
-    lacking = next(call for call in expected if call not in given)
-    return Problem("value", f"{lacking} expected")
+    if len(actual) != len(expected):
+        return Mistake("count", f"{len(actual)} calls; expected {len(expected)}: {_names(expected_calls)}")
+    if sorted(call.name for call in answer.calls) != sorted(call["name"] for call in expected_calls):
+        names = ", ".join(call.name for call in answer.calls)
+        return Mistake("name", f"calls {names}; expected {_names(expected_calls)}")
+    missing = next(call for call in expected if call not in actual)
+    return Mistake("value", f"expected {missing}")
 
 
-def _named(calls: list[dict[str, Any]]) -> str:
+def _names(calls: list[dict[str, Any]]) -> str:
     return ", ".join(call["name"] for call in calls)
 
 
-def _spelled(name: str, arguments: dict[str, Any]) -> str:
-    """A call as text that is the same for the same values: 20 and 20.0 are one number."""
-    return f"{name}({json.dumps(_plain(arguments), ensure_ascii=False, sort_keys=True)})"
+def _call_text(name: str, arguments: dict[str, Any]) -> str:
+    """Write a call so that equal calls have equal texts: 20 and 20.0 are one number."""
+    return f"{name}({json.dumps(_normalize(arguments), ensure_ascii=False, sort_keys=True)})"
 
 
-def _plain(value: Any) -> Any:
+def _normalize(value: Any) -> Any:
+    """Turn whole floats into integers, at any depth."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: _normalize(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_plain(entry) for entry in value]
+        return [_normalize(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,7 +1,8 @@
-"""Arguments of BFCL's Java and JavaScript cases are source text; here it becomes values.
+"""Converts the source text in arguments of BFCL's Java and JavaScript cases to values.
 
-Read is what BFCL's checker reads, no more: text that is not a literal of the declared type stays text, and then does
-not have that type. So do literals with parts it cannot see, such as a `}` within a JavaScript object.
+The accepted literals are those of BFCL's checker: text that is not a literal of the declared type stays text, and so
+does not have that type. The same goes for literals with parts the checker does not understand, such as a `}` within a
+JavaScript object.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ JAVASCRIPT: dict[str, type] = {
 
 # -- Java -----------------------------------------------------------------------------------------------------------
 def java(text: str, kind: str, item: str | None = None) -> Any:
-    """The value of Java source text as a parameter of this type, of elements of type `item`."""
+    """Return the value of Java source text for a parameter of type `kind`, with elements of type `item`."""
     if kind in {"byte", "short", "integer"}:
         return _number(text, _INTEGER, int)
     if kind == "long":
@@ -46,7 +47,7 @@ def java(text: str, kind: str, item: str | None = None) -> Any:
 
 
 def _java_array(text: str, item: str | None) -> Any:
-    """`new int[]{1, 2}`. Strings keep their quotes, as BFCL has it."""
+    """Read `new int[]{1, 2}`. Strings keep their quotes, as in BFCL."""
     found = re.search(r"new\s+\w+\[\]\s*\{(.*?)\}", text)
     if found is None:
         return text
@@ -55,7 +56,7 @@ def _java_array(text: str, item: str | None) -> Any:
 
 
 def _java_list(text: str, item: str | None) -> Any:
-    """`new ArrayList<>(Arrays.asList(1, 2))`, or with `{{ add(1); add(2); }}`, or empty."""
+    """Read `new ArrayList<>(Arrays.asList(1, 2))`, or with `{{ add(1); add(2); }}`, or empty."""
     if found := re.search(r"new\s+ArrayList<\w*>\(Arrays\.asList\((.+?)\)\)", text):
         return [_java_element(part.strip(), item) for part in found[1].split(",")]
     if found := re.search(r"new\s+ArrayList<\w*>\(\)\s*\{\{(.+?)\}\}", text, re.DOTALL):
@@ -70,14 +71,14 @@ def _java_element(text: str, item: str | None) -> Any:
 
 
 def _java_map(text: str) -> Any:
-    """`new HashMap<>() {{ put("key", 1); }}`, or empty."""
+    """Read `new HashMap<>() {{ put("key", 1); }}`, or empty."""
     if found := re.search(r"new\s+HashMap<.*?>\s*\(\)\s*\{\s*\{?(.*?)\}?\s*\}", text, re.DOTALL):
         return {key: _java_value(value.strip()) for key, value in re.findall(r'put\("(.*?)",\s*(.*?)\)', found[1])}
     return {} if re.search(r"new\s+HashMap<.*?>\s*\(\)", text) else text
 
 
 def _java_value(text: str) -> Any:
-    """A literal whose type is not declared."""
+    """Read a literal of undeclared type."""
     if _INTEGER.match(text[:-1]) and text[-1:] in "lL":
         return int(text[:-1])
     if _SCIENTIFIC.match(text[:-1]) and text[-1:] in "fF":
@@ -87,7 +88,7 @@ def _java_value(text: str) -> Any:
 
 # -- JavaScript -----------------------------------------------------------------------------------------------------
 def javascript(text: str, kind: str, item: str | None = None) -> Any:
-    """The value of JavaScript source text as a parameter of this type, of elements of type `item`."""
+    """Return the value of JavaScript source text for a parameter of type `kind`, with elements of type `item`."""
     if kind == "String":
         return _unquoted(text)
     if kind == "integer":
@@ -104,7 +105,7 @@ def javascript(text: str, kind: str, item: str | None = None) -> Any:
 
 
 def _js_array(text: str, item: str | None) -> Any:
-    """`[1, 2]` or `new Array(1, 2)`; of the first, also arrays of arrays."""
+    """Read `[1, 2]` or `new Array(1, 2)`; the former may contain arrays."""
     if _ARRAY_OF_ARRAYS.match(text):
         rows = re.findall(r"\[(.*?)\]", text[: _end_of_rows(text)])
         return [[_js_value(part) for part in row.strip().removeprefix("[").split(",")] for row in rows]
@@ -125,7 +126,7 @@ def _end_of_rows(text: str) -> int:
 
 
 def _js_object(text: str) -> Any:
-    """`{key: value, …}` up to its first `}`; a comma ends a value when a colon comes before the next comma."""
+    """Read `{key: value, …}` up to its first `}`; a comma ends a value if a colon comes before the next comma."""
     found = re.match(r"\{(.*?)\}", text)
     if found is None:
         return text
@@ -157,15 +158,15 @@ def _js_value(text: str) -> Any:
 
 # -- both -----------------------------------------------------------------------------------------------------------
 def _number(text: str, pattern: re.Pattern[str], read: Callable[[str], Any], *, suffix: str = "") -> Any:
-    """A number with one of these suffixes; like the patterns' `$`, it bears a line's end."""
-    bare = text
+    """Read a number with one of these suffixes; like `$` in the patterns, it accepts a final newline."""
+    digits = text
     if suffix:
         line = text.removesuffix("\n")
         if line[-1:] not in tuple(suffix):
             return text
-        bare = line[:-1]
+        digits = line[:-1]
     try:
-        return read(bare) if pattern.match(bare) else text
+        return read(digits) if pattern.match(digits) else text
     except ValueError:  # more digits than Python reads
         return text
 
@@ -179,7 +180,7 @@ def _unquoted(text: str) -> str:
 
 
 def _undeclared(text: str, *, quotes: str) -> Any:
-    """A boolean, string or number; anything else, such as a variable's name, stays text."""
+    """Read a boolean, string or number; anything else, such as a variable's name, stays text."""
     if text in {"true", "false"}:
         return text == "true"
     if text[:1] == text[-1:] and text[:1] in tuple(quotes):

@@ -1,4 +1,4 @@
-"""Runs side by side as an SVG: a bar for each category and run, with its confidence interval."""
+"""An SVG chart of several runs: a bar for each category and run, with its confidence interval."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from edgefc.evaluation.report import ALL, labels, rates
-from edgefc.evaluation.results import Run
+from edgefc.evaluation.results import EvalRun
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
 _LEFT, _RIGHT, _WIDTH, _BAR, _GAP, _LEGEND, _AXIS = 190, 70, 480, 14, 12, 20, 30
 
 
-def svg(runs: Sequence[Run]) -> str:
-    """The chart, self-contained."""
+def svg(runs: Sequence[EvalRun]) -> str:
+    """Draw the chart, self-contained."""
     columns = [rates(run.results.values()) for run in runs]
     names = [name for name in dict.fromkeys(name for column in columns for name in column) if name != ALL]
     parts: list[str] = []

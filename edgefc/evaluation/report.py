@@ -1,4 +1,4 @@
-"""What runs come to: rates with confidence intervals, side by side."""
+"""Reports on runs: rates with confidence intervals, side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgefc.evaluation.results import Result, Run
+from edgefc.evaluation.results import CaseResult, EvalRun
 
 ALL = "all"
 _Z = 1.959963984540054  # two-sided, 95 %
@@ -16,7 +16,7 @@ _Z = 1.959963984540054  # two-sided, 95 %
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many of how many were right, and Wilson's 95 % interval of the share."""
+    """The share of right answers, with Wilson's 95 % interval."""
 
     right: int
     cases: int
@@ -27,7 +27,7 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's score interval: sensible at 0 and 100 %, and for few cases."""
+        """Wilson's score interval, which is sensible at 0 and 100 % and for few cases."""
         n, p, z2 = self.cases, self.share, _Z * _Z
         middle = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
@@ -38,8 +38,8 @@ class Rate:
         return f"{self.share:.1%} ({low:.1%} to {high:.1%})"
 
 
-def rates(results: Iterable[Result]) -> dict[str, Rate]:
-    """Of each category, and of all cases together."""
+def rates(results: Iterable[CaseResult]) -> dict[str, Rate]:
+    """Return the rate of each category, and under ALL that of all cases together."""
     counted: dict[str, list[bool]] = {}
     everything: list[bool] = []
     for result in results:
@@ -50,21 +50,21 @@ def rates(results: Iterable[Result]) -> dict[str, Rate]:
     return {name: Rate(sum(right), len(right)) for name, right in counted.items()}
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """What tells the runs apart: the family too, where models are of several."""
+def labels(runs: Sequence[EvalRun]) -> list[str]:
+    """Return a unique label per run, with the family where names alone are ambiguous."""
     names = [run.setting.name for run in runs]
     if len(set(names)) < len(names):
         names = [f"{run.setting.name}, {run.setting.family}" for run in runs]
-    seen: collections.Counter[str] = collections.Counter()
-    told = []
+    counts: collections.Counter[str] = collections.Counter()
+    unique = []
     for name in names:
-        seen[name] += 1
-        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return told
+        counts[name] += 1
+        unique.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return unique
 
 
-def comparison(runs: Sequence[Run]) -> list[tuple[str, ...]]:
-    """A table: a row for each category, a column for each run; the first row is the heads."""
+def comparison(runs: Sequence[EvalRun]) -> list[tuple[str, ...]]:
+    """Return a table with a row per category and a column per run; the first row holds the headings."""
     columns = [rates(run.results.values()) for run in runs]
     categories = [name for name in dict.fromkeys(name for column in columns for name in column) if name != ALL]
     rows: list[tuple[str, ...]] = [("category", "cases", *labels(runs))]
@@ -76,23 +76,23 @@ def comparison(runs: Sequence[Run]) -> list[tuple[str, ...]]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table for a document."""
+    """Format a table for a document."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|---|{'--:|' * (len(rows[0]) - 1)}")
     return "\n".join(lines)
 
 
-def kinds(run: Run) -> list[tuple[str, int]]:
-    """What was wrong, and how often."""
+def mistake_kinds(run: EvalRun) -> list[tuple[str, int]]:
+    """Count the mistakes of each kind, most frequent first."""
     return collections.Counter(result.kind for result in run.results.values() if result.kind).most_common()
 
 
-def as_data(run: Run) -> dict[str, Any]:
-    """A run for programs."""
-    told = {}
+def as_data(run: EvalRun) -> dict[str, Any]:
+    """Return a run as JSON, for programs."""
+    categories = {}
     for name, rate in rates(run.results.values()).items():
         low, high = rate.interval
-        told[name] = {"right": rate.right, "cases": rate.cases, "share": rate.share, "low": low, "high": high}
+        categories[name] = {"right": rate.right, "cases": rate.cases, "share": rate.share, "low": low, "high": high}
     setting = run.setting
     return {
         "model": setting.model,
@@ -103,8 +103,8 @@ def as_data(run: Run) -> dict[str, Any]:
         "file": str(run.path),
         "prompt_tokens": sum(result.prompt_tokens for result in run.results.values()),
         "completion_tokens": sum(result.completion_tokens for result in run.results.values()),
-        "categories": told,
-        "kinds": dict(kinds(run)),
+        "categories": categories,
+        "kinds": dict(mistake_kinds(run)),
         "failures": [
             {
                 "id": result.id,

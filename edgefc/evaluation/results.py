@@ -1,6 +1,6 @@
-"""Results on disk: one run is one file, a line for what was run and one for each case as it is judged.
+"""Results on disk: one file per run, with a line for the setting and one for each judged case.
 
-A line is written whole or, where the process was killed, cut off; what is cut off is asked again.
+A killed process may leave its last line incomplete; the case of that line is asked again.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-import edgefc
 from edgefc import files
+from edgefc._version import __version__
 from edgefc.errors import SuiteError
 from edgefc.evaluation.cases import Case
 
-FORMAT = 1
+FORMAT_VERSION = 1
+_REQUIRED_FIELDS = {"id", "case", "category", "kind", "reason", "outcome", "question", "output"}
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What is run; results of two runs with the same setting are interchangeable.
+class EvalSetting:
+    """The setting of a run; results of two runs with the same setting are interchangeable.
 
-    model    its name, and `file` what tells its file from others of that name
-    grammar  whether the answers were held to it
+    model    its name
+    file     hash that distinguishes its file from others of the same name
+    grammar  True: answers are constrained by the grammar
     """
 
     model: str
@@ -36,27 +38,27 @@ class Setting:
     grammar: bool
     max_tokens: int
     n_ctx: int
-    version: str = edgefc.__version__
+    version: str = __version__
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """A short name for people."""
         return f"{self.model}, {'grammar' if self.grammar else 'no grammar'}"
 
     @property
     def stem(self) -> str:
-        """What its files' names begin with."""
-        held = "on" if self.grammar else "off"
-        return re.sub(r"[^\w.-]+", "-", f"{self.model}-{self.family}-{self.suite}-grammar-{held}-")
+        """The beginning of the names of its files."""
+        grammar = "on" if self.grammar else "off"
+        return re.sub(r"[^\w.-]+", "-", f"{self.model}-{self.family}-{self.suite}-grammar-{grammar}-")
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One case's answer and what is wrong with it: `kind` and `reason` are "" for a right one.
+class CaseResult:
+    """The judged answer to one case: `kind` and `reason` describe the mistake and are "" for a right one.
 
-    case    the digest of the case that was asked
-    output  the calls as JSON, or the text; without the grammar, what the model wrote
-    prompt  exactly what the model saw; kept of wrong answers only
+    case    the digest of the case
+    output  the calls as JSON, or the text; without the grammar, the raw text of the model
+    prompt  the exact prompt; stored for wrong answers only
     """
 
     id: str
@@ -76,16 +78,16 @@ class Result:
         return not self.kind
 
 
-class Run:
-    """Results of one setting, in a file that grows."""
+class EvalRun:
+    """The results of one setting, in a file that grows."""
 
-    def __init__(self, path: Path, setting: Setting, results: Iterable[Result] = ()) -> None:
+    def __init__(self, path: Path, setting: EvalSetting, results: Iterable[CaseResult] = ()) -> None:
         self.path, self.setting = path, setting
         self.results = {result.id: result for result in results}
 
     @classmethod
-    def new(cls, folder: Path, setting: Setting) -> Self:
-        """A new file in the folder. Raises SuiteError when it cannot be written."""
+    def new(cls, folder: Path, setting: EvalSetting) -> Self:
+        """Create a new file in the folder. Raises SuiteError when it cannot be written."""
         moment = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -95,68 +97,82 @@ class Run:
             run = cls(path, setting)
             run.write()
         except OSError as error:
-            raise SuiteError(f"{folder}: results cannot be kept: {error.strerror}", "Say --out FOLDER.") from None
+            raise SuiteError(
+                f"cannot write results to {folder}: {error.strerror}", "Choose a folder with --out."
+            ) from None
         return run
 
     @classmethod
-    def latest(cls, folder: Path, setting: Setting) -> Self | None:
-        """The newest run of this setting, so that it can go on. Raises SuiteError for one that cannot be read."""
-        files = (path for path in folder.glob("*.jsonl") if path.name.startswith(setting.stem))
-        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-            if (found := cls.read(path)).setting == setting:
-                return found
+    def latest(cls, folder: Path, setting: EvalSetting) -> Self | None:
+        """Return the newest run of this setting, to be resumed. Raises SuiteError for one that cannot be read."""
+        paths = (path for path in folder.glob("*.jsonl") if path.name.startswith(setting.stem))
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            if (run := cls.read(path)).setting == setting:
+                return run
         return None
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A run from its file; a last line that was cut off is left out. Raises SuiteError with the line."""
+        """Read a run from its file; an incomplete last line is left out. Raises SuiteError with the line."""
         try:
             lines = path.read_bytes().splitlines(keepends=True)
         except OSError as error:
             raise SuiteError(f"{path}: {error.strerror}") from None
-        results: list[Result] = []
-        setting: Setting | None = None
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-                if number == 1:
-                    if entry.pop("format") != FORMAT:
-                        raise SuiteError(f"{path}: written by another version of edgefc", "Measure again.")
-                    setting = Setting(**entry)
-                else:
-                    results.append(Result(**entry))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                if number == len(lines) and number > 1 and not line.endswith(b"\n"):
-                    break
-                raise SuiteError(f"{path} line {number}: not a result of `edgefc eval`: {error}") from None
-        if setting is None:
+        if not lines:
             raise SuiteError(f"{path} line 1: not a result of `edgefc eval`: the file is empty")
+        setting = _parse_setting(path, lines[0])
+        results: list[CaseResult] = []
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                results.append(CaseResult(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                if number == len(lines) and not line.endswith(b"\n"):
+                    break
+                raise _not_a_result(path, number, error) from None
         return cls(path, setting, results)
 
     def write(self) -> None:
-        """Write all of it anew: nothing cut off is left at its end."""
-        lines: list[Mapping[str, Any]] = [{"format": FORMAT, **asdict(self.setting)}]
-        lines += [_entry(result) for result in self.results.values()]
-        files.write_file(self.path, "".join(map(_line, lines)).encode())
+        """Write the whole file again, so that no incomplete line is left at its end."""
+        lines: list[Mapping[str, Any]] = [{"format": FORMAT_VERSION, **asdict(self.setting)}]
+        lines += [_to_entry(result) for result in self.results.values()]
+        files.write_file(self.path, "".join(map(_to_line, lines)).encode())
 
-    def add(self, result: Result) -> None:
+    def add(self, result: CaseResult) -> None:
+        """Append a result to the file."""
         self.results[result.id] = result
         with self.path.open("ab") as file:
-            file.write(_line(_entry(result)).encode())
+            file.write(_to_line(_to_entry(result)).encode())
 
     def keep(self, cases: Sequence[Case]) -> list[Case]:
-        """Forget what is not a result of these cases as they are now; gives those that are still to be asked."""
+        """Drop results of other or changed cases; returns the cases that have no result yet."""
         digests = {case.id: case.digest for case in cases}
         self.results = {i: result for i, result in self.results.items() if digests.get(i) == result.case}
         self.write()
         return [case for case in cases if case.id not in self.results]
 
 
-def _entry(result: Result) -> dict[str, Any]:
-    """Without what is empty."""
-    required = {"id", "case", "category", "kind", "reason", "outcome", "question", "output"}
-    return {f.name: value for f in fields(Result) if (value := getattr(result, f.name)) or f.name in required}
+def _parse_setting(path: Path, line: bytes) -> EvalSetting:
+    """Read the first line of a file. Raises SuiteError."""
+    try:
+        entry = json.loads(line)
+        version = entry.pop("format")
+        setting = EvalSetting(**entry) if version == FORMAT_VERSION else None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _not_a_result(path, 1, error) from None
+    if setting is None:
+        raise SuiteError(f"{path}: written by another version of edgefc", "Run the evaluation again.")
+    return setting
 
 
-def _line(entry: Mapping[str, Any]) -> str:
+def _not_a_result(path: Path, number: int, error: Exception) -> SuiteError:
+    return SuiteError(f"{path} line {number}: not a result of `edgefc eval`: {error}")
+
+
+def _to_entry(result: CaseResult) -> dict[str, Any]:
+    """Return a result as JSON, without empty optional fields."""
+    values = {field.name: getattr(result, field.name) for field in fields(CaseResult)}
+    return {name: value for name, value in values.items() if value or name in _REQUIRED_FIELDS}
+
+
+def _to_line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=False) + "\n"

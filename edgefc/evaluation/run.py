@@ -7,24 +7,25 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from edgefc.chat.options import sampling
+from edgefc.chat.options import sampling_options
+from edgefc.chat.reply import Reply
 from edgefc.engine.prefix_store import model_identity
 from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
-from edgefc.evaluation.cases import Answer, Call, Case, Problem
-from edgefc.evaluation.results import Result, Run, Setting
+from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
+from edgefc.evaluation.results import CaseResult, EvalRun, EvalSetting
 from edgefc.evaluation.suites import SUITES
-from edgefc.formats import Family, ParsedReply
+from edgefc.formats import ParsedReply
 from edgefc.model import Model
-from edgefc.types import Delta, Message
+from edgefc.types import Call, Delta, Message
 
-AHEAD = 2  # requests that wait, for each that is computed: the engine never has to
+AHEAD = 2  # waiting requests per running one, so that the engine is never idle
 
 
-def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int) -> Setting:
-    """What a run of this model is told from others by."""
-    return Setting(
+def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int) -> EvalSetting:
+    """Return the setting of a run of this model."""
+    return EvalSetting(
         model=model.name,
         file=model_identity([model.path])[:16],
         family=model.family.name,
@@ -35,158 +36,190 @@ def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int) -> S
     )
 
 
-def open_run(folder: Path, setting: Setting, *, resume: bool) -> Run:
-    """A new run, or with `resume` the newest of this setting. Raises SuiteError."""
-    return (Run.latest(folder, setting) if resume else None) or Run.new(folder, setting)
+def open_run(folder: Path, setting: EvalSetting, *, resume: bool) -> EvalRun:
+    """Create a run, or with `resume` open the newest of this setting. Raises SuiteError."""
+    return (EvalRun.latest(folder, setting) if resume else None) or EvalRun.new(folder, setting)
 
 
-def evaluate(model: Model, cases: Sequence[Case], run: Run, *, parallel: int = 4) -> Iterator[Result]:
-    """Ask the cases that the run has no result of, in their order, and add each result to the run.
+def evaluate(model: Model, cases: Sequence[Case], run: EvalRun, *, parallel: int = 4) -> Iterator[CaseResult]:
+    """Ask the cases without a result, in their order, and add each result to the run.
 
-    Sampling is greedy, so that a run can be repeated. A case whose tools or messages are refused is a wrong answer of
-    the kind "refused". Leaving the loop early cancels what is being computed.
+    Sampling is greedy, so that a run can be repeated. A case whose tools or messages are refused counts as wrong, with
+    a mistake of the kind "refused". Leaving the loop early cancels the requests in progress.
 
-    Raises RequestError for an id that stands twice, SuiteError, or EngineClosedError.
+    Raises RequestError for a duplicate id, SuiteError, or EngineClosedError.
     """
-    if len({case.id for case in cases}) != len(cases):
-        twice = next(case.id for number, case in enumerate(cases) if case.id in {c.id for c in cases[:number]})
-        raise RequestError("data", f"two cases have the id {twice!r}")
-    left = deque(run.keep(cases))
-    asked: deque[tuple[Case, _Asked]] = deque()
+    _check_ids(cases)
+    remaining = deque(run.keep(cases))
+    submitted: deque[tuple[Case, _PendingAnswer]] = deque()
     try:
-        while left or asked:
-            while left and len(asked) < (1 + AHEAD) * parallel:
-                case = left.popleft()
-                asked.append((case, _ask(model, case, run.setting)))
-            case, question = asked[0]
-            result = _judged(model, case, question, run.setting)
+        while remaining or submitted:
+            while remaining and len(submitted) < (1 + AHEAD) * parallel:
+                case = remaining.popleft()
+                submitted.append((case, _submit(model, case, run.setting)))
+            case, pending = submitted[0]
+            result = judge_case(model, case, pending, run.setting)
             run.add(result)
-            asked.popleft()
+            submitted.popleft()
             yield result
     finally:
-        for _, question in asked:
-            question.cancel()
+        for _, pending in submitted:
+            pending.cancel()
 
 
-class _Asked(Protocol):
-    """An answer that is being computed."""
+def _check_ids(cases: Sequence[Case]) -> None:
+    ids: set[str] = set()
+    for case in cases:
+        if case.id in ids:
+            raise RequestError("data", f"duplicate case id {case.id!r}")
+        ids.add(case.id)
 
-    def answer(self) -> tuple[Answer, str, tuple[int, int]]:
-        """The answer, what the model wrote, and the tokens of prompt and answer. Raises EdgefcError."""
+
+class _Completed(NamedTuple):
+    """A complete answer, as the model wrote it and as it was read."""
+
+    answer: ModelAnswer
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _PendingAnswer(Protocol):
+    """An answer that is being generated."""
+
+    def wait(self) -> _Completed:
+        """Return the complete answer. Raises EdgefcError."""
 
     def cancel(self) -> None: ...
 
 
 class _Refused:
+    """A request that was refused."""
+
     def __init__(self, error: EdgefcError) -> None:
         self._error = error
 
-    def answer(self) -> tuple[Answer, str, tuple[int, int]]:
+    def wait(self) -> _Completed:
         raise self._error
 
     def cancel(self) -> None:
         return
 
 
-class _Held:
-    """To the grammar."""
+class _Constrained:
+    """An answer under the grammar."""
 
     def __init__(self, model: Model, case: Case, max_tokens: int) -> None:
         self._stream = model.chat(case.messages, tools=case.tools, stream=True, temperature=0.0, max_tokens=max_tokens)
 
-    def answer(self) -> tuple[Answer, str, tuple[int, int]]:
-        said = "".join(map(_text, self._stream))
+    def wait(self) -> _Completed:
+        streamed = "".join(map(_delta_text, self._stream))
         reply = self._stream.reply
-        answer = read_answer(ParsedReply(reply.message, reply.outcome, reply.missing))
-        written = json.dumps([{"name": c.name, "arguments": c.arguments} for c in answer.calls], ensure_ascii=False)
-        usage = (reply.usage["prompt_tokens"], reply.usage["completion_tokens"])
-        return answer, written if answer.calls else said, usage
+        answer = read_answer(reply)
+        calls = json.dumps([{"name": c.name, "arguments": c.arguments} for c in answer.calls], ensure_ascii=False)
+        return _Completed(
+            answer,
+            calls if answer.calls else streamed,
+            reply.usage["prompt_tokens"],
+            reply.usage["completion_tokens"],
+        )
 
     def cancel(self) -> None:
         self._stream.close()
 
 
-class _Free:
-    """Without a grammar: the prompt and the parser are the same."""
+class _Unconstrained:
+    """An answer without a grammar, with the same prompt and parser."""
 
     def __init__(self, model: Model, case: Case, max_tokens: int) -> None:
         self._family, self._tools = model.family, case.tools
-        prompt = model.prompt(case.messages, case.tools).ids
         self._generation = model.engine.submit(
-            prompt,
+            model.prompt(case.messages, case.tools).ids,
             max_tokens=max_tokens,
-            sampling=sampling({"temperature": 0.0}, model.family),
+            sampling=sampling_options({"temperature": 0.0}, model.family),
             stop=model.family.stop,
         )
 
-    def answer(self) -> tuple[Answer, str, tuple[int, int]]:
+    def wait(self) -> _Completed:
         result = self._generation.result()
-        parsed = self._parse(self._family, result.text, cut_off=result.finish_reason == "length")
-        return read_answer(parsed), result.text, (result.stats.prompt_tokens, result.stats.completion_tokens)
+        reply = self._parse(result.text, cut_off=result.finish_reason == "length")
+        return _Completed(read_answer(reply), result.text, result.stats.prompt_tokens, result.stats.completion_tokens)
 
     def cancel(self) -> None:
         self._generation.cancel()
 
-    def _parse(self, family: Family, text: str, *, cut_off: bool) -> ParsedReply:
+    def _parse(self, text: str, *, cut_off: bool) -> ParsedReply:
         if not cut_off:
-            return family.parse(text, self._tools)
-        parser = family.parser(self._tools)
+            return self._family.parse(text, self._tools)
+        parser = self._family.parser(self._tools)
         parser.feed(text)
         return parser.finish("length")
 
 
-def _ask(model: Model, case: Case, setting: Setting) -> _Asked:
+def _submit(model: Model, case: Case, setting: EvalSetting) -> _PendingAnswer:
     try:
-        return (_Held if setting.grammar else _Free)(model, case, setting.max_tokens)
+        return (_Constrained if setting.grammar else _Unconstrained)(model, case, setting.max_tokens)
     except EngineClosedError:
         raise
     except EdgefcError as error:
         return _Refused(error)
 
 
-def _judged(model: Model, case: Case, asked: _Asked, setting: Setting) -> Result:
+def judge_case(model: Model, case: Case, pending: _PendingAnswer, setting: EvalSetting) -> CaseResult:
+    """Wait for the answer to a case and judge it. Raises EngineClosedError or CancelledError."""
+    mistake: Mistake | None
     try:
-        answer, written, (prompt_tokens, completion_tokens) = asked.answer()
-        problem = SUITES[setting.suite].judge(case, answer)
+        answer, text, prompt_tokens, completion_tokens = pending.wait()
+        mistake = SUITES[setting.suite].judge(case, answer)
         outcome: str = answer.outcome
     except (EngineClosedError, CancelledError):
         raise
     except EdgefcError as error:
-        outcome, written, prompt_tokens, completion_tokens = "refused", "", 0, 0
-        problem = Problem("refused", f"{error.code}: {error}")
-    if problem is not None and outcome == "length":
-        problem = Problem("incomplete", f"the answer is not complete after {completion_tokens} tokens")
+        outcome, text, prompt_tokens, completion_tokens = "refused", "", 0, 0
+        mistake = Mistake("refused", f"{error.code}: {error}")
+    if mistake is not None and outcome == "length":
+        mistake = Mistake("incomplete", f"the answer is not complete after {completion_tokens} tokens")
     prompt = ""
-    if problem is not None:
-        with suppress(EdgefcError):  # which is what is wrong, then
+    if mistake is not None:
+        with suppress(EdgefcError):  # the prompt itself may be the reason for the refusal
             prompt = model.prompt(case.messages, case.tools).text
-    return Result(
-        case.id, case.digest, case.category, problem.kind if problem else "", problem.reason if problem else "",
-        outcome, question_of(case.messages), written, prompt, prompt_tokens, completion_tokens,
-    )  # fmt: skip
+    return CaseResult(
+        id=case.id,
+        case=case.digest,
+        category=case.category,
+        kind=mistake.kind if mistake else "",
+        reason=mistake.reason if mistake else "",
+        outcome=outcome,
+        question=question_of(case.messages),
+        output=text,
+        prompt=prompt,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
 
 
 def question_of(messages: Sequence[Message]) -> str:
-    """What the user said last."""
+    """Return the last message of the user."""
     return next((str(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
 
 
-def _text(delta: Delta) -> str:
-    """What a delta adds to the answer, calls too: of an answer that is cut off, the message has none."""
-    calls = (call.get("function", {}) for call in delta.get("tool_calls", ()))
-    said = [f"{call.get('name', '')}{call.get('arguments', '')}" for call in calls]
-    return delta.get("content", "") + "".join(said)
+def _delta_text(delta: Delta) -> str:
+    """Return the text of a delta, calls too: the message of an answer that is cut off has none."""
+    functions = (call.get("function", {}) for call in delta.get("tool_calls", ()))
+    calls = [f"{function.get('name', '')}{function.get('arguments', '')}" for function in functions]
+    return delta.get("content", "") + "".join(calls)
 
 
-def read_answer(parsed: ParsedReply) -> Answer:
-    """A parsed message; calls whose arguments are no JSON object are none."""
+def read_answer(reply: Reply | ParsedReply) -> ModelAnswer:
+    """Return the answer in a reply. A reply with arguments that are not a JSON object is an answer in plain text."""
     calls: list[Call] = []
-    for call in parsed.message.get("tool_calls") or ():
+    for tool_call in reply.message.get("tool_calls") or ():
+        function = tool_call["function"]
         try:
-            arguments = json.loads(call["function"]["arguments"])
+            arguments = json.loads(function["arguments"])
         except ValueError:
-            return Answer("answer", (), str(call["function"]["arguments"]))
+            arguments = None
         if not isinstance(arguments, dict):
-            return Answer("answer", (), str(call["function"]["arguments"]))
-        calls.append(Call(call["function"]["name"], arguments))
-    return Answer(parsed.outcome, tuple(calls), parsed.message.get("content") or "", parsed.missing)
+            return ModelAnswer("answer", (), function["arguments"])
+        calls.append(Call(tool_call["id"], function["name"], arguments))
+    return ModelAnswer(reply.outcome, tuple(calls), reply.message.get("content") or "", reply.missing)

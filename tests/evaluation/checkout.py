@@ -1,4 +1,4 @@
-"""A small checkout of BFCL, in its own layout, made of the cases in `verdicts.jsonl.gz`."""
+"""A small checkout of BFCL in the original layout, with the cases of `verdicts.jsonl.gz`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ VERDICTS = Path(__file__).with_name("verdicts.jsonl.gz")
 
 
 def entries() -> list[dict[str, Any]]:
-    """Cases with answers, each with the reference's verdict."""
+    """Read the cases, with answers and the reference checker's verdict on each."""
     return [json.loads(line) for line in gzip.decompress(VERDICTS.read_bytes()).splitlines()]
 
 
 def write_checkout(folder: Path) -> Path:
-    """Write it, and give the folder a user would point at."""
+    """Write the checkout and return the folder that a user would pass as --data."""
     data = folder / "berkeley-function-call-leaderboard" / "bfcl_eval" / "data"
     (data / "possible_answer").mkdir(parents=True)
     questions: dict[str, list[str]] = {}
@@ -26,7 +26,7 @@ def write_checkout(folder: Path) -> Path:
         questions.setdefault(entry["category"], []).append(json.dumps(question))
         answer = {"id": entry["id"], "ground_truth": entry["expected"]}
         answers.setdefault(entry["category"], []).append(json.dumps(answer))
-    # Where no tool fits, BFCL lists no answers: here one case's question goes with another's tools.
+    # BFCL lists no answers where no tool fits: combine one case's question with another's tools.
     tools = json.loads(questions["simple_python"][1])["function"]
     foreign = {**json.loads(questions["simple_python"][0]), "id": "irrelevance_0", "function": tools}
     questions["irrelevance"] = [json.dumps(foreign)]

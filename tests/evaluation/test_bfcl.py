@@ -1,4 +1,4 @@
-"""BFCL's rules: what its own checker said of the same answers, and what only we say."""
+"""BFCL's rules: the same verdicts as its own checker, and the reasons that only edgefc gives."""
 
 from __future__ import annotations
 
@@ -10,31 +10,36 @@ import pytest
 
 from edgefc.evaluation import literals
 from edgefc.evaluation.bfcl import CATEGORIES, WITHOUT_EXPECTED, check_calls, judge
-from edgefc.evaluation.cases import Answer, Call, Case
+from edgefc.evaluation.cases import Case, ModelAnswer
+from edgefc.types import Call
 from tests.evaluation.checkout import entries
 
 
-def calls_of(written: list[dict[str, Any]]) -> list[Call]:
-    return [Call(call["name"], call["arguments"]) for call in written]
+def call_of(name: str, arguments: dict[str, Any]) -> Call:
+    return Call("", name, arguments)
+
+
+def calls_of(calls: list[dict[str, Any]]) -> list[Call]:
+    return [call_of(call["name"], call["arguments"]) for call in calls]
 
 
 @pytest.mark.parametrize("category", [name for name in CATEGORIES if name not in WITHOUT_EXPECTED])
 def test_the_verdicts_are_the_reference_checkers(category: str) -> None:
-    said: collections.Counter[bool] = collections.Counter()
+    verdicts: collections.Counter[bool] = collections.Counter()
     for entry in entries():
         if entry["category"] == category:
-            for written, right in entry["answers"]:
-                problem = check_calls(category, entry["functions"], calls_of(written), entry["expected"])
-                assert (problem is None) == right, (entry["id"], written, problem)
-                said[right] += 1
-    assert min(said[True], said[False]) >= 8
+            for calls, right in entry["answers"]:
+                mistake = check_calls(category, entry["functions"], calls_of(calls), entry["expected"])
+                assert (mistake is None) == right, (entry["id"], calls, mistake)
+                verdicts[right] += 1
+    assert min(verdicts[True], verdicts[False]) >= 8
 
 
 def test_judging_changes_nothing() -> None:
     for entry in entries()[:20]:
         before = copy.deepcopy(entry)
-        for written, _ in entry["answers"]:
-            check_calls(entry["category"], entry["functions"], calls_of(written), entry["expected"])
+        for calls, _ in entry["answers"]:
+            check_calls(entry["category"], entry["functions"], calls_of(calls), entry["expected"])
         assert entry == before
 
 
@@ -70,46 +75,46 @@ RIGHT: dict[str, Any] = {"to": "St Gallen"}
         ("maps_route", {**RIGHT, "stops": True}, "type"),
         ("maps_route", {**RIGHT, "km": 10**400}, "type"),
         ("maps_route", {**RIGHT, "via": "Zug"}, "type"),
-        ("maps_route", {**RIGHT, "via": [1]}, "value"),  # elements of what may be left out have any type
+        ("maps_route", {**RIGHT, "via": [1]}, "value"),  # elements of an optional list may have any type
         ("maps_route", {**RIGHT, "via": ["Zug", "Zug"]}, "value"),
     ],
 )
-def test_what_is_wrong_has_a_kind_and_names_its_place(name: str, arguments: dict[str, Any], kind: str | None) -> None:
-    problem = check_calls("simple_python", DOCS, [Call(name, arguments)], [{"maps.route": ALLOWED}])
-    assert (problem.kind if problem else None) == kind
-    if problem is not None:
-        assert "maps_route" in problem.reason
+def test_a_mistake_has_a_kind_and_names_the_function(name: str, arguments: dict[str, Any], kind: str | None) -> None:
+    mistake = check_calls("simple_python", DOCS, [call_of(name, arguments)], [{"maps.route": ALLOWED}])
+    assert (mistake.kind if mistake else None) == kind
+    if mistake is not None:
+        assert "maps_route" in mistake.reason
 
 
 def test_parallel_calls_may_come_in_any_order_but_each_counts_once() -> None:
     expected = [{"maps.route": {"to": [city]}} for city in ("Bern", "Chur")]
-    bern, chur = (Call("maps_route", {"to": city}) for city in ("Bern", "Chur"))
+    bern, chur = (call_of("maps_route", {"to": city}) for city in ("Bern", "Chur"))
     assert check_calls("parallel", DOCS, [chur, bern], expected) is None
     assert check_calls("parallel", DOCS, [bern, bern], expected) is not None
-    problem = check_calls("parallel", DOCS, [bern], expected)
-    assert problem is not None
-    assert problem.kind == "count"
+    mistake = check_calls("parallel", DOCS, [bern], expected)
+    assert mistake is not None
+    assert mistake.kind == "count"
 
 
-def test_what_is_expected_of_an_object_may_be_a_value_and_no_list_of_them() -> None:
+def test_a_key_of_an_object_may_have_a_single_allowed_value_instead_of_a_list() -> None:
     docs = [{"name": "f", "parameters": {"properties": {"at": {"type": "dict"}}}}]
-    for given, right in ((7, True), (8, False)):
-        problem = check_calls("simple_python", docs, [Call("f", {"at": {"x": given}})], [{"f": {"at": [{"x": 7}]}}])
-        assert (problem is None) == right
+    for value, right in ((7, True), (8, False)):
+        mistake = check_calls("simple_python", docs, [call_of("f", {"at": {"x": value}})], [{"f": {"at": [{"x": 7}]}}])
+        assert (mistake is None) == right
 
 
 @pytest.mark.parametrize(
     ("category", "calls", "right"),
     [
         ("irrelevance", (), True),
-        ("live_irrelevance", (Call("f", {}),), False),
-        ("live_relevance", (Call("f", {}),), True),
+        ("live_irrelevance", (call_of("f", {}),), False),
+        ("live_relevance", (call_of("f", {}),), True),
         ("live_relevance", (), False),
     ],
 )
-def test_relevance_is_whether_anything_is_called(category: str, calls: tuple[Call, ...], right: bool) -> None:
+def test_relevance_is_decided_by_calling_anything(category: str, calls: tuple[Call, ...], right: bool) -> None:
     case = Case("1", category, [{"role": "user", "content": "?"}], [], None)
-    assert (judge(case, Answer("call" if calls else "answer", calls)) is None) == right
+    assert (judge(case, ModelAnswer("call" if calls else "answer", calls)) is None) == right
 
 
 @pytest.mark.parametrize(

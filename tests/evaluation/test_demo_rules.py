@@ -1,4 +1,4 @@
-"""What a right answer is to the demo model's held-back cases."""
+"""The rules for answers to the demo model's held-back cases."""
 
 from __future__ import annotations
 
@@ -6,40 +6,46 @@ from typing import Any
 
 import pytest
 
-from edgefc.evaluation.cases import Answer, Call, Case
+from edgefc.evaluation.cases import Case, ModelAnswer
 from edgefc.evaluation.demo import figures, judge
+from edgefc.types import Call
 
-OSLO, ROME = Call("weather", {"city": "Oslo", "days": 2}), Call("weather", {"city": "Rome", "days": 2})
-BOTH = {"calls": [{"name": call.name, "arguments": call.arguments} for call in (OSLO, ROME)]}
+
+def call(name: str, **arguments: Any) -> Call:
+    return Call("", name, arguments)
+
+
+OSLO, ROME = call("weather", city="Oslo", days=2), call("weather", city="Rome", days=2)
+BOTH = {"calls": [{"name": c.name, "arguments": c.arguments} for c in (OSLO, ROME)]}
 
 
 @pytest.mark.parametrize(
     ("expected", "answer", "kind"),
     [
-        (BOTH, Answer("call", (OSLO, ROME)), None),
-        (BOTH, Answer("call", (ROME, OSLO)), None),
-        (BOTH, Answer("call", (Call("weather", {"days": 2.0, "city": "Oslo"}), ROME)), None),
-        (BOTH, Answer("call", (OSLO, OSLO)), "value"),
-        (BOTH, Answer("call", (OSLO,)), "count"),
-        (BOTH, Answer("call", (OSLO, Call("time", {}))), "name"),
-        ({"calls": [{"name": "f", "arguments": {"on": True}}]}, Answer("call", (Call("f", {"on": 1}),)), "value"),
-        (BOTH, Answer("answer", (), "sunny"), "no call"),
-        ({"clarify": ["weather"]}, Answer("clarify", (), "Where?", ("weather",)), None),
-        ({"clarify": ["weather"]}, Answer("clarify", (), "Where?", ("time",)), "clarify"),
-        ({"clarify": ["weather"]}, Answer("answer", (), "Where?"), "outcome"),
-        ({"no_tool": True}, Answer("no_tool"), None),
-        ({"no_tool": True}, Answer("call", (OSLO,)), "outcome"),
-        ({"figures": ["-3", "21:05"]}, Answer("answer", (), "At 21:05 it is -3."), None),
-        ({"figures": ["3"]}, Answer("answer", (), "It is 13."), "figures"),
-        ({"figures": ["3"]}, Answer("answer", (), "It is -3."), "figures"),
-        ({"figures": ["3"]}, Answer("no_tool", (), "3"), "outcome"),
+        (BOTH, ModelAnswer("call", (OSLO, ROME)), None),
+        (BOTH, ModelAnswer("call", (ROME, OSLO)), None),
+        (BOTH, ModelAnswer("call", (call("weather", days=2.0, city="Oslo"), ROME)), None),
+        (BOTH, ModelAnswer("call", (OSLO, OSLO)), "value"),
+        (BOTH, ModelAnswer("call", (OSLO,)), "count"),
+        (BOTH, ModelAnswer("call", (OSLO, call("time"))), "name"),
+        ({"calls": [{"name": "f", "arguments": {"on": True}}]}, ModelAnswer("call", (call("f", on=1),)), "value"),
+        (BOTH, ModelAnswer("answer", (), "sunny"), "no call"),
+        ({"clarify": ["weather"]}, ModelAnswer("clarify", (), "Where?", ("weather",)), None),
+        ({"clarify": ["weather"]}, ModelAnswer("clarify", (), "Where?", ("time",)), "clarify"),
+        ({"clarify": ["weather"]}, ModelAnswer("answer", (), "Where?"), "outcome"),
+        ({"no_tool": True}, ModelAnswer("no_tool"), None),
+        ({"no_tool": True}, ModelAnswer("call", (OSLO,)), "outcome"),
+        ({"figures": ["-3", "21:05"]}, ModelAnswer("answer", (), "At 21:05 it is -3."), None),
+        ({"figures": ["3"]}, ModelAnswer("answer", (), "It is 13."), "figures"),
+        ({"figures": ["3"]}, ModelAnswer("answer", (), "It is -3."), "figures"),
+        ({"figures": ["3"]}, ModelAnswer("no_tool", (), "3"), "outcome"),
     ],
 )
-def test_the_form_of_what_is_expected_says_how_it_is_judged(
-    expected: dict[str, Any], answer: Answer, kind: str | None
+def test_the_key_of_the_expected_answer_selects_the_rule(
+    expected: dict[str, Any], answer: ModelAnswer, kind: str | None
 ) -> None:
-    problem = judge(Case("1", "single", [], [], expected), answer)
-    assert (problem.kind if problem else None) == kind
+    mistake = judge(Case("1", "single", [], [], expected), answer)
+    assert (mistake.kind if mistake else None) == kind
 
 
 def test_figures_are_whole_numbers_times_and_dates() -> None:

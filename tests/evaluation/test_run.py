@@ -1,4 +1,4 @@
-"""Runs on the real engine: what is asked, kept, resumed and cancelled."""
+"""Runs on the real engine: cases are asked, results stored, and runs resumed and cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import edgefc
 from edgefc.errors import RequestError, SuiteError
 from edgefc.evaluation.cases import Case
-from edgefc.evaluation.results import Run
+from edgefc.evaluation.results import EvalRun
 from edgefc.evaluation.run import evaluate, open_run, setting_of
 from edgefc.evaluation.suites import load_cases
 from tests.evaluation.checkout import write_checkout
@@ -31,23 +31,27 @@ def cases() -> list[Case]:
     return load_cases("demo", limit=2)
 
 
-def start(model: edgefc.Model, folder: Path, *, grammar: bool = True, resume: bool = False, suite: str = "demo") -> Run:
+def start(
+    model: edgefc.Model, folder: Path, *, grammar: bool = True, resume: bool = False, suite: str = "demo"
+) -> EvalRun:
     return open_run(folder, setting_of(model, suite, grammar=grammar, max_tokens=TOKENS), resume=resume)
 
 
 @pytest.mark.parametrize("grammar", [True, False])
-def test_every_case_is_asked_and_kept(model: edgefc.Model, cases: list[Case], tmp_path: Path, grammar: bool) -> None:
+def test_every_case_is_asked_and_its_result_stored(
+    model: edgefc.Model, cases: list[Case], tmp_path: Path, grammar: bool
+) -> None:
     run = start(model, tmp_path, grammar=grammar)
     results = list(evaluate(model, cases, run))
     assert [result.id for result in results] == [case.id for case in cases]
-    kept = Run.read(run.path)
-    assert kept.setting == run.setting
-    assert list(kept.results.values()) == results
+    stored = EvalRun.read(run.path)
+    assert stored.setting == run.setting
+    assert list(stored.results.values()) == results
     assert any(result.right for result in results)
     for case, result in zip(cases, results, strict=True):
         assert bool(result.reason) == bool(result.prompt) == (not result.right)
         if not result.right:
-            assert result.prompt == model.render(case.messages, case.tools).text
+            assert result.prompt == model.prompt(case.messages, case.tools).text
 
 
 def test_answers_are_those_of_chat_and_complete(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
@@ -55,14 +59,14 @@ def test_answers_are_those_of_chat_and_complete(model: edgefc.Model, cases: list
     for case, result in zip(cases, results, strict=True):
         reply = model.chat(case.messages, tools=case.tools, temperature=0, max_tokens=TOKENS)
         assert result.outcome == reply.outcome
-        if reply.tool_calls:
-            told = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in reply.tool_calls]
-            assert [(c["name"], c["arguments"]) for c in json.loads(result.output)] == told
+        if reply.calls:
+            calls = [(call.name, call.arguments) for call in reply.calls]
+            assert [(c["name"], c["arguments"]) for c in json.loads(result.output)] == calls
         else:
             assert result.output == reply.content
-    free = list(evaluate(model, cases, start(model, tmp_path, grammar=False)))
-    for case, result in zip(cases, free, strict=True):
-        prompt = model.render(case.messages, case.tools).text
+    unconstrained = list(evaluate(model, cases, start(model, tmp_path, grammar=False)))
+    for case, result in zip(cases, unconstrained, strict=True):
+        prompt = model.prompt(case.messages, case.tools).text
         stop = model.family.stop
         assert model.complete(prompt, temperature=0, max_tokens=TOKENS, stop=stop).completion.text == result.output
 
@@ -75,7 +79,7 @@ def test_bfcls_cases_are_asked_and_judged(model: edgefc.Model, tmp_path: Path) -
     assert all(result.right == (not result.reason) for result in results)
 
 
-def test_a_killed_run_goes_on_where_it_was(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_stopped(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
     whole = start(model, tmp_path)
     expected = list(evaluate(model, cases, whole))
     lines = whole.path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -85,11 +89,11 @@ def test_a_killed_run_goes_on_where_it_was(model: edgefc.Model, cases: list[Case
     assert run.path == whole.path
     assert [result.id for result in run.results.values()] == [case.id for case in cases[:5]]
     assert [result.id for result in evaluate(model, cases, run)] == [case.id for case in cases[5:]]
-    assert list(Run.read(run.path).results.values()) == expected
+    assert list(EvalRun.read(run.path).results.values()) == expected
     assert list(evaluate(model, cases, start(model, tmp_path, resume=True))) == []
 
 
-def test_only_results_of_the_same_kind_of_run_and_the_same_cases_count(
+def test_only_results_of_the_same_setting_and_the_same_cases_count(
     model: edgefc.Model, cases: list[Case], tmp_path: Path
 ) -> None:
     first = start(model, tmp_path)
@@ -98,15 +102,13 @@ def test_only_results_of_the_same_kind_of_run_and_the_same_cases_count(
     assert start(model, tmp_path / "elsewhere", resume=True).path != first.path
     assert start(model, tmp_path, grammar=False, resume=True).results == {}
 
-    run = Run.read(first.path)
+    run = EvalRun.read(first.path)
     changed = [cases[0], replace(cases[1], messages=[{"role": "user", "content": "Hello"}])]
     assert [result.id for result in evaluate(model, changed, run)] == [cases[1].id]
-    assert Run.read(first.path).results.keys() == {cases[0].id, cases[1].id}
+    assert EvalRun.read(first.path).results.keys() == {cases[0].id, cases[1].id}
 
 
-def test_a_case_that_is_refused_is_wrong_and_the_run_goes_on(
-    model: edgefc.Model, cases: list[Case], tmp_path: Path
-) -> None:
+def test_a_refused_case_is_wrong_and_the_run_continues(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
     long = replace(cases[0], id="long", messages=[{"role": "user", "content": "word " * 3000}])
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": r"(a)\1"}}}
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
@@ -118,16 +120,20 @@ def test_a_case_that_is_refused_is_wrong_and_the_run_goes_on(
     assert results[2].kind != "refused"
 
 
-def test_leaving_early_cancels_and_the_model_answers_on(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+def test_leaving_early_cancels_and_the_model_still_answers(
+    model: edgefc.Model, cases: list[Case], tmp_path: Path
+) -> None:
     run = start(model, tmp_path)
-    asking = evaluate(model, cases, run)
-    first = next(asking)
-    asking.close()
-    assert Run.read(run.path).results == {first.id: first}
+    results = evaluate(model, cases, run)
+    first = next(results)
+    results.close()
+    assert EvalRun.read(run.path).results == {first.id: first}
     assert model.chat([{"role": "user", "content": "hello"}], max_tokens=8).content
 
 
-def test_a_cut_off_answer_is_wrong_and_shown(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+def test_a_cut_off_answer_is_wrong_and_its_text_is_stored(
+    model: edgefc.Model, cases: list[Case], tmp_path: Path
+) -> None:
     for grammar in (True, False):
         setting = setting_of(model, "demo", grammar=grammar, max_tokens=28)
         (result,) = evaluate(model, cases[:1], open_run(tmp_path, setting, resume=False))
@@ -136,8 +142,8 @@ def test_a_cut_off_answer_is_wrong_and_shown(model: edgefc.Model, cases: list[Ca
         assert result.output
 
 
-def test_one_id_for_two_cases_is_refused(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=f"two cases have the id '{cases[1].id}'"):
+def test_a_duplicate_case_id_is_refused(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=f"duplicate case id '{cases[1].id}'"):
         next(evaluate(model, [*cases, cases[1]], start(model, tmp_path)))
 
 
@@ -145,11 +151,11 @@ def test_one_id_for_two_cases_is_refused(model: edgefc.Model, cases: list[Case],
     ("content", "reason"),
     [("", "the file is empty"), ("hello\n", "line 1"), ('{"format": 0}\n', "another version"), ("[]\n", "line 1")],
 )
-def test_a_file_that_holds_no_run_is_named(tmp_path: Path, content: str, reason: str) -> None:
+def test_a_file_without_a_run_is_named(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(SuiteError, match=rf"run\.jsonl.*{reason}"):
-        Run.read(path)
+        EvalRun.read(path)
 
 
 def test_a_damaged_line_in_the_middle_is_named(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:

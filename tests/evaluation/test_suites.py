@@ -1,4 +1,4 @@
-"""Cases are read from where they are, or it is said which line of which file is wrong."""
+"""Cases are read from their files, or an error names the file and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgefc.errors import RequestError, SuiteError
 from edgefc.evaluation import demo
 from edgefc.evaluation.bfcl import CATEGORIES, WITHOUT_EXPECTED
 from edgefc.evaluation.bfcl_docs import as_tool
-from edgefc.evaluation.suites import load_cases, wanted_categories
+from edgefc.evaluation.suites import load_cases, match_categories
 from tests.conftest import SHARED
 from tests.evaluation.checkout import entries, write_checkout
 
@@ -27,8 +27,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_bfcls_own_files_are_read_category_by_category(checkout: Path) -> None:
     cases = load_cases("bfcl", checkout)
     counted = collections.Counter(case.category for case in cases)
-    given = collections.Counter(entry["category"] for entry in entries())
-    assert counted == {**given, "irrelevance": 1}
+    expected = collections.Counter(entry["category"] for entry in entries())
+    assert counted == {**expected, "irrelevance": 1}
     assert [c for c in CATEGORIES if c in counted] == list(dict.fromkeys(case.category for case in cases))
     by_id = {case.id: case for case in cases}
     for entry in entries():
@@ -63,7 +63,7 @@ def test_javas_arguments_become_source_text_and_pythons_keep_json_schemas_types(
     assert python["properties"]["tags"]["items"] == {"type": "string"}
 
 
-def test_tools_are_what_bfcls_handlers_make_of_them() -> None:
+def test_tools_are_those_of_bfcls_own_handlers() -> None:
     folder = SHARED / "data" / "bfcl"
     if not folder.is_dir():
         pytest.skip("needs BFCL's cases with their tools, which are not part of the project")
@@ -79,7 +79,7 @@ def test_tools_are_what_bfcls_handlers_make_of_them() -> None:
     assert {case.category for case in load_cases("bfcl", folder)} == set(CATEGORIES)
 
 
-def test_the_packages_cases_are_of_every_category_and_none_stands_twice() -> None:
+def test_the_packages_cases_cover_every_category_and_are_unique() -> None:
     cases = load_cases("demo")
     counted = collections.Counter(case.category for case in cases)
     assert counted.keys() == set(demo.CATEGORIES)
@@ -89,7 +89,7 @@ def test_the_packages_cases_are_of_every_category_and_none_stands_twice() -> Non
     assert len({case.digest for case in cases}) == len(cases)
 
 
-def test_a_limit_draws_from_each_category_and_a_larger_one_has_the_smaller_ones_cases() -> None:
+def test_a_limit_counts_per_category_and_a_larger_one_includes_the_cases_of_a_smaller_one() -> None:
     few, more = ({case.id for case in load_cases("demo", limit=limit)} for limit in (2, 5))
     assert len(few) == 2 * len(demo.CATEGORIES)
     assert few < more
@@ -98,7 +98,7 @@ def test_a_limit_draws_from_each_category_and_a_larger_one_has_the_smaller_ones_
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("names", "categories"),
     [
         (["simple"], ["simple_python"]),
         (["java", "javascript"], ["simple_java", "simple_javascript"]),
@@ -107,25 +107,25 @@ def test_a_limit_draws_from_each_category_and_a_larger_one_has_the_smaller_ones_
         ([], list(CATEGORIES)),
     ],
 )
-def test_categories_go_by_their_names_and_patterns(asked: list[str], found: list[str]) -> None:
-    assert wanted_categories("bfcl", asked) == found
+def test_categories_match_names_and_patterns(names: list[str], categories: list[str]) -> None:
+    assert match_categories("bfcl", names) == categories
 
 
-def test_what_is_not_there_is_refused_by_name(checkout: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no category 'paralel'") as caught:
+def test_an_unknown_suite_category_or_folder_is_refused(checkout: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="unknown category 'paralel'") as caught:
         load_cases("bfcl", checkout, categories=["simple", "paralel"])
     assert "Did you mean parallel" in str(caught.value)
-    with pytest.raises(RequestError, match="no suite 'bfc'"):
+    with pytest.raises(RequestError, match="unknown suite 'bfc'"):
         load_cases("bfc", checkout)
     with pytest.raises(RequestError, match="no cases of live_irrelevance"):
         load_cases("bfcl", checkout, categories=["live_irrelevance"])
-    with pytest.raises(RequestError, match="0 cases"):
+    with pytest.raises(RequestError, match="must be 1 or more"):
         load_cases("demo", limit=0)
     with pytest.raises(RequestError, match="Point --data at"):
         load_cases("bfcl")
-    with pytest.raises(SuiteError, match="holds no cases"):
+    with pytest.raises(SuiteError, match="no BFCL cases in"):
         load_cases("bfcl", tmp_path)
-    with pytest.raises(SuiteError, match="there is no folder"):
+    with pytest.raises(SuiteError, match="no such folder"):
         load_cases("bfcl", tmp_path / "none")
 
 
@@ -142,7 +142,7 @@ GOOD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"id": ', "not JSON"),
+        ('{"id": ', "invalid JSON"),
         ("[]", "must be an object"),
         (json.dumps({"id": "1"}), "category is missing"),
         (json.dumps({**GOOD, "category": "multiple"}), "category is 'multiple' in a file of simple_python"),
@@ -168,7 +168,7 @@ def test_a_broken_checkout_is_named_with_file_and_line(tmp_path: Path, name: str
     data = write_checkout(tmp_path) / "berkeley-function-call-leaderboard" / "bfcl_eval" / "data"
     lines = (data / name).read_text(encoding="utf-8").splitlines()
     (data / name).write_text("\n".join([lines[0], lines[1][:-9], *lines[2:]]), encoding="utf-8")
-    with pytest.raises(SuiteError, match=r"BFCL_v4_multiple\.json line 2: not JSON"):
+    with pytest.raises(SuiteError, match=r"BFCL_v4_multiple\.json line 2: invalid JSON"):
         load_cases("bfcl", tmp_path)
     (data / name).write_text("\n".join(lines[:1]), encoding="utf-8")
     if name.startswith("possible"):
@@ -176,7 +176,7 @@ def test_a_broken_checkout_is_named_with_file_and_line(tmp_path: Path, name: str
             load_cases("bfcl", tmp_path)
     (data / name).unlink()
     if name.startswith("possible"):
-        with pytest.raises(SuiteError, match=r"there is no file .*possible_answer"):
+        with pytest.raises(SuiteError, match=r"no such file: .*possible_answer"):
             load_cases("bfcl", tmp_path)
 
 
@@ -186,6 +186,6 @@ def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:
         load_cases("bfcl", tmp_path)
 
 
-def test_every_category_is_judged_one_way() -> None:
+def test_only_relevance_categories_have_no_expected_answer() -> None:
     assert set(WITHOUT_EXPECTED) < set(CATEGORIES)
     assert all("relevance" in category for category in WITHOUT_EXPECTED)
