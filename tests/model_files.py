@@ -1,4 +1,4 @@
-"""Small GGUFs with random weights and real vocabularies: right for tokens and grammars, useless for language."""
+"""Small GGUFs with random weights and real vocabularies: enough for tokens and grammars, useless for language."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 EMBEDDING, LAYERS, HEADS, FORWARD = 64, 2, 2, 128
 CONTROL = int(gguf.TokenType.CONTROL)
-LLAMA31 = {128008: "<|eom_id|>", 128010: "<|python_tag|>"}  # what Llama 3.1 calls two of Llama 3's reserved tokens
+LLAMA31 = {128008: "<|eom_id|>", 128010: "<|python_tag|>"}  # Llama 3.1's names for two of Llama 3's reserved tokens
 V1 = tuple(f"<|{name}|>" for name in ("START_OF_FUNCTION_CALL", "END_OF_SYSTEM", "END_OF_USER", "END_OF_ASSISTANT",
                                       "END_OF_FUNCTION_RESULT", "END_OF_FUNCTION_CALL"))  # fmt: skip
 V2 = ("<|from|>", "<|recipient|>", "<|content|>", "<|stop|>")
 MISTRAL = ("[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
            "[/TOOL_RESULTS]")  # fmt: skip
-# Vocabulary, tokens that are renamed, tokens that are added.
+# Vocabulary, renamed tokens, added tokens.
 VOCABULARIES: dict[str, tuple[str, dict[int, str], tuple[str, ...]]] = {
     "qwen2": ("qwen2", {}, ()),
     "llama3": ("llama-bpe", LLAMA31, ()),
@@ -42,11 +42,11 @@ def write_model(
     added: tuple[str, ...] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """A Qwen2-shaped model of 2 layers with a vocabulary from a GGUF.
+    """Write a Qwen2-shaped model of 2 layers with the vocabulary of another GGUF.
 
     renamed   control tokens by id, with the text they have in a later model of the same vocabulary
-    added     control tokens put after the others
-    metadata  keys to set; a chat template of the vocabulary's file is left out
+    added     control tokens to append
+    metadata  keys to set; the chat template of the vocabulary's file is left out
     """
     reader, writer = gguf.GGUFReader(vocabulary), gguf.GGUFWriter(out, "qwen2")
     fields = {key: field for key, field in reader.fields.items() if key.startswith("tokenizer.")}
@@ -110,7 +110,7 @@ def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int) -> None:
 
 
 def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
-    """A model in parts of so many tensors each, named as llama.cpp wants them."""
+    """Write a model in parts of `tensors` tensors each, named as llama.cpp expects."""
     reader = gguf.GGUFReader(source)
     name = folder / "split-Q8_0.gguf"
     writer = gguf.GGUFWriter(name, "qwen2", split_max_tensors=tensors)
@@ -131,7 +131,7 @@ def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
 
 
 def write_mamba(out: Path) -> Path:
-    """A recurrent model of two layers: its memory of a text is a state that cannot be cut."""
+    """Write a recurrent model of two layers: its memory of a text is a state that cannot be truncated."""
     embedding, inner, state, rank, tokens = 64, 128, 16, 4, 259
     writer = gguf.GGUFWriter(out, "mamba")
     writer.add_context_length(4096)

@@ -1,4 +1,4 @@
-"""Every family on a real vocabulary with its own control tokens: random weights, and still only what is legal."""
+"""Every family on a real vocabulary with its control tokens: random weights still give only legal answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgefc import inspection
 from edgefc.formats import family_names, load_family
 from tests.tool_sets import TOOL_SETS
 
-# 100 is the figure promised; the command that runs it:
+# The documentation promises 100 requests; this command runs them:
 # EDGEFC_FAMILY_REQUESTS=100 pytest tests/test_family_models.py
 REQUESTS = int(os.environ.get("EDGEFC_FAMILY_REQUESTS", "10"))
 FAMILIES = family_names()
@@ -43,7 +43,7 @@ def choice_for(kind: str, tools: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_random_weights_only_ever_say_what_is_legal(family: str, family_model: Callable[[str], Path]) -> None:
+def test_random_weights_only_give_legal_answers(family: str, family_model: Callable[[str], Path]) -> None:
     def ask(number: int) -> tuple[str, bool, list[Any], edgefc.Reply]:
         rng = random.Random(number)
         kind, tools, parallel = CHOICES[number % 5], tools_for(family, number), bool(rng.getrandbits(1))
@@ -77,13 +77,13 @@ def test_random_weights_only_ever_say_what_is_legal(family: str, family_model: C
             assert name in allowed
             jsonschema.validate(arguments, by_name.get(name, {"required": ["code"]}))
             finished += 1
-    # Where text stands before calls, random weights seldom come to an end of it.
+    # Random weights seldom end the text before a call.
     share = 20 if "{text}" in load_family(family).syntax.calls_begin else 5
     assert finished >= REQUESTS // share, f"only {finished} calls finished"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_bos_token_at_most_and_only_where_the_family_has_it(
+def test_a_prompt_has_one_bos_token_at_most_and_only_in_families_with_one(
     family: str, family_model: Callable[[str], Path]
 ) -> None:
     chat_format = load_family(family)
@@ -102,10 +102,10 @@ def test_one_bos_token_at_most_and_only_where_the_family_has_it(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_family_s_stop_ends_an_answer_whatever_the_file_says_of_it(
+def test_the_family_s_stop_ends_an_answer_whatever_the_file_declares(
     family: str, family_model: Callable[[str], Path]
 ) -> None:
-    """Functionary v2's `<|stop|>`, for one, is no end of generation to llama.cpp."""
+    """llama.cpp does not treat Functionary v2's `<|stop|>`, for one, as an end of generation."""
     with edgefc.load(family_model(family), family=family, n_ctx=512) as model:
         tokenizer = model.engine.tokenizer
         ids = {text: token for text in model.family.stop if (token := tokenizer.special_id(text)) is not None}
@@ -115,6 +115,6 @@ def test_the_family_s_stop_ends_an_answer_whatever_the_file_says_of_it(
         for text, token in ids.items():
             reply = model.chat([{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8)
             assert reply.finish_reason == "stop", text
-            assert reply.stats.sampled_tokens <= 2, "one token, for an answer is not empty, and the end"
+            assert reply.stats.sampled_tokens <= 2, "an answer is not empty: one token, then the end"
         if family == "functionary-v2":
             assert ids["<|stop|>"] not in tokenizer.eog

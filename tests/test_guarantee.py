@@ -1,4 +1,4 @@
-"""The guarantee, at its hardest: random weights at temperature 1.5 still only ever make valid calls."""
+"""The guarantee under the hardest conditions: random weights at temperature 1.5 still make only valid calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import edgefc
 from tests.tool_sets import TOOL_SETS
 
-# 500 is the figure promised; the command that runs it: EDGEFC_GUARANTEE_REQUESTS=500 pytest tests/test_guarantee.py
+# The README promises 500 requests; this command runs them: EDGEFC_GUARANTEE_REQUESTS=500 pytest tests/test_guarantee.py
 REQUESTS = int(os.environ.get("EDGEFC_GUARANTEE_REQUESTS", "60"))
 
 
@@ -44,6 +44,6 @@ def test_every_finished_call_of_a_random_model_is_valid(random_model: edgefc.Mod
         for call in reply.tool_calls:
             jsonschema.validate(json.loads(call["function"]["arguments"]), tools[call["function"]["name"]])
             finished += 1
-    # At temperature 1.5 a random model seldom ends a free text, so bounded schemas must do the ending.
+    # At temperature 1.5 a random model seldom ends a free text; bounded schemas must end it.
     assert finished >= REQUESTS // 2, f"only {finished} calls finished"
     print(f"{REQUESTS} requests, {finished} finished calls, all valid")

@@ -43,10 +43,10 @@ _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 class Chunk(NamedTuple):
-    """Part of a batch: the first `count` pending tokens of a sequence, and drafted tokens after them."""
+    """Part of a batch: the first `n_pending` pending tokens of a sequence, and drafted tokens after them."""
 
     sequence: Sequence
-    count: int
+    n_pending: int
     draft: list[int]
 
 

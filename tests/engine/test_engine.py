@@ -57,7 +57,7 @@ def grammar(tools: int = 4, mode: str = "auto") -> CompiledGrammar:
 
 
 def test_logits_do_not_depend_on_what_is_beside_or_before_them(random_engine: Engine) -> None:
-    """The same tokens in random pieces, other sequences around them: bit for bit the same last row."""
+    """Random pieces of one text, with other sequences around them, give bit for bit the same last row."""
     rng = np.random.default_rng(0)
     tokens = [int(t) for t in rng.integers(5, 4000, 700)]
     context = Context(random_engine._model, n_ctx=1024, n_batch=63, n_seq_max=4, n_threads=2, n_threads_batch=2)
@@ -114,10 +114,10 @@ def test_tiles_give_the_same_bits_however_a_prompt_is_cut(random_engine: Engine)
 
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("which", ["engine", "random_engine"])
-def test_four_requests_at_once_say_what_each_says_alone(
+def test_four_requests_at_once_get_the_same_answers_as_alone(
     which: str, constrained: bool, request: pytest.FixtureRequest
 ) -> None:
-    """Random weights over 151,936 tokens are near ties everywhere: the least rounding would show."""
+    """Random weights over 151,936 tokens give near ties everywhere: any rounding would show."""
     engine: Engine = request.getfixturevalue(which)
     rules = grammar() if constrained else None
     prompts = [prompt(engine, question) for question in QUESTIONS]
@@ -128,8 +128,8 @@ def test_four_requests_at_once_say_what_each_says_alone(
 
 
 def test_more_requests_than_slots_are_all_served(engine: Engine) -> None:
-    asked = [engine.submit(prompt(engine, q), max_tokens=8) for q in QUESTIONS * 4]
-    results = [generation.result().token_ids for generation in asked]
+    generations = [engine.submit(prompt(engine, q), max_tokens=8) for q in QUESTIONS * 4]
+    results = [generation.result().token_ids for generation in generations]
     assert results[:4] * 4 == results
 
 
@@ -138,8 +138,8 @@ def test_a_seed_makes_sampling_repeatable_whatever_runs_before_and_beside_it(eng
     first = engine.submit(prompt(engine, "hello"), max_tokens=30, sampling=options).result()
     chance = random.Random(0)
     for _ in range(10):
-        asked = [QUESTIONS[chance.randrange(4)] * chance.randint(1, 3) for _ in range(chance.randint(1, 5))]
-        beside = [engine.submit(prompt(engine, text), max_tokens=chance.randint(2, 40)) for text in asked]
+        questions = [QUESTIONS[chance.randrange(4)] * chance.randint(1, 3) for _ in range(chance.randint(1, 5))]
+        beside = [engine.submit(prompt(engine, text), max_tokens=chance.randint(2, 40)) for text in questions]
         if chance.random() < 0.3:
             beside.pop().cancel()
         again = engine.submit(prompt(engine, "hello"), max_tokens=30, sampling=options).result()
@@ -187,7 +187,7 @@ def test_a_prefix_that_was_computed_is_not_computed_again(engine: Engine) -> Non
     again = engine.submit(ids, max_tokens=4).result()
     assert again.stats.cached_tokens == len(ids) - 1
     shared = engine.submit(prompt(engine, "Something else"), max_tokens=4).result()
-    assert shared.stats.cached_tokens > 50, "the tools stand before the question"
+    assert shared.stats.cached_tokens > 50, "the tools come before the question"
 
 
 def test_stats_account_for_every_token(engine: Engine) -> None:
@@ -297,7 +297,7 @@ def test_a_broken_grammar_costs_an_error_and_nothing_else(engine: Engine) -> Non
     assert engine.submit([5], max_tokens=2).result().token_ids
 
 
-def test_closing_ends_what_runs_and_twice_is_once(demo_path: Path) -> None:
+def test_closing_ends_running_requests_and_can_be_repeated(demo_path: Path) -> None:
     engine = Engine.load(demo_path)
     running = engine.submit(prompt(engine, "hello"), max_tokens=1500)
     engine.close()
@@ -341,7 +341,7 @@ def test_memory_comes_back_after_close(demo_path: Path) -> None:
     assert after < before + 40 * 2**20
 
 
-def test_an_answer_can_go_on_from_what_was_said(engine: Engine) -> None:
+def test_an_answer_can_continue_from_its_start(engine: Engine) -> None:
     rules, ids = grammar(mode="required"), prompt(engine, QUESTIONS[0])
     whole = engine.submit(ids, max_tokens=60, grammar=rules).result()
     for size in (1, len(whole.token_ids) // 2, len(whole.token_ids) - 1):
@@ -351,7 +351,7 @@ def test_an_answer_can_go_on_from_what_was_said(engine: Engine) -> None:
         assert generation.result().token_ids == whole.token_ids
 
 
-def test_an_answer_cannot_go_on_from_what_the_grammar_forbids(engine: Engine) -> None:
+def test_an_answer_cannot_start_with_text_that_the_grammar_forbids(engine: Engine) -> None:
     wrong = tuple(engine.tokenizer.encode("nonsense"))
     with pytest.raises(ConstraintError):
         engine.submit(prompt(engine, "hi"), grammar=grammar(mode="required"), answer_start=wrong).result()

@@ -1,7 +1,7 @@
-"""Bad files: a typed error each, and the process lives.
+"""Bad files: each gives a typed error, and the process survives.
 
-Thousands of damaged copies of two small models are made from a fixed seed. Each is given to `read_model` here; what
-that lets pass is given to `Engine.load` in child processes, which must answer for every file.
+Thousands of damaged copies of two small models are made from a fixed seed. `read_model` reads each; those that it
+accepts are loaded with `Engine.load` in child processes, which must report a result for every file.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def write_small(path: Path, architecture: str, *, parts: int = 0) -> Path:
 
 
 class Field(NamedTuple):
-    """A number in a header. `what`: version, count, length, type, value, dimension, offset; `of`: key or tensor."""
+    """A number in a header. `what`: version, count, length, type, value, dimension, offset; `of`: its key or tensor."""
 
     at: int
     size: int
@@ -123,7 +123,7 @@ class Field(NamedTuple):
 
 
 def fields(data: bytes) -> Iterator[Field]:
-    """Every number of a GGUF's header that is not the text or the score of a token."""
+    """Yield every number of a GGUF's header, except texts and scores of tokens."""
     at = 4
     sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
@@ -187,7 +187,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 class Damaged:
-    """Gives damaged files to `read_model` as they come; keeps those that pass for `Engine.load`."""
+    """Reads damaged files with `read_model`, and collects those that pass for `Engine.load`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
@@ -209,20 +209,20 @@ class Damaged:
         return None
 
     def load(self) -> Counter[str]:
-        """What `Engine.load` and a generation said of those that passed; a file that ends the process fails."""
+        """Load and run those that passed, in child processes; count results. A file that ends the process fails."""
         halves = [self.passed[0::2], self.passed[1::2]]
         with ThreadPoolExecutor(2) as pool:
-            said = [line for half in pool.map(self._load, halves) for line in half]
-        codes = {name: code for name, code, *_ in said if code}
+            lines = [line for half in pool.map(self._load, halves) for line in half]
+        codes = {name: code for name, code, *_ in lines if code}
         assert set(codes) == set(self.passed)
         assert set(codes.values()) <= {"loaded", "model_file", "model_load", "error", "constraint_error"}
         return Counter(codes.values())
 
     def _load(self, names: list[str]) -> list[list[str]]:
-        done = run_child(self.folder, names)
-        said = [json.loads(line) for line in done.stdout.splitlines()]
-        assert done.returncode == 0, (done.returncode, said[-1:], done.stderr[-2000:])
-        return said
+        child = run_child(self.folder, names)
+        lines = [json.loads(line) for line in child.stdout.splitlines()]
+        assert child.returncode == 0, (child.returncode, lines[-1:], child.stderr[-2000:])
+        return lines
 
 
 def run_child(folder: Path, names: list[str]) -> subprocess.CompletedProcess[str]:
@@ -297,7 +297,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize(("content", "reason"), OTHER.values(), ids=OTHER)
-def test_what_is_no_model_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_other_kinds_of_files_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "other.gguf"
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=reason):
@@ -317,7 +317,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_nothing_blocks(tmp_path: Path) -> None:
-    """A child is given what never ends, so that a test that fails does so by its timeout."""
+    """In a child process, so that a read that never ends fails the test by its timeout."""
     os.mkfifo(tmp_path / "pipe.gguf")
     (tmp_path / "zero.gguf").symlink_to("/dev/zero")
     (tmp_path / "folder.gguf").mkdir()
@@ -396,7 +396,7 @@ def test_a_tensor_that_is_not_in_the_file_is_named(small: dict[str, bytes], tmp_
 
 
 def test_files_cut_anywhere_are_refused(small: dict[str, bytes], tmp_path: Path) -> None:
-    """At every field of the header, around it, and at 400 random places."""
+    """Cut at every field of the header, around it, and at 400 random positions."""
     rng = random.Random(1)
     damaged = Damaged(tmp_path)
     for data in small.values():
@@ -409,7 +409,7 @@ def test_files_cut_anywhere_are_refused(small: dict[str, bytes], tmp_path: Path)
 
 
 def test_flipped_bytes_never_end_the_process(small: dict[str, bytes], tmp_path: Path) -> None:
-    """1 to 16 bytes of the header in 4,000 copies."""
+    """Flip 1 to 16 bytes of the header in each of 4,000 copies."""
     rng = random.Random(5)
     damaged = Damaged(tmp_path)
     for data in small.values():
@@ -420,13 +420,13 @@ def test_flipped_bytes_never_end_the_process(small: dict[str, bytes], tmp_path: 
                 flip = rng.choice([1 << rng.randrange(8), rng.randrange(1, 256)])
                 copy[rng.randrange(4, end)] ^= flip
             damaged.add(bytes(copy))
-    said = damaged.load()
+    results = damaged.load()
     assert damaged.count == 4000
-    assert said["loaded"] > 200
+    assert results["loaded"] > 200
     assert sum(damaged.refused.values()) > 1000
 
 
-# What llama.cpp asserts instead of refusing it, or takes as an invitation to end the process.
+# Keys that llama.cpp asserts on instead of refusing them, or that make it end the process.
 MORE_KEYS: tuple[tuple[str, list[object]], ...] = (
     ("{}.nextn_predict_layers", [0, 2, 3, 2**32 - 1]),
     ("{}.expert_count", [1, 8, 2000, 2**31]),
@@ -470,7 +470,7 @@ def encoded(value: object) -> bytes:
 
 
 def with_metadata(data: bytes, changes: Callable[[list[str]], Iterator[dict[str, object]]]) -> Iterator[bytes]:
-    """Copies of a file with other values in its metadata; None takes a key away."""
+    """Yield copies of a file with other values in its metadata; None removes a key."""
     found = list(fields(data))
     keys = [field for field in found if field.of == "key"]
     infos = next(field for field in found if field.of == "tensor").at
@@ -482,9 +482,9 @@ def with_metadata(data: bytes, changes: Callable[[list[str]], Iterator[dict[str,
         values[data[begin : begin + size].decode()] = data[begin + size : after]
     for change in changes(list(values)):
         raw = values | {key: b"" if value is None else encoded(value) for key, value in change.items()}
-        kept = {key: value for key, value in raw.items() if value}
-        head = data[:16] + struct.pack("<Q", len(kept))
-        head += b"".join(struct.pack("<Q", len(key)) + key.encode() + value for key, value in kept.items())
+        pairs = {key: value for key, value in raw.items() if value}
+        head = data[:16] + struct.pack("<Q", len(pairs))
+        head += b"".join(struct.pack("<Q", len(key)) + key.encode() + value for key, value in pairs.items())
         head += data[infos:end]
         yield head + bytes(-len(head) % 32) + data[-(-end // 32) * 32 :]
 
@@ -494,7 +494,7 @@ def odd_changes(architecture: str, keys: list[str]) -> Iterator[dict[str, object
         yield from ({key: value} for value in (None, *VALUES))
     for pattern, values in MORE_KEYS:
         yield from ({pattern.format(architecture): value} for value in values)
-    # All that experts need to be counted, and no tensors of theirs.
+    # All keys that declare experts, but no tensors of experts.
     yield {f"{architecture}.expert_count": 8, f"{architecture}.expert_used_count": 2}
 
 
@@ -504,13 +504,13 @@ def test_odd_values_never_end_the_process(small: dict[str, bytes], tmp_path: Pat
     for architecture, data in small.items():
         for content in with_metadata(data, partial(odd_changes, architecture)):
             damaged.add(content)
-    said = damaged.load()
+    results = damaged.load()
     assert damaged.count > 1500
-    assert said["loaded"] > 200
+    assert results["loaded"] > 200
 
 
 def with_types(path: Path) -> Iterator[bytes]:
-    """Copies of a file in which one tensor has another type or shape, or another name, and all else fits."""
+    """Yield copies of a file in which one tensor has another type, shape or name, and everything else fits."""
     reader, data = gguf.GGUFReader(path), path.read_bytes()
     start = data[: reader.tensors[0].field.offset]
     tensors = [(tensor.name, tensor.shape.tolist(), int(tensor.tensor_type), tensor.data.tobytes())
@@ -537,9 +537,11 @@ def test_other_types_and_shapes_never_end_the_process(tmp_path: Path) -> None:
     damaged = Damaged(tmp_path)
     for content in with_types(write_small(tmp_path / "whole.gguf", "qwen2")):
         damaged.add(content)
-    said = damaged.load()
+    results = damaged.load()
     assert damaged.count > 300
-    assert said["loaded"] + said["constraint_error"] > 100  # weights of any type with rows of 64 are computed with
+    assert (
+        results["loaded"] + results["constraint_error"] > 100
+    )  # weights of any type with rows of 64 are computed with
 
 
 @pytest.mark.parametrize(
@@ -563,7 +565,7 @@ def test_vocabularies_that_end_the_process_are_refused(
         read_header(path)
 
 
-# -- split models, and what is no language model ----------------------------------------------------------------------
+# -- split models, and other GGUFs ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -581,9 +583,9 @@ def test_a_split_model_is_counted_together_and_loaded(parts: list[Path], tmp_pat
     assert read_header(parts[0]).n_tensors == 0
     done = run_child(tmp_path, [parts[0].name, parts[1].name])
     assert done.returncode == 0, done.stderr
-    said = {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}
-    assert said[parts[0].name] == ["loaded"]
-    assert said[parts[1].name][0] == "model_file"
+    results = {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}
+    assert results[parts[0].name] == ["loaded"]
+    assert results[parts[1].name][0] == "model_file"
 
 
 def test_missing_parts_are_named(parts: list[Path]) -> None:
@@ -625,7 +627,7 @@ def test_parts_that_do_not_belong_together_are_refused(parts: list[Path], tmp_pa
     [("clip", "", "image encoder"), ("clip", "mmproj", "image encoder"), ("llama", "adapter", "LoRA"),
      ("qwen2", "imatrix", "importance"), ("qwen2", "", "no weights")],
 )  # fmt: skip
-def test_what_holds_no_language_model_is_named(tmp_path: Path, architecture: str, kind: str, reason: str) -> None:
+def test_a_gguf_without_a_language_model_is_named(tmp_path: Path, architecture: str, kind: str, reason: str) -> None:
     path = tmp_path / "other.gguf"
     writer = gguf.GGUFWriter(path, architecture)
     if kind:
@@ -647,7 +649,7 @@ def test_an_unknown_architecture_is_llama_cpps_to_refuse(small: dict[str, bytes]
     (tmp_path / "good.gguf").write_bytes(small["qwen2"])
     done = run_child(tmp_path, ["new.gguf", "good.gguf"])
     assert done.returncode == 0, done.stderr
-    said = {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}
-    assert said["new.gguf"][0] == "model_load"
-    assert "qwen9" in said["new.gguf"][1]
-    assert said["good.gguf"] == ["loaded"]
+    results = {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}
+    assert results["new.gguf"][0] == "model_load"
+    assert "qwen9" in results["new.gguf"][1]
+    assert results["good.gguf"] == ["loaded"]
