@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("edgefc", "demo", "benchmarks")
-FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")) + [ROOT / "bootstrap.py"]
+FILES = [ROOT / "bootstrap.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
 # Questions and pronouns: the reader has to turn the sentence round to learn what a thing is or does.
 OPENERS = re.compile(
     r"(What|Whether|Which|How|Who|Whose|Whom|When|Where|Why|Those|That|These|This|As|It|Its|The same)\b", re.IGNORECASE
@@ -56,7 +56,7 @@ def banned_names(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [(line, name) for line, name in names(tree) if name.strip("_").lower() in BANNED]
     modules = [(1, path.stem)] if path.stem.strip("_") in BANNED else []
-    return [f"{location(path, line)}: {name}" for line, name in modules + found]
+    return [f"{location(path, line)}: {name}" for line, name in [*modules, *found]
 
 
 def function_lengths(path: Path) -> Iterator[tuple[str, int]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgefc.engine import Tokenizer
 from edgefc.formats import Family
-from edgefc.types import Messages, ToolChoice, Tools
+from edgefc.types import Message, Messages, ToolChoice, Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,11 @@ def render_prompt(
     """
     rendered = family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens)
     return ModelPrompt(rendered.text, tokenizer.encode(rendered, bos=family.bos))
+
+
+def conversation(prompt: str | Sequence[Message], system: str | None = None) -> list[Message]:
+    """Build messages from a question, or from messages, with a system message before them."""
+    messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    return messages

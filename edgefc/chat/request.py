@@ -185,11 +185,3 @@ def _answer_form(
     )
     parser = functools.partial(family.parser, tools or (), choice, thinking=thinking, text_schema=schema)
     return _AnswerForm(compiled, parser)
-
-
-def conversation(prompt: str | Sequence[Message], system: str | None = None) -> list[Message]:
-    """Build messages from a question, or from messages, with a system message before them."""
-    messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    return messages

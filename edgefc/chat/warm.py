@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgefc.chat.prompt import conversation
 from edgefc.chat.prompt_parts import PartFinder
-from edgefc.chat.request import conversation
 from edgefc.engine.backend import Backend
 from edgefc.errors import RequestError
 from edgefc.tools import ToolLike, ToolSet, parse_tool_choice
