@@ -1,7 +1,7 @@
 """Downloads one file over HTTP: resumed after a failure, hashed as it arrives, renamed only when its hash is right.
 
 huggingface_hub makes the requests: endpoints, tokens, proxies, redirects, offline mode, waiting when the server asks
-for it. Part files have a name of their own per process, so two processes can at worst both download a file, but never
+for it. Every process writes to a part file of its own, so two processes can at worst both download a file, but never
 mix its bytes.
 """
 

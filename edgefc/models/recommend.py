@@ -43,7 +43,7 @@ class Suggestion:
 
 
 def suggest_models(machine: Machine, context: int | None = None) -> list[Suggestion]:
-    """List models that fit, the best first: quick enough, made for function calling, then the largest.
+    """List models that fit, the best first: quick enough, trained for function calling, then the largest.
 
     context  in tokens; None stands for the largest that fits
     """
@@ -118,7 +118,7 @@ def _suggestion(
     measured: list[speeds.Speed],
 ) -> Suggestion:
     names = {card.id, stored.path.stem} if stored else {card.id}
-    own = next((speed.decode for speed in measured if stored and speed.name in names), None)
+    own_speed = next((speed.decode for speed in measured if stored and speed.name in names), None)
     # Decoding reads all weights for each token, so its rate is inversely proportional to their size.
     size = stored.size if stored else _weight_bytes(card, quantization)
     derived = max((speed.decode * speed.size / size for speed in measured if speed.size > 1 << 28), default=None)
@@ -129,8 +129,8 @@ def _suggestion(
         context=context,
         memory=need,
         is_here=stored is not None,
-        decode=own or derived,
-        is_measured=own is not None,
+        decode=own_speed or derived,
+        is_measured=own_speed is not None,
         bfcl=f"{card.bfcl.score} ({card.bfcl.date})" if card.bfcl else "",
         licence=f"{card.licence}, non-commercial" if card.non_commercial else card.licence,
     )

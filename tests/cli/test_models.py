@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_what_came(run: Run, server: HubServer) -> None:
     assert "Traceback" not in said
     server.clear_faults()
     assert run("pull", REPO).returncode == 0
-    assert [r.range for r in server.seen(FILE, server="cdn") if r.range]
+    assert [r.range for r in server.requests_for(FILE, server="cdn") if r.range]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")

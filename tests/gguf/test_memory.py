@@ -1,4 +1,4 @@
-"""What a model will take is known before it is loaded, and what does not fit is refused."""
+"""The memory of a model is predicted before it is loaded, and a model that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def test_buffers_are_as_large_as_predicted(
     path: Path = request.getfixturevalue(model)
     with caplog.at_level(logging.DEBUG, "edgefc.llama"), Engine.load(path, options) as loaded:
         n_vocab = loaded.tokenizer.n_vocab
-        said = re.findall(r"(model|KV|compute|output) buffer size = +([\d.]+) MiB", caplog.text)
-    found = {kind: sum(float(size) for name, size in said if name == kind) for kind, _ in said}
+        buffers = re.findall(r"(model|KV|compute|output) buffer size = +([\d.]+) MiB", caplog.text)
+    found = {kind: sum(float(size) for name, size in buffers if name == kind) for kind, _ in buffers}
     need = memory.predict(
         gguf.read_model(path),
         n_ctx=options.n_ctx or 0,
@@ -159,7 +159,7 @@ def child() -> dict[str, str]:
 # -- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "free_memory", lambda: 2_000_000_000)
     path = Path("llama.gguf")
     memory.check_fits(memory.MemoryNeed(1_000_000_000, 900_000_000, 50_000_000, 50_000_000), path)
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_refused_with_the_figures(monkeypatch: pytest.Monke
     assert "smaller quantization" in caught.value.hint
 
 
-def test_llama_cpp_is_not_given_what_does_not_fit(demo_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_cpp_is_not_given_a_model_that_does_not_fit(demo_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = memory.predict(gguf.read_model(demo_path), n_ctx=1024, n_seq_max=2)
     for free in (0, need.total - 1):
         with monkeypatch.context() as patch:
@@ -186,7 +186,7 @@ def test_llama_cpp_is_not_given_what_does_not_fit(demo_path: Path, monkeypatch: 
 
 
 def test_a_model_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sparse file with a valid header: three times what is free, in one tensor."""
+    """A sparse file with a valid header and one tensor, three times as large as the free memory."""
     path, rows = tmp_path / "large.gguf", 3 * hardware.free_memory() // (1 << 20) + 1
 
     def text(value: str) -> bytes:
@@ -228,7 +228,7 @@ except EdgefcError as error:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is not kept everywhere")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is not enforced everywhere")
 @pytest.mark.parametrize("megabytes", [1, 20, 60, 150, 300, 3000])
 def test_a_limited_address_space_is_an_error_and_no_signal(demo_path: Path, megabytes: int) -> None:
     done = subprocess.run(
@@ -243,7 +243,7 @@ def test_a_limited_address_space_is_an_error_and_no_signal(demo_path: Path, mega
     assert json.loads(done.stdout) in {3000: {"loaded"}}.get(megabytes, {"model_load", "model_file"})
 
 
-# -- the context that is chosen ---------------------------------------------------------------------------------------
+# -- the default context ----------------------------------------------------------------------------------------------
 
 
 def test_the_default_context(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The stand-in for the hub, as the real `huggingface_hub` client sees it."""
+"""The fake hub, as the real `huggingface_hub` client sees it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cdn_url(hub: HubServer, name: str = "model.gguf") -> str:
 
 
 def fetch(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """One request by the standard library's client, which hides nothing."""
+    """Make one request with the standard library's client, which retries and hides nothing."""
     origin, _, path = url.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(origin, timeout=5)
     try:
@@ -110,13 +110,13 @@ def test_a_download_gives_the_bytes_and_no_token_to_the_cdn(hub: HubServer, tmp_
     assert download(hub, tmp_path, token="hf_secret") == MODEL
     assert download(hub, tmp_path, "config.json") == CONFIG
     assert download(hub, tmp_path, "sub/deep/a b.txt") == b"text"
-    assert {seen.authorization for seen in hub.seen("model.gguf", server="hub")} == {"Bearer hf_secret"}
-    [seen] = hub.seen(server="cdn")
-    assert (seen.method, seen.authorization, seen.status, seen.sent) == ("GET", None, 200, len(MODEL))
-    assert seen.headers["host"] == f"127.0.0.1:{seen.port}" == hub.cdn_url.removeprefix("http://")
-    said = get_hf_file_metadata(hf_hub_url(REPO, "model.gguf", endpoint=hub.url), token=False)
-    assert (said.etag, said.size) == (hashlib.sha256(MODEL).hexdigest(), len(MODEL))
-    assert (said.commit_hash, said.xet_file_data) == (hub.repos[REPO].commit, None)
+    assert {request.authorization for request in hub.requests_for("model.gguf", server="hub")} == {"Bearer hf_secret"}
+    [request] = hub.requests_for(server="cdn")
+    assert (request.method, request.authorization, request.status, request.sent) == ("GET", None, 200, len(MODEL))
+    assert request.headers["host"] == f"127.0.0.1:{request.port}" == hub.cdn_url.removeprefix("http://")
+    metadata = get_hf_file_metadata(hf_hub_url(REPO, "model.gguf", endpoint=hub.url), token=False)
+    assert (metadata.etag, metadata.size) == (hashlib.sha256(MODEL).hexdigest(), len(MODEL))
+    assert (metadata.commit_hash, metadata.xet_file_data) == (hub.repos[REPO].commit, None)
 
 
 def test_the_client_works_through_the_environment(hub: HubServer, tmp_path: Path) -> None:
@@ -138,18 +138,18 @@ def test_files_on_disk_are_served_like_those_in_memory(hub: HubServer, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("asked", "part"),
+    ("requested", "part"),
     [("bytes=0-9", slice(0, 10)), ("bytes=1000-", slice(1000, None)), ("bytes=-7", slice(-7, None))],
 )
-def test_the_cdn_serves_parts(hub: HubServer, asked: str, part: slice) -> None:
-    status, headers, body = fetch(cdn_url(hub), Range=asked)
+def test_the_cdn_serves_parts(hub: HubServer, requested: str, part: slice) -> None:
+    status, headers, body = fetch(cdn_url(hub), Range=requested)
     start, end, _ = part.indices(len(MODEL))
     assert (status, body) == (206, MODEL[part])
     assert headers["content-range"] == f"bytes {start}-{end - 1}/{len(MODEL)}"
-    assert fetch(cdn_url(hub), "HEAD", Range=asked)[1] | {"date": ""} == headers | {"date": ""}
+    assert fetch(cdn_url(hub), "HEAD", Range=requested)[1] | {"date": ""} == headers | {"date": ""}
 
 
-def test_a_range_that_cannot_be_had_and_one_that_is_ignored(hub: HubServer) -> None:
+def test_a_range_beyond_the_end_and_one_that_is_ignored(hub: HubServer) -> None:
     url, etag = cdn_url(hub), f'"{hashlib.sha256(MODEL).hexdigest()}"'
     status, headers, _ = fetch(url, Range=f"bytes={len(MODEL)}-")
     assert (status, headers["content-range"]) == (416, f"bytes */{len(MODEL)}")
@@ -159,7 +159,7 @@ def test_a_range_that_cannot_be_had_and_one_that_is_ignored(hub: HubServer) -> N
     assert fetch(url, Range="bytes=5-")[::2] == (200, MODEL)
 
 
-def test_the_client_resumes_where_it_was_told_to(hub: HubServer, tmp_path: Path) -> None:
+def test_the_client_resumes_at_its_offset(hub: HubServer, tmp_path: Path) -> None:
     for ignored in (False, True):
         hub.requests.clear()
         hub.fault(server="cdn", ignore_range=ignored)
@@ -168,8 +168,8 @@ def test_the_client_resumes_where_it_was_told_to(hub: HubServer, tmp_path: Path)
             http_get(cdn_url(hub), file, resume_size=1000, expected_size=len(MODEL))
             file.seek(0)
             assert file.read() == MODEL
-        [seen] = hub.seen(server="cdn")
-        assert (seen.range, seen.sent) == ("bytes=1000-", len(MODEL) if ignored else len(MODEL) - 1000)
+        [request] = hub.requests_for(server="cdn")
+        assert (request.range, request.sent) == ("bytes=1000-", len(MODEL) if ignored else len(MODEL) - 1000)
         hub.clear_faults()
 
 
@@ -177,12 +177,12 @@ def test_the_client_resumes_where_it_was_told_to(hub: HubServer, tmp_path: Path)
 def test_the_client_goes_on_after_a_cut(
     hub: HubServer, tmp_path: Path, framing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The client keeps whole chunks only, of 10 MiB unless told otherwise: a cut costs it the last one.
+    # The client stores whole chunks only, of 10 MiB by default: a cut costs it the last one.
     monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
     fault = hub.fault("model.gguf", server="cdn", cut_after=300_000, times=1, framing=framing)
     assert download(hub, tmp_path) == MODEL
     assert fault.hits == 1
-    first, second = hub.seen(server="cdn")
+    first, second = hub.requests_for(server="cdn")
     assert (first.sent, first.range) == (300_000, None)
     assert (second.range, second.sent) == (f"bytes={4 << 16}-", len(MODEL) - (4 << 16))
 
@@ -224,7 +224,7 @@ def test_private_and_gated_repositories_ask_for_the_token(hub: HubServer, tmp_pa
 
 def test_a_publication_leaves_the_old_commit_servable(hub: HubServer, tmp_path: Path) -> None:
     old = hub.repos[REPO].commit
-    # Between the client's HEAD and GET: it downloads what the HEAD told it about.
+    # Between the client's HEAD and GET: it downloads the version that the HEAD described.
     hub.fault("model.gguf", server="cdn", then=lambda: hub.publish(REPO, "model.gguf", b"new"), times=1)
     assert download(hub, tmp_path) == MODEL
     new = hub.repos[REPO].commit
@@ -247,21 +247,21 @@ def test_a_claimed_hash_is_not_that_of_the_bytes(hub: HubServer, tmp_path: Path)
 def test_faults_hit_the_requests_they_name(hub: HubServer) -> None:
     url = cdn_url(hub)
 
-    def statuses(count: int = 4) -> list[int]:
-        found = [fetch(url)[0] for _ in range(count)]
+    def fetch_statuses(count: int = 4) -> list[int]:
+        statuses = [fetch(url)[0] for _ in range(count)]
         hub.clear_faults()
-        return found
+        return statuses
 
     hub.fault("model.gguf", server="cdn", status=503, nth=2)
-    assert statuses() == [200, 503, 200, 200]
+    assert fetch_statuses() == [200, 503, 200, 200]
     hub.fault("model.gguf", status=500, times=2)
     hub.fault("model.gguf", status=429, nth=2, times=2)
-    assert statuses() == [500, 500, 429, 429]
+    assert fetch_statuses() == [500, 500, 429, 429]
     hub.fault("config.json", status=500)
     hub.fault(method="HEAD", status=500)
     hub.fault(server="hub", status=500)
     hub.fault(when=lambda request: request.range is not None, status=500)
-    assert statuses(1) == [200]
+    assert fetch_statuses(1) == [200]
     last = hub.requests[-1]
     assert isinstance(last, Request)
     assert (last.method, last.server, last.status) == ("GET", "cdn", 200)
@@ -270,9 +270,9 @@ def test_faults_hit_the_requests_they_name(hub: HubServer) -> None:
 def test_wrong_content(hub: HubServer) -> None:
     url = cdn_url(hub)
 
-    def served(**what: Any) -> tuple[int, dict[str, str], bytes]:
+    def served(**fields: Any) -> tuple[int, dict[str, str], bytes]:
         hub.clear_faults()
-        hub.fault(server="cdn", **what)
+        hub.fault(server="cdn", **fields)
         return fetch(url)
 
     _, headers, body = served(flip=70_000)
@@ -302,7 +302,7 @@ def test_wrong_answers(hub: HubServer, tmp_path: Path) -> None:
     hub.fault("/api/", html=True, times=1)
     with pytest.raises(ValueError, match="Expecting value"):
         api.model_info(REPO)
-    hub.fault("/api/", edit=lambda said: said | {"sha": "nonsense"}, times=1)
+    hub.fault("/api/", edit=lambda info: info | {"sha": "nonsense"}, times=1)
     assert api.model_info(REPO).sha == "nonsense"
     hub.fault("/api/", status=429, retry_after=7, times=1)
     with pytest.raises(errors.HfHubHTTPError, match="429") as refused:
@@ -330,8 +330,8 @@ def test_redirects(hub: HubServer, tmp_path: Path) -> None:
     hub.fault("/resolve/", server="hub", redirect="other", status=307)
     assert download(hub, tmp_path, token="hf_secret") == MODEL
     assert download(hub, tmp_path, "config.json", token="hf_secret") == CONFIG
-    assert [seen.authorization for seen in hub.seen(server="other")] == [None, None]
-    assert {seen.status for seen in hub.seen(server="hub")} == {302, 307}
+    assert [request.authorization for request in hub.requests_for(server="other")] == [None, None]
+    assert {request.status for request in hub.requests_for(server="hub")} == {302, 307}
 
 
 def test_slow_answers_and_a_quick_end() -> None:
@@ -339,9 +339,9 @@ def test_slow_answers_and_a_quick_end() -> None:
         hub.add(REPO, {"model.gguf": MODEL})
         url = cdn_url(hub)
         slow: list[dict[str, Any]] = [{"stall": 0.2}, {"stall": 0.2, "stall_at": 500}, {"rate": 5e6}]
-        for what in slow:
+        for fields in slow:
             hub.clear_faults()
-            hub.fault(server="cdn", **what)
+            hub.fault(server="cdn", **fields)
             began = time.monotonic()
             assert fetch(url)[2] == MODEL
             assert time.monotonic() - began >= 0.2

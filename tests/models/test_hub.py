@@ -1,4 +1,4 @@
-"""Pulls through the real huggingface_hub client from a hub that misbehaves: right bytes, or nothing and an error."""
+"""Pulls through the real huggingface_hub client from a hub that misbehaves give the right bytes, or a typed error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import queue
 import random
 import shutil
 import signal
@@ -15,9 +16,11 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
+import filelock
 import gguf
 import huggingface_hub
 import numpy as np
@@ -43,15 +46,15 @@ from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.model_files import split_model
 from tests.models.fake_hub import HubServer
 
-# 100 and more are what is promised: EDGEFC_KILLS=200 pytest tests/test_hub.py -k kill
+# The promise is tested with 100 and more: EDGEFC_KILLS=200 pytest tests/models/test_hub.py -k kill
 KILLS = int(os.environ.get("EDGEFC_KILLS", "40"))
 REPO = "acme/tiny-GGUF"
 NAME = "tiny-Q8_0.gguf"
 TOKENIZER = b'{"version": "1.0"}'
 
 
-def made_gguf(path: Path, size: int = 1 << 20, seed: int = 0) -> bytes:
-    """A small file that is a GGUF with one tensor."""
+def write_gguf(path: Path, size: int = 1 << 20, seed: int = 0) -> bytes:
+    """Write a small GGUF with one tensor; returns its bytes."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
     writer.add_tensor("token_embd.weight", np.random.default_rng(seed).random(size // 4, dtype=np.float32))
@@ -64,12 +67,12 @@ def made_gguf(path: Path, size: int = 1 << 20, seed: int = 0) -> bytes:
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return made_gguf(tmp_path_factory.mktemp("gguf") / NAME)
+    return write_gguf(tmp_path_factory.mktemp("gguf") / NAME)
 
 
 @pytest.fixture(autouse=True)
-def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder of models of the test's own, no waiting, nobody's token."""
+def isolated_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder of models for each test, no waiting between attempts, a made-up token."""
     monkeypatch.setenv("EDGEFC_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("EDGEFC_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -81,18 +84,18 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def server(content: bytes) -> Iterator[HubServer]:
-    with HubServer() as made:
-        made.add(REPO, {NAME: content, "tokenizer.json": TOKENIZER, "LICENSE": b"free", "README.md": b"# hi"})
-        yield made
-        assert not made.errors
+    with HubServer() as hub_server:
+        hub_server.add(REPO, {NAME: content, "tokenizer.json": TOKENIZER, "LICENSE": b"free", "README.md": b"# hi"})
+        yield hub_server
+        assert not hub_server.errors
 
 
 def pull(server: HubServer, name: str = REPO, **options: Any) -> store.StoredModel:
     return pull_model(name, endpoint=server.url, **options)
 
 
-def nothing_half(content: bytes) -> None:
-    """What is there is whole, and nothing else has a name."""
+def assert_only_complete_files(content: bytes) -> None:
+    """Every stored model, and every file with a model's name, has exactly this content."""
     for model in store.stored_models():
         assert not store.verify(model)
         assert model.path.read_bytes() == content
@@ -100,7 +103,7 @@ def nothing_half(content: bytes) -> None:
         assert path.read_bytes() == content, path
 
 
-# -- the plain way ----------------------------------------------------------------------------------------------
+# -- without faults -----------------------------------------------------------------------------------------------
 
 
 def test_a_model_comes_with_tokenizer_and_licence(server: HubServer, content: bytes) -> None:
@@ -120,15 +123,15 @@ def test_a_model_comes_with_tokenizer_and_licence(server: HubServer, content: by
     assert store.find(REPO) == model
     assert store.find(f"{REPO}:q8_0") == model
     assert not list(paths.models_dir().rglob("*.part"))
-    count = len(server.seen(server="cdn"))
+    count = len(server.requests_for(server="cdn"))
     assert pull(server) == model, "what is here is not fetched again"
-    assert len(server.seen(server="cdn")) == count
+    assert len(server.requests_for(server="cdn")) == count
     assert "README.md" not in {path.name for path in model.folder.iterdir()}
 
 
 def test_a_new_version_replaces_the_old_one(server: HubServer, tmp_path: Path) -> None:
     old = pull(server)
-    newer = made_gguf(tmp_path / NAME, seed=1)
+    newer = write_gguf(tmp_path / NAME, seed=1)
     server.publish(REPO, NAME, newer)
     new = pull(server)
     assert new.path.read_bytes() == newer
@@ -136,7 +139,7 @@ def test_a_new_version_replaces_the_old_one(server: HubServer, tmp_path: Path) -
     assert [model.folder for model in store.stored_models()] == [new.folder]
 
 
-def test_without_a_network_what_is_here_is_good_enough(server: HubServer) -> None:
+def test_without_a_network_the_stored_version_is_used(server: HubServer) -> None:
     model = pull(server)
     assert pull_model(REPO, endpoint="http://127.0.0.1:9") == model
     with pytest.raises(DownloadError):
@@ -191,9 +194,9 @@ def test_split_models_come_whole_or_not(
             assert loaded.chat([{"role": "user", "content": "Hello"}]).content
     with pytest.raises(ModelFileError, match="Give the first"):
         pull_model(str(part_paths[1]))
-    gone = parts.popitem()[0]
+    missing = parts.popitem()[0]
     server.add("acme/broken", parts)
-    with pytest.raises(DownloadError, match=gone):
+    with pytest.raises(DownloadError, match=missing):
         pull(server, "acme/broken")
 
 
@@ -203,10 +206,10 @@ def test_a_file_and_a_url_elsewhere(server: HubServer, content: bytes, tmp_path:
     model = pull_model(str(path))
     assert model.path.read_bytes() == content
     assert model.name == f"mine:{source.UNNAMED}"
-    assert store.find("") is None, "it has no repository, and an empty name is nobody's"
+    assert store.find("") is None, "an empty name finds no model, although this one has no repository"
     assert pull_model(str(path)) == model
     pull(server)
-    cdn = next(request for request in server.seen(NAME, server="cdn") if request.method == "GET")
+    cdn = next(request for request in server.requests_for(NAME, server="cdn") if request.method == "GET")
     other = pull_model(f"{server.cdn_url}{cdn.path}")
     assert other.path.read_bytes() == content
     assert server.requests[-1].authorization is None, "a token is for the hub alone"
@@ -226,22 +229,22 @@ def test_the_tokenizer_of_the_model_that_was_quantized(server: HubServer, conten
     assert not pull(server, "acme/alone").path.with_name("tokenizer.json").exists()
 
 
-def test_what_huggingface_hub_fetched_is_taken_if_it_is_right(
+def test_a_file_in_huggingface_hubs_cache_is_used_if_its_hash_is_right(
     server: HubServer, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "hf"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
-    theirs = Path(huggingface_hub.hf_hub_download(REPO, NAME, endpoint=server.url, cache_dir=place, token=False))
-    asked = len(server.seen(NAME, server="cdn", method="GET"))
-    assert asked == 1
+    cache = tmp_path / "hf"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    cached = Path(huggingface_hub.hf_hub_download(REPO, NAME, endpoint=server.url, cache_dir=cache, token=False))
+    requests = len(server.requests_for(NAME, server="cdn", method="GET"))
+    assert requests == 1
     model = pull(server)
     assert model.path.read_bytes() == content
-    assert len(server.seen(NAME, server="cdn", method="GET")) == asked
+    assert len(server.requests_for(NAME, server="cdn", method="GET")) == requests
     store.remove(model)
-    assert theirs.read_bytes() == content
-    theirs.resolve().write_bytes(b"x" + content[1:])
+    assert cached.read_bytes() == content
+    cached.resolve().write_bytes(b"x" + content[1:])
     assert pull(server).path.read_bytes() == content
-    assert len(server.seen(NAME, server="cdn", method="GET")) == asked + 1
+    assert len(server.requests_for(NAME, server="cdn", method="GET")) == requests + 1
 
 
 # -- row 12: cut connections ------------------------------------------------------------------------------------
@@ -251,19 +254,19 @@ def test_what_huggingface_hub_fetched_is_taken_if_it_is_right(
 @pytest.mark.parametrize("after", [1, 1000, 65_537, 300_000, 600_000, 1_000_000])
 def test_cut_again_and_again(server: HubServer, content: bytes, after: int, reset: bool) -> None:
     server.fault(NAME, server="cdn", method="GET", cut_after=after, reset=reset, times=30)
-    model = pull(server) if after > 100 else retried(server)
+    model = pull(server) if after > 100 else pull_with_retries(server)
     assert model.path.read_bytes() == content
-    ranges = [request.range for request in server.seen(NAME, server="cdn") if request.range]
+    ranges = [request.range for request in server.requests_for(NAME, server="cdn") if request.range]
     assert ranges, "it resumes"
 
 
-def retried(server: HubServer) -> store.StoredModel:
+def pull_with_retries(server: HubServer) -> store.StoredModel:
     for _ in range(40):
         try:
             return pull(server)
         except DownloadError:
-            nothing_half(b"")
-    raise AssertionError("it never came")
+            assert_only_complete_files(b"")
+    raise AssertionError("no attempt succeeded")
 
 
 @pytest.mark.parametrize("number", range(1, 9))
@@ -274,11 +277,11 @@ def test_the_nth_request_is_not_answered(server: HubServer, content: bytes, numb
             assert pull(server).path.read_bytes() == content
             return
         except EdgefcError:
-            nothing_half(content)
-    raise AssertionError("it never came")
+            assert_only_complete_files(content)
+    raise AssertionError("no attempt succeeded")
 
 
-def test_what_came_is_kept_for_the_next_time(server: HubServer, content: bytes) -> None:
+def test_a_part_is_resumed_by_the_next_pull(server: HubServer, content: bytes) -> None:
     fault = server.fault(NAME, server="cdn", method="GET", cut_after=500_000, nth=1)
     server.fault(NAME, server="cdn", method="GET", status=404)
     with pytest.raises(DownloadError):
@@ -286,11 +289,11 @@ def test_what_came_is_kept_for_the_next_time(server: HubServer, content: bytes) 
     assert fault.hits == 1
     assert not store.stored_models()
     part = next(paths.models_dir().rglob("*.part"))
-    kept = part.stat().st_size
-    assert 0 < kept <= 500_000
+    size = part.stat().st_size
+    assert 0 < size <= 500_000
     server.clear_faults()
     assert pull(server).path.read_bytes() == content
-    assert f"bytes={kept}-" in [request.range for request in server.seen(NAME, server="cdn")]
+    assert f"bytes={size}-" in [request.range for request in server.requests_for(NAME, server="cdn")]
     assert not part.exists()
 
 
@@ -304,16 +307,16 @@ def test_a_damaged_part_is_found_by_its_hash(server: HubServer, content: bytes) 
     server.clear_faults()
     with pytest.raises(HashMismatchError):
         pull(server)
-    nothing_half(content)
+    assert_only_complete_files(content)
     assert pull(server).path.read_bytes() == content
 
 
 # -- rows 13 to 15: wrong answers -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [0, 100, 524_288, -1])
-def test_wrong_bytes_of_the_right_length(server: HubServer, content: bytes, place: int) -> None:
-    server.fault(NAME, server="cdn", method="GET", flip=place, times=1)
+@pytest.mark.parametrize("offset", [0, 100, 524_288, -1])
+def test_wrong_bytes_of_the_right_length(server: HubServer, content: bytes, offset: int) -> None:
+    server.fault(NAME, server="cdn", method="GET", flip=offset, times=1)
     with pytest.raises(HashMismatchError, match="thrown away"):
         pull(server)
     assert not list(paths.models_dir().rglob("*.gguf"))
@@ -351,8 +354,8 @@ def test_odd_answers_end_well(server: HubServer, content: bytes, fault: dict[str
             assert pull(server).path.read_bytes() == content
             return
         except (DownloadError, HashMismatchError):
-            nothing_half(content)
-    raise AssertionError("it never came")
+            assert_only_complete_files(content)
+    raise AssertionError("no attempt succeeded")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +368,7 @@ def test_odd_answers_to_a_resumption(server: HubServer, content: bytes, fault: d
 
 
 def test_another_version_between_attempts(server: HubServer, tmp_path: Path) -> None:
-    newer = made_gguf(tmp_path / NAME, seed=2)
+    newer = write_gguf(tmp_path / NAME, seed=2)
     server.fault(NAME, server="cdn", method="GET", nth=1, cut_after=300_000)
     server.fault(NAME, server="cdn", method="GET", nth=2, status=404, then=lambda: server.publish(REPO, NAME, newer))
     with pytest.raises(DownloadError):
@@ -376,8 +379,8 @@ def test_another_version_between_attempts(server: HubServer, tmp_path: Path) -> 
 # -- rows 16 and 17: the disk -----------------------------------------------------------------------------------
 
 
-class Failing:
-    """`os`, with one operation that fails the n-th time."""
+class FailingOs:
+    """The module `os`, with one operation that fails the n-th time."""
 
     def __init__(self, operation: str, number: int, code: int) -> None:
         self.operation, self.left, self.code = operation, number, code
@@ -396,8 +399,8 @@ class Failing:
         return call
 
 
-def left_behind(content: bytes) -> None:
-    """A part, as a process that died leaves it."""
+def leave_part(content: bytes) -> None:
+    """Leave a part file as a process does that died."""
     folder = store.model_folder(REPO, "Q8_0", hashlib.sha256(content).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob("*.part")):
@@ -413,24 +416,24 @@ def test_the_nth_operation_of_the_disk_fails(
     server: HubServer, content: bytes, monkeypatch: pytest.MonkeyPatch, operation: str, code: str
 ) -> None:
     server.fault(NAME, server="cdn", method="GET", ignore_range=True)
-    said: list[StoreError] = []
+    errors: list[StoreError] = []
     for number in range(1, 60):
-        left_behind(content)
-        failing = Failing(operation, number, getattr(errno, code))
+        leave_part(content)
+        failing = FailingOs(operation, number, getattr(errno, code))
         with monkeypatch.context() as patch:
             patch.setattr(download, "os", failing)
             patch.setattr(files, "os", failing)
             try:
                 pull(server)
             except StoreError as error:
-                said.append(error)
-        nothing_half(content)
+                errors.append(error)
+        assert_only_complete_files(content)
         if failing.left > 0:
-            break  # it was not called that often: all calls have failed once
+            break  # there were fewer calls: each has failed once
         shutil.rmtree(paths.models_dir(), ignore_errors=True)
     assert failing.left > 0
-    assert said
-    assert all(error.hint and os.strerror(getattr(errno, code)) in str(error) for error in said)
+    assert errors
+    assert all(error.hint and os.strerror(getattr(errno, code)) in str(error) for error in errors)
     assert pull(server).path.read_bytes() == content
 
 
@@ -450,26 +453,26 @@ def test_the_nth_rename_fails(server: HubServer, content: bytes, monkeypatch: py
             pull(server)
         except StoreError:
             assert left[0] == 0
-    nothing_half(content)
+    assert_only_complete_files(content)
     assert pull(server).path.read_bytes() == content
 
 
-def test_a_full_disk_is_seen_before_the_first_byte(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_the_first_byte(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1000))
     with pytest.raises(StoreError, match=r"needs 0\.07 GB more"):
         pull(server)
-    assert not server.seen(NAME, server="cdn", method="GET")
+    assert not server.requests_for(NAME, server="cdn", method="GET")
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write anywhere")
-def test_a_folder_of_somebody_else(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_write_permission(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "theirs").mkdir(mode=0o500)
     monkeypatch.setenv("EDGEFC_MODELS_DIR", str(tmp_path / "theirs" / "models"))
     with pytest.raises(StoreError, match="EDGEFC_MODELS_DIR"):
         pull(server)
 
 
-# -- rows 18 to 20: many processes, and dead ones ---------------------------------------------------------------
+# -- rows 18 to 20: many processes, and killed ones -------------------------------------------------------------
 
 FORKS = """
 import os, sys
@@ -500,7 +503,7 @@ while line := sys.stdin.readline():
 
 
 class Pullers:
-    """Processes that pull, made quickly by forking one that has imported everything."""
+    """Processes that pull, started quickly by forking one that has imported everything."""
 
     def __init__(self, server: HubServer, *, locks: str = "locks", order: str = "all at once") -> None:
         self._process = subprocess.Popen(
@@ -532,23 +535,23 @@ class Pullers:
 def test_killed_at_any_instant(server: HubServer, content: bytes) -> None:
     rng = random.Random(5)
     server.fault(NAME, server="cdn", method="GET", rate=8 << 20)
-    whole = 0.35  # seconds that a pull takes, about
+    pull_seconds = 0.35  # of an undisturbed pull, about
     finished = resumed = 0
     with Pullers(server, order="one by one") as pullers:
         for _ in range(KILLS):
             pullers.begin()
             _, pid, *_ = pullers.line()
-            time.sleep(rng.random() * whole)
-            with contextlib.suppress(ProcessLookupError):  # it was done already
+            time.sleep(rng.random() * pull_seconds)
+            with contextlib.suppress(ProcessLookupError):  # it has finished
                 os.kill(int(pid), signal.SIGKILL)
-            said = pullers.line()
-            while said[0] != "ended":
-                said = pullers.line()
-            nothing_half(content)
+            line = pullers.line()
+            while line[0] != "ended":
+                line = pullers.line()
+            assert_only_complete_files(content)
             if store.stored_models():
                 finished += 1
                 store.remove(store.stored_models()[0])
-        resumed = sum(request.range is not None for request in server.seen(NAME, server="cdn"))
+        resumed = sum(request.range is not None for request in server.requests_for(NAME, server="cdn"))
     server.clear_faults()
     assert pull(server).path.read_bytes() == content
     assert not list(paths.models_dir().rglob("*.part"))
@@ -564,13 +567,31 @@ def test_sixteen_at_once(server: HubServer, content: bytes, locks: str) -> None:
     with Pullers(server, locks=locks) as pullers:
         for _ in range(16):
             pullers.begin()
-        said = [pullers.line() for _ in range(32)]
-    assert [line[1:] for line in said if line[0] == "failed"] == []
-    assert [line[2] for line in said if line[0] == "done"] == [digest] * 16
-    nothing_half(content)
+        lines = [pullers.line() for _ in range(32)]
+    assert [line[1:] for line in lines if line[0] == "failed"] == []
+    assert [line[2] for line in lines if line[0] == "done"] == [digest] * 16
+    assert_only_complete_files(content)
     if locks == "locks":
-        assert len(server.seen(NAME, server="cdn", method="GET")) == 1, "one transfer"
+        assert len(server.requests_for(NAME, server="cdn", method="GET")) == 1, "one transfer"
     assert not list(paths.models_dir().rglob("*.part"))
+
+
+def test_a_pull_waits_for_another_process(server: HubServer, content: bytes) -> None:
+    notes: queue.Queue[str] = queue.Queue()
+
+    class Notes(SilentReporter):
+        def note(self, text: str) -> None:
+            notes.put(text)
+
+    folder = store.model_folder(REPO, "Q8_0", hashlib.sha256(content).hexdigest())
+    locks = paths.models_dir() / ".locks"
+    locks.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as pool:
+        with filelock.FileLock(locks / f"{folder.parent.name}--{folder.name}.lock"):
+            model = pool.submit(pull, server, reporter=Notes())
+            assert "waiting" in notes.get(timeout=30)
+            assert not server.requests_for(NAME, server="cdn")
+        assert model.result(30).path.read_bytes() == content
 
 
 # -- row 21: no network -----------------------------------------------------------------------------------------
@@ -634,7 +655,7 @@ REPOS = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_name_is_nothing_that_is_written(server: HubServer, content: bytes, name: str) -> None:
+def test_a_hostile_file_name_is_never_written(server: HubServer, content: bytes, name: str) -> None:
     with pytest.raises(StoreError):
         store.local_name(name)
     before = sorted(path for path in paths.models_dir().parent.rglob("*"))
@@ -652,7 +673,7 @@ def renamed(answer: Any, name: str) -> Any:
 
 
 @pytest.mark.parametrize("repo", REPOS)
-def test_a_hostile_repository_is_none(server: HubServer, repo: str) -> None:
+def test_a_hostile_repository_name_is_refused(server: HubServer, repo: str) -> None:
     with pytest.raises(EdgefcError):
         pull(server, repo)
     assert not server.requests
@@ -674,7 +695,7 @@ def test_names_at_random(server: HubServer) -> None:
 # -- row 23: refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals_say_what_to_do(server: HubServer, content: bytes) -> None:
+def test_refusals_carry_a_hint(server: HubServer, content: bytes) -> None:
     server.add("acme/gated", {NAME: content}, gated="manual", token="another")
     with pytest.raises(GatedModelError, match="Accept it at"):
         pull(server, "acme/gated")
@@ -702,9 +723,9 @@ def test_statuses_are_typed_errors(server: HubServer, path: str, status: int) ->
     assert not store.stored_models()
 
 
-@pytest.mark.parametrize("where", ["loop", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://127.0.0.1:9/x"])
-def test_redirects_to_nowhere(server: HubServer, where: str) -> None:
-    server.fault(NAME, server="hub", method="GET", redirect=where)
+@pytest.mark.parametrize("target", ["loop", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://127.0.0.1:9/x"])
+def test_redirects_to_nowhere(server: HubServer, target: str) -> None:
+    server.fault(NAME, server="hub", method="GET", redirect=target)
     with pytest.raises(DownloadError):
         pull(server)
     assert not store.stored_models()
@@ -714,9 +735,9 @@ def test_a_token_stays_on_the_hub(server: HubServer, content: bytes) -> None:
     server.fault("tokenizer.json", server="hub", method="GET", redirect="other")
     server.add(REPO, {NAME: content, "tokenizer.json": TOKENIZER})
     pull(server)
-    assert {request.authorization for request in server.seen(server="hub")} == {"Bearer hf_secret"}
-    assert server.seen(server="cdn")
-    assert server.seen(server="other")
+    assert {request.authorization for request in server.requests_for(server="hub")} == {"Bearer hf_secret"}
+    assert server.requests_for(server="cdn")
+    assert server.requests_for(server="other")
     assert {request.authorization for request in server.requests if request.server != "hub"} == {None}
 
 
@@ -733,7 +754,7 @@ def test_rot_is_found(server: HubServer, content: bytes) -> None:
     with pytest.raises(StoreError, match="damaged"):
         write_bundle(model, model.folder.parent / "x.tar")
     model.path.write_bytes(content[:-1])
-    assert not store.stored_models(), "a size that is not right is seen at once"
+    assert not store.stored_models(), "a wrong size is noticed at once"
     store.remove(model)
     assert pull(server).path.read_bytes() == content
 
@@ -748,8 +769,8 @@ def test_a_bundle_carries_everything(server: HubServer, tmp_path: Path, monkeypa
     assert not store.verify(moved)
     assert read_bundle(archive) == moved
     data = archive.read_bytes()
-    for place in (100, 2_000, 200_000, len(data) // 2):
-        (tmp_path / "bad.tar").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    for offset in (100, 2_000, 200_000, len(data) // 2):
+        (tmp_path / "bad.tar").write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
         shutil.rmtree(tmp_path / "elsewhere", ignore_errors=True)
         with pytest.raises((StoreError, ModelFileError)):
             read_bundle(tmp_path / "bad.tar")

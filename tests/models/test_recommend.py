@@ -1,4 +1,4 @@
-"""What is recommended fits, and what is measured is used."""
+"""Recommended models fit into memory, and measured speeds are used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LAPTOP = hardware.Machine(cores=8, memory=10 << 30, gpu="", gpu_memory=0)
 
 def test_everything_recommended_fits() -> None:
     for memory in (1, 2, 4, 8, 16, 64):
-        here = replace(LAPTOP, memory=memory << 30)
-        found = recommend.suggest_models(here)
-        assert found
-        assert all(item.memory <= here.room for item in found)
+        machine = replace(LAPTOP, memory=memory << 30)
+        suggestions = recommend.suggest_models(machine)
+        assert suggestions
+        assert all(item.memory <= machine.room for item in suggestions)
     assert not recommend.suggest_models(replace(LAPTOP, memory=256 << 20))
     sizes = [len(recommend.suggest_models(replace(LAPTOP, memory=memory << 30))) for memory in (2, 4, 8, 64)]
     assert sizes == sorted(sizes)
@@ -36,23 +36,23 @@ def test_models_made_for_tools_come_first_and_small_machines_get_small_ones() ->
     assert cards[gpu.id].parameters >= 7
 
 
-def test_a_context_that_is_asked_for_is_kept() -> None:
+def test_a_requested_context_is_used() -> None:
     for item in recommend.suggest_models(LAPTOP, 4096):
         assert item.context == min(4096, registry.cards()[item.id].context)
 
 
-def test_a_measured_speed_is_kept_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measured_speed_is_stored_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with edgefc.load("demo") as model:
         rates = bench.measure(model.engine, rounds=1)
-        found = speeds.record(model.name, model.path.stat().st_size, prefill=rates.prefill, decode=rates.decode)
-    assert found.prefill > 0
-    assert found.decode > 0
-    assert found in speeds.load()
+        speed = speeds.record(model.name, model.path.stat().st_size, prefill=rates.prefill, decode=rates.decode)
+    assert speed.prefill > 0
+    assert speed.decode > 0
+    assert speed in speeds.load()
     assert all(item.decode is None for item in recommend.suggest_models(LAPTOP)), (
         "the demo model says nothing of others"
     )
-    known = speeds.Speed("some-3b", 2_000_000_000, 100.0, 12.0, "now")
-    monkeypatch.setattr(speeds, "load", lambda: [known])
+    other = speeds.Speed("some-3b", 2_000_000_000, 100.0, 12.0, "now")
+    monkeypatch.setattr(speeds, "load", lambda: [other])
     for item in recommend.suggest_models(LAPTOP):
         assert item.decode is not None
         assert not item.is_measured

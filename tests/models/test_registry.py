@@ -1,4 +1,4 @@
-"""models.toml, edgefc's and the user's, and names."""
+"""Cards of models.toml, edgefc's and the user's, and the resolution of names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ licence = "MIT"
 
 @pytest.fixture(autouse=True)
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The user's folder of settings; empty at first."""
+    """The user's configuration folder; empty at first."""
     monkeypatch.setenv("EDGEFC_CONFIG_DIR", str(tmp_path))
     return tmp_path
 
@@ -63,16 +63,16 @@ def test_a_card_is_complete(card: ModelCard) -> None:
 
 @CARDS
 def test_parameters_are_about_what_the_size_says(card: ModelCard) -> None:
-    number, unit = re.findall(r"^([\d.]+)([BM])$", card.size)[0]  # what calls itself 1B may have 1.5
+    number, unit = re.findall(r"^([\d.]+)([BM])$", card.size)[0]  # a model named 1B may have 1.5
     assert card.parameters == pytest.approx(float(number) / (1 if unit == "B" else 1000), rel=0.55)
 
 
 @CARDS
-def test_what_is_unverified_is_given(card: ModelCard) -> None:
+def test_unverified_names_fields_that_are_set(card: ModelCard) -> None:
     assert len(set(card.unverified)) == len(card.unverified)
     for name in card.unverified:
         assert name in FIELDS
-        assert getattr(card, name), f"{name} is marked and missing"
+        assert getattr(card, name), f"{name} is listed as unverified but not set"
 
 
 @CARDS
@@ -98,7 +98,7 @@ def test_one_repository_serves_one_model() -> None:
         assert len(set(values)) == len(values), name
 
 
-def test_a_name_with_a_size_says_the_cards_size() -> None:
+def test_a_size_in_a_name_is_the_cards_size() -> None:
     for card in BUILT_IN.values():
         if match := re.search(r"-(\d+(?:\.\d+)?b)(?:-|$)", card.id):
             assert match[1] == card.size.lower(), card.id
@@ -141,12 +141,12 @@ def test_an_unknown_name_suggests_near_ones(name: str, near: str) -> None:
         registry.resolve(name)
 
 
-def test_a_model_that_is_not_here_says_what_to_do() -> None:
+def test_a_model_that_is_not_here_hints_at_pull() -> None:
     with pytest.raises(ModelNotFoundError, match="edgefc pull arch-function-3b"):
         registry.resolve("arch-function-3b")
 
 
-def test_a_model_nobody_converted_says_what_to_do() -> None:
+def test_a_model_without_a_gguf_hints_at_conversion() -> None:
     with pytest.raises(ModelNotFoundError, match=r"(?is)no GGUF of it is published.*convert"):
         registry.resolve("hammer-4b")
 
@@ -162,7 +162,7 @@ def test_a_users_model_is_added(config: Path) -> None:
     assert (mine.repo, mine.files, mine.sampling, mine.bfcl, mine.unverified) == ("", {}, {}, None, ())
 
 
-def test_a_users_model_may_say_all_that_edgefcs_do(config: Path) -> None:
+def test_a_users_model_may_have_every_field_of_edgefcs(config: Path) -> None:
     text = (paths.root() / "models.toml").read_text(encoding="utf-8")
     (config / "models.toml").write_text(text, encoding="utf-8")
     assert registry.cards() == BUILT_IN
@@ -171,26 +171,26 @@ def test_a_users_model_may_say_all_that_edgefcs_do(config: Path) -> None:
 def test_a_users_model_replaces_edgefcs_whole(config: Path) -> None:
     text = MINIMAL.replace("[mine]", '["hammer2.1-3b"]')
     (config / "models.toml").write_text(text, encoding="utf-8")
-    known = registry.cards()
-    assert list(known) == list(BUILT_IN)
-    assert known["hammer2.1-3b"].title == "Mine"
-    assert known["hammer2.1-3b"].bfcl is None
-    assert known["hammer2.1-1.5b"] == BUILT_IN["hammer2.1-1.5b"]
+    cards = registry.cards()
+    assert list(cards) == list(BUILT_IN)
+    assert cards["hammer2.1-3b"].title == "Mine"
+    assert cards["hammer2.1-3b"].bfcl is None
+    assert cards["hammer2.1-1.5b"] == BUILT_IN["hammer2.1-1.5b"]
 
 
-def test_a_change_of_the_users_file_is_seen(config: Path) -> None:
+def test_a_change_of_the_users_file_is_noticed(config: Path) -> None:
     path = config / "models.toml"
     assert "mine" not in registry.cards()
     path.write_text(MINIMAL, encoding="utf-8")
     assert registry.cards()["mine"].title == "Mine"
     path.write_text(MINIMAL.replace("Mine", "Ours"), encoding="utf-8")
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))  # of the same size, and written at another time
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))  # same size, another time
     assert registry.cards()["mine"].title == "Ours"
     path.unlink()
     assert "mine" not in registry.cards()
 
 
-def test_what_a_caller_does_to_the_cards_does_not_last() -> None:
+def test_a_caller_cannot_change_the_cards() -> None:
     registry.cards().clear()
     assert "demo" in registry.cards()
 
@@ -200,7 +200,7 @@ def test_an_editors_byte_order_mark_and_line_ends_do_no_harm(config: Path) -> No
     assert registry.cards()["mine"].size == "500M"
 
 
-# what is wrong with a user's file
+# errors in a user's file
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_wrong_line_is_named(config: Path, before: str, line: str, reason: str
 @pytest.mark.parametrize(
     ("key", "value"), [("size", '"3 GB"'), ("size", "3"), ("context", '"32k"'), ("context", "0"), ("family", "[]")]
 )
-def test_a_wrong_value_is_named_where_it_stands(config: Path, key: str, value: str) -> None:
+def test_a_wrong_value_is_reported_with_its_line(config: Path, key: str, value: str) -> None:
     text = re.sub(rf"^{key} = .*", f"{key} = {value}", MINIMAL, flags=re.MULTILINE)
     number = text[: text.index(f"\n{key} =")].count("\n") + 2
     assert f"line {number}: mine: {key} must be " in str(error_of(config, text))
@@ -284,19 +284,19 @@ def test_the_line_is_found_however_it_is_written(config: Path, text: str, number
     assert reason in error.reason
 
 
-def test_a_name_with_a_dot_that_wants_quotes_is_told_so(config: Path) -> None:
+def test_an_unquoted_name_with_a_dot_hints_at_quotes(config: Path) -> None:
     error = error_of(config, MINIMAL.replace("[mine]", "[mine-1.5b]"))
     assert "line 1: mine-1: unknown key '5b'" in error.reason
     assert '["mine-1.5b"]' in error.hint
 
 
-def test_what_is_no_text_is_told_with_its_line(config: Path) -> None:
+def test_invalid_utf_8_is_reported_with_its_line(config: Path) -> None:
     (config / "models.toml").write_bytes(MINIMAL.encode() + b'about = "gr\xfc\xdfe"\n')
     with pytest.raises(FormatError, match=r"models\.toml, line 7: not UTF-8 text"):
         registry.cards()
 
 
-def test_a_file_that_cannot_be_read_is_told(config: Path) -> None:
+def test_an_unreadable_file_is_reported(config: Path) -> None:
     (config / "models.toml").mkdir()
     with pytest.raises(FormatError, match=r"models\.toml: "):
         registry.cards()
