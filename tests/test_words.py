@@ -56,7 +56,7 @@ def banned_names(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [(line, name) for line, name in names(tree) if name.strip("_").lower() in BANNED]
     modules = [(1, path.stem)] if path.stem.strip("_") in BANNED else []
-    return [f"{location(path, line)}: {name}" for line, name in [*modules, *found]
+    return [f"{location(path, line)}: {name}" for line, name in [*modules, *found]]
 
 
 def function_lengths(path: Path) -> Iterator[tuple[str, int]]:
