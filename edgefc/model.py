@@ -13,11 +13,11 @@ from edgefc import formats, gguf
 from edgefc.chat.completion import TextStream, complete
 from edgefc.chat.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
 from edgefc.chat.options import ChatOptions
-from edgefc.chat.prompt import ModelPrompt, render_prompt
+from edgefc.chat.prompt import ModelPrompt, conversation, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.recorder import Recorder
 from edgefc.chat.reply import ChatStream, Reply
-from edgefc.chat.request import Request, checked_tools, conversation, new_request
+from edgefc.chat.request import Request, checked_tools, new_request
 from edgefc.chat.warm import WarmResult, warm_up
 from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.engine.backend import Backend

@@ -1,70 +1,79 @@
-"""`edgefc bench`: how fast a model is here, and with `--calibrate` what its batches cost."""
+"""`edgefc bench`: a model's speed on this machine and, with `--calibrate`, the cost of its batches."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from edgefc.cli.models import table
-from edgefc.cli.options import err, find_model, load_model, out, print_json
-from edgefc.engine import Engine, calibration
-from edgefc.engine.bench import measure
-from edgefc.engine.config import Setup
-from edgefc.engine.costs import Costs
-from edgefc.models import registry, speeds
+from typer import Option
+
+from edgefc.cli.console import err, out, print_json, print_table
+from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.options import JsonOption, LoadOptions, ModelArgument
+
+if TYPE_CHECKING:
+    from edgefc.engine.config import Setup
+    from edgefc.engine.costs import Costs
+
+CalibrateOption = Annotated[
+    bool, Option("--calibrate", help="First measure the best settings for this machine, and save them.")
+]
 
 
-def bench(model: str, *, calibrate: bool, as_json: bool) -> None:
-    """Measure prefill and decode, and keep it for `recommend`; with `calibrate`, first what the engine weighs."""
-    find_model(model)
-    path = registry.resolve(model).path
+def bench(model: ModelArgument = "demo", calibrate: CalibrateOption = False, as_json: JsonOption = False) -> None:
+    """Measure a model's prefill and decode speed on this machine."""
+    from edgefc.engine.bench import measure
+    from edgefc.models import speeds
+
+    found = find_model(model)
     if calibrate:
-        _calibrate(path)
-    with load_model(model, {"n_parallel": 1}) as loaded:
-        assert isinstance(loaded.engine, Engine)
+        _calibrate(found.path)
+    with load_model(found, LoadOptions(n_parallel=1)) as loaded:
         setup, rates = loaded.engine.setup, measure(loaded.engine)
-        size = loaded.path.stat().st_size
-        found = speeds.record(loaded.name, size, prefill=rates.prefill, decode=rates.decode)
+    size = found.path.stat().st_size
+    speed = speeds.record(found.name, size, prefill=rates.prefill, decode=rates.decode)
     if as_json:
-        print_json({**dataclasses.asdict(found), "threads": _threads(setup), "costs": _costs(setup)})
+        print_json({**dataclasses.asdict(speed), "threads": _threads_data(setup), "costs": _costs_data(setup)})
         return
-    out.print(f"{found.name}: prefill {found.prefill:.1f} tok/s, decode {found.decode:.1f} tok/s", markup=False)
-    how = "calibrated" if setup.calibrated else f"not calibrated: `edgefc bench {model} --calibrate` does it"
-    out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({how})", markup=False)
+    out.print(f"{speed.name}: prefill {speed.prefill:.1f} tok/s, decode {speed.decode:.1f} tok/s", markup=False)
+    note = "calibrated" if setup.calibrated else f"not calibrated; run `edgefc bench {model} --calibrate`"
+    out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({note})", markup=False)
     if calibrate and setup.calibrated:
-        _show(setup.costs)
+        _print_costs(setup.costs)
 
 
 def _calibrate(path: Path) -> None:
-    """Measure and keep, with a progress line where someone is looking."""
+    """Calibrate and save the result, with progress on a terminal."""
+    from edgefc.engine import calibration
+
     if err.is_terminal:
         with err.status("calibrating …") as status:
-            found = calibration.measure(path, lambda done: status.update(f"calibrating … {done:.0%}"))
+            result = calibration.measure(path, lambda share: status.update(f"calibrating … {share:.0%}"))
     else:
-        found = calibration.measure(path)
-    if found is None:
-        err.print("nothing was calibrated: other programs keep the processor busy. Close them, then try again.")
+        result = calibration.measure(path)
+    if result is None:
+        err.print("not calibrated: other programs keep the processor busy; close them, then try again")
     else:
-        calibration.save(path, found)
+        calibration.save(path, result)
 
 
-def _show(costs: Costs) -> None:
-    """What a batch takes by its rows, and how much more that is than one row."""
+def _print_costs(costs: Costs) -> None:
+    """Print the time of a batch by its number of rows, also relative to one row."""
     one = costs.by_rows[1]
     rows = [("rows", "ms", "× one row")]
     rows += [(str(n), f"{ms:.2f}", f"{ms / one:.2f}") for n, ms in sorted(costs.by_rows.items())]
     out.print()
-    table([tuple(row) for row in rows])
-    out.print(f"and {1000 * costs.per_token:.2f} ms for each row and 1,000 tokens before it", markup=False)
+    print_table([tuple(row) for row in rows])
+    out.print(f"plus {1000 * costs.per_token:.2f} ms per row for every 1,000 earlier tokens", markup=False)
 
 
-def _threads(setup: Setup) -> dict[str, Any]:
+def _threads_data(setup: Setup) -> dict[str, Any]:
     return {"decode": setup.n_threads, "prefill": setup.n_threads_batch, "calibrated": setup.calibrated}
 
 
-def _costs(setup: Setup) -> dict[str, Any] | None:
-    """Milliseconds of a batch by its rows, and what each row adds for each token before it."""
+def _costs_data(setup: Setup) -> dict[str, Any] | None:
+    """Return milliseconds of a batch by its number of rows, and for each row and earlier token."""
     if not setup.calibrated:
         return None
     return {"rows": {str(rows): ms for rows, ms in setup.costs.by_rows.items()}, "per_token": setup.costs.per_token}

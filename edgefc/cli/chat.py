@@ -5,118 +5,137 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edgefc
-from edgefc import paths
-from edgefc.cli.app import print_error
-from edgefc.cli.options import asker, err, given, load_model, out, show_result, tools_of
+from edgefc.cli.console import call_approval, err, out, print_delta, print_error, print_result
+from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.options import (
+    ContextOption,
+    FamilyOption,
+    GenerationOptions,
+    GpuLayersOption,
+    LoadOptions,
+    MaxTokensOption,
+    ModelArgument,
+    NoToolsOption,
+    RunWithoutAskingOption,
+    SeedOption,
+    SystemOption,
+    TemperatureOption,
+    ToolsOption,
+    TranscriptsOption,
+    tools_from,
+)
 from edgefc.errors import EdgefcError
-from edgefc.tools import ToolLike, as_tools
-from edgefc.types import Delta, Message
+
+if TYPE_CHECKING:
+    from edgefc.tools import ToolSet
+    from edgefc.types import Message
 
 HELP = """\
-/help          this list
-/tools         the tools and what they take
-/system TEXT   begin anew with this system message; without TEXT, with none
+/help          show this list
+/tools         list the tools and their parameters
+/system TEXT   start over with this system message; without TEXT, with none
 /reset         forget the conversation
 /save FILE     write the conversation as JSON
-/stats         what the last answer cost
-/exit          leave (as do Ctrl-D, and Ctrl-C at an empty prompt)"""
+/stats         show what the last answer cost
+/exit          leave (also Ctrl-D, or Ctrl-C at an empty prompt)"""
 
-# Where the part of a prompt that is not computed comes from.
-SOURCES = {"slot": "the answer before", "copy": "another request", "memory": "memory", "disk": "disk"}
+# Sources of the part of a prompt that does not have to be computed.
+CACHE_SOURCES = {"slot": "the previous answer", "copy": "another request", "memory": "memory", "disk": "disk"}
 
 
 def chat(
-    model: str,
-    tools: Path | None,
-    *,
-    no_tools: bool,
-    system: str | None,
-    yes: bool,
-    load: dict[str, Any],
-    options: dict[str, Any],
+    model: ModelArgument = "demo",
+    tools: ToolsOption = None,
+    no_tools: NoToolsOption = False,
+    system: SystemOption = None,
+    yes: RunWithoutAskingOption = False,
+    transcripts: TranscriptsOption = None,
+    family: FamilyOption = None,
+    n_ctx: ContextOption = None,
+    n_gpu_layers: GpuLayersOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    max_tokens: MaxTokensOption = None,
 ) -> None:
-    """Talk until the user leaves."""
-    offered, own = tools_of(tools)
-    with load_model(model, load) as loaded:
-        conversation = Conversation(loaded, [] if no_tools else offered, system, ask=own and not yes, options=options)
-        conversation.greet(examples=not own and not no_tools)
-        for line in _lines():
-            if not conversation.handle(line):
+    """Chat with a model that calls tools. Type /help for commands; Ctrl-C stops an answer."""
+    from edgefc.tools import ToolSet
+
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
+    generation = GenerationOptions(temperature=temperature, seed=seed, max_tokens=max_tokens)
+    toolset = ToolSet.of([]) if no_tools else tools_from(tools)
+    with load_model(find_model(model), load) as loaded:
+        session = ChatSession(loaded, toolset, system, ask=tools is not None and not yes, options=generation)
+        session.greet(examples=tools is None and not no_tools)
+        for line in _input_lines():
+            if not session.handle(line):
                 return
 
 
-class Conversation:
-    """What was said so far, and what can be done about it."""
+class ChatSession:
+    """The conversation so far, and the commands a user can type."""
 
     def __init__(
-        self,
-        model: edgefc.Model,
-        tools: Sequence[ToolLike],
-        system: str | None,
-        *,
-        ask: bool,
-        options: dict[str, Any],
+        self, model: edgefc.Model, tools: ToolSet, system: str | None, *, ask: bool, options: GenerationOptions
     ) -> None:
+        """With `ask`, the user is asked before a tool runs."""
         self.model, self.tools, self.ask = model, tools, ask
-        self.options = given(options)
+        self.options = options.keywords()
         self.messages: list[Message] = []
-        self.last: edgefc.Reply | None = None
-        self._begin(system)
+        self.last_reply: edgefc.Reply | None = None
+        self.system: str | None = None
+        self._start_over(system)
         self.commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: out.print(HELP, markup=False),
-            "/tools": lambda _: self._show_tools(),
-            "/reset": lambda _: self._begin(self.system),
-            "/system": lambda text: self._begin(text or None),
+            "/tools": lambda _: self._print_tools(),
+            "/reset": lambda _: self._start_over(self.system),
+            "/system": lambda text: self._start_over(text or None),
             "/save": self._save,
-            "/stats": lambda _: self._show_stats(),
+            "/stats": lambda _: self._print_stats(),
         }
 
     def greet(self, *, examples: bool) -> None:
+        """Print the model and, with `examples`, the names of the example tools."""
         out.print(f"[bold]{self.model.name}[/] · {self.model.family.name} · {self.model.n_ctx} tokens · /help")
         if examples:
-            names = ", ".join(tool["function"]["name"] for tool in as_tools(self.tools)[0])
-            out.print(f"[dim]example tools: {names} (the weather is made up)[/]")
+            out.print(f"[dim]example tools: {', '.join(self.tools.names)} (the weather is invented)[/]")
         if self.model.name == "demo":
-            out.print("[dim]The demo model is tiny: it knows tools and hardly anything else.[/]")
+            out.print("[dim]The demo model is tiny: it can call tools and do little else.[/]")
 
     def handle(self, line: str) -> bool:
-        """Deal with a line; False when the user wants to leave."""
+        """Answer a question or run a command; False if the user wants to leave."""
         line = line.strip()
         if line in {"/exit", "/quit"}:
             return False
-        if not line:
-            return True
         word, _, rest = line.partition(" ")
-        if word.startswith("/"):
-            command = self.commands.get(word)
-            if command is None:
-                err.print(f"there is no {word}; /help lists what there is", markup=False)
-            else:
-                command(rest.strip())
-            return True
-        self._answer(line)
+        if not word.startswith("/"):
+            if line:
+                self._answer(line)
+        elif (command := self.commands.get(word)) is not None:
+            command(rest.strip())
+        else:
+            err.print(f"unknown command {word}; /help lists the commands", markup=False)
         return True
 
-    def _answer(self, line: str) -> None:
-        """One answer. What goes wrong, or Ctrl-C, leaves the conversation as it was before."""
+    def _answer(self, question: str) -> None:
+        """Answer a question. After an error or Ctrl-C the conversation is as it was before."""
         before = list(self.messages)
-        self.messages.append({"role": "user", "content": line})
+        self.messages.append({"role": "user", "content": question})
         try:
             result = self.model.run(
                 self.messages,
                 tools=self.tools,
-                on_call=asker(ask=self.ask),
-                on_result=show_result,
-                on_delta=_show,
+                on_call=call_approval(ask=self.ask),
+                on_result=print_result,
+                on_delta=print_delta,
                 **self.options,
             )
             out.print()
-            self.messages, self.last = result.messages, result.reply
+            self.messages, self.last_reply = result.messages, result.reply
             if result.reply.outcome == "length":
                 err.print("(cut off: the context or --max-tokens is used up)")
         except KeyboardInterrupt:
@@ -127,28 +146,30 @@ class Conversation:
             print_error(error)
             self.messages = before
 
-    def _begin(self, system: str | None) -> None:
+    def _start_over(self, system: str | None) -> None:
+        from edgefc.chat.prompt import conversation
+
         self.system = system
-        self.messages = [] if system is None else [{"role": "system", "content": system}]
+        self.messages = conversation([], system)
 
-    def _show_tools(self) -> None:
-        for tool in as_tools(self.tools)[0]:
+    def _print_tools(self) -> None:
+        for tool in self.tools:
             function = tool["function"]
-            taken = ", ".join(function.get("parameters", {}).get("properties", {}))
-            out.print(f"{function['name']}({taken})  {function.get('description', '')}", markup=False)
+            parameters = ", ".join(function.get("parameters", {}).get("properties", {}))
+            out.print(f"{function['name']}({parameters})  {function.get('description', '')}", markup=False)
 
-    def _show_stats(self) -> None:
-        if self.last is None:
-            out.print("nothing was answered yet")
+    def _print_stats(self) -> None:
+        if self.last_reply is None:
+            out.print("no answer yet")
             return
-        stats = self.last.stats
-        source = f", from {SOURCES[stats.cached_from]}" if stats.cached_from else ""
+        stats = self.last_reply.stats
+        source = f" from {CACHE_SOURCES[stats.cached_from]}" if stats.cached_from else ""
         out.print(
             f"prompt {stats.prompt_tokens} tokens ({stats.cached_tokens} cached{source}), "
             f"answer {stats.completion_tokens} ({stats.sampled_tokens} sampled, {stats.forced_tokens} forced; "
-            f"{stats.accepted_tokens} of {stats.drafted_tokens} drafted were right) "
+            f"{stats.accepted_tokens} of {stats.drafted_tokens} drafted tokens accepted) "
             f"in {stats.model_steps} model steps; {stats.prefill_s:.2f} s + {stats.decode_s:.2f} s; "
-            f"grammar {stats.constraint_us_per_sampled_token:.0f} µs a sampled token"
+            f"grammar {stats.constraint_us_per_sampled_token:.0f} µs per sampled token"
         )
 
     def _save(self, name: str) -> None:
@@ -163,26 +184,14 @@ class Conversation:
             out.print(f"saved {len(self.messages)} messages to {name}", markup=False)
 
 
-def _show(delta: Delta) -> None:
-    if text := delta.get("content"):
-        out.print(text, end="", markup=False)
-
-
-def _lines() -> Iterator[str]:
-    """Lines the user types: with history and editing on a terminal, plainly from a pipe."""
+def _input_lines() -> Iterator[str]:
+    """Yield the lines a user types: with history and editing on a terminal, as they come from a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         for line in sys.stdin:
             out.print(f"> {line.rstrip()}", markup=False)
             yield line
         return
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-
-    history: History = InMemoryHistory()
-    with contextlib.suppress(OSError):  # a home that cannot be written only costs the history
-        paths.cache_dir().mkdir(parents=True, exist_ok=True)
-        history = FileHistory(str(paths.cache_dir() / "chat-history"))
-    session: PromptSession[str] = PromptSession(history=history)
+    session = _prompt_session()
     while True:
         try:
             yield session.prompt("> ")
@@ -191,3 +200,17 @@ def _lines() -> Iterator[str]:
         except KeyboardInterrupt:
             if not session.default_buffer.text:
                 return
+
+
+def _prompt_session() -> Any:
+    """Return a prompt_toolkit session with a history file; without one where the cache cannot be written."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+    from edgefc import paths
+
+    history: History = InMemoryHistory()
+    with contextlib.suppress(OSError):
+        paths.cache_dir().mkdir(parents=True, exist_ok=True)
+        history = FileHistory(str(paths.cache_dir() / "chat-history"))
+    return PromptSession(history=history)

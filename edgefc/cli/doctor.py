@@ -1,74 +1,74 @@
-"""`edgefc doctor`: what this machine and installation are, and what to do about it."""
+"""`edgefc doctor`: facts about this machine and installation, and how to fix problems."""
 
 from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgefc import hardware, paths
 from edgefc._version import __version__
-from edgefc.cli.options import out, print_json
+from edgefc.cli.console import out, print_json
+from edgefc.cli.options import JsonOption
 
 PACKAGES = ("llama-cpp-python", "llguidance", "tokenizers", "huggingface-hub", "jinja2", "numpy")
 
 
-def doctor(*, as_json: bool) -> None:
-    """Print the report; exit code 1 when something is wrong."""
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this machine and installation, and say how to fix problems."""
     report = examine()
     if as_json:
         print_json(report)
     else:
-        for name, value in report.items():
-            if name != "problems":
-                out.print(f"[bold]{name.replace('_', ' ')}[/]  {_line(value)}", highlight=False)
-        for problem in report["problems"]:
-            out.print(f"[red]problem[/]  {problem}")
-        out.print("[green]all is well[/]" if not report["problems"] else "")
+        _print_report(report)
     if report["problems"]:
         sys.exit(1)
 
 
 def examine() -> dict[str, Any]:
-    """Everything worth knowing, gathered so that nothing here can crash: llama.cpp is tried in a child process."""
-    from edgefc.engine import selftest
+    """Collect the report. A crash of llama.cpp ends a child process only."""
+    from edgefc import hardware, paths
 
     problems: list[str] = []
     packages = {name: _version(name, problems) for name in PACKAGES}
-    with_extra = selftest.run_child(extra_buffers=True)
-    plain = selftest.run_child(extra_buffers=False) if with_extra else ""
-    if with_extra and not plain:
-        test = f"{with_extra}; works without repacked weights, which edgefc then does (slower prefill)"
-    else:
-        test = with_extra or "decoded a batch"
-    info = "unknown: it crashes"
-    if not (with_extra and plain):
-        from edgefc.engine import llama
-
-        info = llama.system_info()
-    amx = hardware.cpu_has_amx()
-    if with_extra and amx:
-        problems.append(selftest.ADVICE)
-    elif with_extra:
-        problems.append(f"llama.cpp does not work here: {with_extra}. Reinstall llama-cpp-python, then run this again.")
+    self_test, system_info = _test_llama_cpp(problems)
     if not paths.demo_model().is_file():
-        problems.append("the demo model is missing from the installation: install edgefc again")
+        problems.append("the demo model is missing from the installation: reinstall edgefc")
     return {
         "edgefc": __version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
         "packages": packages,
-        "processor": f"{hardware.usable_cores()} usable cores, AMX: {'yes' if amx else 'no'}",
+        "processor": f"{hardware.usable_cores()} usable cores, AMX: {'yes' if hardware.cpu_has_amx() else 'no'}",
         "threads": hardware.default_threads(),
         "free_memory": f"{hardware.free_memory() / 2**30:.1f} GiB",
-        "llama_cpp": info.strip(),
-        "self_test": test,
+        "llama_cpp": system_info,
+        "self_test": self_test,
         "cache": str(paths.cache_dir()),
         "problems": problems,
     }
 
 
+def _test_llama_cpp(problems: list[str]) -> tuple[str, str]:
+    """Decode a batch in a child process; return the result and llama.cpp's description of the system."""
+    from edgefc import hardware
+    from edgefc.engine import selftest
+
+    failure = selftest.run_child(extra_buffers=True)
+    plain_failure = selftest.run_child(extra_buffers=False) if failure else ""
+    if failure and hardware.cpu_has_amx():
+        problems.append(selftest.amx_advice())
+    elif failure:
+        problems.append(f"llama.cpp does not work: {failure}. Reinstall llama-cpp-python, then run this again.")
+    if failure and plain_failure:
+        return failure, "unknown: llama.cpp crashes"
+    from edgefc.engine import llama
+
+    result = f"{failure}; works without repacked weights, so edgefc turns them off (slower prefill)"
+    return result if failure else "decoded a batch", llama.system_info().strip()
+
+
 def _version(name: str, problems: list[str]) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -76,5 +76,11 @@ def _version(name: str, problems: list[str]) -> str:
         return "missing"
 
 
-def _line(value: Any) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+def _print_report(report: dict[str, Any]) -> None:
+    for name, value in report.items():
+        if name != "problems":
+            text = ", ".join(f"{key} {entry}" for key, entry in value.items()) if isinstance(value, dict) else value
+            out.print(f"[bold]{name.replace('_', ' ')}[/]  {text}", highlight=False)
+    for problem in report["problems"]:
+        out.print(f"[red]problem[/]  {problem}")
+    out.print("" if report["problems"] else "[green]no problems found[/]")

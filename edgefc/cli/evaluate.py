@@ -3,138 +3,207 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer import Argument, Option
 
-from edgefc import paths
-from edgefc.cli.models import table
-from edgefc.cli.options import err, find_model, given, load_model, out, print_json
+import edgefc
+from edgefc.cli.console import err, out, print_json, print_table
+from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.options import ContextOption, GpuLayersOption, JsonOption, LoadOptions
 from edgefc.errors import RequestError, SuiteError
-from edgefc.evaluation import report
-from edgefc.evaluation.cases import Case
-from edgefc.evaluation.plot import svg
-from edgefc.evaluation.results import Run
-from edgefc.evaluation.run import evaluate as ask_all
-from edgefc.evaluation.run import open_run, setting_of
-from edgefc.evaluation.suites import load_cases
 
-EVERY = 10  # seconds between lines where no terminal shows a bar
-LONGEST = 300  # characters of an output that are shown
+if TYPE_CHECKING:
+    from edgefc.evaluation.cases import Case
+    from edgefc.evaluation.results import EvalRun
+    from edgefc.models.registry import ResolvedModel
+
+REPORT_INTERVAL = 10  # seconds between progress lines where there is no terminal for a bar
+LONGEST_OUTPUT = 300  # characters of a question or output that are printed
+
+ModelsArgument = Annotated[
+    list[str] | None,
+    Argument(metavar="MODEL", help="Ids, OWNER/NAME or paths of .gguf files, or saved runs (.jsonl). Default: demo."),
+]
+SuiteOption = Annotated[
+    str | None,
+    Option(help="bfcl, or demo: the demo model's held-out cases. Default: bfcl with --data, else demo."),
+]
+DataOption = Annotated[Path | None, Option(help="Checkout of BFCL, or a folder with its cases.")]
+CategoryOption = Annotated[
+    str | None, Option(help="Comma-separated categories; patterns such as live_* work. Default: all.")
+]
+GrammarOption = Annotated[str, Option(help="on, off, or on,off: with the grammar, without it, or both.")]
+LimitOption = Annotated[int | None, Option(help="Number of cases per category, always the same ones.")]
+FamiliesOption = Annotated[str | None, Option(help="Comma-separated chat formats. Default: the model's own.")]
+AnswerTokensOption = Annotated[int, Option("--max-tokens", help="Maximum number of tokens per answer.")]
+ParallelOption = Annotated[int, Option(help="Number of cases to run concurrently.")]
+ResumeOption = Annotated[bool, Option("--resume", help="Continue the last run with the same settings.")]
+OutOption = Annotated[
+    Path | None, Option("--out", help="Folder for results. Default: evaluations in the cache folder.")
+]
+PlotOption = Annotated[Path | None, Option(help="Draw a chart of the comparison to this .svg file.")]
+FailuresOption = Annotated[int, Option(help="Number of wrong answers to show per run.")]
+MarkdownOption = Annotated[bool, Option("--markdown", help="Print the table as Markdown.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The runs to make with each model: one for each family and grammar mode."""
+
+    suite: str
+    cases: Sequence[Case]
+    families: Sequence[str | None]
+    grammar_modes: Sequence[bool]
+    max_tokens: int
+    parallel: int
+    load: LoadOptions
+    folder: Path
+    resume: bool
 
 
 def evaluate(
-    models: Sequence[str],
-    *,
-    suite: str | None,
-    data: Path | None,
-    category: str | None,
-    grammar: str,
-    limit: int | None,
-    family: str | None,
-    max_tokens: int,
-    out: Path | None,
-    resume: bool,
-    plot: Path | None,
-    failures: int,
-    markdown: bool,
-    as_json: bool,
-    load: dict[str, Any],
+    models: ModelsArgument = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
+    category: CategoryOption = None,
+    grammar: GrammarOption = "on",
+    limit: LimitOption = None,
+    family: FamiliesOption = None,
+    max_tokens: AnswerTokensOption = 512,
+    parallel: ParallelOption = 4,
+    n_ctx: ContextOption = None,
+    n_gpu_layers: GpuLayersOption = None,
+    resume: ResumeOption = False,
+    folder: OutOption = None,
+    plot: PlotOption = None,
+    failures: FailuresOption = 3,
+    markdown: MarkdownOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Run what is to be run, one model and family after the other, and show all runs side by side."""
-    kept = [Run.read(Path(name)) for name in models if name.endswith(".jsonl")]
-    names = [name for name in models if not name.endswith(".jsonl")]
-    held = _grammars(grammar)
+    """Measure how well models call tools, with and without the grammar. After Ctrl-C, --resume continues."""
+    from edgefc import paths
+    from edgefc.evaluation import report
+    from edgefc.evaluation.results import EvalRun
+    from edgefc.evaluation.suites import load_cases
+
+    sources = models or ["demo"]
+    saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
+    names = [name for name in sources if not name.endswith(".jsonl")]
+    grammar_modes = _grammar_modes(grammar)
     if plot is not None and plot.suffix != ".svg":
-        raise RequestError("plot", f"{plot} is no .svg")
-    runs: list[Run] = []
+        raise RequestError("plot", f"invalid file name '{plot}': it must end in .svg")
+    runs: list[EvalRun] = []
     if names:
         suite = suite or ("bfcl" if data else "demo")
-        cases = load_cases(suite, data, categories=category.split(",") if category else (), limit=limit)
-        for name in names:
-            find_model(name)
-        folder = out or paths.cache_dir() / "evaluations"
-        for name in names:
-            for chat_format in family.split(",") if family else [None]:
-                # Every case has other tools: of their prompts' KV caches, none is worth keeping on disk.
-                settings = given({**load, "family": chat_format, "prefix_disk": 0})
-                with load_model(name, settings) as model:
-                    for on in held:
-                        run = open_run(
-                            folder, setting_of(model, suite, grammar=on, max_tokens=max_tokens), resume=resume
-                        )
-                        _watch(model, cases, run, load["n_parallel"])
-                        runs.append(run)
-    runs += kept
+        plan = _Plan(
+            suite=suite,
+            cases=load_cases(suite, data, categories=category.split(",") if category else (), limit=limit),
+            families=family.split(",") if family else [None],
+            grammar_modes=grammar_modes,
+            max_tokens=max_tokens,
+            parallel=parallel,
+            # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
+            load=LoadOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_parallel=parallel, prefix_disk=0),
+            folder=folder or paths.cache_dir() / "evaluations",
+            resume=resume,
+        )
+        for found in [find_model(name) for name in names]:
+            runs.extend(_run_model(found, plan))
+    runs += saved
     if plot is not None:
-        try:
-            plot.write_text(svg(runs), encoding="utf-8")
-        except OSError as error:
-            raise SuiteError(f"{plot}: {error.strerror}") from None
+        _write_plot(plot, runs)
     if as_json:
         print_json({"runs": [report.as_data(run) for run in runs]})
     else:
-        _show(runs, failures, markdown=markdown)
+        _print_report(runs, failures, markdown=markdown)
 
 
-def _grammars(text: str) -> list[bool]:
+def _grammar_modes(text: str) -> list[bool]:
     words = [word.strip() for word in text.split(",")]
     if unknown := [word for word in words if word not in {"on", "off"}]:
-        raise RequestError("grammar", f"{unknown[0]!r} is neither on nor off", "Say on, off, or on,off.")
+        raise RequestError("grammar", f"invalid value {unknown[0]!r}", "Use on, off, or on,off.")
     return [word == "on" for word in dict.fromkeys(words)]
 
 
-def _watch(model: Any, cases: Sequence[Case], run: Run, parallel: int) -> None:
-    """Ask the cases that are left, with a bar on a terminal and a line now and then elsewhere."""
-    begun = told = time.monotonic()
+def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
+    from edgefc.evaluation.run import open_run, setting_of
+
+    for family in plan.families:
+        with load_model(found, replace(plan.load, family=family)) as model:
+            for mode in plan.grammar_modes:
+                setting = setting_of(model, plan.suite, grammar=mode, max_tokens=plan.max_tokens)
+                run = open_run(plan.folder, setting, resume=plan.resume)
+                _ask_cases(model, plan, run)
+                yield run
+
+
+def _ask_cases(model: edgefc.Model, plan: _Plan, run: EvalRun) -> None:
+    """Ask the remaining cases, with a bar on a terminal, else with a line now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edgefc.evaluation import report
+    from edgefc.evaluation.run import evaluate as run_cases
+
+    name, total = run.setting.name, len(plan.cases)
+    started = last_report = time.monotonic()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[right]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
-        task = progress.add_task(run.setting.name, total=len(cases), right="")
+        task = progress.add_task(name, total=total, right="")
         try:
-            for done, _ in enumerate(ask_all(model, cases, run, parallel=parallel), 1):
+            for number, _ in enumerate(run_cases(model, plan.cases, run, parallel=plan.parallel), 1):
                 rate = report.rates(run.results.values())[report.ALL]
                 progress.update(task, completed=rate.cases, right=f"{rate.share:.0%} right")
                 now = time.monotonic()
-                if not err.is_terminal and now - told >= EVERY:
-                    told = now
-                    left = (now - begun) / done * (len(cases) - rate.cases)
-                    err.print(
-                        f"{run.setting.name}: {rate.cases} of {len(cases)}, {rate.share:.0%} right, "
-                        f"about {left:.0f} s left",
-                        markup=False,
-                    )
+                if not err.is_terminal and now - last_report >= REPORT_INTERVAL:
+                    last_report = now
+                    left = (now - started) / number * (total - rate.cases)
+                    status = f"{rate.cases} of {total}, {rate.share:.0%} right, about {left:.0f} s left"
+                    err.print(f"{name}: {status}", markup=False)
         except KeyboardInterrupt:
             progress.stop()
             err.print(
-                f"stopped after {len(run.results)} of {len(cases)} cases, which are in {run.path}; "
-                "the same command with --resume goes on",
+                f"stopped after {len(run.results)} of {total} cases; their results are in {run.path}. "
+                "To continue, run the same command with --resume.",
                 markup=False,
             )
             raise
 
 
-def _show(runs: Sequence[Run], failures: int, *, markdown: bool) -> None:
+def _write_plot(path: Path, runs: Sequence[EvalRun]) -> None:
+    from edgefc.evaluation.plot import svg
+
+    try:
+        path.write_text(svg(runs), encoding="utf-8")
+    except OSError as error:
+        raise SuiteError(f"{path}: {error.strerror}") from None
+
+
+def _print_report(runs: Sequence[EvalRun], failures: int, *, markdown: bool) -> None:
+    from edgefc.evaluation import report
+
     rows = report.comparison(runs)
     if markdown:
         out.print(report.markdown(rows), markup=False)
         return
-    table(rows)
+    print_table(rows)
     for label, run in zip(report.labels(runs), runs, strict=True):
         wrong = [result for result in run.results.values() if not result.right]
-        counted = ", ".join(f"{kind} {number}" for kind, number in report.kinds(run))
-        out.print(f"\n{label}: {len(wrong)} wrong{f' ({counted})' if wrong else ''}", markup=False)
+        kinds = ", ".join(f"{kind} {count}" for kind, count in report.mistake_kinds(run))
+        out.print(f"\n{label}: {len(wrong)} wrong{f' ({kinds})' if wrong else ''}", markup=False)
         for result in wrong[:failures]:
             out.print(f"  {result.id}: {result.reason}", markup=False)
-            out.print(f"    asked   {_short(result.question)}", markup=False)
-            out.print(f"    output  {_short(result.output)}", markup=False)
-        out.print(f"  all of them, with the exact prompts: {run.path}", markup=False)
+            out.print(f"    question  {_shorten(result.question)}", markup=False)
+            out.print(f"    output    {_shorten(result.output)}", markup=False)
+        out.print(f"  all results, with the exact prompts of wrong answers: {run.path}", markup=False)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line):,} characters)"
+    return line if len(line) <= LONGEST_OUTPUT else f"{line[:LONGEST_OUTPUT]}… ({len(line):,} characters)"

@@ -1,57 +1,93 @@
-"""`edgefc render`, `grammar` and `show`: see what goes in, what may come out, and what a model is."""
+"""`edgefc render`, `grammar` and `show`: print a prompt, the grammar of answers, and the facts about a model."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from edgefc import formats, inspection
-from edgefc.cli.options import choice_of, out, print_json, tools_of
+from typer import Argument, Option
+
+from edgefc.cli.console import out, print_json, write
+from edgefc.cli.options import (
+    FamilyOption,
+    JsonOption,
+    ModelArgument,
+    ModelOption,
+    NoParallelOption,
+    NoToolsOption,
+    SystemOption,
+    ToolChoiceOption,
+    ToolsArgument,
+    ToolsOption,
+    tool_choice_from,
+    tools_from,
+)
 from edgefc.errors import RequestError
-from edgefc.grammar import compile_output
-from edgefc.tools import as_tools, check_tools, parse_tool_choice
-from edgefc.types import Message, Tool, ToolChoice
+
+if TYPE_CHECKING:
+    from edgefc import formats
+    from edgefc.types import Message
+
+OptionalPromptArgument = Annotated[str | None, Argument(help="The question.")]
+MessagesOption = Annotated[Path | None, Option(help="Conversation: a .json file with OpenAI messages.")]
+NoThinkingOption = Annotated[bool, Option("--no-thinking", help="Tell the model not to think before it answers.")]
+IdsOption = Annotated[bool, Option("--ids", help="Print token ids of --model's tokenizer instead of text.")]
+SyntaxOption = Annotated[str, Option(help="Chat format whose call syntax is used.")]
 
 
 def render(
-    prompt: str | None,
-    messages: Path | None,
-    tools: Path | None,
-    *,
-    no_tools: bool,
-    tool_choice: str,
-    thinking: bool | None,
-    family: str | None,
-    system: str | None,
-    model: str,
-    ids: bool,
+    prompt: OptionalPromptArgument = None,
+    messages: MessagesOption = None,
+    tools: ToolsOption = None,
+    no_tools: NoToolsOption = False,
+    tool_choice: ToolChoiceOption = "auto",
+    no_thinking: NoThinkingOption = False,
+    family: FamilyOption = None,
+    system: SystemOption = None,
+    ids: IdsOption = False,
+    model: ModelOption = "demo",
 ) -> None:
-    """Print a prompt's text, or its token ids as a model's tokenizer has them."""
+    """Print the exact prompt that a model would see."""
+    from edgefc import inspection
+    from edgefc.chat.prompt import render_prompt
+    from edgefc.models import registry
+    from edgefc.tools import parse_tool_choice
+
     conversation = _conversation(prompt, messages, system)
-    offered = None if no_tools else _schemas(tools)
-    choice = _choice(tool_choice, offered or [])
-    chat_format = _family(model, family)
-    if not ids:
-        text = chat_format.render(conversation, offered, choice=choice, thinking=thinking).text
-        sys.stdout.write(text)
-        return
-    tokenizer = inspection.tokenizer_of(model)
-    special = tokenizer.special_tokens
-    shown = chat_format.render(conversation, offered, choice=choice, thinking=thinking, special_tokens=special)
-    print_json(tokenizer.encode(shown, bos=chat_format.bos))
+    toolset = None if no_tools else tools_from(tools)
+    choice = parse_tool_choice(tool_choice_from(tool_choice), toolset or ())
+    thinking = False if no_thinking else None
+    chat_format = _chat_format(model, family)
+    if ids:
+        tokenizer = inspection.tokenizer_of(registry.resolve(model))
+        shown = render_prompt(chat_format, tokenizer, conversation, toolset, choice=choice, thinking=thinking)
+        print_json(shown.ids)
+    else:
+        write(chat_format.render(conversation, toolset, choice=choice, thinking=thinking).text)
 
 
-def grammar(tools: Path | None, *, family: str, tool_choice: str, parallel: bool) -> None:
-    """Print GBNF; needs no model."""
-    offered = _schemas(tools)
-    choice = _choice(tool_choice, offered)
-    syntax = formats.load_family(family).syntax_for(offered, choice)
-    sys.stdout.write(compile_output(syntax, offered, choice, parallel=parallel).gbnf)
+def grammar(
+    tools: ToolsArgument = None,
+    family: SyntaxOption = "demo",
+    tool_choice: ToolChoiceOption = "auto",
+    no_parallel: NoParallelOption = False,
+) -> None:
+    """Print the GBNF grammar of all answers that a model may give with these tools."""
+    from edgefc import formats
+    from edgefc.grammar import compile_output
+    from edgefc.tools import parse_tool_choice
+
+    toolset = tools_from(tools)
+    choice = parse_tool_choice(tool_choice_from(tool_choice), toolset)
+    syntax = formats.load_family(family).syntax_for(toolset, choice)
+    write(compile_output(syntax, toolset, choice, parallel=not no_parallel).gbnf)
 
 
-def show(model: str, *, family: str | None, as_json: bool) -> None:
-    """What is known of a model without loading its weights."""
+def show(model: ModelArgument = "demo", family: FamilyOption = None, as_json: JsonOption = False) -> None:
+    """Show a model's file, tokenizer and chat format, and why that format was chosen."""
+    from edgefc import inspection
+
     facts = inspection.describe(model, family)
     if as_json:
         print_json(facts)
@@ -62,23 +98,19 @@ def show(model: str, *, family: str | None, as_json: bool) -> None:
         out.print(f"{key.replace('_', ' '):<{width}}  {text}", markup=False)
 
 
-def _family(model: str, family: str | None) -> formats.Family:
-    """The named family, or the model's; a family by name needs no model."""
+def _chat_format(model: str, family: str | None) -> formats.Family:
+    """Find the chat format; one that is named needs no model."""
+    from edgefc import formats, inspection
+
     if family is not None and model == "demo":
         return formats.load_family(family)
     return inspection.family_of(model, family)[0]
 
 
-def _choice(name: str, offered: list[Tool]) -> ToolChoice:
-    return parse_tool_choice(choice_of(name), offered)
-
-
-def _schemas(path: Path | None) -> list[Tool]:
-    offered, _ = tools_of(path)
-    return check_tools(as_tools(offered)[0])
-
-
 def _conversation(prompt: str | None, path: Path | None, system: str | None) -> list[Message]:
+    """Build the messages from a file, a system message before them and a question after them."""
+    from edgefc.chat.prompt import conversation
+
     messages: list[Message] = []
     if path is not None:
         try:
@@ -86,10 +118,11 @@ def _conversation(prompt: str | None, path: Path | None, system: str | None) -> 
         except (OSError, ValueError) as error:
             raise RequestError("messages", f"{path}: {error}") from None
         messages = data.get("messages", []) if isinstance(data, dict) else data
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
+        if not isinstance(messages, list):
+            raise RequestError("messages", f"{path}: must hold a list of messages")
+    messages = conversation(messages, system)
     if prompt is not None:
-        messages.append({"role": "user", "content": prompt})
+        messages += conversation(prompt)
     if not messages:
-        raise RequestError("messages", "there is nothing to render", "Give a question, or --messages FILE.")
+        raise RequestError("messages", "nothing to render", "Give a question, or --messages FILE.")
     return messages

@@ -6,36 +6,60 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.table import Table
 from rich.text import Text
+from typer import Option
 
-from edgefc.cli.options import out, print_json, tools_of
-from edgefc.inspection import prompt_counter
-from edgefc.lint import Problem, ToolReport, lint_tools
-from edgefc.tools import as_tools, read_json_tools
+from edgefc.cli.console import out, print_json
+from edgefc.cli.options import FamilyOption, JsonOption, ToolsArgument, tools_from
+
+if TYPE_CHECKING:
+    from edgefc.lint import Problem, ToolReport
+
+TokenizerOption = Annotated[
+    str | None, Option("--model", "-m", help="Count prompt tokens with this model's tokenizer.")
+]
+StrictOption = Annotated[bool, Option("--strict", help="Fail on warnings and unenforced keywords, too.")]
 
 
-def lint(tools: Path | None, *, model: str | None, family: str | None, strict: bool, as_json: bool) -> None:
-    """Exit code 1 when a tool is refused or has another's name; with `strict` also for warnings."""
-    # A file's tools are taken as they are: each gets its report, whatever is wrong with another.
-    as_they_are = tools is not None and tools.suffix != ".py"
-    offered: Sequence[Any] = read_json_tools(tools) if tools and as_they_are else as_tools(tools_of(tools)[0])[0]
-    reports = lint_tools(offered, prompt_counter(model, family) if model else None)
+def lint(
+    tools: ToolsArgument = None,
+    model: TokenizerOption = None,
+    family: FamilyOption = None,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check tools without running a model: errors, keywords that no grammar enforces, and costs."""
+    from edgefc.inspection import prompt_counter
+    from edgefc.lint import lint_tools
+
+    reports = lint_tools(_unchecked_tools(tools), prompt_counter(model, family) if model else None)
     refused = sum(report.is_refused for report in reports)
     failed = refused > 0 or (strict and not all(report.is_clean for report in reports))
     if as_json:
         print_json({"ok": not failed, "tools": [dataclasses.asdict(report) for report in reports]})
     else:
-        _show(reports, refused)
+        _print_table(reports)
+        for report in reports:
+            _print_problems(report)
+        _print_summary(reports, refused)
     if failed:
         sys.exit(1)
 
 
-def _show(reports: list[ToolReport], refused: int) -> None:
+def _unchecked_tools(path: Path | None) -> Sequence[Any]:
+    """Read tools without checking those of a .json, so that each gets its report, whatever is wrong with another."""
+    from edgefc.tools import read_json_tools
+
+    return tools_from(path) if path is None or path.suffix == ".py" else read_json_tools(path)
+
+
+def _print_table(reports: list[ToolReport]) -> None:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
-    for title in ("tool", "grammar", "compile", "prompt", "unenforced", "read otherwise"):
+    for title in ("tool", "grammar", "compile", "prompt", "unenforced", "adjusted"):
         table.add_column(title, justify="left" if title == "tool" else "right")
     for report in reports:
         table.add_row(
@@ -47,17 +71,21 @@ def _show(reports: list[ToolReport], refused: int) -> None:
             str(len(report.changes) or ""),
         )
     out.print(table)
-    for report in reports:
-        lines: list[tuple[str, Problem]] = [(p["level"], p) for p in report.problems]
-        lines += [("unenforced", p) for p in report.unenforced] + [("read otherwise", p) for p in report.changes]
-        for label, problem in lines:
-            colour = "red" if label == "error" else "yellow"
-            out.print(Text.assemble((f"{label}: ", colour), f"{problem['path']}: {problem['message']}"))
-    warnings = sum(len(report.problems) for report in reports) - sum(
-        problem["level"] == "error" for report in reports for problem in report.problems
-    )
-    listed = sum(len(report.unenforced) for report in reports)
+
+
+def _print_problems(report: ToolReport) -> None:
+    labelled: list[tuple[str, Problem]] = [(problem["level"], problem) for problem in report.problems]
+    labelled += [("unenforced", problem) for problem in report.unenforced]
+    labelled += [("adjusted", problem) for problem in report.changes]
+    for label, problem in labelled:
+        colour = "red" if label == "error" else "yellow"
+        out.print(Text.assemble((f"{label}: ", colour), f"{problem['path']}: {problem['message']}"))
+
+
+def _print_summary(reports: list[ToolReport], refused: int) -> None:
+    warnings = sum(problem["level"] != "error" for report in reports for problem in report.problems)
+    unenforced = sum(len(report.unenforced) for report in reports)
     out.print(
         f"\n{len(reports)} tools, {refused} refused, {warnings} warnings, "
-        f"{listed} keywords that are checked after decoding only."
+        f"{unenforced} keywords checked only after generation"
     )

@@ -1,92 +1,122 @@
-"""`edgefc call` and `edgefc run`: one question, one answer."""
+"""`edgefc run` and `edgefc call`: one question, one answer."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from edgefc.chat.reply import Reply
-from edgefc.cli.options import asker, choice_of, given, load_model, out, print_json, show_result, tools_of
-from edgefc.types import Delta, Message
+from typer import Option
 
+from edgefc.cli.console import call_approval, out, print_delta, print_json, print_json_line, print_result
+from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.options import (
+    ContextOption,
+    FamilyOption,
+    GenerationOptions,
+    GpuLayersOption,
+    JsonOption,
+    LoadOptions,
+    MaxTokensOption,
+    ModelOption,
+    NoParallelOption,
+    PromptArgument,
+    RunWithoutAskingOption,
+    SeedOption,
+    SystemOption,
+    TemperatureOption,
+    ToolChoiceOption,
+    ToolsOption,
+    TranscriptsOption,
+    tool_choice_from,
+    tools_from,
+)
 
-def call(
-    prompt: str,
-    model: str,
-    tools: Path | None,
-    *,
-    tool_choice: str,
-    system: str | None,
-    stream: bool,
-    as_json: bool,
-    load: dict[str, Any],
-    options: dict[str, Any],
-) -> None:
-    """Print calls as `[{"name", "arguments"}]`, anything else as `{"outcome", "content", "missing"}`."""
-    offered, _ = tools_of(tools)
-    choice = choice_of(tool_choice)
-    messages: list[Message] = [{"role": "user", "content": prompt}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    with (
-        load_model(model, load) as loaded,
-        loaded.chat(messages, tools=offered, tool_choice=choice, stream=True, **given(options)) as answer,
-    ):
-        for delta in answer:
-            if stream:
-                sys.stdout.write(json.dumps(delta, ensure_ascii=False) + "\n")
-                sys.stdout.flush()
-        reply = answer.reply
-    if stream:
-        return
-    if as_json:
-        print_json(_whole(reply))
-    elif reply.outcome == "call":
-        calls = [item["function"] for item in reply.tool_calls]
-        print_json([{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in calls])
-    else:
-        print_json({"outcome": reply.outcome, "content": reply.content, "missing": list(reply.missing)})
+if TYPE_CHECKING:
+    from edgefc.chat.reply import Reply
+
+StreamOption = Annotated[bool, Option("--stream", help="Print deltas as they arrive, one JSON object per line.")]
+ReplyJsonOption = Annotated[bool, Option("--json", help="Print the whole reply, with usage and statistics.")]
 
 
 def run(
-    prompt: str,
-    model: str,
-    tools: Path | None,
-    *,
-    system: str | None,
-    yes: bool,
-    as_json: bool,
-    load: dict[str, Any],
-    options: dict[str, Any],
+    prompt: PromptArgument,
+    model: ModelOption = "demo",
+    tools: ToolsOption = None,
+    system: SystemOption = None,
+    yes: RunWithoutAskingOption = False,
+    transcripts: TranscriptsOption = None,
+    family: FamilyOption = None,
+    n_ctx: ContextOption = None,
+    n_gpu_layers: GpuLayersOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    max_tokens: MaxTokensOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Answer a question by running tools; shows each call and its result, then the answer."""
-    offered, own = tools_of(tools)
-    silent = as_json
-
-    def show(delta: Delta) -> None:
-        if text := delta.get("content"):
-            out.print(text, end="", markup=False)
-
-    with load_model(model, load) as loaded:
+    """Answer one question, running tools as needed."""
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
+    generation = GenerationOptions(temperature=temperature, seed=seed, max_tokens=max_tokens)
+    toolset = tools_from(tools)
+    ask = tools is not None and not yes
+    with load_model(find_model(model), load) as loaded:
         result = loaded.run(
             prompt,
-            tools=offered,
+            tools=toolset,
             system=system,
-            on_call=(lambda *_: True) if silent and (yes or not own) else asker(ask=own and not yes),
-            on_result=None if silent else show_result,
-            on_delta=None if silent else show,
-            **given(options),
+            on_call=call_approval(ask=ask) if ask or not as_json else None,
+            on_result=None if as_json else print_result,
+            on_delta=None if as_json else print_delta,
+            **generation.keywords(),
         )
     if as_json:
-        print_json({**_whole(result.reply), "messages": result.messages, "rounds": result.rounds})
+        print_json({**_reply_data(result.reply), "messages": result.messages, "rounds": result.rounds})
     else:
         out.print()
 
 
-def _whole(reply: Reply) -> dict[str, Any]:
+def call(
+    prompt: PromptArgument,
+    model: ModelOption = "demo",
+    tools: ToolsOption = None,
+    tool_choice: ToolChoiceOption = "auto",
+    no_parallel: NoParallelOption = False,
+    system: SystemOption = None,
+    stream: StreamOption = False,
+    as_json: ReplyJsonOption = False,
+    transcripts: TranscriptsOption = None,
+    family: FamilyOption = None,
+    n_ctx: ContextOption = None,
+    n_gpu_layers: GpuLayersOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    max_tokens: MaxTokensOption = None,
+) -> None:
+    """Print the calls a model would make, as JSON, without running them."""
+    from edgefc.chat.prompt import conversation
+
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
+    generation = GenerationOptions(
+        temperature=temperature, seed=seed, max_tokens=max_tokens, parallel_tool_calls=not no_parallel
+    )
+    toolset, choice = tools_from(tools), tool_choice_from(tool_choice)
+    with load_model(find_model(model), load) as loaded:
+        messages = conversation(prompt, system)
+        with loaded.chat(messages, tools=toolset, tool_choice=choice, stream=True, **generation.keywords()) as answer:
+            for delta in answer:
+                if stream:
+                    print_json_line(delta)
+            reply = answer.reply
+    if stream:
+        return
+    if as_json:
+        print_json(_reply_data(reply))
+    elif reply.outcome == "call":
+        print_json([{"name": call.name, "arguments": call.arguments} for call in reply.calls])
+    else:
+        print_json({"outcome": reply.outcome, "content": reply.content, "missing": list(reply.missing)})
+
+
+def _reply_data(reply: Reply) -> dict[str, Any]:
     stats = dataclasses.asdict(reply.stats)
     stats["constraint_us_per_sampled_token"] = reply.stats.constraint_us_per_sampled_token
     return {

@@ -1,108 +1,92 @@
-"""What several commands share."""
+"""Arguments and options that several commands share, and the values built from them."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.text import Text
+from typer import Argument, Option
 
-import edgefc
-from edgefc.errors import ModelNotFoundError
-from edgefc.models import registry
-from edgefc.tools import ToolLike, load_tools
+if TYPE_CHECKING:
+    from edgefc.tools import ToolSet
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_MODEL = "Id from `edgefc list`, OWNER/NAME, or path of a .gguf file."
+_FAMILY = "Chat format. Default: the model's own."
+
+ModelArgument = Annotated[str, Argument(help=_MODEL)]
+ModelOption = Annotated[str, Option("--model", "-m", help=_MODEL)]
+PromptArgument = Annotated[str, Argument(help="The question.")]
+StoredNameArgument = Annotated[str, Argument(help="A name from `edgefc list`.")]
+ToolsArgument = Annotated[Path | None, Argument(help="A .py or .json file with tools. Default: example tools.")]
+ToolsOption = Annotated[
+    Path | None, Option(help="Tools: a .py file with functions, or a .json file. Default: example tools.")
+]
+NoToolsOption = Annotated[bool, Option("--no-tools", help="Do not offer any tools.")]
+ToolChoiceOption = Annotated[str, Option("--tool-choice", help="auto, none, required, or the name of a tool.")]
+NoParallelOption = Annotated[bool, Option("--no-parallel", help="Allow at most one call per answer.")]
+SystemOption = Annotated[str | None, Option(help="System message.")]
+RunWithoutAskingOption = Annotated[bool, Option("--yes", "-y", help="Run your tools without asking.")]
+YesOption = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
+FamilyOption = Annotated[str | None, Option(help=_FAMILY)]
+ContextOption = Annotated[int | None, Option("--n-ctx", help="Context size in tokens.")]
+GpuLayersOption = Annotated[
+    int | None, Option("--n-gpu-layers", help="Layers to run on the GPU. Default: all that fit.")
+]
+TemperatureOption = Annotated[float | None, Option(help="Sampling temperature; 0 is greedy. Default: the family's.")]
+SeedOption = Annotated[int | None, Option(help="Random seed, for repeatable sampling.")]
+MaxTokensOption = Annotated[int | None, Option("--max-tokens", help="Maximum number of tokens to generate.")]
+TranscriptsOption = Annotated[
+    str | None,
+    Option("--transcripts", metavar="FILE", help="Append questions and answers to this file, readable only by you."),
+]
+JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
 
 
-def tools_of(path: Path | None) -> tuple[Sequence[ToolLike], bool]:
-    """The tools of a file, or the example tools; and whether they are the user's own."""
-    if path is not None:
-        return load_tools(path), True
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Options of `edgefc.load`; None leaves its default."""
+
+    family: str | None = None
+    n_ctx: int | None = None
+    n_gpu_layers: int | None = None
+    n_threads: int | None = None
+    n_parallel: int | None = None
+    prefix_disk: int | None = None
+    transcripts: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return keyword arguments for the options that are not None."""
+        return _set_fields(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """Options of `Model.chat` and `Model.run`; None leaves the default."""
+
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    parallel_tool_calls: bool | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return keyword arguments for the options that are not None."""
+        return _set_fields(self)
+
+
+def _set_fields(options: LoadOptions | GenerationOptions) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+
+
+def tools_from(path: Path | None) -> ToolSet:
+    """Load the tools of a file; without one, the example tools. Raises ToolError or RequestError."""
+    from edgefc.tools import ToolSet, load_tools
     from edgefc.tools.examples import EXAMPLE_TOOLS
 
-    return EXAMPLE_TOOLS, False
+    return ToolSet.of(EXAMPLE_TOOLS) if path is None else load_tools(path)
 
 
-def choice_of(name: str) -> str | dict[str, Any]:
-    """What `--tool-choice` means: one of OpenAI's words, or a tool's name."""
-    return name if name in {"auto", "none", "required"} else {"type": "function", "function": {"name": name}}
-
-
-def find_model(name: str) -> None:
-    """Offer to fetch a model that is not here. Raises ModelNotFoundError."""
-    try:
-        registry.resolve(name)
-    except ModelNotFoundError:
-        from edgefc.cli.models import offer_pull
-
-        if offer_pull(name) is None:
-            raise
-
-
-def load_model(name: str, settings: dict[str, Any]) -> edgefc.Model:
-    """Load with a progress line where someone is looking; offers to fetch a model that is not here."""
-    find_model(name)
-    with loading(name) as progress:
-        return edgefc.load(name, progress=progress, **settings)
-
-
-@contextmanager
-def loading(name: str) -> Iterator[Callable[[float], bool] | None]:
-    """A line about a model that is loaded, where someone is looking, and what moves it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with err.status(f"loading {name} …") as status:
-
-        def told(share: float) -> bool:
-            status.update(f"loading {name} … {share:.0%}")
-            return True
-
-        yield told
-
-
-def given(options: dict[str, Any]) -> Any:
-    """Options that were set on the command line."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def confirmed(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
-    return err.input(f"{question} [y/N] ", markup=False).strip().lower() in {"y", "yes"}
-
-
-def show_call(name: str, arguments: dict[str, Any]) -> None:
-    listed = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
-    out.print(Text(f"  → {name}({listed})", style="cyan"))
-
-
-def show_result(_name: str, _arguments: dict[str, Any], result: str) -> None:
-    short = result if len(result) <= 300 else f"{result[:300]}… ({len(result):,} characters)"
-    out.print(Text(f"  ← {short}", style="dim"))
-
-
-def asker(*, ask: bool) -> Callable[[str, dict[str, Any]], bool]:
-    """Shows a call, and with `ask` asks whether it may run; without a terminal to ask on, it may not."""
-
-    def allow(name: str, arguments: dict[str, Any]) -> bool:
-        show_call(name, arguments)
-        if not ask:
-            return True
-        if not sys.stdin.isatty():
-            err.print("  not run: there is no terminal to ask on; --yes runs tools without asking")
-            return False
-        return confirmed("  run it?")
-
-    return allow
-
-
-def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
-    sys.stdout.flush()
+def tool_choice_from(text: str) -> str | dict[str, Any]:
+    """Translate `--tool-choice` to OpenAI's form: a mode stays a mode, anything else names a tool."""
+    return text if text in {"auto", "none", "required"} else {"type": "function", "function": {"name": text}}

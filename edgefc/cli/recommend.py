@@ -1,45 +1,60 @@
-"""`edgefc recommend`: what suits this machine."""
+"""`edgefc recommend`: models that suit this machine."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Annotated
 
-from edgefc.cli.models import table
-from edgefc.cli.options import out, print_json
-from edgefc.engine import devices
-from edgefc.models import recommend as advice
+from typer import Option
+
+from edgefc.cli.console import out, print_json, print_table
+from edgefc.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from edgefc.models.recommend import Suggestion
+
+LargestContextOption = Annotated[
+    int | None, Option("--n-ctx", help="Context size in tokens. Default: the largest that fits.")
+]
+LimitOption = Annotated[int, Option(help="Number of rows to show; 0 shows all.")]
 
 
-def recommend(*, context: int | None, limit: int, as_json: bool) -> None:
-    """A table of what fits, the best first."""
-    here = devices.machine()
-    found = advice.suggestions(here, context)[: limit or None]
+def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_json: JsonOption = False) -> None:
+    """List models that suit this machine, with quantization, context, expected memory and measured speed."""
+    from edgefc.engine import devices
+    from edgefc.models.recommend import suggest_models
+
+    machine = devices.machine()
+    suggested = suggest_models(machine, context)[: limit or None]
     if as_json:
-        print_json({"machine": dataclasses.asdict(here), "models": [dataclasses.asdict(item) for item in found]})
+        data = {"machine": dataclasses.asdict(machine), "models": [dataclasses.asdict(item) for item in suggested]}
+        print_json(data)
         return
-    gpu = f", {here.gpu} with {here.gpu_memory / 1e9:.1f} GB free" if here.gpu else ", no GPU for llama.cpp"
-    out.print(f"{here.cores} cores, {here.memory / 1e9:.1f} GB of memory free{gpu}\n", markup=False)
-    if not found:
-        out.print("Nothing of the catalogue fits: close other programs. The demo model runs anywhere.")
+    gpu = (
+        f"{machine.gpu} with {machine.gpu_memory / 1e9:.1f} GB free" if machine.gpu else "no GPU that llama.cpp can use"
+    )
+    out.print(f"{machine.cores} cores, {machine.memory / 1e9:.1f} GB of free memory, {gpu}\n", markup=False)
+    if not suggested:
+        out.print("No model of the catalogue fits: close other programs. The demo model runs anywhere.")
         return
-    rows: list[tuple[str, ...]] = [("id", "quantization", "context", "memory", "tok/s", "here", "BFCL", "licence")]
-    for item in found:
-        rate = "" if item.decode is None else f"{'' if item.is_measured else '~'}{item.decode:.1f}"
-        rows.append(
-            (
-                item.id,
-                item.quantization,
-                str(item.context),
-                f"{'' if item.is_here else '<'}{item.memory / 1e9:.1f} GB",
-                rate,
-                "yes" if item.is_here else "no",
-                item.bfcl,
-                item.licence,
-            )
-        )
-    table(rows)
+    header = ("id", "quantization", "context", "memory", "tok/s", "installed", "BFCL", "licence")
+    print_table([header, *map(_row, suggested)])
     out.print(
-        "\n< is an upper estimate, ~ is worked out from another model's speed. `edgefc bench MODEL` measures.\n"
-        "BFCL scores of different dates are of different tests: do not compare them.",
+        "\n< marks an upper estimate, ~ an estimate from another model's speed; `edgefc bench MODEL` measures it.\n"
+        "BFCL scores of different dates come from different versions of the test: do not compare them.",
         markup=False,
+    )
+
+
+def _row(item: Suggestion) -> tuple[str, ...]:
+    speed = "" if item.decode is None else f"{'' if item.is_measured else '~'}{item.decode:.1f}"
+    return (
+        item.id,
+        item.quantization,
+        str(item.context),
+        f"{'' if item.is_here else '<'}{item.memory / 1e9:.1f} GB",
+        speed,
+        "yes" if item.is_here else "no",
+        item.bfcl,
+        item.licence,
     )

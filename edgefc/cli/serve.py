@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import tomllib
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 def read_config(path: Path, names: set[str]) -> dict[str, Any]:
     """Read options from a TOML file; `names` are the valid ones. Raises RequestError."""
+    import tomllib
+
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -1,4 +1,4 @@
-"""`edgefc transcripts`: datasets for fine-tuning from what was said, and the same questions again as a test."""
+"""`edgefc transcripts`: export transcripts as datasets for fine-tuning, or replay them as a regression test."""
 
 from __future__ import annotations
 
@@ -6,117 +6,186 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from edgefc import inspection, transcripts
-from edgefc.chat.recorder import PRIVATE
-from edgefc.cli.options import err, find_model, load_model, out, print_json
+import typer
+from typer import Argument, Option
+
+from edgefc.cli.console import err, out, print_json, write
+from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.options import ContextOption, FamilyOption, GpuLayersOption, JsonOption, LoadOptions
 from edgefc.errors import ModelNotFoundError, RequestError, TranscriptError
-from edgefc.files import write_file
-from edgefc.transcripts import Record
+
+if TYPE_CHECKING:
+    from edgefc.models.registry import ResolvedModel
+    from edgefc.transcripts import Dataset, Record, ReplayResult
+
+app = typer.Typer(
+    help="Export transcripts as fine-tuning datasets, or replay them and compare.",
+    no_args_is_help=True,
+)
+
+FilesArgument = Annotated[list[Path], Argument(help="Files written by `--transcripts FILE`.")]
+FormatOption = Annotated[str, Option(help="sharegpt (for LLaMA-Factory), xlam or trl.")]
+OutputOption = Annotated[Path | None, Option("--output", "-o", help="File to write. Default: print the dataset.")]
+OnlyOption = Annotated[
+    str | None,
+    Option(
+        help="Only conversations with a call (called), or whose last answer has this outcome: call, answer, clarify, "
+        "no_tool. Default: all."
+    ),
+]
+NoReasoningOption = Annotated[bool, Option("--no-reasoning", help="Leave out the models' reasoning.")]
+StrictOption = Annotated[bool, Option("--strict", help="Fail if the format cannot express a record.")]
+ReportOption = Annotated[bool, Option("--json", help="Print a report about the records, as JSON.")]
+OtherModelOption = Annotated[str | None, Option("--model", "-m", help="Model to ask. Default: the recorded one.")]
+TextOption = Annotated[bool, Option("--text", help="Compare the text of answers, too.")]
 
 
+@app.command()
 def export(
-    files: Sequence[Path],
-    to: str,
-    target: Path | None,
-    *,
-    only: str | None,
-    reasoning: bool,
-    strict: bool,
-    as_json: bool,
+    files: FilesArgument,
+    to: FormatOption,
+    output: OutputOption = None,
+    only: OnlyOption = None,
+    no_reasoning: NoReasoningOption = False,
+    strict: StrictOption = False,
+    as_json: ReportOption = False,
 ) -> None:
-    """Exit code 1 when nothing could be exported; with `strict` also when something was skipped."""
-    if as_json and target is None:
-        raise RequestError("json", "the dataset itself is printed, where no file is given", "Add --output FILE.")
-    made = transcripts.export(transcripts.read(files), to, only=only, reasoning=reasoning)
-    data = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in made.entries)
-    failed = not made.entries or (strict and bool(made.skipped))
-    if target is None and not failed:
-        sys.stdout.write(data)
-    elif target is not None and not failed:
-        try:
-            write_file(target, data.encode(), mode=PRIVATE)
-        except OSError as error:
-            raise TranscriptError(f"{target}: cannot be written: {error.strerror or error}") from None
-    reasons = Counter(reason for _, reason in made.skipped)
+    """Write a dataset as JSON lines. Records that the format cannot express are skipped, with the reason."""
+    from edgefc import transcripts
+
+    if as_json and output is None:
+        raise RequestError("json", "cannot be printed together with the dataset", "Add --output FILE.")
+    dataset = transcripts.export(transcripts.read(files), to, only=only, reasoning=not no_reasoning)
+    failed = not dataset.entries or (strict and bool(dataset.skipped))
+    if not failed:
+        _write_dataset(dataset, output)
     if as_json:
-        print_json(
-            {
-                "ok": not failed,
-                "format": to,
-                "entries": len(made.entries),
-                "joined": made.joined,
-                "unwanted": made.unwanted,
-                "skipped": [{"file": str(r.path), "line": r.line, "reason": reason} for r, reason in made.skipped],
-            }
-        )
+        print_json({"ok": not failed, "format": to, **_report_data(dataset)})
     else:
-        console = err if target is None else out
-        where = "" if target is None or failed else f" in {target}"
-        console.print(
-            f"{len(made.entries)} entries{where}; of the records, {made.joined} are the beginning of another, "
-            f"{made.unwanted} were not asked for, {len(made.skipped)} skipped",
-            markup=False,
-        )
-        for reason, count in reasons.most_common():
-            first = next(record for record, why in made.skipped if why == reason)
-            console.print(f"  {count} skipped: {reason} (first in {first.place})", markup=False)
+        _print_report(dataset, output, failed=failed)
     if failed:
         sys.exit(1)
 
 
+def _write_dataset(dataset: Dataset, path: Path | None) -> None:
+    from edgefc.chat.recorder import PRIVATE
+    from edgefc.files import write_file
+
+    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dataset.entries)
+    if path is None:
+        write(text)
+        return
+    try:
+        write_file(path, text.encode(), mode=PRIVATE)
+    except OSError as error:
+        raise TranscriptError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _report_data(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "entries": len(dataset.entries),
+        "joined": dataset.merged,
+        "unwanted": dataset.filtered_out,
+        "skipped": [
+            {"file": str(record.path), "line": record.line, "reason": reason} for record, reason in dataset.skipped
+        ],
+    }
+
+
+def _print_report(dataset: Dataset, path: Path | None, *, failed: bool) -> None:
+    """Print the counts, on stderr if the dataset is on stdout."""
+    console = err if path is None else out
+    count = len(dataset.entries)
+    entries = f"{count} {'entry' if count == 1 else 'entries'}"
+    written = f"nothing written: {entries}" if failed else f"{entries} written{f' to {path}' if path else ''}"
+    console.print(
+        f"{written} ({dataset.merged} merged into longer ones, {dataset.filtered_out} filtered out, "
+        f"{len(dataset.skipped)} skipped)",
+        markup=False,
+    )
+    for reason, number in Counter(reason for _, reason in dataset.skipped).most_common():
+        first = next(record for record, skipped_for in dataset.skipped if skipped_for == reason)
+        console.print(f"  {number} skipped: {reason} (first in {first.location})", markup=False)
+
+
+@app.command()
 def replay(
-    files: Sequence[Path],
-    *,
-    model: str | None,
-    load: dict[str, Any],
-    text: bool,
-    as_json: bool,
+    files: FilesArgument,
+    model: OtherModelOption = None,
+    family: FamilyOption = None,
+    n_ctx: ContextOption = None,
+    n_gpu_layers: GpuLayersOption = None,
+    text: TextOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Exit code 1 when an answer is another one than was recorded, or none at all."""
+    """Ask the recorded questions again, and compare outcomes and calls. Exits with 1 if any answer differs."""
+    from edgefc import transcripts
+
     records = list(transcripts.read(files))
     if not records:
-        raise TranscriptError("there is nothing to replay: no record in any of the files")
+        raise TranscriptError("nothing to replay: the files contain no records")
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers)
     results = []
-    for result in _replayed(records, model, load, text=text):
+    for result in _replay_records(records, model, load, text=text):
         results.append(result)
         if not as_json:
-            _show(result)
+            _print_differences(result)
     counts = Counter(result.status for result in results)
     failed = counts["equal"] < len(results)
+    statuses = {status: counts[status] for status in ("equal", "changed", "failed")}
     if as_json:
-        answers = [_told(result) for result in results]
-        print_json({"ok": not failed, **{s: counts[s] for s in ("equal", "changed", "failed")}, "answers": answers})
+        print_json({"ok": not failed, **statuses, "answers": [_answer_data(result) for result in results]})
     else:
-        told = ", ".join(f"{counts[status]} {status}" for status in ("equal", "changed", "failed"))
-        out.print(f"{len(results)} answers: {told}")
+        out.print(f"{len(results)} answers: {', '.join(f'{n} {status}' for status, n in statuses.items())}")
     if failed:
         sys.exit(1)
 
 
-def _replayed(
-    records: list[Record], model: str | None, load: dict[str, Any], *, text: bool
-) -> Iterator[transcripts.Replayed]:
-    """All records; without a model's name each on the one that was recorded, in its chat format."""
+def _replay_records(
+    records: list[Record], model: str | None, load: LoadOptions, *, text: bool
+) -> Iterator[ReplayResult]:
+    """Replay all records: on `model`, or each on the recorded model with the recorded chat format."""
+    from edgefc import transcripts
 
-    def wanted(record: Record) -> tuple[str, str]:
+    def model_and_family(record: Record) -> tuple[str, str]:
         return (record.model, record.family) if model is None else (model, "")
 
-    for (name, recorded), group in itertools.groupby(sorted(records, key=wanted), wanted):
-        family = load["family"] if model is not None else _family(name, recorded, load["family"])
-        with load_model(name, {**load, "family": family}) as loaded, _asking(name) as progress:
+    for (name, recorded), group in itertools.groupby(sorted(records, key=model_and_family), model_and_family):
+        if model is None:
+            found = _find_recorded_model(name)
+            options = replace(load, family=load.family or _recorded_family(found, recorded))
+        else:
+            found, options = find_model(name), load
+        with load_model(found, options) as loaded, _replay_progress(name) as report:
             for number, result in enumerate(transcripts.replay(loaded, group, text=text), start=1):
-                progress(number)
+                report(number)
                 yield result
 
 
+def _find_recorded_model(name: str) -> ResolvedModel:
+    try:
+        return find_model(name)
+    except ModelNotFoundError as error:
+        hint = "Use --model to ask another model, or to name its file."
+        raise ModelNotFoundError(error.reason, hint) from None
+
+
+def _recorded_family(found: ResolvedModel, recorded: str) -> str | None:
+    """Return the recorded chat format; None if it is the one that the model has anyway."""
+    from edgefc import inspection
+
+    return None if inspection.family_of(found)[0].name == recorded else recorded
+
+
 @contextmanager
-def _asking(name: str) -> Iterator[Callable[[int], None]]:
-    """Tells how many answers there are, where someone is looking."""
+def _replay_progress(name: str) -> Iterator[Callable[[int], None]]:
+    """Show the number of answers on a terminal; yields the callback that updates it."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -124,27 +193,14 @@ def _asking(name: str) -> Iterator[Callable[[int], None]]:
         yield lambda number: status.update(f"asking {name} … {number} answers")
 
 
-def _family(name: str, recorded: str, named: str | None) -> str | None:
-    """The chat format to load a recorded model with; None: what it has by itself."""
-    try:
-        find_model(name)
-    except ModelNotFoundError as error:
-        raise ModelNotFoundError(
-            error.reason, "Say by --model which one to ask instead, or where its file is."
-        ) from None
-    if named is not None:
-        return named
-    return None if inspection.family_of(name)[0].name == recorded else recorded
-
-
-def _show(result: transcripts.Replayed) -> None:
+def _print_differences(result: ReplayResult) -> None:
     if result.status != "equal":
-        out.print(f"{result.record.place}: {result.status}", markup=False)
+        out.print(f"{result.record.location}: {result.status}", markup=False)
         for line in result.differences:
             out.print(f"  {line}", markup=False)
 
 
-def _told(result: transcripts.Replayed) -> dict[str, Any]:
+def _answer_data(result: ReplayResult) -> dict[str, Any]:
     return {
         "file": str(result.record.path),
         "line": result.record.line,

@@ -1,44 +1,56 @@
-"""`edgefc warm`: the part of prompts that a tool set has in common, computed before it is asked for."""
+"""`edgefc warm`: compute the prompt prefix of a tool set ahead of time."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
 
-from edgefc.cli.options import choice_of, err, load_model, out, print_json, tools_of
+from edgefc.cli.console import err, out, print_json
+from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.options import (
+    ContextOption,
+    FamilyOption,
+    JsonOption,
+    LoadOptions,
+    ModelArgument,
+    SystemOption,
+    ToolChoiceOption,
+    ToolsOption,
+    tool_choice_from,
+    tools_from,
+)
 
 
 def warm(
-    model: str,
-    tools: Path | None,
-    *,
-    system: str | None,
-    tool_choice: str,
-    as_json: bool,
-    load: dict[str, Any],
+    model: ModelArgument = "demo",
+    tools: ToolsOption = None,
+    system: SystemOption = None,
+    tool_choice: ToolChoiceOption = "auto",
+    family: FamilyOption = None,
+    n_ctx: ContextOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compute it and have it kept on disk; exit code 1 when nothing is kept."""
-    offered, _ = tools_of(tools)
-    with load_model(model, {"n_parallel": 1, **load}) as loaded:
-        done = loaded.warm(tools=offered, system=system, tool_choice=choice_of(tool_choice))
+    """Precompute the prompt prefix for a set of tools and cache it on disk, so that first answers start sooner."""
+    toolset = tools_from(tools)
+    with load_model(find_model(model), LoadOptions(family=family, n_ctx=n_ctx, n_parallel=1)) as loaded:
+        result = loaded.warm(tools=toolset, system=system, tool_choice=tool_choice_from(tool_choice))
     if as_json:
         print_json(
             {
-                "tokens": done.tokens,
-                "cached_tokens": done.cached_tokens,
-                "bytes": done.bytes,
-                "seconds": done.seconds,
-                "files": [str(path) for path in done.files],
+                "tokens": result.tokens,
+                "cached_tokens": result.cached_tokens,
+                "bytes": result.bytes,
+                "seconds": result.seconds,
+                "files": [str(path) for path in result.files],
             }
         )
-    elif done.files:
-        was = "were on disk already" if done.cached_tokens else "are on disk now"
-        out.print(f"{done.tokens:,} tokens {was}: {done.bytes / 1e6:,.1f} MB, {done.seconds:.1f} s", markup=False)
-    if not done.files:
+    elif result.files:
+        action = "were already cached" if result.cached_tokens else "are now cached"
+        size, seconds = f"{result.bytes / 1e6:,.1f} MB", f"{result.seconds:.1f} s"
+        out.print(f"{result.tokens:,} tokens {action} on disk: {size}, {seconds}", markup=False)
+    if not result.files:
         err.print(
-            f"nothing was kept: {done.tokens} tokens are computed sooner than read from a file, or the folder of "
-            "caches cannot be written (EDGEFC_CACHE_DIR; `edgefc doctor` shows it)",
+            f"nothing was cached: {result.tokens} tokens are faster to compute than to read from a file, or the cache "
+            "folder is not writable (EDGEFC_CACHE_DIR; see `edgefc doctor`)",
             markup=False,
         )
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Reading transcripts: what a line has is in `edgefc.chat.recorder`."""
+"""Reading of transcripts, the files that `edgefc.chat.recorder` writes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.recorder import VERSION
-from edgefc.errors import EdgefcError, TranscriptError
+from edgefc.errors import EdgefcError, LocatedError, TranscriptError
 from edgefc.formats.canonical import canonicalize
 from edgefc.tools import ToolSet
-from edgefc.types import Message, Outcome, Tool
+from edgefc.types import Message, Outcome
 
 OUTCOMES = get_args(Outcome)
 _OPTIONS = TypeAdapter(ChatOptions)
@@ -23,7 +23,7 @@ _OPTIONS = TypeAdapter(ChatOptions)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line, checked.
+    """One checked line of a transcript.
 
     conversation  messages and answer in the form that chat templates see: see `edgefc.formats.canonical`
     """
@@ -33,13 +33,14 @@ class Record:
     model: str
     family: str
     options: ChatOptions
-    tools: list[Tool] | None
+    tools: ToolSet | None
     messages: list[Message]
     reply: Mapping[str, Any]
     conversation: list[dict[str, Any]]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
+        """File and line, for messages."""
         return f"{self.path}, line {self.line}"
 
     @property
@@ -53,91 +54,93 @@ class Record:
 
 
 def read(paths: Sequence[str | Path]) -> Iterator[Record]:
-    """All records of files, one by one; empty lines are none. Raises TranscriptError with file and line."""
+    """Yield the records of all files; empty lines are skipped. Raises TranscriptError with file and line."""
     for path in map(Path, paths):
-        number = 0
         try:
             with path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
-                        yield _read(path, number, line)
+                        yield _parse_line(path, number, line)
         except OSError as error:
             raise TranscriptError(f"{path}: {error.strerror or error}") from None
 
 
-def _read(path: Path, number: int, line: bytes) -> Record:
+def _parse_line(path: Path, number: int, line: bytes) -> Record:
     try:
-        return _checked(path, number, json.loads(line.decode(), parse_constant=_no_number))
+        return _checked_record(path, number, json.loads(line.decode(), parse_constant=_reject_constant))
     except (ValueError, RecursionError) as error:
-        reason, hint = f"is not JSON: {error}", "A transcript has a JSON object on each line."
+        reason, hint = f"invalid JSON: {error}", "Each line of a transcript is a JSON object."
     except EdgefcError as error:
         reason, hint = str(error), ""
     raise TranscriptError(f"{path}, line {number}: {reason}", hint)
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON's")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"JSON has no number {name}")
 
 
-def _checked(path: Path, number: int, data: Any) -> Record:
-    """A record, if it is one. Raises what says in which part it is not."""
+def _checked_record(path: Path, number: int, data: Any) -> Record:
+    """Check a line's parts. Raises LocatedError with the path inside the line, or TranscriptError."""
     if not isinstance(data, dict) or "version" not in data:
-        raise TranscriptError("is no record of a transcript", "`--transcripts FILE` of chat, run, call and serve.")
+        raise TranscriptError(
+            "not a record of a transcript", "Give files written by `--transcripts FILE` of chat, run, call or serve."
+        )
     if data["version"] != VERSION:
-        raise TranscriptError(f"version: is {data['version']!r}; this edgefc reads version {VERSION}")
+        raise LocatedError("version", f"unsupported version {data['version']!r}; this edgefc reads version {VERSION}")
+    if "tools" not in data:
+        raise LocatedError("tools", "is missing", "It must be null if there were no tools.")
     model, reply, options = (_object(data, key) for key in ("model", "reply", "options"))
     for key in ("name", "family"):
         if not isinstance(model.get(key), str):
-            raise TranscriptError(f"model.{key}: must be a string")
-    if reply.get("outcome") not in OUTCOMES:
-        raise TranscriptError(f"reply.outcome: must be one of {', '.join(OUTCOMES)}, not {reply.get('outcome')!r}")
-    missing = reply.get("missing")
-    if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
-        raise TranscriptError("reply.missing: must be a list of tool names")
-    if "tools" not in data:
-        raise TranscriptError("tools: is missing", "Without tools it is null.")
-    tools = None if data["tools"] is None else list(ToolSet.of(data["tools"]))
-    json.dumps(tools, ensure_ascii=False).encode()  # half a character cannot be written again
-    messages = data.get("messages")
-    conversation = [*canonicalize(cast("list[Message]", messages)), _answer(reply.get("message"))]
+            raise LocatedError(("model", key), "must be a string")
+    _check_reply(reply)
+    messages = cast("list[Message]", data.get("messages"))
     return Record(
         path=path,
         line=number,
         model=model["name"],
         family=model["family"],
-        options=_options(options),
-        tools=tools,
-        messages=cast("list[Message]", messages),
+        options=_chat_options(options),
+        tools=None if data["tools"] is None else ToolSet.of(data["tools"]),
+        messages=messages,
         reply=reply,
-        conversation=conversation,
+        conversation=[*canonicalize(messages), _canonical_answer(reply.get("message"))],
     )
 
 
 def _object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(data.get(key), dict):
-        raise TranscriptError(f"{key}: must be an object")
+        raise LocatedError(key, "must be an object")
     value: dict[str, Any] = data[key]
     return value
 
 
-def _answer(message: Any) -> dict[str, Any]:
-    """An assistant message in canonical form, whose calls need no results yet."""
+def _check_reply(reply: Mapping[str, Any]) -> None:
+    outcome, missing = reply.get("outcome"), reply.get("missing")
+    if outcome not in OUTCOMES:
+        raise LocatedError("reply.outcome", f"unknown outcome {outcome!r}", f"Outcomes are {', '.join(OUTCOMES)}.")
+    if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
+        raise LocatedError("reply.missing", "must be a list of tool names")
+
+
+def _canonical_answer(message: Any) -> dict[str, Any]:
+    """Return an assistant message in canonical form; its calls need no results yet."""
+    path = ("reply", "message")
     if not isinstance(message, dict) or message.get("role") != "assistant":
-        raise TranscriptError("reply.message: must be a message of the assistant")
+        raise LocatedError(path, "must be an assistant message")
     calls = message.get("tool_calls") or []
     ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    results = [{"role": "tool", "tool_call_id": number, "content": ""} for number in ids]
+    results = [{"role": "tool", "tool_call_id": call_id, "content": ""} for call_id in ids]
     try:
         return canonicalize(cast("list[Message]", [message, *results]))[0]
-    except EdgefcError as error:
-        raise TranscriptError(f"reply: {str(error).replace('messages[0]', 'message')}") from None
+    except LocatedError as error:
+        raise error.at(*path, *error.path[2:]) from None  # the answer is messages[0] of this little conversation
 
 
-def _options(options: dict[str, Any]) -> ChatOptions:
-    """Options of a chat; as JSON, since there the token ids of `logit_bias` are strings."""
+def _chat_options(options: dict[str, Any]) -> ChatOptions:
+    """Validate the options as JSON, in which the token ids of `logit_bias` are strings."""
     try:
         return _OPTIONS.validate_json(json.dumps(options), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise TranscriptError(f"options.{place}: {first['msg']}") from None
+        raise LocatedError(("options", *first["loc"]), first["msg"]) from None

@@ -1,4 +1,4 @@
-"""Asking a model again what a transcript says it was asked, and comparing the answers."""
+"""Replay of transcripts: ask a model the recorded questions again, and compare the answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edgefc.transcripts.records import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """How an answer compares with the recorded one.
+class ReplayResult:
+    """A record and the model's answer to the same question.
 
-    differences  a line each, recorded → now; for one that failed, the error
-    reply        the answer now; None when there is none
+    differences  one line each, recorded → new; for a failure, the error
+    reply        the new answer; None if there is none
     """
 
     record: Record
@@ -28,57 +28,52 @@ class Replayed:
     reply: Reply | None = None
 
 
-def replay(model: Model, records: Iterable[Record], *, text: bool = False) -> Iterator[Replayed]:
-    """Answers one after the other, with the conversation, tools and options that were recorded.
+def replay(model: Model, records: Iterable[Record], *, text: bool = False) -> Iterator[ReplayResult]:
+    """Ask the questions one after the other, with the recorded conversation, tools and options.
 
-    Outcomes, and the calls' names and arguments as JSON values, are compared; with `text` also what is said.
+    Compares outcomes, and calls by name and arguments as JSON values; with `text`, the text too.
     """
     for record in records:
-        # Where no seed was recorded, sampling was greedy; another model's may not be.
+        # Without a recorded seed, sampling was greedy; another model's may not be.
         options: ChatOptions = {"seed": 0, **record.options}
         try:
             reply = model.chat(record.messages, tools=record.tools, **options)
         except EdgefcError as error:
-            yield Replayed(record, "failed", (str(error),))
+            yield ReplayResult(record, "failed", (str(error),))
             continue
         differences = tuple(compare(record, reply, text=text))
-        yield Replayed(record, "changed" if differences else "equal", differences, reply)
+        yield ReplayResult(record, "changed" if differences else "equal", differences, reply)
 
 
 def compare(record: Record, reply: Reply, *, text: bool = False) -> Iterator[str]:
-    """What differs, in words."""
+    """Yield a line for each difference."""
     if record.outcome != reply.outcome:
         yield f"outcome: {record.outcome} → {reply.outcome}"
     missing = record.reply["missing"]
     if missing != list(reply.missing):
-        yield f"missing: {_names(missing)} → {_names(reply.missing)}"
-    before = [_call(call) for call in record.answer.get("tool_calls", ())]
-    now = [_call(call["function"]) for call in reply.tool_calls]
-    for number in range(max(len(before), len(now))):
-        old, new = (calls[number] if number < len(calls) else "none" for calls in (before, now))
-        if old != new:
-            yield f"call {number + 1}: {old} → {new}"
+        yield f"missing: {_join_names(missing)} → {_join_names(reply.missing)}"
+    recorded = [_comparable_call(call["name"], call["arguments"]) for call in record.answer.get("tool_calls", ())]
+    new = [_comparable_call(call.name, call.arguments) for call in reply.calls]
+    for number in range(max(len(recorded), len(new))):
+        before, after = (calls[number] if number < len(calls) else "none" for calls in (recorded, new))
+        if before != after:
+            yield f"call {number + 1}: {before} → {after}"
     for key in ("content", "reasoning_content") if text else ():
-        said, says = record.answer.get(key) or "", reply.message.get(key) or ""
-        if said != says:
-            yield f"{key}: {said!r} → {says!r}"
+        old_text, new_text = record.answer.get(key) or "", reply.message.get(key) or ""
+        if old_text != new_text:
+            yield f"{key}: {old_text!r} → {new_text!r}"
 
 
-def _call(call: Mapping[str, Any]) -> str:
-    """A call as text that equal ones have in common."""
-    return f"{call['name']}({_canonical(call['arguments'])})"
+def _comparable_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Write a call so that equal calls have equal text: keys are sorted, and 1.0 is written as 1."""
+    values = json.loads(json.dumps(arguments), parse_float=_plain_number)
+    return f"{name}({json.dumps(values, ensure_ascii=False, sort_keys=True)})"
 
 
-def _canonical(arguments: str | Mapping[str, Any]) -> str:
-    """JSON with sorted keys, in which 1.0 is 1."""
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return json.dumps(json.loads(text or "{}", parse_float=_number), ensure_ascii=False, sort_keys=True)
-
-
-def _number(text: str) -> int | float:
+def _plain_number(text: str) -> int | float:
     number = float(text)
     return int(number) if number.is_integer() else number
 
 
-def _names(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
