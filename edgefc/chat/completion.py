@@ -88,5 +88,5 @@ def complete(engine: Backend, family: Family, prompt: str | Sequence[int], optio
 def _grammar(options: ChatOptions) -> CompiledGrammar | None:
     if (own := grammar_option(options)) is not None:
         return own
-    wanted = response_format(options)
-    return None if wanted is None else wanted.grammar
+    form = response_format(options)
+    return None if form is None else form.grammar

@@ -150,16 +150,16 @@ class ChatStream:
 
     def _attempts(self) -> Generator[Delta, None, None]:
         """Yield the answer's deltas, resampling from the first invalid call while there is one."""
-        shown = 0  # characters of text already passed on; a later attempt repeats them
+        n_sent = 0  # characters of text already passed on; a later attempt repeats them
         stats: list[GenerationStats] = []
         while True:
             length, pending = 0, list[Delta]()
             for delta in self._parsed_deltas(self._request.parser()):
                 if "content" in delta:
                     length += len(delta["content"])
-                    if length > shown:
-                        yield {**delta, "content": delta["content"][shown - length :]}
-                        shown = length
+                    if length > n_sent:
+                        yield {**delta, "content": delta["content"][n_sent - length :]}
+                        n_sent = length
                 elif "tool_calls" in delta and self._request.is_checked:
                     pending.append(delta)
                 else:

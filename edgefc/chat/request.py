@@ -64,7 +64,7 @@ class Request:
 
     @property
     def is_checked(self) -> bool:
-        """Whether calls have to be checked after decoding, because no grammar enforces all of their schema."""
+        """True if calls have to be checked after decoding, because no grammar enforces all of their schema."""
         return self._checker is not None
 
     def parser(self) -> formats.StreamParser:
@@ -172,10 +172,10 @@ def _answer_form(
     can_call = bool(tools) and choice.mode != "none"
     if (own := grammar_option(options, has_tools=can_call)) is not None:
         return _AnswerForm(own, formats.plain_parser)
-    wanted = response_format(options)
-    if wanted is not None and not can_call:
-        return _AnswerForm(wanted.grammar, formats.plain_parser)
-    schema, thinking = "" if wanted is None else wanted.schema, options.get("thinking")
+    form = response_format(options)
+    if form is not None and not can_call:
+        return _AnswerForm(form.grammar, formats.plain_parser)
+    schema, thinking = "" if form is None else form.schema, options.get("thinking")
     compiled = grammar.compile_output(
         family.syntax_for(tools, choice, thinking=thinking, text_schema=schema),
         tools or (),
