@@ -16,7 +16,7 @@ import pytest
 from edgefc.engine import selftest
 from tests.evaluation.checkout import write_checkout
 from tests.models.fake_hub import HubServer
-from tests.server.conftest import Serving
+from tests.server.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -90,9 +90,9 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
     else:
         pytest.fail(f"{document}: a command that this test does not know: {command}")
     if "serve" in words:
-        with Serving(tuple(words[words.index("serve") + 2 :])) as serving:
+        with ServerProcess(tuple(words[words.index("serve") + 2 :])) as serving:
             assert serving.port == 8080 or "--port" not in words
-            assert serving.ask("GET", "/health").status == 200
+            assert serving.request("GET", "/health").status == 200
         assert serving.process.returncode == 0
         return ""
     files_of(document, tmp_path)
@@ -121,7 +121,7 @@ def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) 
         pytest.skip("this build of llama.cpp crashes on this processor when a stock Llama decodes")
     script = tmp_path / "snippet.py"
     files_of(document, tmp_path)
-    with Serving() if "http://127.0.0.1:8080" in snippet else nullcontext() as serving:
+    with ServerProcess() if "http://127.0.0.1:8080" in snippet else nullcontext() as serving:
         if serving is not None:
             snippet = snippet.replace("127.0.0.1:8080", f"{serving.host}:{serving.port}")
         script.write_text(snippet, encoding="utf-8")

@@ -10,7 +10,7 @@ import edgefc
 from edgefc.chat import openai
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.request import new_request
-from tests.server.test_chat import TOOLS, WEATHER
+from tests.server.examples import TOOLS, WEATHER
 
 
 def test_thoughts_are_counted(tiny_qwen2: Path) -> None:

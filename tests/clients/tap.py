@@ -1,4 +1,4 @@
-"""A tap on the wire: bytes between a client and the server pass as they are, and what the client asked is kept."""
+"""A recording TCP proxy between a client and the server."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class _Connection(socketserver.BaseRequestHandler):
     server: Tap
 
     def handle(self) -> None:
-        said = bytearray()
-        self.server.connections.append(said)
+        sent = bytearray()
+        self.server.connections.append(sent)
         with socket.create_connection(self.server.upstream) as upstream:
-            back = threading.Thread(target=_pump, args=(upstream, self.request))
-            back.start()
-            _pump(self.request, upstream, said)
-            back.join()
+            backward = threading.Thread(target=_pump, args=(upstream, self.request))
+            backward.start()
+            _pump(self.request, upstream, sent)
+            backward.join()
 
 
-def _pump(source: socket.socket, target: socket.socket, kept: bytearray | None = None) -> None:
-    """All that comes, until either side is gone."""
+def _pump(source: socket.socket, target: socket.socket, record: bytearray | None = None) -> None:
+    """Copy bytes, and record them, until either side closes."""
     try:
         while data := source.recv(1 << 16):
-            if kept is not None:
-                kept += data
+            if record is not None:
+                record += data
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:
@@ -38,7 +38,7 @@ def _pump(source: socket.socket, target: socket.socket, kept: bytearray | None =
 
 
 class Tap(socketserver.ThreadingTCPServer):
-    """Listens before the server at `upstream`, from `with` to its end."""
+    """Forwards to the server at `upstream` inside a `with` block, and records what clients send."""
 
     daemon_threads = True
 
@@ -60,14 +60,14 @@ class Tap(socketserver.ThreadingTCPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def requests(self) -> list[tuple[str, Any]]:
-        """Path and JSON body of each request."""
-        return [request for said in self.connections if said for request in _requests(bytes(said))]
+        """Return the path and JSON body of each request."""
+        return [request for sent in self.connections if sent for request in _parse_requests(bytes(sent))]
 
 
-def _requests(said: bytes) -> Iterator[tuple[str, Any]]:
-    """Those of a connection, one after the other."""
+def _parse_requests(sent: bytes) -> Iterator[tuple[str, Any]]:
+    """Yield the requests of one connection in order."""
     parser = h11.Connection(h11.SERVER)
-    parser.receive_data(said)
+    parser.receive_data(sent)
     path, body = "", b""
     while (event := parser.next_event()) is not h11.NEED_DATA:
         if isinstance(event, h11.Request):

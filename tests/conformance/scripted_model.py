@@ -1,4 +1,4 @@
-"""A model that says what cases want to hear that were written for models of 1B to 8B: what they test then is the server."""
+"""A scripted model, for cases that are written for models of 1B to 8B: it gives the expected answers."""
 
 from __future__ import annotations
 
@@ -16,30 +16,35 @@ from edgefc.formats import load_family
 
 
 def write(path: Path, family: str, answers: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Path:
-    """Makes the model, of the demo model's vocabulary. `answers`: bodies of requests, and the `call` (name, arguments) or
-    the `text` that is said.
+    """Write a model with the demo model's vocabulary.
+
+    answers  pairs of a request's body and the answer: a `call` (name, arguments) or a `text`
     """
     vocabulary = paths.demo_model()
     tokenizer = Tokenizer(llama.Model(vocabulary, n_gpu_layers=0, vocab_only=True).vocabulary)
     asker = Asker(load_family(family), tokenizer)
-    cases = [_case(body, said) for body, said in answers]
+    cases = [_case(body, answer) for body, answer in answers]
     pairs = asker.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
     scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
     scripted.write(vocabulary, path, scripts, _markers(scripts), scripted.SHAPES["tiny"])
     return path
 
 
-def _case(body: Mapping[str, Any], said: Mapping[str, Any]) -> Case:
-    calls = ((said["call"]["name"], said["call"]["arguments"]),) if "call" in said else ()
+def _case(body: Mapping[str, Any], answer: Mapping[str, Any]) -> Case:
+    calls = ((answer["call"]["name"], answer["call"]["arguments"]),) if "call" in answer else ()
     tools = tuple(body["tools"]) if body.get("tools") else None
-    return Case(tuple(body["messages"]), tools, calls=calls, text=said.get("text", ""))
+    return Case(tuple(body["messages"]), tools, calls=calls, text=answer.get("text", ""))
 
 
 def _markers(scripts: Sequence[scripted.Script]) -> set[int]:
-    """Of each prompt a token that tells it from the others."""
-    said = {token for script in scripts for token in script.answer}
+    """Find a token in each prompt that is in no other prompt, and in no answer."""
+    answer_tokens = {token for script in scripts for token in script.answer}
     prompts = {script.prompt for script in scripts}
     return {
-        next(token for token in prompt if token not in said.union(*(other for other in prompts if other != prompt)))
+        next(
+            token
+            for token in prompt
+            if token not in answer_tokens.union(*(other for other in prompts if other != prompt))
+        )
         for prompt in prompts
     }

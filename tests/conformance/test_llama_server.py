@@ -1,4 +1,4 @@
-"""llama-server's own tests pass, or are said not to apply; and what says so can tell."""
+"""llama-server's own tests pass or do not apply, and the verdicts are right."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ EVERYTHING = os.environ.get("EDGEFC_CONFORMANCE") == "1"
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests and their environment are kept where llama.cpp's wheel is: fetched once for a machine."""
+def downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the machine's cache for the tests and their environment, so that they are downloaded once."""
     monkeypatch.delenv("EDGEFC_CACHE_DIR")
     try:
         upstream.source()
         upstream.python()
     except SystemExit as reason:
-        pytest.skip(f"llama-server's tests could not be fetched: {reason}")
+        pytest.skip(f"llama-server's tests could not be downloaded: {reason}")
 
 
-@pytest.mark.usefixtures("fetched")
+@pytest.mark.usefixtures("downloaded")
 def test_llama_servers_own_tests_pass_or_do_not_apply() -> None:
-    """Those that are not slow; with EDGEFC_CONFORMANCE=1 all."""
+    """Without slow cases; EDGEFC_CONFORMANCE=1 runs all."""
     command = [sys.executable, "-m", "tests.conformance.llama_server", "--json", *([] if EVERYTHING else ["--fast"])]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     cases = json.loads(done.stdout)["cases"]
     assert not [case for case in cases if case["status"] == "failed"]
     assert done.returncode == 0
-    assert not [case for case in cases if case["status"] == "passed" and case["note"]], "the list has too many"
+    assert not [case for case in cases if case["status"] == "passed" and case["note"]], "listed cases that pass"
     called = [case for case in cases if "required_tool" in case["name"]]
     assert len(called) > 10
     assert {case["status"] for case in called} == {"passed"}
 
 
-TABLE = [NotApplicable(r"test_a\.py::test_words\[", "== 'Suddenly'", "wants other words")]
+TABLE = [NotApplicable(r"test_a\.py::test_words\[", "== 'Suddenly'", "expects another answer")]
 
 
 @pytest.mark.parametrize(
@@ -51,24 +51,24 @@ TABLE = [NotApplicable(r"test_a\.py::test_words\[", "== 'Suddenly'", "wants othe
         (
             Case("test_a.py::test_words[1]", "failed", "assert 'Once' == 'Suddenly'"),
             "not applicable",
-            "wants other words",
+            "expects another answer",
         ),
-        (Case("test_a.py::test_words[1]", "failed", "assert status == 200"), "failed", "not where it may"),
+        (Case("test_a.py::test_words[1]", "failed", "assert status == 200"), "failed", "expected to fail at"),
         (Case("test_a.py::test_words[1]", "skipped", "pytest.skip()"), "failed", "skipped at"),
-        (Case("test_a.py::test_words[1]", "passed"), "passed", "take it off the list"),
+        (Case("test_a.py::test_words[1]", "passed"), "passed", "remove it from the list"),
         (Case("test_a.py::test_words_too", "failed", "assert 'Once' == 'Suddenly'"), "failed", "failed at"),
         (Case("test_a.py::test_words_too", "passed"), "passed", ""),
     ],
     ids=str,
 )
-def test_a_case_is_not_applicable_only_where_the_list_says_it_stops(case: Case, status: str, note: str) -> None:
+def test_a_case_is_not_applicable_only_if_it_fails_where_the_list_says(case: Case, status: str, note: str) -> None:
     verdict = judge(case, TABLE)
     assert verdict.status == status
     assert note in verdict.note
     assert bool(note) == bool(verdict.note)
 
 
-def test_commented_out_cases_are_switched_on_and_comments_stay() -> None:
+def test_commented_out_cases_are_enabled_and_comments_stay() -> None:
     before = """\
 # Why it is commented out
 #
@@ -123,4 +123,4 @@ def test_required_too(name):
 def test_other(name):
     pass
 """
-    assert upstream.switched_on(before) == after
+    assert upstream.enable_cases(before) == after

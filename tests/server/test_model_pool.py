@@ -1,4 +1,4 @@
-"""Several models behind one server: loaded when asked for, and unloaded for others."""
+"""Several models in one server: loaded on demand, and unloaded to make room."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 from edgefc.errors import RequestError
 from edgefc.model import needed_memory
 from edgefc.server import ModelPool
-from tests.server.conftest import Serving
-from tests.server.test_life import ENDLESS, begin, until_it_says
+from tests.server.examples import ENDLESS
+from tests.server.server_process import CHAT, ServerProcess, read_until
 
-CHAT = "/v1/chat/completions"
 SMALL: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "temperature": 0}
 
 
 @pytest.fixture(scope="module")
 def files(demo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The same model by three names."""
+    """Copy the same model to three names."""
     folder = tmp_path_factory.mktemp("several")
     for name in ("one", "two", "three"):
         (folder / name).mkdir()
@@ -33,26 +32,26 @@ def files(demo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
 
 
 def gib(*paths: str) -> str:
-    """What these need together, as an option; a little more, for rounding."""
+    """Return the memory of these models together as an option, rounded up."""
     return f"{sum(needed_memory(path, n_ctx=512) for path in paths) / 2**30 + 1e-4:.6f}"
 
 
-def loaded(server: Serving) -> set[str]:
-    return {card["id"] for card in server.ask("GET", "/v1/models").json["data"] if card["meta"]["loaded"]}
+def loaded(server: ServerProcess) -> set[str]:
+    return {card["id"] for card in server.request("GET", "/v1/models").json["data"] if card["meta"]["loaded"]}
 
 
-def ask(server: Serving, name: str | None) -> Any:
+def ask_model(server: ServerProcess, name: str | None) -> Any:
     answer = server.post(CHAT, SMALL if name is None else {**SMALL, "model": name})
     assert answer.status == 200, answer.body
     return answer.json["model"]
 
 
-def test_models_are_loaded_when_they_are_asked_for(files: list[str]) -> None:
-    with Serving(("--n-ctx", "512"), models=(*files[:2], "demo")) as server:
+def test_models_are_loaded_on_demand(files: list[str]) -> None:
+    with ServerProcess(("--n-ctx", "512"), models=(*files[:2], "demo")) as server:
         assert any("loaded on demand: two, demo" in line for line in server.lines + wait_for_lines(server))
         assert loaded(server) == {"one"}
-        assert ask(server, None) == "one"
-        assert ask(server, "two") == "two"
+        assert ask_model(server, None) == "one"
+        assert ask_model(server, "two") == "two"
         assert loaded(server) == {"one", "two"}
         assert server.post("/v1/tokenize", {"content": "x", "model": "demo"}).json["tokens"]
         assert loaded(server) == {"one", "two", "demo"}
@@ -62,32 +61,35 @@ def test_models_are_loaded_when_they_are_asked_for(files: list[str]) -> None:
         assert missing.error["code"] == "model_not_found"
         assert missing.error["param"] == "model"
         assert all(name in missing.error["message"] for name in ("one", "two", "demo"))
-        assert server.ask("GET", "/v1/models/two").json["meta"]["n_ctx"] == 512
-        assert server.ask("GET", "/v1/models/four").status == 404
+        assert server.request("GET", "/v1/models/two").json["meta"]["n_ctx"] == 512
+        assert server.request("GET", "/v1/models/four").status == 404
 
 
-def wait_for_lines(server: Serving) -> list[str]:
-    ask(server, None)  # what is said at the start was said before this was answered
+def wait_for_lines(server: ServerProcess) -> list[str]:
+    ask_model(server, None)  # the lines of the start come before this response
     return server.lines
 
 
-def test_the_one_not_used_for_longest_makes_room(files: list[str]) -> None:
-    with Serving(("--n-ctx", "512", "--memory", gib(*files[:2])), models=tuple(files)) as server:
-        ask(server, "two")
-        ask(server, "one")
-        ask(server, "three")
+def test_the_least_recently_used_model_makes_room(files: list[str]) -> None:
+    with ServerProcess(("--n-ctx", "512", "--memory", gib(*files[:2])), models=tuple(files)) as server:
+        ask_model(server, "two")
+        ask_model(server, "one")
+        ask_model(server, "three")
         assert loaded(server) == {"one", "three"}
-        ask(server, "two")
+        ask_model(server, "two")
         assert loaded(server) == {"two", "three"}
 
 
-def test_a_model_that_answers_is_not_unloaded(files: list[str], tiny_qwen2: Path) -> None:
+def test_a_model_in_use_is_not_unloaded(files: list[str], tiny_qwen2: Path) -> None:
     both = (str(tiny_qwen2), files[0])
     limit = max(needed_memory(path, n_ctx=2048) for path in both) / 2**30 + 1e-4
-    with Serving(("--n-ctx", "2048", "--memory", f"{limit:.6f}"), models=both) as server, ThreadPoolExecutor(8) as pool:
-        long = begin(server, ENDLESS)
-        until_it_says(long, b"content")
-        waiting = [pool.submit(ask, server, "one") for _ in range(3)]
+    with (
+        ServerProcess(("--n-ctx", "2048", "--memory", f"{limit:.6f}"), models=both) as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        long = server.send_chat(ENDLESS)
+        read_until(long, b"content")
+        waiting = [pool.submit(ask_model, server, "one") for _ in range(3)]
         with pytest.raises(TimeoutError):
             waiting[0].result(1)
         assert loaded(server) == {tiny_qwen2.stem}
@@ -96,52 +98,55 @@ def test_a_model_that_answers_is_not_unloaded(files: list[str], tiny_qwen2: Path
         assert loaded(server) == {"one"}
 
 
-def test_who_waits_for_a_model_may_go(files: list[str], tiny_qwen2: Path) -> None:
-    """And those who come later for the model that answers are answered again."""
+def test_a_client_that_waits_for_a_model_may_disconnect(files: list[str], tiny_qwen2: Path) -> None:
+    """Later requests for the loaded model are answered again."""
     both = (str(tiny_qwen2), files[0])
     limit = max(needed_memory(path, n_ctx=2048) for path in both) / 2**30 + 1e-4
-    with Serving(("--n-ctx", "2048", "--memory", f"{limit:.6f}"), models=both) as server:
-        long = begin(server, ENDLESS)
-        until_it_says(long, b"content")
-        gone = begin(server, {**SMALL, "model": "one"})
-        gone.close()
+    with ServerProcess(("--n-ctx", "2048", "--memory", f"{limit:.6f}"), models=both) as server:
+        long = server.send_chat(ENDLESS)
+        read_until(long, b"content")
+        disconnected = server.send_chat({**SMALL, "model": "one"})
+        disconnected.close()
         long.close()
-        assert ask(server, tiny_qwen2.stem) == tiny_qwen2.stem
-        assert ask(server, "one") == "one"
+        assert ask_model(server, tiny_qwen2.stem) == tiny_qwen2.stem
+        assert ask_model(server, "one") == "one"
 
 
-def test_many_at_once_get_the_model_they_asked_for(files: list[str]) -> None:
-    """With memory for one of three, whoever asks for another waits, and nobody for ever."""
+def test_concurrent_requests_get_the_model_they_name(files: list[str]) -> None:
+    """There is memory for one of three models: requests for another wait, but none forever."""
     names = [Path(path).stem for path in files]
-    wanted = random.Random(5).choices(names, k=24)
+    requested = random.Random(5).choices(names, k=24)
     limit = gib(files[0])
-    with Serving(("--n-ctx", "512", "--memory", limit), models=tuple(files)) as server, ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda name: ask(server, name), wanted)) == wanted
+    with (
+        ServerProcess(("--n-ctx", "512", "--memory", limit), models=tuple(files)) as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        assert list(pool.map(lambda name: ask_model(server, name), requested)) == requested
         assert server.metric("edgefc_models_loaded") == 1
 
 
-def test_a_model_that_cannot_be_had_costs_its_requests_alone(files: list[str], tmp_path: Path) -> None:
+def test_a_broken_model_fails_its_own_requests_only(files: list[str], tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     shutil.copy(files[0], broken)
-    with Serving(("--n-ctx", "512"), models=(files[0], str(broken))) as server:
+    with ServerProcess(("--n-ctx", "512"), models=(files[0], str(broken))) as server:
         broken.write_bytes(broken.read_bytes()[:100_000])
         for _ in range(2):
             answer = server.post(CHAT, {**SMALL, "model": "broken"})
             assert answer.status == 503
             assert "broken.gguf" in answer.error["message"]
-        assert ask(server, "one") == "one"
-        shutil.copy(files[0], broken)  # mended
-        assert ask(server, "broken") == "broken"
+        assert ask_model(server, "one") == "one"
+        shutil.copy(files[0], broken)  # repaired
+        assert ask_model(server, "broken") == "broken"
 
 
-def test_a_model_above_the_limit_is_refused(files: list[str], tiny_qwen2: Path) -> None:
-    with Serving(("--n-ctx", "512", "--memory", gib(files[0])), models=(files[0], str(tiny_qwen2))) as server:
+def test_a_model_above_the_memory_limit_is_refused(files: list[str], tiny_qwen2: Path) -> None:
+    with ServerProcess(("--n-ctx", "512", "--memory", gib(files[0])), models=(files[0], str(tiny_qwen2))) as server:
         answer = server.post(CHAT, {**SMALL, "model": tiny_qwen2.stem})
         assert answer.status == 503
         assert "--memory" in answer.error["message"]
         assert loaded(server) == {"one"}
 
 
-def test_two_models_of_one_name_are_refused() -> None:
+def test_duplicate_model_names_are_refused() -> None:
     with pytest.raises(RequestError, match="duplicate model name 'a'"):
         ModelPool(["x/a.gguf", "y/a.gguf"])

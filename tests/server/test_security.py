@@ -1,4 +1,4 @@
-"""Who may ask, and what a server does with what is no proper request."""
+"""Hosts, origins, keys and limits, and malformed requests."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ import pytest
 
 from edgefc.errors import RequestError
 from edgefc.server import Settings, security
-from tests.server.conftest import Serving
+from tests.server.server_process import CHAT, ServerProcess
 
-CHAT = "/v1/chat/completions"
 SMALL: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2}
 KEY = "sk-this-is-the-secret"
 
 
 @pytest.fixture(scope="module")
-def locked(demo_path: Path) -> Iterator[Serving]:
+def locked(demo_path: Path) -> Iterator[ServerProcess]:
     options = ("--api-key", KEY, "--allowed-origin", "http://localhost:3000", "--allowed-host", "box.lan")
-    with Serving(options) as serving:
-        yield serving
+    with ServerProcess(options) as server:
+        yield server
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]", "[::1]:8080", "127.0.0.1:1"])
-def test_hosts_that_are_this_machine(server: Serving, host: str) -> None:
-    assert server.ask("GET", "/health", headers={"Host": host}).status == 200
+def test_host_names_of_this_machine_are_accepted(server: ServerProcess, host: str) -> None:
+    assert server.request("GET", "/health", headers={"Host": host}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -41,13 +40,13 @@ def test_hosts_that_are_this_machine(server: Serving, host: str) -> None:
      "[::1", "[::1]x", "localhost:80:80", "localhost:x", "evil.example:8080", "user@localhost", "box.lan", "xn--lcalhost-",
      "127.0.0.1\t.evil", "[fe80::1]"],
 )  # fmt: skip
-def test_hosts_that_are_not(server: Serving, host: str) -> None:
-    """A page of another name that was pointed here must get nothing, also without an Origin."""
-    answer = server.ask("POST", CHAT, SMALL, {"Host": host})
+def test_other_host_names_are_refused(server: ServerProcess, host: str) -> None:
+    """A page whose host name points here must get nothing, even without an Origin (DNS rebinding)."""
+    answer = server.request("POST", CHAT, SMALL, {"Host": host})
     assert answer.status in {400, 403}, answer.body
 
 
-def test_two_hosts_or_none(server: Serving) -> None:
+def test_a_request_needs_exactly_one_host(server: ServerProcess) -> None:
     for lines in (b"Host: localhost\r\nHost: evil.example\r\n", b"", b"Host: localhost, evil.example\r\n"):
         assert raw(server, b"GET /health HTTP/1.1\r\n" + lines + b"Connection: close\r\n\r\n").split()[1] in {
             b"400",
@@ -55,21 +54,24 @@ def test_two_hosts_or_none(server: Serving) -> None:
         }
 
 
-def test_a_page_may_ask_only_from_an_allowed_origin(server: Serving, locked: Serving) -> None:
+def test_a_page_needs_an_allowed_origin(server: ServerProcess, locked: ServerProcess) -> None:
     for origin in ("http://evil.example", "null", "http://localhost", "http://localhost:3000.evil.example", ""):
         answer = server.post(CHAT, SMALL, Origin=origin)
         assert answer.status == 403
         assert "access-control-allow-origin" not in {name.lower() for name in answer.headers}
     good = {"Origin": "http://localhost:3000", "Authorization": f"Bearer {KEY}"}
-    answer = locked.ask("POST", CHAT, SMALL, good)
+    answer = locked.request("POST", CHAT, SMALL, good)
     assert answer.status == 200
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
-    asked = {"Origin": "http://localhost:3000", "Access-Control-Request-Headers": "authorization,x-stainless-os"}
-    preflight = locked.ask("OPTIONS", CHAT, headers=asked)
+    preflight_headers = {
+        "Origin": "http://localhost:3000",
+        "Access-Control-Request-Headers": "authorization,x-stainless-os",
+    }
+    preflight = locked.request("OPTIONS", CHAT, headers=preflight_headers)
     assert preflight.status == 200
     assert preflight.headers["access-control-allow-headers"] == "authorization,x-stainless-os"
-    assert locked.ask("OPTIONS", CHAT, headers={**asked, "Origin": "http://evil.example"}).status == 403
-    assert locked.ask("GET", "/health", headers={"Host": "box.lan:8080"}).status == 200
+    assert locked.request("OPTIONS", CHAT, headers={**preflight_headers, "Origin": "http://evil.example"}).status == 403
+    assert locked.request("GET", "/health", headers={"Host": "box.lan:8080"}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -81,31 +83,31 @@ def test_a_page_may_ask_only_from_an_allowed_origin(server: Serving, locked: Ser
     ],
     ids=str,
 )  # fmt: skip
-def test_a_wrong_key_gets_nothing(locked: Serving, headers: dict[str, str]) -> None:
+def test_a_wrong_key_is_refused(locked: ServerProcess, headers: dict[str, str]) -> None:
     for path in (CHAT, "/v1/models", "/metrics", "/openapi.json"):
-        answer = locked.ask("POST" if path == CHAT else "GET", path, SMALL if path == CHAT else None, headers)
+        answer = locked.request("POST" if path == CHAT else "GET", path, SMALL if path == CHAT else None, headers)
         assert answer.status == 401
         assert answer.error["type"] == "authentication_error"
-    assert locked.ask("POST", f"{CHAT}?api_key={KEY}", SMALL, headers).status == 401
+    assert locked.request("POST", f"{CHAT}?api_key={KEY}", SMALL, headers).status == 401
 
 
-def test_a_right_key_is_let_in(locked: Serving) -> None:
+def test_a_valid_key_is_accepted(locked: ServerProcess) -> None:
     for headers in ({"Authorization": f"Bearer {KEY}"}, {"X-Api-Key": KEY}, {"authorization": f"bearer {KEY}"}):
-        assert locked.ask("POST", CHAT, SMALL, headers).status == 200
-    assert locked.ask("GET", "/health").status == 200
+        assert locked.request("POST", CHAT, SMALL, headers).status == 200
+    assert locked.request("GET", "/health").status == 200
     locked.client(api_key=KEY).models.list()
     with pytest.raises(openai.AuthenticationError):
         locked.client(api_key="wrong").models.list()
 
 
 def test_keys_are_compared_in_constant_time() -> None:
-    """By compare_digest, on bytes: text that is not ASCII would make it raise."""
+    """With compare_digest, on bytes: it raises on text outside ASCII."""
     tree = ast.parse(Path(security.__file__).read_text(encoding="utf-8"))
     compared = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "compare_digest"]
     assert len(compared) == 1
 
 
-def test_other_machines_are_not_let_in_without_a_key() -> None:
+def test_listening_for_other_machines_requires_a_key() -> None:
     for host in ("0.0.0.0", "::", "192.168.1.5", "box.lan"):
         with pytest.raises(RequestError, match="no key is set"):
             Settings(host=host)
@@ -114,7 +116,7 @@ def test_other_machines_are_not_let_in_without_a_key() -> None:
         Settings(api_keys=("",))
 
 
-def raw(server: Serving, data: bytes, *, wait: float = 60) -> bytes:
+def raw(server: ServerProcess, data: bytes, *, wait: float = 60) -> bytes:
     with server.socket() as connection:
         connection.settimeout(wait)
         connection.sendall(data)
@@ -143,19 +145,19 @@ BODIES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_a_body_that_is_none_is_the_clients_fault(server: Serving, body: bytes) -> None:
-    answer = server.ask("POST", CHAT, raw=body)
+def test_a_malformed_body_is_a_client_error(server: ServerProcess, body: bytes) -> None:
+    answer = server.request("POST", CHAT, raw=body)
     assert answer.status == 400, answer.body
     assert answer.error["message"]
 
 
-def test_a_form_is_not_taken_for_json(server: Serving) -> None:
-    """What a page can send anywhere without being asked."""
+def test_a_form_is_not_taken_for_json(server: ServerProcess) -> None:
+    """Content types that a page can send to any origin without a preflight request."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert server.ask("POST", CHAT, SMALL, {"Content-Type": kind}).status == 400
+        assert server.request("POST", CHAT, SMALL, {"Content-Type": kind}).status == 400
 
 
-def test_texts_of_any_kind_come_through(server: Serving) -> None:
+def test_odd_texts_are_accepted(server: ServerProcess) -> None:
     for text in ("a\0b", "\ufeffx", "\u202eabc", "𝒳" * 50, "é" * 100, "'" * 100, "<|im_start|>system\n"):
         body = {"messages": [{"role": "user", "content": text}], "max_tokens": 1}
         assert server.post(CHAT, body).status == 200
@@ -163,12 +165,12 @@ def test_texts_of_any_kind_come_through(server: Serving) -> None:
 
 def test_bodies_have_a_limit(demo_path: Path) -> None:
     limit = 8 << 20
-    with Serving() as server:
+    with ServerProcess() as server:
         for size in (limit - 1, limit, limit + 1):
             empty = json.dumps({"messages": [], "x": ""}).encode()
             body = empty[:-2] + b"a" * (size - len(empty)) + empty[-2:]
             assert len(body) == size
-            answer = server.ask("POST", CHAT, raw=body)
+            answer = server.request("POST", CHAT, raw=body)
             assert answer.status == (413 if size > limit else 400)
             assert answer.error["message"]
         head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
@@ -178,12 +180,12 @@ def test_bodies_have_a_limit(demo_path: Path) -> None:
         try:
             endless = raw(server, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 9 + b"0\r\n\r\n")
         except ConnectionError:
-            endless = b""  # refused while it was being sent
+            endless = b""  # refused before it was complete
         assert not endless or endless.split()[1] == b"413"
         assert server.post(CHAT, SMALL).status == 200
 
 
-def test_headers_have_a_limit(server: Serving) -> None:
+def test_headers_have_a_limit(server: ServerProcess) -> None:
     many = b"".join(b"X-A%d: b\r\n" % number for number in range(150))
     long = b"X-A: " + b"b" * 9000 + b"\r\n"
     huge = b"X-A: " + b"b" * 200_000 + b"\r\n"
@@ -191,13 +193,13 @@ def test_headers_have_a_limit(server: Serving) -> None:
         try:
             answer = raw(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + lines + b"Connection: close\r\n\r\n")
         except ConnectionError:
-            continue  # refused while it was being sent
+            continue  # refused before it was complete
         assert answer.split()[1] in {b"431", b"400"}
-    assert server.ask("GET", "/health").status == 200
+    assert server.request("GET", "/health").status == 200
 
 
-def test_who_is_slow_to_ask_keeps_nobody_waiting(server: Serving) -> None:
-    """Half a request on a hundred connections; others are answered meanwhile."""
+def test_slow_clients_do_not_block_others(server: ServerProcess) -> None:
+    """A request is answered while a hundred connections have sent half a request head."""
     connections = [server.socket() for _ in range(100)]
     try:
         for connection in connections:
@@ -208,8 +210,8 @@ def test_who_is_slow_to_ask_keeps_nobody_waiting(server: Serving) -> None:
             connection.close()
 
 
-def test_who_does_not_come_to_the_point_is_cut_off(server: Serving) -> None:
-    """A head within ten seconds, a body within thirty."""
+def test_incomplete_requests_time_out(server: ServerProcess) -> None:
+    """The head must arrive within ten seconds, the body within thirty."""
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
     with server.socket() as nothing, server.socket() as half, server.socket() as body:
         half.sendall(b"GET /health HTT")
@@ -221,7 +223,7 @@ def test_who_does_not_come_to_the_point_is_cut_off(server: Serving) -> None:
         assert answer.split()[1] == b"408"
 
 
-def test_random_bytes_never_end_the_server(server: Serving) -> None:
+def test_the_server_survives_random_bytes(server: ServerProcess) -> None:
     rng = random.Random(0)
     for _ in range(60):
         data = rng.randbytes(rng.randrange(1, 400))

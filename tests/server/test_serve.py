@@ -1,4 +1,4 @@
-"""`edgefc serve`: its options, from the command line, the environment and a file."""
+"""`edgefc serve` and its options, from the command line, the environment and a file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edgefc.server import Settings
-from tests.server.conftest import Serving
+from tests.server.server_process import ServerProcess
 
 
-def refused(*options: str, **environment: str) -> str:
+def stderr_of_refusal(*options: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "edgefc", "serve", *options],
         capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False,
@@ -24,46 +24,48 @@ def refused(*options: str, **environment: str) -> str:
     return done.stderr
 
 
-def test_it_says_how_to_call_it(server: Serving) -> None:
-    told = "".join(server.lines)
-    assert f"demo (demo) at {server.url}: context 2048 tokens, 4 requests at a time" in told
+def test_the_banner_shows_how_to_call_the_server(server: ServerProcess) -> None:
+    banner = "".join(server.lines)
+    assert f"demo (demo) at {server.url}: context 2048 tokens, 4 requests at a time" in banner
     server.wait_until_idle()
-    assert f"curl {server.url}/chat/completions --json" in told
-    assert f"OpenAI(base_url='{server.url}'" in told
+    assert f"curl {server.url}/chat/completions --json" in banner
+    assert f"OpenAI(base_url='{server.url}'" in banner
 
 
 def test_options_come_from_a_file_the_environment_and_the_command_line(tmp_path: Path, demo_path: Path) -> None:
     config = tmp_path / "edgefc.toml"
     config.write_text('n-ctx = 512\nparallel = 2\nwaiting = 3\napi-key = ["from-file"]\n', encoding="utf-8")
     environment = {"EDGEFC_PARALLEL": "3", "EDGEFC_CONFIG": str(config)}
-    with Serving(("--n-ctx", "1024"), environment) as server:
-        told = "".join(server.lines)
-        assert "context 1024 tokens, 3 requests at a time" in told
-        assert server.ask("GET", "/v1/models").status == 401
-        assert server.ask("GET", "/v1/models", headers={"Authorization": "Bearer from-file"}).status == 200
+    with ServerProcess(("--n-ctx", "1024"), environment) as server:
+        banner = "".join(server.lines)
+        assert "context 1024 tokens, 3 requests at a time" in banner
+        assert server.request("GET", "/v1/models").status == 401
+        assert server.request("GET", "/v1/models", headers={"Authorization": "Bearer from-file"}).status == 200
         assert "from-file" not in "".join(server.lines)
 
 
-def test_a_file_with_what_there_is_not(tmp_path: Path) -> None:
+def test_mistakes_in_the_configuration_file(tmp_path: Path) -> None:
     config = tmp_path / "edgefc.toml"
-    for text, named in (("prot = 1\n", "prot"), ("port = \n", "edgefc.toml"), ("port = 'x'\n", "port")):
+    for text, word in (("prot = 1\n", "prot"), ("port = \n", "edgefc.toml"), ("port = 'x'\n", "port")):
         config.write_text(text, encoding="utf-8")
-        assert named in refused("--config", str(config))
-    assert "nothing.toml" in refused("--config", str(tmp_path / "nothing.toml"))
+        assert word in stderr_of_refusal("--config", str(config))
+    assert "nothing.toml" in stderr_of_refusal("--config", str(tmp_path / "nothing.toml"))
 
 
-def test_what_would_let_others_in_is_refused_before_a_model_is_loaded() -> None:
-    assert "no key is set" in refused("--host", "0.0.0.0")
-    assert "empty key" in refused("--api-key", "")
-    assert "timeout" in refused("--timeout", "0")
-    assert "there is no model" in refused("no-such-model") or "no-such-model" in refused("no-such-model")
+def test_unsafe_settings_are_refused_before_a_model_is_loaded() -> None:
+    assert "no key is set" in stderr_of_refusal("--host", "0.0.0.0")
+    assert "empty key" in stderr_of_refusal("--api-key", "")
+    assert "timeout" in stderr_of_refusal("--timeout", "0")
+    assert "there is no model" in stderr_of_refusal("no-such-model") or "no-such-model" in stderr_of_refusal(
+        "no-such-model"
+    )
 
 
-def test_a_port_that_is_taken(demo_path: Path) -> None:
+def test_a_port_in_use(demo_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        message = refused("--port", str(taken.getsockname()[1]))
+        message = stderr_of_refusal("--port", str(taken.getsockname()[1]))
     assert "Choose another --port" in message
 
 
@@ -73,11 +75,11 @@ def test_an_ipv6_loopback(demo_path: Path) -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("this machine has no IPv6")
-    with Serving(("--host", "::1")) as server:
-        assert server.ask("GET", "/health").status == 200
+    with ServerProcess(("--host", "::1")) as server:
+        assert server.request("GET", "/health").status == 200
 
 
-def test_loopback_is_told_by_the_address() -> None:
+def test_loopback_addresses() -> None:
     for host, loopback in (("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)):
         assert Settings(host=host).is_loopback is loopback
     assert not Settings(host="0.0.0.0", api_keys=("x",)).is_loopback

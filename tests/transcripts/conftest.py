@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import Serving
+from tests.server.server_process import ServerProcess
 
 WEATHER = {
     "type": "function",
@@ -100,7 +100,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `edgefc serve` recorded: whole and streamed answers, several choices, a conversation that goes on."""
     path = tmp_path_factory.mktemp("served") / "served.jsonl"
-    with Serving(("--transcripts", str(path))) as server:
+    with ServerProcess(("--transcripts", str(path))) as server:
         client = server.client()
         asked: Any = {"model": "demo", "tools": [WEATHER], "logit_bias": {"5": -1}}
         messages: list[Any] = [user("What is the weather in Paris and in Oslo?")]
@@ -113,7 +113,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.chat.completions.create(messages=[user()], n=2, seed=7, temperature=1.0, **asked)
         client.responses.create(model="demo", input="What's 3+4?", temperature=1.5)
         client.completions.create(model="demo", prompt="a raw prompt", max_tokens=3)
-        server.ask("POST", "/v1/chat/completions", {"messages": []})
+        server.request("POST", "/v1/chat/completions", {"messages": []})
     told = "".join(server.lines)
     assert f"all that is asked and answered is written to {path}" in told
     assert "Paris" not in told

@@ -17,7 +17,7 @@ from edgefc.chat.recorder import Recorder
 from edgefc.errors import TranscriptError
 from edgefc.models.store import MANIFEST
 from edgefc.transcripts import read
-from tests.server.conftest import Serving
+from tests.server.server_process import ServerProcess
 from tests.transcripts.conftest import WEATHER, calls, edgefc, lines, record, result, says, user, write
 
 
@@ -58,7 +58,7 @@ def test_a_server_records_chats_and_responses_streamed_or_not(served: Path) -> N
 
 def test_a_server_with_its_model_in_another_process_records_as_well(tmp_path: Path) -> None:
     path = tmp_path / "talks.jsonl"
-    with Serving(("--worker",), {"EDGEFC_TRANSCRIPTS": str(path)}) as server:
+    with ServerProcess(("--worker",), {"EDGEFC_TRANSCRIPTS": str(path)}) as server:
         answer = server.post("/v1/chat/completions", {"messages": [user()], "tools": [WEATHER]})
         assert answer.status == 200, answer.body
     assert [line["reply"]["message"] for line in lines(path)] == [answer.json["choices"][0]["message"]]

@@ -7,7 +7,7 @@ export const MODEL = "demo";
 export const KEY = "none";
 export const HELLO = "Hello!";
 export const WEATHER = "What is the weather in Paris and in Oslo?";
-export const MOST_TOKENS = 200;
+export const MAX_TOKENS = 200;
 
 export const City = z.object({ name: z.string().max(30), country: z.string().max(30) });
 
@@ -19,6 +19,6 @@ export function getWeather({ location }) {
   return JSON.stringify({ location, temperature, unit: "celsius", conditions });
 }
 
-export function report(told) {
-  console.log(JSON.stringify(told));
+export function report(results) {
+  console.log(JSON.stringify(results));
 }

@@ -1,4 +1,4 @@
-"""What the scripts of Python's clients have in common: the questions, the tool, the form, and how they report."""
+"""Shared parts of the Python clients' scripts: questions, a tool, a schema, and the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ URL, ENDPOINT = sys.argv[1:]
 MODEL, KEY = "demo", "none"
 HELLO = "Hello!"
 WEATHER = "What is the weather in Paris and in Oslo?"
-MOST_TOKENS = 200
+MAX_TOKENS = 200
 
 
 class City(BaseModel):
@@ -43,11 +43,15 @@ PARAMETERS = {
 FUNCTION = {"name": "get_weather", "description": "Get the current weather for a city", "parameters": PARAMETERS}
 
 
-def report(**told: Any) -> None:
-    """What the client made of the server's answers, for the test to read.
+def report(**results: Any) -> None:
+    """Print the answers as the client presents them, for the test to read.
 
-    `plain`, and the pieces of the same `streamed`; `tokens`, of prompt and answer as the client tells them; `calls`, as
-    pairs of name and arguments, and `streamed_calls`, None where it has none; the loop's `answer`; `structured`, a list
-    of cities, one for each way the client has to ask for it.
+    plain           a text answer
+    streamed        the pieces of the same answer in a stream
+    tokens          token counts of prompt and answer
+    calls           pairs of name and arguments
+    streamed_calls  the same from a stream; None: the client does not stream calls
+    answer          the answer of a tool loop
+    structured      a list of cities, one for each of the client's ways to get structured output
     """
-    print(json.dumps(told, default=BaseModel.model_dump))
+    print(json.dumps(results, default=BaseModel.model_dump))

@@ -5,7 +5,7 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { Output, generateObject, generateText, isStepCount, streamText, tool } from "ai";
 import {
-  City, DESCRIPTION, ENDPOINT, HELLO, KEY, MODEL, MOST_TOKENS, Parameters, URL, WEATHER, getWeather, report,
+  City, DESCRIPTION, ENDPOINT, HELLO, KEY, MODEL, MAX_TOKENS, Parameters, URL, WEATHER, getWeather, report,
 } from "./common.mjs";
 
 const model = {
@@ -13,7 +13,7 @@ const model = {
     createOpenAICompatible({ name: "edgefc", baseURL: URL, includeUsage: true, supportsStructuredOutputs: true })(MODEL),
   responses: () => createOpenAI({ baseURL: URL, apiKey: KEY })(MODEL),
 }[ENDPOINT]();
-const options = { model, temperature: 0, maxOutputTokens: MOST_TOKENS, maxRetries: 0 };
+const options = { model, temperature: 0, maxOutputTokens: MAX_TOKENS, maxRetries: 0 };
 const get_weather = tool({ description: DESCRIPTION, inputSchema: Parameters, execute: getWeather });
 const weather = { ...options, prompt: WEATHER, tools: { get_weather } };
 const callsOf = (calls) => calls.map((call) => [call.toolName, call.input]);
@@ -25,8 +25,8 @@ const streamed = [];
 for await (const text of stream.textStream) streamed.push(text);
 assert.equal((await stream.usage).totalTokens, plain.usage.totalTokens);
 
-const asked = await generateText({ ...weather, toolChoice: "required" });
-assert.equal(asked.finishReason, "tool-calls");
+const callAnswer = await generateText({ ...weather, toolChoice: "required" });
+assert.equal(callAnswer.finishReason, "tool-calls");
 const streaming = streamText({ ...weather, toolChoice: "required" });
 const streamedCalls = callsOf(await streaming.toolCalls);
 
@@ -42,7 +42,7 @@ report({
   plain: plain.text,
   streamed,
   tokens: [plain.usage.inputTokens, plain.usage.outputTokens],
-  calls: callsOf(asked.toolCalls),
+  calls: callsOf(callAnswer.toolCalls),
   streamed_calls: streamedCalls,
   answer: loop.text,
   structured,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import instructor
-from common import FUNCTION, HELLO, KEY, MODEL, MOST_TOKENS, URL, WEATHER, City, report
+from common import FUNCTION, HELLO, KEY, MAX_TOKENS, MODEL, URL, WEATHER, City, report
 from common import get_weather as weather_of
 from instructor import Mode
 from openai import OpenAI
@@ -23,7 +23,7 @@ class get_weather(BaseModel):  # noqa: N801 - a model's name is the function's
     location: str = Field(description="City name")
 
 
-OPTIONS: Any = {"model": MODEL, "temperature": 0, "max_tokens": MOST_TOKENS}
+OPTIONS: Any = {"model": MODEL, "temperature": 0, "max_tokens": MAX_TOKENS}
 by_tools, by_schema, in_parallel = (
     instructor.from_openai(OpenAI(base_url=URL, api_key=KEY, max_retries=0), mode=mode)
     for mode in (Mode.TOOLS, Mode.JSON_SCHEMA, Mode.PARALLEL_TOOLS)
@@ -38,8 +38,8 @@ streamed = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.ch
 
 parallel = list(in_parallel.create(response_model=Iterable[get_weather], messages=messages, max_retries=0, **OPTIONS))
 
-asked = by_tools.create(response_model=None, messages=messages, tools=tools, tool_choice="required", **OPTIONS)
-calls = asked.choices[0].message.tool_calls
+call_answer = by_tools.create(response_model=None, messages=messages, tools=tools, tool_choice="required", **OPTIONS)
+calls = call_answer.choices[0].message.tool_calls
 messages.append({"role": "assistant", "content": None, "tool_calls": [call.model_dump() for call in calls]})
 for call in calls:
     result = weather_of(get_weather.model_validate_json(call.function.arguments).location)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import llm
-from common import ENDPOINT, HELLO, MODEL, MOST_TOKENS, URL, WEATHER, City, get_weather, report
+from common import ENDPOINT, HELLO, MAX_TOKENS, MODEL, URL, WEATHER, City, get_weather, report
 
 config = Path(os.environ["LLM_USER_PATH"]) / "extra-openai-models.yaml"
 config.write_text(
@@ -17,7 +17,7 @@ config.write_text(
     encoding="utf-8",
 )
 model = llm.get_model("edge")
-options = {"temperature": 0, "max_tokens": MOST_TOKENS}
+options = {"temperature": 0, "max_tokens": MAX_TOKENS}
 
 
 def calls_of(response: llm.Response) -> list[tuple[str, dict]]:
@@ -26,7 +26,7 @@ def calls_of(response: llm.Response) -> list[tuple[str, dict]]:
 
 plain = model.prompt(HELLO, stream=False, **options)
 text, usage = plain.text(), plain.usage()
-asked = model.prompt(WEATHER, tools=[get_weather], stream=False, **options)
+call_answer = model.prompt(WEATHER, tools=[get_weather], stream=False, **options)
 streaming = model.prompt(WEATHER, tools=[get_weather], **options)
 city = model.prompt(HELLO, schema=City, stream=False, **options)
 command = [sys.executable, "-m", "llm", "-m", "edge", "--no-log", "-o", "temperature", "0", HELLO]
@@ -37,7 +37,7 @@ report(
     plain=text,
     streamed=list(model.prompt(HELLO, **options)),
     tokens=(usage.input, usage.output),
-    calls=calls_of(asked),
+    calls=calls_of(call_answer),
     streamed_calls=calls_of(streaming),
     answer=model.chain(WEATHER, tools=[get_weather], options=options).text(),
     structured=[City.model_validate_json(city.text())],

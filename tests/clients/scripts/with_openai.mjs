@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import OpenAI from "openai";
 import { zodFunction, zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import {
-  City, DESCRIPTION, ENDPOINT, HELLO, KEY, MODEL, MOST_TOKENS, Parameters, URL, WEATHER, getWeather, report,
+  City, DESCRIPTION, ENDPOINT, HELLO, KEY, MODEL, MAX_TOKENS, Parameters, URL, WEATHER, getWeather, report,
 } from "./common.mjs";
 
 const client = new OpenAI({ baseURL: URL, apiKey: KEY, maxRetries: 0 });
@@ -12,7 +12,7 @@ const tool = zodFunction({ name: "get_weather", description: DESCRIPTION, parame
 
 async function chat() {
   const { completions } = client.chat;
-  const options = { model: MODEL, temperature: 0, max_tokens: MOST_TOKENS };
+  const options = { model: MODEL, temperature: 0, max_tokens: MAX_TOKENS };
   const hello = { ...options, messages: [{ role: "user", content: HELLO }] };
   const weather = { ...options, messages: [{ role: "user", content: WEATHER }], tools: [tool] };
   const callsOf = (message) =>
@@ -25,8 +25,8 @@ async function chat() {
     streamed.push(chunk.choices[0].delta.content ?? "");
   }
 
-  const asked = await completions.create({ ...weather, tool_choice: "required" });
-  assert.equal(asked.choices[0].finish_reason, "tool_calls");
+  const callAnswer = await completions.create({ ...weather, tool_choice: "required" });
+  assert.equal(callAnswer.choices[0].finish_reason, "tool_calls");
   const streaming = await completions.stream({ ...weather, tool_choice: "required" }).finalChatCompletion();
   const answer = await completions.runTools(weather).finalContent();
   assert.equal(await completions.runTools({ ...weather, stream: true }).finalContent(), answer);
@@ -36,7 +36,7 @@ async function chat() {
     plain: plain.choices[0].message.content,
     streamed,
     tokens: [plain.usage.prompt_tokens, plain.usage.completion_tokens],
-    calls: callsOf(asked.choices[0].message),
+    calls: callsOf(callAnswer.choices[0].message),
     streamed_calls: callsOf(streaming.choices[0].message),
     answer,
     structured: [parsed.choices[0].message.parsed],
@@ -44,12 +44,12 @@ async function chat() {
 }
 
 async function responses() {
-  const options = { model: MODEL, temperature: 0, max_output_tokens: MOST_TOKENS };
+  const options = { model: MODEL, temperature: 0, max_output_tokens: MAX_TOKENS };
   const { name, description, parameters } = tool.function;
   const tools = [{ type: "function", name, description, parameters, strict: true }];
   const input = [{ role: "user", content: WEATHER }];
   const callsOf = (response) => response.output.filter((item) => item.type === "function_call");
-  const toldOf = (response) => callsOf(response).map((call) => [call.name, JSON.parse(call.arguments)]);
+  const pairsOf = (response) => callsOf(response).map((call) => [call.name, JSON.parse(call.arguments)]);
 
   const plain = await client.responses.create({ ...options, input: HELLO });
   assert.equal(plain.status, "completed");
@@ -59,22 +59,22 @@ async function responses() {
   }
 
   const forced = { ...options, input, tools, tool_choice: "required" };
-  const asked = await client.responses.create(forced);
+  const callAnswer = await client.responses.create(forced);
   const streaming = await client.responses.stream(forced).finalResponse();
-  const results = callsOf(asked).map((call) => ({
+  const results = callsOf(callAnswer).map((call) => ({
     type: "function_call_output",
     call_id: call.call_id,
     output: getWeather(JSON.parse(call.arguments)),
   }));
-  const answer = await client.responses.create({ ...options, tools, input: [...input, ...asked.output, ...results] });
+  const answer = await client.responses.create({ ...options, tools, input: [...input, ...callAnswer.output, ...results] });
 
   const parsed = await client.responses.parse({ ...options, input: HELLO, text: { format: zodTextFormat(City, "city") } });
   report({
     plain: plain.output_text,
     streamed,
     tokens: [plain.usage.input_tokens, plain.usage.output_tokens],
-    calls: toldOf(asked),
-    streamed_calls: toldOf(streaming),
+    calls: pairsOf(callAnswer),
+    streamed_calls: pairsOf(streaming),
     answer: answer.output_text,
     structured: [parsed.output_parsed],
   });

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from common import ENDPOINT, FUNCTION, HELLO, KEY, MODEL, MOST_TOKENS, URL, WEATHER, City, get_weather, report
+from common import ENDPOINT, FUNCTION, HELLO, KEY, MAX_TOKENS, MODEL, URL, WEATHER, City, get_weather, report
 from openai import OpenAI
 
 client = OpenAI(base_url=URL, api_key=KEY, max_retries=0)
@@ -13,7 +13,7 @@ client = OpenAI(base_url=URL, api_key=KEY, max_retries=0)
 
 def chat() -> None:
     completions = client.chat.completions
-    options: Any = {"model": MODEL, "temperature": 0, "max_tokens": MOST_TOKENS}
+    options: Any = {"model": MODEL, "temperature": 0, "max_tokens": MAX_TOKENS}
     hello: Any = [{"role": "user", "content": HELLO}]
     messages: Any = [{"role": "user", "content": WEATHER}]
     tools: Any = [{"type": "function", "function": FUNCTION}]
@@ -24,13 +24,13 @@ def chat() -> None:
     *steps, last = chunks
     assert last.usage.total_tokens == plain.usage.total_tokens
 
-    asked = completions.create(messages=messages, tools=tools, tool_choice="required", **options)
-    assert asked.choices[0].finish_reason == "tool_calls"
+    call_answer = completions.create(messages=messages, tools=tools, tool_choice="required", **options)
+    assert call_answer.choices[0].finish_reason == "tool_calls"
     with completions.stream(messages=messages, tools=tools, tool_choice="required", **options) as stream:
         streamed_calls = stream.get_final_completion().choices[0].message.tool_calls
 
-    calls = asked.choices[0].message.tool_calls
-    messages.append(asked.choices[0].message)
+    calls = call_answer.choices[0].message.tool_calls
+    messages.append(call_answer.choices[0].message)
     for call in calls:
         result = get_weather(**json.loads(call.function.arguments))
         messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
@@ -50,7 +50,7 @@ def chat() -> None:
 
 
 def responses() -> None:
-    options: Any = {"model": MODEL, "temperature": 0, "max_output_tokens": MOST_TOKENS}
+    options: Any = {"model": MODEL, "temperature": 0, "max_output_tokens": MAX_TOKENS}
     tools: Any = [{"type": "function", "strict": False, **FUNCTION}]
     items: Any = [{"role": "user", "content": WEATHER}]
 
@@ -60,12 +60,12 @@ def responses() -> None:
         streamed = [event.delta for event in stream if event.type == "response.output_text.delta"]
         assert stream.get_final_response().usage.total_tokens == plain.usage.total_tokens
 
-    asked = client.responses.create(input=items, tools=tools, tool_choice="required", **options)
+    call_answer = client.responses.create(input=items, tools=tools, tool_choice="required", **options)
     with client.responses.stream(input=items, tools=tools, tool_choice="required", **options) as stream:
         streamed_calls = [event.item for event in stream if event.type == "response.output_item.done"]
 
-    calls = [item for item in asked.output if item.type == "function_call"]
-    items += asked.output
+    calls = [item for item in call_answer.output if item.type == "function_call"]
+    items += call_answer.output
     for call in calls:
         result = get_weather(**json.loads(call.arguments))
         items.append({"type": "function_call_output", "call_id": call.call_id, "output": result})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from common import FUNCTION, HELLO, KEY, MODEL, MOST_TOKENS, URL, WEATHER, City, get_weather, report
+from common import FUNCTION, HELLO, KEY, MAX_TOKENS, MODEL, URL, WEATHER, City, get_weather, report
 from openai import OpenAI
 
 completions = OpenAI(base_url=URL, api_key=KEY, max_retries=0).chat.completions
-OPTIONS: Any = {"model": MODEL, "temperature": 0, "max_tokens": MOST_TOKENS}
+OPTIONS: Any = {"model": MODEL, "temperature": 0, "max_tokens": MAX_TOKENS}
 hello: Any = [{"role": "user", "content": HELLO}]
 messages: Any = [{"role": "user", "content": WEATHER}]
 
@@ -20,21 +20,21 @@ streamed = [
 ]
 
 forced: Any = {"functions": [FUNCTION], "function_call": {"name": "get_weather"}}
-asked = completions.create(messages=messages, **forced, **OPTIONS)
-assert asked.choices[0].finish_reason == "function_call"
-call = asked.choices[0].message.function_call
+call_answer = completions.create(messages=messages, **forced, **OPTIONS)
+assert call_answer.choices[0].finish_reason == "function_call"
+call = call_answer.choices[0].message.function_call
 name = arguments = ""
 for chunk in completions.create(messages=messages, stream=True, **forced, **OPTIONS):
     if part := chunk.choices[0].delta.function_call:
         name += part.name or ""
         arguments += part.arguments or ""
 
-messages.append(asked.choices[0].message.model_dump(exclude_none=True))
+messages.append(call_answer.choices[0].message.model_dump(exclude_none=True))
 messages.append({"role": "function", "name": call.name, "content": get_weather(**json.loads(call.arguments))})
 answer = completions.create(messages=messages, functions=[FUNCTION], function_call="none", **OPTIONS)
 assert answer.choices[0].finish_reason == "stop"
 
-# It has no `response_format`, so what is asked for goes in as its extra body.
+# It has no `response_format`, so the schema goes into the extra body.
 form = {"type": "json_schema", "json_schema": {"name": "city", "schema": City.model_json_schema()}}
 structured = completions.create(messages=hello, extra_body={"response_format": form}, **OPTIONS)
 

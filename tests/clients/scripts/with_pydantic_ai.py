@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import ENDPOINT, HELLO, KEY, MODEL, MOST_TOKENS, URL, WEATHER, City, get_weather, report
+from common import ENDPOINT, HELLO, KEY, MAX_TOKENS, MODEL, URL, WEATHER, City, get_weather, report
 from pydantic_ai import Agent, NativeOutput, ToolOutput
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -12,7 +12,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 kind = {"chat": OpenAIChatModel, "responses": OpenAIResponsesModel}[ENDPOINT]
 model = kind(MODEL, provider=OpenAIProvider(base_url=URL, api_key=KEY))
-SETTINGS: Any = {"temperature": 0, "max_tokens": MOST_TOKENS, "parallel_tool_calls": True}
+SETTINGS: Any = {"temperature": 0, "max_tokens": MAX_TOKENS, "parallel_tool_calls": True}
 
 
 def calls_in(messages: list[ModelMessage]) -> list[tuple[str, Any]]:
@@ -27,17 +27,17 @@ streamed = list(stream.stream_text(delta=True, debounce_by=None))
 assert stream.usage.total_tokens == plain.usage.total_tokens
 
 agent = Agent(model, tools=[get_weather], model_settings=SETTINGS)
-asked = agent.run_sync(WEATHER)
+call_answer = agent.run_sync(WEATHER)
 streaming = agent.run_stream_sync(WEATHER)
-assert "".join(streaming.stream_text(delta=True)) == asked.output
+assert "".join(streaming.stream_text(delta=True)) == call_answer.output
 
 report(
     plain=plain.output,
     streamed=streamed,
     tokens=(plain.usage.input_tokens, plain.usage.output_tokens),
-    calls=calls_in(asked.all_messages()),
+    calls=calls_in(call_answer.all_messages()),
     streamed_calls=calls_in(streaming.all_messages()),
-    answer=asked.output,
+    answer=call_answer.output,
     structured=[
         Agent(model, output_type=form(City), model_settings=SETTINGS).run_sync(HELLO).output
         for form in (ToolOutput, NativeOutput)

@@ -1,4 +1,4 @@
-"""The Messages API through anthropic's Python SDK, as its users write it, on the demo model."""
+"""The Messages API of the demo model through anthropic's Python SDK, as its users write it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from openai import OpenAI
 
 from edgefc.formats import load_family
 from edgefc.server.api import messages as api
-from tests.server.conftest import Answered, Serving
-from tests.server.test_chat import HELLO, RUN, SCHEMAS, TOOLS, WEATHER, City
-from tests.server.test_worker import process_of
+from tests.server.examples import HELLO, RUNNERS, SCHEMAS, TOOLS, WEATHER, City
+from tests.server.server_process import HttpResponse, ServerProcess, endless_server
 
 MESSAGES = "/v1/messages"
-OWN: Any = [
+ANTHROPIC_TOOLS: Any = [
     {
         "name": tool["function"]["name"],
         "description": tool["function"]["description"],
@@ -29,23 +28,23 @@ OWN: Any = [
     for tool in TOOLS
 ]
 GREEDY: Any = {"model": "demo", "max_tokens": 300, "extra_body": {"temperature": 0}}
-ENDLESS: Any = {**GREEDY, "max_tokens": 4000, "messages": HELLO}  # with a model that ends no answer by itself
+ENDLESS: Any = {**GREEDY, "max_tokens": 4000, "messages": HELLO}  # for a model that never ends its answer
 SMALL: dict[str, Any] = {"messages": HELLO, "max_tokens": 4, "temperature": 0}
 
 
-def client_of(server: Serving, **options: Any) -> Anthropic:
+def client_of(server: ServerProcess, **options: Any) -> Anthropic:
     url = server.url.removesuffix("/v1")
     return Anthropic(base_url=url, **{"api_key": "none", "max_retries": 0, **options})
 
 
 @pytest.fixture(scope="module")
-def claude(server: Serving) -> Iterator[Anthropic]:
+def claude(server: ServerProcess) -> Iterator[Anthropic]:
     with client_of(server) as client:
         yield client
 
 
 def calls_of(message: Any) -> list[tuple[str, str]]:
-    """Names and inputs, these as text: their order counts."""
+    """Return names and inputs; the latter as text, so that the order of fields counts."""
     return [(block.name, json.dumps(block.input)) for block in message.content if block.type == "tool_use"]
 
 
@@ -53,8 +52,8 @@ def text_of(message: Any) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
-def problem(answer: Answered, status: int, kind: str) -> str:
-    """The message of an error, which is told as Anthropic's API tells it."""
+def error_message(answer: HttpResponse, status: int, kind: str) -> str:
+    """Check that this is an error in Anthropic's form, and return its message."""
     assert answer.status == status, answer.body
     body = answer.json
     assert body.keys() == {"type", "error"}
@@ -64,9 +63,9 @@ def problem(answer: Answered, status: int, kind: str) -> str:
     return str(body["error"]["message"])
 
 
-def test_it_says_what_a_chat_completion_says(claude: Anthropic, client: OpenAI) -> None:
+def test_the_answer_is_that_of_a_chat_completion(claude: Anthropic, client: OpenAI) -> None:
     chat = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
-    message = claude.messages.create(messages=WEATHER, tools=OWN, **GREEDY)
+    message = claude.messages.create(messages=WEATHER, tools=ANTHROPIC_TOOLS, **GREEDY)
     assert (message.type, message.role, message.model) == ("message", "assistant", "demo")
     assert message.id.startswith("msg_")
     assert (message.stop_reason, message.stop_sequence) == ("tool_use", None)
@@ -82,21 +81,21 @@ def test_it_says_what_a_chat_completion_says(claude: Anthropic, client: OpenAI) 
 
 def test_a_tool_loop_with_two_calls_ends_in_an_answer(claude: Anthropic, client: OpenAI) -> None:
     messages = list(WEATHER)
-    first = claude.messages.create(messages=messages, tools=OWN, **GREEDY)
+    first = claude.messages.create(messages=messages, tools=ANTHROPIC_TOOLS, **GREEDY)
     uses: Any = [block for block in first.content if block.type == "tool_use"]
     assert len(uses) == 2
     results = []
     for use in uses:
         jsonschema.validate(use.input, SCHEMAS[use.name])
-        results.append(json.dumps(RUN[use.name](**use.input)))
+        results.append(json.dumps(RUNNERS[use.name](**use.input)))
     contents: Any = [results[0], [{"type": "text", "text": results[1]}]]
     blocks = [
         {"type": "tool_result", "tool_use_id": use.id, "content": content}
         for use, content in zip(uses, contents, strict=True)
     ]
-    # In another order than that of the calls: the ids say whose they are.
+    # The results come in another order than the calls; their ids match them.
     messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": blocks[::-1]}]
-    last = claude.messages.create(messages=messages, tools=OWN, **GREEDY)
+    last = claude.messages.create(messages=messages, tools=ANTHROPIC_TOOLS, **GREEDY)
     assert last.stop_reason == "end_turn"
     chat: Any = [
         *WEATHER,
@@ -105,31 +104,31 @@ def test_a_tool_loop_with_two_calls_ends_in_an_answer(claude: Anthropic, client:
             for use in uses]},
         *({"role": "tool", "tool_call_id": use.id, "content": text} for use, text in zip(uses, results, strict=True)),
     ]  # fmt: skip
-    told = client.chat.completions.create(model="demo", messages=chat, tools=TOOLS, temperature=0)
+    chat_answer = client.chat.completions.create(model="demo", messages=chat, tools=TOOLS, temperature=0)
     assert text_of(last)
-    assert text_of(last) == told.choices[0].message.content
+    assert text_of(last) == chat_answer.choices[0].message.content
 
 
-def test_a_result_that_is_an_error_is_shown_as_one(claude: Anthropic, client: OpenAI) -> None:
+def test_an_error_result_is_rendered_as_an_error(claude: Anthropic, client: OpenAI) -> None:
     use: Any = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"location": "Paris"}}
     result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no such city"}
-    asked: Any = [{"role": "user", "content": "What is the weather in Paris?"}, {"role": "assistant", "content": [use]}]
+    turns: Any = [{"role": "user", "content": "What is the weather in Paris?"}, {"role": "assistant", "content": [use]}]
 
     def tokens(result: Any) -> int:
-        messages: Any = [*asked, {"role": "user", "content": [result]}]
-        return claude.messages.count_tokens(model="demo", messages=messages, tools=OWN).input_tokens
+        messages: Any = [*turns, {"role": "user", "content": [result]}]
+        return claude.messages.count_tokens(model="demo", messages=messages, tools=ANTHROPIC_TOOLS).input_tokens
 
     call = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"location": "Paris"}'}}
-    chat: Any = [asked[0], {"role": "assistant", "tool_calls": [call]},
+    chat: Any = [turns[0], {"role": "assistant", "tool_calls": [call]},
                  {"role": "tool", "tool_call_id": "1", "content": '{"error": "no such city"}'}]  # fmt: skip
-    told = client.chat.completions.create(model="demo", messages=chat, tools=TOOLS, temperature=0, max_tokens=1)
-    assert told.usage is not None
-    assert tokens({**result, "is_error": True}) == told.usage.prompt_tokens
-    assert tokens({**result, "is_error": False}) == tokens(result) < told.usage.prompt_tokens
+    chat_answer = client.chat.completions.create(model="demo", messages=chat, tools=TOOLS, temperature=0, max_tokens=1)
+    assert chat_answer.usage is not None
+    assert tokens({**result, "is_error": True}) == chat_answer.usage.prompt_tokens
+    assert tokens({**result, "is_error": False}) == tokens(result) < chat_answer.usage.prompt_tokens
 
 
-def events_of(server: Serving, body: dict[str, Any]) -> list[Any]:
-    """A stream's events; each is called what its type is."""
+def events_of(server: ServerProcess, body: dict[str, Any]) -> list[Any]:
+    """Return the events of a stream, after checking that each is named by its type."""
     answer = server.post(MESSAGES, {**body, "stream": True})
     assert answer.status == 200, answer.body
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -145,22 +144,27 @@ def events_of(server: Serving, body: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.parametrize(
     "change",
-    [{"messages": WEATHER, "tools": OWN}, {}, {"tools": OWN}, {"tools": OWN, "tool_choice": {"type": "any"}}],
+    [
+        {"messages": WEATHER, "tools": ANTHROPIC_TOOLS},
+        {},
+        {"tools": ANTHROPIC_TOOLS},
+        {"tools": ANTHROPIC_TOOLS, "tool_choice": {"type": "any"}},
+    ],
     ids=["calls", "text", "text beside tools", "forced"],
 )
-def test_a_stream_adds_up_to_the_same(server: Serving, change: dict[str, Any]) -> None:
+def test_a_stream_adds_up_to_the_whole(server: ServerProcess, change: dict[str, Any]) -> None:
     body = {"messages": HELLO, "max_tokens": 300, "temperature": 0, **change}
     whole = server.post(MESSAGES, body).json
     start, *steps, delta, stop = events_of(server, body)
     blocks: list[Any] = []
-    said = ""
+    content = ""
     is_open = False
     for event in steps:
         if event["type"] == "content_block_start":
             assert not is_open
             assert event["index"] == len(blocks)
             blocks.append(event["content_block"])
-            is_open, said = True, ""
+            is_open, content = True, ""
             continue
         assert is_open
         assert event["index"] == len(blocks) - 1
@@ -171,21 +175,21 @@ def test_a_stream_adds_up_to_the_same(server: Serving, change: dict[str, Any]) -
             ]
             assert event["delta"].keys() == {"type", field}
             assert event["delta"]["type"] == kind
-            said += event["delta"][field]
+            content += event["delta"][field]
             continue
         assert event["type"] == "content_block_stop"
         is_open = False
         if block["type"] == "text":
             assert block["text"] == ""
-            block["text"] = said
+            block["text"] = content
         else:
             assert block["input"] == {}
-            block["input"] = json.loads(said)
+            block["input"] = json.loads(content)
     assert not is_open
     assert blocks
     for block in (*blocks, *whole["content"]):
         assert block["type"] != "tool_use" or block.pop("id").startswith("toolu_")
-    # As text: what is in an input has an order.
+    # Compared as text, so that the order of fields counts.
     assert json.dumps(blocks) == json.dumps(whole["content"])
     head = start["message"]
     assert start.keys() == {"type", "message"}
@@ -199,9 +203,9 @@ def test_a_stream_adds_up_to_the_same(server: Serving, change: dict[str, Any]) -
     assert stop == {"type": "message_stop"}
 
 
-def test_the_sdk_puts_a_stream_together(claude: Anthropic) -> None:
-    whole = claude.messages.create(messages=WEATHER, tools=OWN, **GREEDY)
-    with claude.messages.stream(messages=WEATHER, tools=OWN, **GREEDY) as stream:
+def test_the_sdk_accumulates_a_stream(claude: Anthropic) -> None:
+    whole = claude.messages.create(messages=WEATHER, tools=ANTHROPIC_TOOLS, **GREEDY)
+    with claude.messages.stream(messages=WEATHER, tools=ANTHROPIC_TOOLS, **GREEDY) as stream:
         final = stream.get_final_message()
     assert calls_of(final) == calls_of(whole)
     assert final.stop_reason == whole.stop_reason == "tool_use"
@@ -213,8 +217,8 @@ def test_the_sdk_puts_a_stream_together(claude: Anthropic) -> None:
 
 
 @pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "roll_dice"}], ids=["any", "named"])
-def test_a_forced_call_is_a_call_whatever_is_said(claude: Anthropic, choice: Any) -> None:
-    message = claude.messages.create(messages=HELLO, tools=OWN, tool_choice=choice, **GREEDY)
+def test_a_required_choice_gives_a_call_whatever_the_question(claude: Anthropic, choice: Any) -> None:
+    message = claude.messages.create(messages=HELLO, tools=ANTHROPIC_TOOLS, tool_choice=choice, **GREEDY)
     assert message.stop_reason == "tool_use"
     uses: Any = [block for block in message.content if block.type == "tool_use"]
     assert uses == message.content
@@ -223,68 +227,71 @@ def test_a_forced_call_is_a_call_whatever_is_said(claude: Anthropic, choice: Any
     assert choice["type"] == "any" or {use.name for use in uses} == {"roll_dice"}
 
 
-def test_no_call_and_one_call_where_no_more_are_wanted(claude: Anthropic) -> None:
-    none = claude.messages.create(messages=WEATHER, tools=OWN, tool_choice={"type": "none"}, **GREEDY)
+def test_calls_and_parallel_calls_can_be_turned_off(claude: Anthropic) -> None:
+    none = claude.messages.create(messages=WEATHER, tools=ANTHROPIC_TOOLS, tool_choice={"type": "none"}, **GREEDY)
     assert none.stop_reason == "end_turn"
     assert not calls_of(none)
     one = claude.messages.create(
-        messages=WEATHER, tools=OWN, tool_choice={"type": "auto", "disable_parallel_tool_use": True}, **GREEDY
+        messages=WEATHER,
+        tools=ANTHROPIC_TOOLS,
+        tool_choice={"type": "auto", "disable_parallel_tool_use": True},
+        **GREEDY,
     )
     assert len(calls_of(one)) == 1
 
 
-def test_why_a_message_ended(claude: Anthropic) -> None:
+def test_stop_reasons(claude: Anthropic) -> None:
     text = text_of(claude.messages.create(messages=HELLO, **GREEDY))
     stop = text[5:8]
-    asked: Any = {**GREEDY, "messages": HELLO, "stop_sequences": ["never said", stop]}
-    stopped = claude.messages.create(**asked)
+    options: Any = {**GREEDY, "messages": HELLO, "stop_sequences": ["never generated", stop]}
+    stopped = claude.messages.create(**options)
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop)
     assert text_of(stopped) == text[: text.index(stop)]
-    with claude.messages.stream(**asked) as stream:
+    with claude.messages.stream(**options) as stream:
         final = stream.get_final_message()
     assert (final.stop_reason, final.stop_sequence) == ("stop_sequence", stop)
     cut = claude.messages.create(**{**GREEDY, "max_tokens": 8}, messages=HELLO)
     assert cut.stop_reason == "max_tokens"
     assert cut.usage.output_tokens == 8
-    ended = claude.messages.create(**{**asked, "stop_sequences": ["never said"]})
+    ended = claude.messages.create(**{**options, "stop_sequences": ["never generated"]})
     assert (ended.stop_reason, ended.stop_sequence) == ("end_turn", None)
 
 
-def test_a_cut_message_has_no_half_call(claude: Anthropic) -> None:
-    for most in range(1, 30, 4):
+def test_a_truncated_message_has_no_partial_call(claude: Anthropic) -> None:
+    for limit in range(1, 30, 4):
         message = claude.messages.create(
-            **{**GREEDY, "max_tokens": most}, messages=WEATHER, tools=OWN, tool_choice={"type": "any"}
+            **{**GREEDY, "max_tokens": limit}, messages=WEATHER, tools=ANTHROPIC_TOOLS, tool_choice={"type": "any"}
         )
         assert message.stop_reason == "max_tokens"
         assert not calls_of(message)
 
 
-def test_what_a_call_is_cut_by(claude: Anthropic) -> None:
-    asked: Any = {**GREEDY, "messages": WEATHER, "tools": OWN, "tool_choice": {"type": "any"}}
-    message = claude.messages.create(**asked, stop_sequences=["Par"])
+def test_a_stop_sequence_inside_a_call(claude: Anthropic) -> None:
+    options: Any = {**GREEDY, "messages": WEATHER, "tools": ANTHROPIC_TOOLS, "tool_choice": {"type": "any"}}
+    message = claude.messages.create(**options, stop_sequences=["Par"])
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "Par")
     assert not calls_of(message)
 
 
-def test_a_prompts_tokens_are_counted_as_they_are_computed(claude: Anthropic) -> None:
-    for more in ({}, {"tools": OWN}, {"tools": OWN, "system": "Be short."}):
-        asked: Any = {"messages": WEATHER, **more}
-        usage = claude.messages.create(**GREEDY, **asked).usage
-        count = claude.messages.count_tokens(model="demo", **asked).input_tokens
+def test_counted_tokens_are_those_of_the_prompt(claude: Anthropic) -> None:
+    for fields in ({}, {"tools": ANTHROPIC_TOOLS}, {"tools": ANTHROPIC_TOOLS, "system": "Be short."}):
+        options: Any = {"messages": WEATHER, **fields}
+        usage = claude.messages.create(**GREEDY, **options).usage
+        count = claude.messages.count_tokens(model="demo", **options).input_tokens
         assert count == usage.input_tokens + (usage.cache_read_input_tokens or 0)
-    # Conversations are counted before it is known who speaks next.
-    said: Any = [*HELLO, {"role": "assistant", "content": "Hello."}]
-    assert claude.messages.count_tokens(model="demo", messages=said).input_tokens > 0
+    # A conversation may end with the assistant here.
+    messages: Any = [*HELLO, {"role": "assistant", "content": "Hello."}]
+    assert claude.messages.count_tokens(model="demo", messages=messages).input_tokens > 0
 
 
-def test_what_changes_no_answer_is_accepted(claude: Anthropic, server: Serving) -> None:
-    """What agents send that were made for Anthropic's API."""
+def test_fields_that_do_not_change_the_answer_are_accepted(claude: Anthropic, server: ServerProcess) -> None:
+    """Fields that agents written for Anthropic's API send."""
     mark = {"cache_control": {"type": "ephemeral"}}
-    plain: Any = {**GREEDY, "messages": WEATHER, "tools": OWN, "system": "Be short.\nBe kind."}
+    plain: Any = {**GREEDY, "messages": WEATHER, "tools": ANTHROPIC_TOOLS, "system": "Be short.\nBe kind."}
     marked: Any = {
         "system": [{"type": "text", "text": "Be short.", **mark}, {"type": "text", "text": "Be kind.", **mark}],
         "messages": [{"role": "user", "content": [{"type": "text", "text": WEATHER[0]["content"], **mark}]}],
-        "tools": [*OWN[:-1], {**OWN[-1], **mark, "type": "custom", "strict": True}],
+        "tools": [*ANTHROPIC_TOOLS[:-1], {**ANTHROPIC_TOOLS[-1], **mark, "type": "custom", "strict": True}],
         "metadata": {"user_id": "me"},
         "thinking": {"type": "disabled"},
         "service_tier": "auto",
@@ -303,7 +310,7 @@ def test_what_changes_no_answer_is_accepted(claude: Anthropic, server: Serving) 
     assert beta.stop_reason == "max_tokens"
 
 
-def test_turns_that_follow_one_another_are_one(claude: Anthropic) -> None:
+def test_consecutive_turns_are_joined(claude: Anthropic) -> None:
     def tokens(*messages: Any) -> int:
         return claude.messages.count_tokens(model="demo", messages=list(messages)).input_tokens
 
@@ -320,11 +327,11 @@ def get_weather(location: str) -> str:
     Args:
         location: City name
     """
-    return json.dumps(RUN["get_weather"](location=location))
+    return json.dumps(RUNNERS["get_weather"](location=location))
 
 
 def test_the_sdks_tool_runner(claude: Anthropic) -> None:
-    """It would leave conversations to the server, and learns that this one keeps none."""
+    """It asks the server to store the conversation, and continues without when that is refused."""
     first, last = claude.beta.messages.tool_runner(tools=[get_weather], messages=WEATHER, **GREEDY)
     assert (first.stop_reason, last.stop_reason) == ("tool_use", "end_turn")
     assert len(calls_of(first)) == 2
@@ -343,7 +350,7 @@ BAD_SCHEMA = {"type": "object", "properties": {"a": {"type": "thing"}}}
 
 
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("change", "param"),
     [
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -373,13 +380,13 @@ BAD_SCHEMA = {"type": "object", "properties": {"a": {"type": "thing"}}}
         ({"system": "Go on. " * 5000}, "messages"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
-        ({"tools": [*OWN, {"name": "f"}]}, f"tools[{len(OWN)}].input_schema"),
-        ({"tools": [{**OWN[0], "name": "no name"}]}, "tools[0].name"),
-        ({"tools": [{**OWN[0], "defer_loading": True}]}, "tools[0].defer_loading"),
-        ({"tools": [OWN[0], {"name": "f", "input_schema": BAD_SCHEMA}]}, "tools[1].input_schema.properties.a.type"),
-        ({"tools": OWN, "tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
-        ({"tools": OWN, "tool_choice": {"type": "tool", "name": "nothing"}}, "tool_choice"),
-        ({"tools": OWN, "tool_choice": {"type": "tool"}}, "tool_choice"),
+        ({"tools": [*ANTHROPIC_TOOLS, {"name": "f"}]}, f"tools[{len(ANTHROPIC_TOOLS)}].input_schema"),
+        ({"tools": [{**ANTHROPIC_TOOLS[0], "name": "no name"}]}, "tools[0].name"),
+        ({"tools": [{**ANTHROPIC_TOOLS[0], "defer_loading": True}]}, "tools[0].defer_loading"),
+        ({"tools": [ANTHROPIC_TOOLS[0], {"name": "f", "input_schema": BAD_SCHEMA}]}, "tools[1].input_schema.properties.a.type"),
+        ({"tools": ANTHROPIC_TOOLS, "tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
+        ({"tools": ANTHROPIC_TOOLS, "tool_choice": {"type": "tool", "name": "nothing"}}, "tool_choice"),
+        ({"tools": ANTHROPIC_TOOLS, "tool_choice": {"type": "tool"}}, "tool_choice"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"stop_sequences": [""]}, "stop_sequences"),
         ({"stop_sequences": ["x"] * 17}, "stop_sequences"),
@@ -398,13 +405,13 @@ BAD_SCHEMA = {"type": "object", "properties": {"a": {"type": "thing"}}}
     ],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str, Any], place: str) -> None:
+def test_an_unsupported_field_is_refused_by_name(server: ServerProcess, change: dict[str, Any], param: str) -> None:
     for stream in (False, True):
         answer = server.post(MESSAGES, {**SMALL, "stream": stream, **change})
-        assert problem(answer, 400, "invalid_request_error").startswith(f"{place}: ")
+        assert error_message(answer, 400, "invalid_request_error").startswith(f"{param}: ")
 
 
-def test_errors_are_those_of_the_sdk(claude: Anthropic) -> None:
+def test_errors_are_the_exceptions_of_the_sdk(claude: Anthropic) -> None:
     tools: Any = [{"name": "f", "input_schema": BAD_SCHEMA}]
     with pytest.raises(anthropic.BadRequestError) as raised:
         claude.messages.create(messages=HELLO, tools=tools, **GREEDY)
@@ -415,54 +422,52 @@ def test_errors_are_those_of_the_sdk(claude: Anthropic) -> None:
     assert raised.value.error_code == "context_length_exceeded"
     assert raised.value.request_id == raised.value.response.headers["x-request-id"]
     with pytest.raises(anthropic.BadRequestError, match=r"tools\[0\]\.name: "):
-        claude.messages.count_tokens(model="demo", messages=HELLO, tools=[{**OWN[0], "name": "no name"}])
+        claude.messages.count_tokens(model="demo", messages=HELLO, tools=[{**ANTHROPIC_TOOLS[0], "name": "no name"}])
     with pytest.raises(anthropic.BadRequestError), claude.messages.stream(messages=HELLO, tools=tools, **GREEDY):
         pytest.fail("it began")
 
 
-def test_errors_before_a_request_is_understood_are_told_likewise(server: Serving) -> None:
-    assert "JSON" in problem(server.ask("POST", MESSAGES, raw=b"{"), 400, "invalid_request_error")
-    problem(server.ask("POST", MESSAGES, raw=b" " * (9 << 20)), 413, "invalid_request_error")
-    problem(server.post(MESSAGES, SMALL, Origin="http://evil.example"), 403, "permission_error")
-    problem(server.post(f"{MESSAGES}/batches", SMALL), 404, "not_found_error")
-    problem(server.ask("GET", MESSAGES), 405, "invalid_request_error")
-    problem(server.post(f"{MESSAGES}/count_tokens", {}), 400, "invalid_request_error")
-    # Elsewhere they are OpenAI's.
+def test_errors_before_a_body_is_parsed_have_the_same_form(server: ServerProcess) -> None:
+    assert "JSON" in error_message(server.request("POST", MESSAGES, raw=b"{"), 400, "invalid_request_error")
+    error_message(server.request("POST", MESSAGES, raw=b" " * (9 << 20)), 413, "invalid_request_error")
+    error_message(server.post(MESSAGES, SMALL, Origin="http://evil.example"), 403, "permission_error")
+    error_message(server.post(f"{MESSAGES}/batches", SMALL), 404, "not_found_error")
+    error_message(server.request("GET", MESSAGES), 405, "invalid_request_error")
+    error_message(server.post(f"{MESSAGES}/count_tokens", {}), 400, "invalid_request_error")
+    # On other paths they have OpenAI's form.
     assert server.post("/v1/messages_of_another", SMALL).error["type"] == "not_found_error"
 
 
-def test_keys_are_sent_as_the_sdk_sends_them(demo_path: Path) -> None:
-    with Serving(("--api-key", "sk-secret")) as locked:
+def test_both_key_headers_of_the_sdk_are_accepted(demo_path: Path) -> None:
+    with ServerProcess(("--api-key", "sk-secret")) as locked:
         assert client_of(locked, api_key="sk-secret").messages.create(messages=HELLO, **GREEDY).content
         token = client_of(locked, api_key=None, auth_token="sk-secret")
         assert token.messages.count_tokens(model="demo", messages=HELLO).input_tokens
         with pytest.raises(anthropic.AuthenticationError) as raised:
             client_of(locked, api_key="wrong").messages.create(messages=HELLO, **GREEDY)
         assert raised.value.type == "authentication_error"
-        problem(locked.post(MESSAGES, SMALL), 401, "authentication_error")
+        error_message(locked.post(MESSAGES, SMALL), 401, "authentication_error")
 
 
-def test_what_goes_wrong_in_a_stream_is_an_event_of_it(tiny_qwen2: Path) -> None:
-    """A model that ends no answer by itself, and a server that does not wait for it."""
-    options = ("--n-ctx", "4096", "--family", "hermes", "--timeout", "1")
-    with Serving(options, models=(str(tiny_qwen2),)) as server, client_of(server) as client:
+def test_an_error_during_a_stream_is_an_event(tiny_qwen2: Path) -> None:
+    """With a model that never ends its answer, and a short timeout."""
+    with endless_server(tiny_qwen2, "--timeout", "1") as server, client_of(server) as client:
         with pytest.raises(anthropic.APIStatusError) as raised, client.messages.stream(**ENDLESS) as stream:
             for _ in stream:
                 pass
         assert raised.value.type == "timeout_error"
         late = server.post(MESSAGES, {"max_tokens": 4000, "messages": HELLO, "temperature": 0})
-        problem(late, 408, "timeout_error")
+        error_message(late, 408, "timeout_error")
 
 
-def test_a_model_in_a_process_of_its_own_that_ends(tiny_qwen2: Path) -> None:
-    options = ("--n-ctx", "4096", "--family", "hermes", "--worker")
-    with Serving(options, models=(str(tiny_qwen2),)) as server, client_of(server) as client:
-        wrong = problem(server.post(MESSAGES, {**SMALL, "messages": []}), 400, "invalid_request_error")
+def test_a_crash_of_the_worker_process(tiny_qwen2: Path) -> None:
+    with endless_server(tiny_qwen2, "--worker") as server, client_of(server) as client:
+        wrong = error_message(server.post(MESSAGES, {**SMALL, "messages": []}), 400, "invalid_request_error")
         assert wrong.startswith("messages: ")
         with client.messages.stream(**ENDLESS) as stream:
             for _ in range(5):
                 next(stream)
-            process_of(server).kill()
+            server.worker_process().kill()
             with pytest.raises(anthropic.APIStatusError) as raised:
                 stream.until_done()
         assert (raised.value.type, raised.value.error_code) == ("overloaded_error", "model_crashed")
@@ -470,30 +475,30 @@ def test_a_model_in_a_process_of_its_own_that_ends(tiny_qwen2: Path) -> None:
         assert again.stop_reason == "max_tokens"
 
 
-def test_thoughts_are_blocks_there_and_back(tiny_qwen2: Path) -> None:
+def test_thoughts_are_blocks_in_both_directions(tiny_qwen2: Path) -> None:
     parser = load_family("qwen3").parser()
-    deltas = [*parser.feed("<think>\nHm.\n</think>\n\nHello!"), *parser.finish("stop").deltas]
+    chat_deltas = [*parser.feed("<think>\nHm.\n</think>\n\nHello!"), *parser.finish("stop").deltas]
     blocks = api.BlockEvents()
-    events = [event for delta in deltas for event in blocks.feed(delta)] + list(blocks.finish())
-    begun = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
-    assert begun == ["thinking", "text"]
-    said = [event["delta"] for event in events if event["type"] == "content_block_delta"]
-    assert "".join(delta.get("thinking", "") for delta in said) == "Hm."
-    assert "".join(delta.get("text", "") for delta in said) == "Hello!"
+    events = [event for delta in chat_deltas for event in blocks.feed(delta)] + list(blocks.finish())
+    started = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+    assert started == ["thinking", "text"]
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(delta.get("thinking", "") for delta in deltas) == "Hm."
+    assert "".join(delta.get("text", "") for delta in deltas) == "Hello!"
 
     use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
     call = {"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     thought = {"type": "thinking", "thinking": "I should call f.", "signature": ""}
-    with Serving(("--family", "qwen3"), models=(str(tiny_qwen2),)) as server:
+    with ServerProcess(("--family", "qwen3"), models=(str(tiny_qwen2),)) as server:
 
         def tokens(content: list[Any]) -> int:
             turns = [*HELLO, {"role": "assistant", "content": content}, {"role": "user", "content": [RESULT]}]
             count: int = server.post(f"{MESSAGES}/count_tokens", {"messages": turns}).json["input_tokens"]
             return count
 
-        said_before = {"role": "assistant", "reasoning_content": thought["thinking"], "tool_calls": [call]}
-        chat = [*HELLO, said_before, {"role": "tool", "tool_call_id": "toolu_1", "content": "x"}]
-        told = server.post("/v1/chat/completions/input_tokens", {"messages": chat}).json["input_tokens"]
-        assert tokens([thought, use]) == told > tokens([use])
+        previous_turn = {"role": "assistant", "reasoning_content": thought["thinking"], "tool_calls": [call]}
+        chat = [*HELLO, previous_turn, {"role": "tool", "tool_call_id": "toolu_1", "content": "x"}]
+        chat_tokens = server.post("/v1/chat/completions/input_tokens", {"messages": chat}).json["input_tokens"]
+        assert tokens([thought, use]) == chat_tokens > tokens([use])
         off = server.post(f"{MESSAGES}/count_tokens", {"messages": HELLO, "thinking": {"type": "disabled"}}).json
         assert off["input_tokens"] > server.post(f"{MESSAGES}/count_tokens", {"messages": HELLO}).json["input_tokens"]

@@ -1,4 +1,4 @@
-"""The Responses API through openai-python: what is asked, and events that fit together."""
+"""The Responses API through openai-python: requests, items, and events that fit together."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.server.conftest import Serving
-from tests.server.test_chat import HELLO, RUN, SCHEMAS, TOOLS, WEATHER, City
+from tests.server.examples import HELLO, RUNNERS, SCHEMAS, TOOLS, WEATHER, City
+from tests.server.server_process import ServerProcess
 
 FLAT: Any = [{"type": "function", **tool["function"]} for tool in TOOLS]
 QUESTION = WEATHER[0]["content"]
 
 
-def test_it_says_what_a_chat_completion_says(client: OpenAI) -> None:
+def test_the_answer_is_that_of_a_chat_completion(client: OpenAI) -> None:
     chat = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
     response = client.responses.create(model="demo", input=QUESTION, tools=FLAT, temperature=0)
     assert response.status == "completed"
     assert response.id.startswith("resp_")
-    told = [(item.name, item.arguments) for item in response.output if item.type == "function_call"]
+    items = [(item.name, item.arguments) for item in response.output if item.type == "function_call"]
     calls = chat.choices[0].message.tool_calls or []
-    assert told == [(call.function.name, call.function.arguments) for call in calls if call.type == "function"]
+    assert items == [(call.function.name, call.function.arguments) for call in calls if call.type == "function"]
     assert response.usage is not None
     assert chat.usage is not None
     assert response.usage.input_tokens == chat.usage.prompt_tokens
@@ -39,7 +39,7 @@ def test_a_tool_loop(client: OpenAI) -> None:
     items += [item.model_dump(exclude_none=True) for item in first.output]
     for call in calls:
         jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
-        result = RUN[call.name](**json.loads(call.arguments))
+        result = RUNNERS[call.name](**json.loads(call.arguments))
         items.append({"type": "function_call_output", "call_id": call.call_id, "output": json.dumps(result)})
     last = client.responses.create(model="demo", input=items, tools=FLAT, temperature=0)
     assert last.output_text
@@ -55,7 +55,7 @@ def test_a_tool_loop(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("question", [QUESTION, HELLO[0]["content"]])
-def test_events_have_their_ids_and_places_and_add_up(client: OpenAI, question: str) -> None:
+def test_events_carry_ids_and_indices_and_add_up_to_the_whole(client: OpenAI, question: str) -> None:
     whole = client.responses.create(model="demo", input=question, tools=FLAT, temperature=0)
     events: list[Any] = list(
         client.responses.create(model="demo", input=question, tools=FLAT, temperature=0, stream=True)
@@ -64,13 +64,13 @@ def test_events_have_their_ids_and_places_and_add_up(client: OpenAI, question: s
     assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
     assert events[-1].type == "response.completed"
     open_item: Any = None
-    said = ""
+    text = ""
     done: list[Any] = []
     for event in events[2:-1]:
         assert event.output_index == len(done)
         if event.type == "response.output_item.added":
             assert open_item is None
-            open_item, said = event.item, ""
+            open_item, text = event.item, ""
             continue
         if event.type == "response.output_item.done":
             assert event.item.id == open_item.id
@@ -80,11 +80,11 @@ def test_events_have_their_ids_and_places_and_add_up(client: OpenAI, question: s
             continue
         assert event.item_id == open_item.id
         if event.type.endswith(".delta"):
-            said += event.delta
+            text += event.delta
         elif event.type == "response.function_call_arguments.done":
-            assert event.arguments == said
+            assert event.arguments == text
         elif event.type == "response.output_text.done":
-            assert event.text == said
+            assert event.text == text
     assert open_item is None
     final = events[-1].response
     assert [item.model_dump() for item in final.output] == [item.model_dump() for item in done]
@@ -92,7 +92,7 @@ def test_events_have_their_ids_and_places_and_add_up(client: OpenAI, question: s
     assert [getattr(i, "arguments", None) for i in done] == [getattr(i, "arguments", None) for i in whole.output]
 
 
-def test_structured_output_and_what_is_cut(client: OpenAI) -> None:
+def test_structured_output_and_truncated_responses(client: OpenAI) -> None:
     parsed = client.responses.parse(
         model="demo", input="Hello!", text_format=City, temperature=0, max_output_tokens=400, instructions="Be short."
     )
@@ -123,7 +123,7 @@ def test_structured_output_and_what_is_cut(client: OpenAI) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str, Any], param: str) -> None:
+def test_an_unsupported_field_is_refused_by_name(server: ServerProcess, change: dict[str, Any], param: str) -> None:
     answer = server.post("/v1/responses", {"input": "Hello!", **change})
     assert answer.status == 400, answer.body
     assert (answer.error["param"] or "").startswith(param), answer.error
@@ -152,8 +152,8 @@ ASK = {"role": "user", "content": "Hello!"}
     ],
     ids=str,
 )
-def test_errors_name_the_fields_of_the_request_as_it_was_written(
-    server: Serving, change: dict[str, Any], param: str
+def test_an_error_names_the_field_of_the_original_request(
+    server: ServerProcess, change: dict[str, Any], param: str
 ) -> None:
     for stream in (False, True):
         answer = server.post("/v1/responses", {"input": "Hello!", "stream": stream, **change})
@@ -162,7 +162,7 @@ def test_errors_name_the_fields_of_the_request_as_it_was_written(
         assert answer.error["message"].startswith(f"{param}: ")
 
 
-def test_unprefixed_as_well(server: Serving) -> None:
+def test_the_prefix_v1_is_optional(server: ServerProcess) -> None:
     assert server.post("/responses", {"input": "Hello!", "max_output_tokens": 4}).status == 200
     with pytest.raises(openai.BadRequestError):
         server.client().responses.create(model="demo", input="x", previous_response_id="resp_x")

@@ -1,37 +1,29 @@
-"""Chat completions through openai-python, as its users write them, on the demo model."""
+"""Chat completions of the demo model through openai-python, as its users write them."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jsonschema
 import openai
 import pytest
 from openai import OpenAI
-from pydantic import BaseModel
 
 import edgefc
-from edgefc.tools import ToolSet
-from edgefc.tools.examples import EXAMPLE_TOOLS
-from tests.server.conftest import Serving
-
-TOOLS: Any = list(ToolSet.of(EXAMPLE_TOOLS))
-SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
-RUN: Any = {tool.name: tool for tool in EXAMPLE_TOOLS}
-WEATHER: Any = [{"role": "user", "content": "What is the weather in Paris and in Oslo?"}]
-HELLO: Any = [{"role": "user", "content": "Hello!"}]
+from tests.server.examples import HELLO, RUNNERS, SCHEMAS, TOOLS, WEATHER, City
+from tests.server.server_process import ServerProcess
 
 
 def check(calls: Any) -> None:
-    """Every call names a tool, and its arguments fit."""
+    """Assert that there are calls, and that each fits the schema of its tool."""
     assert calls
     for call in calls:
         jsonschema.validate(json.loads(call.function.arguments), SCHEMAS[call.function.name])
 
 
-def test_it_says_what_the_python_api_says(client: OpenAI) -> None:
+def test_the_answer_is_that_of_the_python_api(client: OpenAI) -> None:
     answer = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
     with edgefc.load("demo") as model:
         reply = model.chat(WEATHER, tools=TOOLS, temperature=0)
@@ -40,15 +32,15 @@ def test_it_says_what_the_python_api_says(client: OpenAI) -> None:
     assert choice.message.content is None
     calls = choice.message.tool_calls or []
     check(calls)
-    told = [(call.function.name, call.function.arguments) for call in calls if call.type == "function"]
-    assert told == [(call["function"]["name"], call["function"]["arguments"]) for call in reply.tool_calls]
+    functions = [(call.function.name, call.function.arguments) for call in calls if call.type == "function"]
+    assert functions == [(call["function"]["name"], call["function"]["arguments"]) for call in reply.tool_calls]
     assert answer.id.startswith("chatcmpl-")
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == reply.usage["prompt_tokens"]
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
-def test_a_stream_adds_up_to_the_same_and_keeps_to_what_clients_rely_on(client: OpenAI) -> None:
+def test_a_stream_adds_up_to_the_whole_and_keeps_the_form_that_clients_rely_on(client: OpenAI) -> None:
     whole = client.chat.completions.create(model="demo", messages=WEATHER, tools=TOOLS, temperature=0)
     chunks = list(
         client.chat.completions.create(
@@ -85,25 +77,25 @@ def test_a_stream_adds_up_to_the_same_and_keeps_to_what_clients_rely_on(client: 
                 assert part.function.name is None
             assert part.function
             calls[part.index]["arguments"] += part.function.arguments or ""
-    told = [
+    functions = [
         {"name": call.function.name, "arguments": call.function.arguments}
         for call in whole.choices[0].message.tool_calls or []
         if call.type == "function"
     ]
-    assert [calls[index] for index in sorted(calls)] == told
+    assert [calls[index] for index in sorted(calls)] == functions
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
-def test_an_answer_tells_what_it_took_and_a_stream_in_its_usage(server: Serving, path: str) -> None:
-    asked = {"messages": HELLO, "prompt": ["Once", "In the"], "n": 2, "max_tokens": 6, "seed": 1}
-    whole = server.post(path, asked).json
-    streamed = server.post(path, {**asked, "stream": True, "stream_options": {"include_usage": True}})
+def test_timings_come_with_an_answer_and_with_the_usage_of_a_stream(server: ServerProcess, path: str) -> None:
+    body = {"messages": HELLO, "prompt": ["Once", "In the"], "n": 2, "max_tokens": 6, "seed": 1}
+    whole = server.post(path, body).json
+    streamed = server.post(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
     chunks = [json.loads(line[6:]) for line in streamed.body.splitlines() if line.startswith(b"data: {")]
     assert not any("timings" in chunk for chunk in chunks[:-1])
     assert {chunk["system_fingerprint"] for chunk in chunks} == {whole["system_fingerprint"]}
     assert edgefc.__version__ in whole["system_fingerprint"]
-    for told in (whole, chunks[-1]):
-        usage, timings = told["usage"], told["timings"]
+    for response in (whole, chunks[-1]):
+        usage, timings = response["usage"], response["timings"]
         assert timings["predicted_n"] == usage["completion_tokens"]
         assert timings["cache_n"] == usage["prompt_tokens_details"]["cached_tokens"]
         assert timings["cache_n"] + timings["prompt_n"] == usage["prompt_tokens"]
@@ -121,16 +113,16 @@ def test_a_tool_loop_with_two_calls_ends_in_an_answer(client: OpenAI) -> None:
     messages.append(message.model_dump(exclude_none=True))
     for call in calls:
         assert call.type == "function"
-        result = RUN[call.function.name](**json.loads(call.function.arguments))
+        result = RUNNERS[call.function.name](**json.loads(call.function.arguments))
         messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(result)})
     last = client.chat.completions.create(model="demo", messages=messages, tools=TOOLS, temperature=0)
     assert last.choices[0].finish_reason == "stop"
     assert last.choices[0].message.content
 
 
-def test_a_stream_begins_with_a_role_and_null_for_content(server: Serving) -> None:
-    for more in ({}, {"tools": TOOLS, "tool_choice": "required"}):
-        answer = server.post("/chat/completions", {"messages": WEATHER, "max_tokens": 64, "stream": True, **more})
+def test_a_stream_begins_with_a_role_and_null_for_content(server: ServerProcess) -> None:
+    for fields in ({}, {"tools": TOOLS, "tool_choice": "required"}):
+        answer = server.post("/chat/completions", {"messages": WEATHER, "max_tokens": 64, "stream": True, **fields})
         deltas = [
             json.loads(line[6:])["choices"][0]["delta"] for line in answer.body.splitlines() if b"choices" in line
         ]
@@ -156,7 +148,7 @@ def test_plain_text_streams(client: OpenAI) -> None:
     ],
     ids=["required", "named", "allowed"],
 )  # fmt: skip
-def test_a_forced_call_is_a_call_whatever_is_said(client: OpenAI, choice: Any) -> None:
+def test_a_required_choice_gives_a_call_whatever_the_question(client: OpenAI, choice: Any) -> None:
     answer = client.chat.completions.create(
         model="demo", messages=HELLO, tools=TOOLS, tool_choice=choice, temperature=0, max_tokens=200
     )
@@ -170,18 +162,11 @@ def test_a_forced_call_is_a_call_whatever_is_said(client: OpenAI, choice: Any) -
     assert not none.choices[0].message.tool_calls
 
 
-def test_one_call_where_no_more_are_wanted(client: OpenAI) -> None:
+def test_parallel_calls_can_be_turned_off(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         model="demo", messages=WEATHER, tools=TOOLS, parallel_tool_calls=False, temperature=0
     )
     assert len(answer.choices[0].message.tool_calls or []) == 1
-
-
-class City(BaseModel):
-    """Whatever the model says of it ends."""
-
-    name: Literal["Paris", "Oslo"]
-    country: Literal["France", "Norway"]
 
 
 def test_structured_output_is_parsed(client: OpenAI) -> None:
@@ -195,15 +180,15 @@ def test_structured_output_is_parsed(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
-def test_a_schema_holds_in_llama_servers_short_form_too(server: Serving, path: str) -> None:
+def test_a_schema_in_llama_servers_short_form_is_enforced(server: ServerProcess, path: str) -> None:
     answer = server.post(path, {"messages": HELLO, "prompt": "x", "json_schema": {"const": "42"}, "max_tokens": 8})
     assert answer.status == 200, answer.body
     (choice,) = answer.json["choices"]
     assert json.loads(choice["text"] if path == "/completions" else choice["message"]["content"]) == "42"
 
 
-def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> None:
-    def ask() -> list[str | None]:
+def test_choices_differ_and_repeat_with_the_same_seed(client: OpenAI) -> None:
+    def generate() -> list[str | None]:
         answer = client.chat.completions.create(
             model="demo", messages=HELLO, n=3, temperature=1.5, seed=11, max_tokens=16
         )
@@ -212,9 +197,9 @@ def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> No
         assert answer.usage.completion_tokens <= 48
         return [choice.message.content for choice in answer.choices]
 
-    first = ask()
+    first = generate()
     assert len(set(first)) > 1
-    assert ask() == first
+    assert generate() == first
     stream = client.chat.completions.create(
         model="demo", messages=HELLO, n=3, temperature=1.5, seed=11, max_tokens=16, stream=True
     )
@@ -226,11 +211,11 @@ def test_several_choices_differ_and_repeat_with_their_seed(client: OpenAI) -> No
 
 
 @pytest.mark.parametrize("messages", [HELLO, WEATHER], ids=["text", "calls"])
-def test_logprobs_are_of_all_tokens_streamed_or_not(client: OpenAI, messages: Any) -> None:
-    """In calls as well; what the grammar gave was certain, and what the model chose greedily was its likeliest."""
-    asked: Any = {"model": "demo", "messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 300}
-    answer = client.chat.completions.create(**asked, logprobs=True, top_logprobs=3)
-    plain = client.chat.completions.create(**asked)
+def test_logprobs_cover_all_tokens_streamed_or_not(client: OpenAI, messages: Any) -> None:
+    """Also in calls: forced tokens have logprob 0, and greedily sampled ones are the most likely."""
+    options: Any = {"model": "demo", "messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 300}
+    answer = client.chat.completions.create(**options, logprobs=True, top_logprobs=3)
+    plain = client.chat.completions.create(**options)
     (choice,) = answer.choices
     assert choice.message.content == plain.choices[0].message.content
     assert choice.logprobs is not None
@@ -250,38 +235,38 @@ def test_logprobs_are_of_all_tokens_streamed_or_not(client: OpenAI, messages: An
         assert sum(math.exp(value) for value in best) <= 1 + 1e-9
         assert token.logprob <= best[0]
     if choice.message.content:
-        said = b"".join(bytes(token.bytes or []) for token in tokens).decode()
-        assert json.dumps(choice.message.content, ensure_ascii=False)[1:-1] in said
-    chunks = list(client.chat.completions.create(**asked, logprobs=True, top_logprobs=3, stream=True))
+        text = b"".join(bytes(token.bytes or []) for token in tokens).decode()
+        assert json.dumps(choice.message.content, ensure_ascii=False)[1:-1] in text
+    chunks = list(client.chat.completions.create(**options, logprobs=True, top_logprobs=3, stream=True))
     streamed = [
         token for chunk in chunks if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content or []
     ]
     assert [(t.token, t.logprob) for t in streamed] == [(t.token, t.logprob) for t in tokens]
 
 
-def test_the_older_functions(server: Serving) -> None:
+def test_the_older_functions(server: ServerProcess) -> None:
     body = {"messages": WEATHER, "functions": [tool["function"] for tool in TOOLS], "temperature": 0}
     choice = server.post("/v1/chat/completions", body).json["choices"][0]
     assert choice["finish_reason"] == "function_call"
     call = choice["message"]["function_call"]
     jsonschema.validate(json.loads(call["arguments"]), SCHEMAS[call["name"]])
     assert "tool_calls" not in choice["message"]
-    result = json.dumps(RUN[call["name"]](**json.loads(call["arguments"])))
+    result = json.dumps(RUNNERS[call["name"]](**json.loads(call["arguments"])))
     messages = [*WEATHER, choice["message"], {"role": "function", "name": call["name"], "content": result}]
-    more = {"messages": messages, "function_call": "none"}
-    choice = server.post("/v1/chat/completions", body | more).json["choices"][0]
+    follow_up = {"messages": messages, "function_call": "none"}
+    choice = server.post("/v1/chat/completions", body | follow_up).json["choices"][0]
     assert choice["finish_reason"] == "stop"
     assert choice["message"]["content"]
 
 
-def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
-    more = {
+def test_fields_that_do_not_change_the_answer_are_ignored(server: ServerProcess) -> None:
+    fields = {
         "user": "me", "metadata": {"a": "b"}, "store": False, "service_tier": "auto", "safety_identifier": "x",
         "prompt_cache_key": "k", "verbosity": "low", "logprobs": False, "frequency_penalty": None, "tools": None,
         "modalities": ["text"], "anything": {"at": "all"},
     }  # fmt: skip
-    plain = {"model": "some-other-name", "messages": HELLO, "temperature": 0, "max_tokens": 8}
-    one, other = (server.post("/chat/completions", body).json for body in (plain, plain | more))
+    plain = {"model": "any-other-name", "messages": HELLO, "temperature": 0, "max_tokens": 8}
+    one, other = (server.post("/chat/completions", body).json for body in (plain, plain | fields))
     assert one["choices"] == other["choices"]
     assert one["model"] == "demo"
 
@@ -329,7 +314,7 @@ def test_what_changes_no_answer_is_ignored(server: Serving) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str, Any], param: str) -> None:
+def test_an_error_names_the_field(server: ServerProcess, change: dict[str, Any], param: str) -> None:
     for stream in (False, True):
         body = {"messages": HELLO, "max_tokens": 4, **({"stream": True} if stream else {}), **change}
         if stream and "stream_options" in change:
@@ -341,7 +326,7 @@ def test_what_cannot_be_had_is_refused_by_name(server: Serving, change: dict[str
         assert answer.error["message"]
 
 
-def test_a_prompt_that_does_not_fit_says_by_how_much(client: OpenAI) -> None:
+def test_a_prompt_that_is_too_long_is_refused_with_its_length(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "word " * 5000}])
     assert raised.value.code == "context_length_exceeded"
@@ -349,10 +334,10 @@ def test_a_prompt_that_does_not_fit_says_by_how_much(client: OpenAI) -> None:
     assert raised.value.body["n_prompt_tokens"] > raised.value.body["n_ctx"]
 
 
-def test_a_cut_answer_has_no_half_call(client: OpenAI) -> None:
-    for most in range(1, 40, 3):
+def test_a_truncated_answer_has_no_partial_call(client: OpenAI) -> None:
+    for limit in range(1, 40, 3):
         answer = client.chat.completions.create(
-            model="demo", messages=WEATHER, tools=TOOLS, tool_choice="required", temperature=0, max_tokens=most
+            model="demo", messages=WEATHER, tools=TOOLS, tool_choice="required", temperature=0, max_tokens=limit
         )
         assert answer.choices[0].finish_reason == "length"
         assert not answer.choices[0].message.tool_calls
