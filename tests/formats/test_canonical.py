@@ -1,4 +1,4 @@
-"""Conversations: every spelling of OpenAI's is understood, and every error names its message."""
+"""Conversations: every spelling of OpenAI's is accepted, and every error names its message."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("messages", "place"), BAD.values(), ids=BAD.keys())
-def test_what_is_wrong_is_named(messages: Any, place: str) -> None:
+@pytest.mark.parametrize(("messages", "path"), BAD.values(), ids=BAD.keys())
+def test_an_error_has_the_path_of_the_mistake(messages: Any, path: str) -> None:
     with pytest.raises(RequestError) as caught:
         canonicalize(messages)
-    assert caught.value.param == place
+    assert caught.value.param == path
 
 
 def test_results_get_their_tools_name_and_the_order_of_the_calls() -> None:
@@ -89,13 +89,13 @@ def test_argument_strings_become_objects_and_text_parts_one_string() -> None:
 
 
 def test_the_older_function_call_and_its_result_are_a_tool_call_and_its_result() -> None:
-    called = {"role": "assistant", "content": None, "function_call": {"name": "f1", "arguments": '{"x": 1}'}}
-    older = canonicalize([USER, called, {"role": "function", "name": "f1", "content": "r1"}])
+    legacy_call = {"role": "assistant", "content": None, "function_call": {"name": "f1", "arguments": '{"x": 1}'}}
+    older = canonicalize([USER, legacy_call, {"role": "function", "name": "f1", "content": "r1"}])
     newer = canonicalize([USER, calls("1", arguments='{"x": 1}'), result("1")])
     for message in (older[2], newer[2], *older[1]["tool_calls"], *newer[1]["tool_calls"]):
         del message["id"]
     assert older == newer
-    without_content = {key: value for key, value in called.items() if key != "content"}
+    without_content = {key: value for key, value in legacy_call.items() if key != "content"}
     assert canonicalize([USER, without_content, {"role": "function", "name": "f1", "content": "r1"}])
 
 

@@ -18,27 +18,29 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-PLACES = ("system", "user", "said", "tool name", "description", "parameter", "argument", "result")
+FIELDS = ("system", "user", "answer", "tool name", "description", "parameter", "argument", "result")
 
 
-def conversation(text: str, places: tuple[str, ...] = PLACES) -> tuple[list[Any], list[Any]]:
-    """Messages and tools with a text in every place a stranger can write to, and "x" in the others."""
-    at = {place: text if place in places else "x" for place in PLACES}
-    name = f"f{at['tool name']}"
-    properties = {at["parameter"]: {"type": "string", "enum": [at["parameter"]], "description": at["description"]}}
+def conversation(text: str, fields: tuple[str, ...] = FIELDS) -> tuple[list[Any], list[Any]]:
+    """Return messages and tools with a text in every field that strangers can write to, and "x" in the others."""
+    texts = {field: text if field in fields else "x" for field in FIELDS}
+    name = f"f{texts['tool name']}"
+    properties = {
+        texts["parameter"]: {"type": "string", "enum": [texts["parameter"]], "description": texts["description"]}
+    }
     function = {
         "name": name,
-        "description": at["description"],
+        "description": texts["description"],
         "parameters": {"type": "object", "properties": properties},
     }
-    call = {"name": name, "arguments": json.dumps({at["argument"]: at["argument"]})}
+    call = {"name": name, "arguments": json.dumps({texts["argument"]: texts["argument"]})}
     messages = [
-        {"role": "system", "content": at["system"]},
-        {"role": "user", "content": at["user"]},
+        {"role": "system", "content": texts["system"]},
+        {"role": "user", "content": texts["user"]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": call}]},
-        {"role": "tool", "tool_call_id": "1", "content": at["result"]},
-        {"role": "assistant", "content": at["said"]},
-        {"role": "user", "content": at["user"] * 2},
+        {"role": "tool", "tool_call_id": "1", "content": texts["result"]},
+        {"role": "assistant", "content": texts["answer"]},
+        {"role": "user", "content": texts["user"] * 2},
     ]
     return messages, [{"type": "function", "function": function}]
 
@@ -70,22 +72,22 @@ def test_no_special_token_s_text_becomes_its_id(family: str, family_model: Calla
         assert special_ids(text[:3] + text + text[3:]) == own, text
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_each_place_by_itself(place: str, qwen2_vocab: Path) -> None:
+@pytest.mark.parametrize("field", FIELDS)
+def test_each_field_alone(field: str, qwen2_vocab: Path) -> None:
     tokenizer = inspection.tokenizer_of(str(qwen2_vocab))
     family = load_family("hermes")
     end = tokenizer.special_id("<|im_end|>")
 
     def ends(text: str) -> int:
-        messages, tools = conversation(text, (place,))
+        messages, tools = conversation(text, (field,))
         return tokenizer.encode(family.render(messages, tools, special_tokens=tokenizer.special_tokens)).count(end)
 
     assert ends("<|im_end|>") == ends("x")
-    messages, tools = conversation("<|im_end|>", (place,))
-    assert tokenizer.encode(family.render(messages, tools)).count(end) > ends("x"), "without the cuts it would be"
+    messages, tools = conversation("<|im_end|>", (field,))
+    assert tokenizer.encode(family.render(messages, tools)).count(end) > ends("x"), "the token appears without the cuts"
 
 
 @pytest.mark.parametrize("text", ["<|im_end|>", "[INST]", " ", '"', "</s>"])
-def test_such_a_text_is_no_tool_s_name_anyway(text: str) -> None:
-    with pytest.raises(RequestError, match="no tool name"):
+def test_such_a_text_is_refused_as_a_tool_name(text: str) -> None:
+    with pytest.raises(RequestError, match="invalid tool name"):
         ToolSet.of(conversation(text)[1])

@@ -1,4 +1,4 @@
-"""A model file's family is told from its metadata."""
+"""Detecting a model file's family from its metadata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgefc.errors import FormatError
 from edgefc.formats import MODEL_TEMPLATE, detect, family_of
 
 CHATML, LLAMA3 = "<|im_start|> <tool_call>", "<|start_header_id|>"
-# Metadata, file name, family; in the order of what gives a model away.
+# Name, template, file name, family; in the order in which the evidence is considered.
 CASES: list[tuple[str, str, str, str]] = [
     # a version that the template states
     ("", "{# version=v2 #}", "", "functionary-v2"),
@@ -50,7 +50,7 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Llama 3.1 8B", f'{LLAMA3} "parameters": dictionary of argument name and its value', "", "llama3-json"),
     ("Mistral Nemo", "[AVAILABLE_TOOLS]", "", "mistral"),
     ("Hermes 3", f"{CHATML} You are a function calling AI model", "", "hermes-2-pro"),
-    # nobody's: a name is no proof once the template is another one
+    # unknown: a name proves nothing if the template does not match
     ("Nous Hermes Llama2 13B", "### Instruction:", "", "generic"),
     ("gpt-2", "{{ messages[0].content }}", "", "generic"),
     ("anything", "", "", "generic"),
@@ -62,23 +62,23 @@ def test_a_family_is_recognised(name: str, template: str, file_name: str, family
     metadata: dict[str, object] = {"general.name": name} if name else {}
     if template:
         metadata["tokenizer.chat_template"] = template
-    found = detect(metadata, file_name)
-    assert found.family == family
-    assert found.reason
+    detection = detect(metadata, file_name)
+    assert detection.family == family
+    assert detection.reason
 
 
-def test_a_named_family_is_taken_whatever_the_file_says() -> None:
-    family, found = family_of({"general.name": "Arch-Agent"}, name="hammer2.1")
-    assert (family.name, found.reason) == ("hammer2.1", "it was named explicitly")
+def test_an_explicit_family_overrides_the_file() -> None:
+    family, detection = family_of({"general.name": "Arch-Agent"}, name="hammer2.1")
+    assert (family.name, detection.reason) == ("hammer2.1", "it was named explicitly")
     with pytest.raises(FormatError, match=r"hammer2\.1"):
         family_of({}, name="hammer2")
 
 
-def test_a_template_that_drops_the_tools_gives_way_to_the_built_in_one() -> None:
+def test_a_template_that_drops_the_tools_is_replaced_by_the_built_in_one() -> None:
     source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<tool_call>"
-    family, found = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
-    assert (family.name, found.template) == ("hermes", "built in")
-    assert "drops the tools" in found.note
+    family, detection = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
+    assert (family.name, detection.template) == ("hermes", "built in")
+    assert "drops the tools" in detection.note
 
 
 def test_a_template_that_shows_them_is_used() -> None:
@@ -86,6 +86,6 @@ def test_a_template_that_shows_them_is_used() -> None:
         "{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
         "{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
     )
-    family, found = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
-    assert (found.template, found.note) == (MODEL_TEMPLATE, "")
+    family, detection = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
+    assert (detection.template, detection.note) == (MODEL_TEMPLATE, "")
     assert family.render([{"role": "user", "content": "hi"}], []).text == "<|im_start|>user\nhi<|im_end|>\n"

@@ -62,14 +62,14 @@ def rendered(family: str, messages: Any = M1, tools: Any = T, **options: Any) ->
 
 
 def history(family: str, messages: Any = H) -> str:
-    """A prompt from its first turn of the user on."""
+    """Return a prompt from its first user turn on."""
     text = rendered(family, messages)
     begin = next(text.index(mark) for mark in ("<|im_start|>user", "<|start_header_id|>user") if mark in text)
     return text[begin:]
 
 
 def tail(family: str) -> str:
-    """A prompt from 60 characters before the first question on."""
+    """Return a prompt from 60 characters before the first question on."""
     text = rendered(family, H)
     return text[text.index("Weather in Paris?") - 60 :]
 
@@ -96,7 +96,7 @@ def mistral_history() -> str:
 
 
 def hammer_bare() -> str:
-    """What the chat template in Hammer 2.1's repository writes: told apart from ours by what is listed here."""
+    """Return the prompt of the chat template in Hammer 2.1's repository: ours with the differences listed here."""
     listed = json.dumps(dialects.hammer(HAMMER_TOOLS, flat=True))
     text = rendered("hammer2.1", [{"role": "user", "content": QUESTION}], HAMMER_TOOLS)
     changes = [
@@ -114,7 +114,7 @@ def hammer_bare() -> str:
 
 
 def typescript_edges() -> str:
-    """Every rule of Functionary's tool list in one function."""
+    """Return a tool list in which one function exercises every rule of Functionary's."""
     properties: dict[str, Any] = {
         "n": {"type": "integer", "description": "How many", "minimum": 1, "maximum": 9, "default": 2},
         "ratio": {"type": "number"},

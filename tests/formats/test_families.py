@@ -1,4 +1,4 @@
-"""Every family, every choice: what is written is accepted by both executors and parsed back to the same message."""
+"""Every family, every choice: both executors accept a written message, and it is parsed back to the same message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODES = ["none", "auto", "required", "named", "allowed"]
 
 
 def values() -> st.SearchStrategy[tuple[dict[str, Any], Any]]:
-    """A schema, and a value of it."""
+    """Generate a schema and a value of it."""
     text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
     word = st.sampled_from(["Paris", '"', "\\", "</tool_call>", ">>>", "<|im_end|>", "]}", "```", "日本🙂", ""])
     plain = st.one_of(
@@ -41,7 +41,7 @@ def values() -> st.SearchStrategy[tuple[dict[str, Any], Any]]:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[list[Tool], list[dict[str, Any]]]:
-    """Tools, and calls of some of them."""
+    """Generate tools, and calls of some of them."""
     names = draw(
         st.lists(
             st.sampled_from(["get_weather", "spotify.play", "f", "send-mail", "now", "get"]),
@@ -57,8 +57,8 @@ def conversations(draw: st.DrawFn) -> tuple[list[Tool], list[dict[str, Any]]]:
         required = [key for key in parts if draw(st.booleans())]
         schema = {"type": "object", "properties": {k: v[0] for k, v in parts.items()}, "required": required}
         tools.append({"type": "function", "function": {"name": name, "description": "d", "parameters": schema}})
-        kept = [key for key in parts if key in required or draw(st.booleans())]
-        examples.append({"name": name, "arguments": {key: parts[key][1] for key in kept}, "id": "abcdefgh1"})
+        present = [key for key in parts if key in required or draw(st.booleans())]
+        examples.append({"name": name, "arguments": {key: parts[key][1] for key in present}, "id": "abcdefgh1"})
     calls = draw(st.lists(st.sampled_from(examples), min_size=1, max_size=3))
     return tools, calls
 
@@ -72,28 +72,28 @@ def choice_of(mode: str, tools: list[Tool], calls: list[dict[str, Any]]) -> Tool
     return ToolChoice(mode, names)  # type: ignore[arg-type]
 
 
-def takes(grammar: CompiledGrammar, text: str) -> bool:
+def both_accept(grammar: CompiledGrammar, text: str) -> bool:
     return executors.accepts(grammar, text)
 
 
-def parsed(parser: StreamParser, text: str, rng: random.Random) -> tuple[ParsedReply, list[Delta]]:
-    """The message of a text that comes in pieces, and its deltas."""
-    deltas, place = [], 0
-    while place < len(text):
+def parse_in_pieces(parser: StreamParser, text: str, rng: random.Random) -> tuple[ParsedReply, list[Delta]]:
+    """Return the message of a text that comes in pieces, and its deltas."""
+    deltas, index = [], 0
+    while index < len(text):
         size = rng.choice([1, 1, 2, 3, 7, 200])
-        deltas += parser.feed(text[place : place + size])
-        place += size
+        deltas += parser.feed(text[index : index + size])
+        index += size
     result = parser.finish("stop")
     return result, [*deltas, *result.deltas]
 
 
-def found_calls(message: Any) -> list[dict[str, Any]]:
+def calls_of(message: Any) -> list[dict[str, Any]]:
     functions = [call["function"] for call in message.get("tool_calls", [])]
     return [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in functions]
 
 
 def streamed_calls(deltas: list[Delta]) -> list[dict[str, Any]]:
-    """Calls put together from deltas; each id, type and name comes once."""
+    """Assemble calls from deltas; each id, type and name comes once."""
     calls: dict[int, dict[str, Any]] = {}
     for delta in deltas:
         for part in delta.get("tool_calls", []):
@@ -110,8 +110,10 @@ def streamed_calls(deltas: list[Delta]) -> list[dict[str, Any]]:
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
 )
 @given(conversations(), st.sampled_from(["", "Let me <see>.", "naïve 🙂\n\nok"]), st.integers(0, 1 << 30))
-def test_the_loop_closes(name: str, given_: tuple[list[Tool], list[dict[str, Any]]], said: str, seed: int) -> None:
-    family, (tools, calls), rng = load_family(name), given_, random.Random(seed)
+def test_the_loop_closes(
+    name: str, conversation: tuple[list[Tool], list[dict[str, Any]]], text_beside: str, seed: int
+) -> None:
+    family, (tools, calls), rng = load_family(name), conversation, random.Random(seed)
     syntax = family.syntax
     for mode in MODES:
         choice = choice_of(mode, tools, calls)
@@ -121,27 +123,27 @@ def test_the_loop_closes(name: str, given_: tuple[list[Tool], list[dict[str, Any
             many = parallel and syntax.parallel
             legal = [call for call in calls if call["name"] in choice.names][: None if many else 1]
             grammar = compile_output(syntax, tools, choice, parallel=parallel)
-            may_say = mode in {"auto", "allowed"} and says_beside(family)
-            content = said if may_say else ""
+            may_have_text = mode in {"auto", "allowed"} and allows_text_beside_calls(family)
+            content = text_beside if may_have_text else ""
             text = write_assistant(syntax, {"role": "assistant", "content": content, "tool_calls": legal})
-            assert takes(grammar, text) == (mode != "none"), text
+            assert both_accept(grammar, text) == (mode != "none"), text
             if mode == "none":
-                answer = write_assistant(syntax, {"role": "assistant", "content": said or "x"})
-                assert takes(grammar, answer), answer
-                message, _ = parsed(family.parser(tools), answer, rng)
-                assert (message.outcome, message.message["content"]) == ("answer", said or "x")
+                answer = write_assistant(syntax, {"role": "assistant", "content": text_beside or "x"})
+                assert both_accept(grammar, answer), answer
+                message, _ = parse_in_pieces(family.parser(tools), answer, rng)
+                assert (message.outcome, message.message["content"]) == ("answer", text_beside or "x")
                 continue
-            message, deltas = parsed(family.parser(tools), text, rng)
-            wanted = [{"name": call["name"], "arguments": call["arguments"]} for call in legal]
+            message, deltas = parse_in_pieces(family.parser(tools), text, rng)
+            expected = [{"name": call["name"], "arguments": call["arguments"]} for call in legal]
             assert message.outcome == "call"
-            assert found_calls(message.message) == wanted
-            assert streamed_calls(deltas) == wanted
+            assert calls_of(message.message) == expected
+            assert streamed_calls(deltas) == expected
             assert (message.message["content"] or "") == content
             assert "".join(delta.get("content", "") for delta in deltas) == content
 
 
-def says_beside(family: Family) -> bool:
-    """Whether an answer can have text and calls."""
+def allows_text_beside_calls(family: Family) -> bool:
+    """Return True if an answer can have both text and calls."""
     syntax = family.syntax
     return bool(syntax.text_begin) or syntax.calls_preamble is not None or "{text}" in syntax.calls_begin
 
@@ -163,11 +165,11 @@ def test_both_executors_allow_the_same_answers(name: str, mode: Any) -> None:
         if text is None:
             continue
         ended += 1
-        message, _ = parsed(family.parser(tools), text, random.Random(seed))
+        message, _ = parse_in_pieces(family.parser(tools), text, random.Random(seed))
         if mode == "required":
             assert message.outcome == "call", text
         if mode == "none":
             assert message.outcome == "answer", text
-        for call in found_calls(message.message):
+        for call in calls_of(message.message):
             assert call["name"] in names
     assert ended or mode != "required"

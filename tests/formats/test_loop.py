@@ -1,4 +1,4 @@
-"""The loop closes in every family: what is written is accepted by the grammar and parsed back to the same message."""
+"""The loop closes in every family: the grammar accepts a written message, and it is parsed back to the same message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = [
 
 
 def accepts(grammar: CompiledGrammar, text: str) -> bool:
-    """Whether llguidance takes the text as a whole, byte by byte."""
+    """Return True if llguidance accepts the whole text, byte by byte."""
     import llguidance
 
     matcher = llguidance.LLMatcher(byte_tokenizer(), grammar.lark)
@@ -61,20 +61,20 @@ def byte_tokenizer() -> Any:
 
 
 def parse(syntax: OutputSyntax, text: str, rng: random.Random | None = None) -> tuple[Any, list[Any]]:
-    """The parsed message and all deltas, fed in random pieces, or at once without `rng`."""
+    """Parse a text in random pieces, or at once without `rng`; returns the message and all deltas."""
     ids = iter(range(10**6))
     parser = StreamParser(syntax, make_id=lambda: f"call_{next(ids)}")
-    deltas, place = [], 0
-    while place < len(text):
+    deltas, index = [], 0
+    while index < len(text):
         size = len(text) if rng is None else rng.choice([1, 1, 2, 3, 7, 20])
-        deltas += parser.feed(text[place : place + size])
-        place += size
+        deltas += parser.feed(text[index : index + size])
+        index += size
     parsed = parser.finish("stop")
     return parsed, [*deltas, *parsed.deltas]
 
 
 def instance(schema: dict[str, Any], rng: random.Random, root: dict[str, Any]) -> Any:
-    """A valid value of one of the schemas of `tool_sets`."""
+    """Return a valid value of one of the schemas of `tool_sets`."""
     if "$ref" in schema:
         return instance(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], rng, root)
     if "enum" in schema:
@@ -119,8 +119,8 @@ def test_calls_are_written_accepted_and_parsed_to_the_same_calls(family: str, nu
         assert accepts(grammar, text), text
         parsed, _ = parse(syntax, text, rng)
         assert parsed.outcome == "call"
-        found = [c["function"] for c in parsed.message["tool_calls"]]
-        assert [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in found] == [
+        functions = [c["function"] for c in parsed.message["tool_calls"]]
+        assert [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in functions] == [
             {"name": call["name"], "arguments": call["arguments"]} for call in calls
         ]
 
@@ -130,7 +130,7 @@ def test_calls_are_written_accepted_and_parsed_to_the_same_calls(family: str, nu
 def test_text_is_written_accepted_and_parsed_to_the_same_text(family: str, word: str) -> None:
     syntax, tools = load_family(family).syntax, TOOL_SETS[3]
     if word.startswith(syntax.forbidden_starts):
-        pytest.skip("no text of this family can begin so: it would read like a call")
+        pytest.skip("a text of this family must not begin like this: it would read like a call")
     names = tuple(t["function"]["name"] for t in tools)
     for mode in ("auto", "none"):
         text = write_assistant(syntax, {"role": "assistant", "content": word})

@@ -13,7 +13,7 @@ from edgefc.formats import family_names, load_family
 from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.write import write_assistant
 from edgefc.types import Delta
-from tests.formats.test_families import says_beside
+from tests.formats.test_families import allows_text_beside_calls
 
 TOOLS: Any = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("f", "g.h", "get")
@@ -26,10 +26,10 @@ CALLS = [
 
 
 def answer(family: str) -> str:
-    """Three calls, or one where a family makes only one, after a word where it may say one."""
+    """Write three calls, or one if the family makes only one, after a word if the family allows text before calls."""
     syntax = load_family(family).syntax
     calls = CALLS if syntax.parallel else CALLS[:1]
-    content = "" if not says_beside(load_family(family)) else "On <it>, 🙂."
+    content = "" if not allows_text_beside_calls(load_family(family)) else "On <it>, 🙂."
     return write_assistant(syntax, {"role": "assistant", "content": content, "tool_calls": calls})
 
 
@@ -78,28 +78,28 @@ def test_deltas_concatenate_to_the_message(family: str, text: str) -> None:
                 assert "id" not in call, "an id comes once"
                 call.update(id=part["id"], type=part["type"], name=part["function"]["name"])
             call["arguments"] += part["function"].get("arguments", "")
-    told = [
+    streamed = [
         {"id": c["id"], "type": c["type"], "function": {"name": c["name"], "arguments": c["arguments"]}}
         for c in calls.values()
     ]
-    assert told == parsed.message["tool_calls"]
+    assert streamed == parsed.message["tool_calls"]
     assert "".join(delta.get("content", "") for delta in deltas) == (parsed.message["content"] or "")
-    for call in told:
+    for call in streamed:
         json.loads(call["function"]["arguments"])
 
 
 @pytest.mark.parametrize(("family", "text"), ANSWERS.items())
 def test_a_cut_off_answer_never_shows_a_call_as_complete(family: str, text: str) -> None:
-    said = parse(family, [text])[0].message["content"] or ""
+    content = parse(family, [text])[0].message["content"] or ""
     for cut in range(len(text)):
         parsed, _ = parse(family, [text[:cut]], "length")
         assert parsed.outcome == "length"
         assert "tool_calls" not in parsed.message
-        assert said.startswith(parsed.message["content"] or ""), text[:cut]
+        assert content.startswith(parsed.message["content"] or ""), text[:cut]
 
 
 @pytest.mark.parametrize("family", CODE)
-def test_raw_code_is_told_as_it_comes_and_is_no_call_when_cut_off(family: str) -> None:
+def test_raw_code_is_streamed_and_is_not_a_call_when_cut_off(family: str) -> None:
     program = 'print("日本🙂")\nx = {"a": 1}  # </function> >>>'
     text = CODE[family].replace("{code}", program)
     whole, deltas = parse(family, [text])
@@ -128,7 +128,7 @@ def test_json_escapes_become_characters() -> None:
     ],
 )
 @pytest.mark.parametrize("family", family_names())
-def test_damaged_output_is_an_answer_and_no_exception(family: str, text: str) -> None:
+def test_damaged_output_is_an_answer_and_not_an_exception(family: str, text: str) -> None:
     parsed, _ = parse(family, list(text))
     assert "tool_calls" not in parsed.message
     assert parsed.outcome in {"answer", "length"}

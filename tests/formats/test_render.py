@@ -16,7 +16,7 @@ TOOLS, FIRST, HISTORY = FIXTURE["T"], FIXTURE["M1"], FIXTURE["H"]
 
 
 @pytest.mark.parametrize("path", sorted(GOLDENS.glob("*.txt")), ids=lambda path: path.stem)
-def test_a_prompt_is_its_golden_file(path: Path) -> None:
+def test_a_prompt_equals_its_golden_file(path: Path) -> None:
     family, case = path.stem.rsplit(".", 1)
     assert load_family(family).render(FIXTURE[case], TOOLS).text == path.read_bytes().decode()
 

@@ -133,8 +133,8 @@ def test_foreign_templates_can_do_what_transformers_lets_them() -> None:
         "{% generation %}{{ m.content.split(' ')[-1].lstrip() }}{% endgeneration %}{% endfor %}{{ strftime_now('%Y') }}"
     )
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": " a b "}]
-    said = Template("own", source, {}, is_foreign=True).render(messages=messages)
-    assert said == 'USER: a b a b user!{\n  "role": "user",\n  "content": " a b "\n}22024'
+    text = Template("own", source, {}, is_foreign=True).render(messages=messages)
+    assert text == 'USER: a b a b user!{\n  "role": "user",\n  "content": " a b "\n}22024'
 
 
 def test_a_template_may_refuse() -> None:
@@ -153,7 +153,7 @@ def test_only_one_module_builds_jinja_environments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("declared", "place"),
+    ("declared", "key"),
     [
         ({"prompt": {"template": "x"}}, "calls.each"),
         ({"prompt": {"template": "x"}, "calls": {"each": "{name}{arguments}"}}, "calls.marker"),
@@ -163,7 +163,7 @@ def test_only_one_module_builds_jinja_environments() -> None:
         ({"prompt": {"template": 5}}, "prompt.template"),
     ],
 )
-def test_a_wrong_declaration_is_refused_with_its_key(declared: dict[str, object], place: str) -> None:
+def test_a_wrong_declaration_is_refused_with_its_key(declared: dict[str, object], key: str) -> None:
     with pytest.raises(FormatError) as caught:
         parse_declaration("new", declared, "")
-    assert place in str(caught.value)
+    assert key in str(caught.value)
