@@ -1,4 +1,4 @@
-"""The rules of the Berkeley Function-Calling Leaderboard (BFCL) for its single-turn categories.
+"""Rules of the Berkeley Function-Calling Leaderboard (BFCL) for its single-turn categories.
 
 Written from the behaviour of its checker, and compared with it: `python -m benchmarks.checker`. `expected` lists, for
 each call, `{function: {argument: [allowed values]}}`; "" among the values means that the argument may be left out.
@@ -205,7 +205,7 @@ def _is_allowed(parameter: _Parameter, value: Any, allowed: Sequence[Any]) -> bo
 
 
 def _same_object(value: Any, allowed: Any) -> bool:
-    """True if an object has an allowed value under every key, and no other keys."""
+    """Return True if an object has an allowed value under every key, and no other keys."""
     if type(value) is not dict or type(allowed) is not dict:
         return False
     choices = {key: values if _is_sequence(values) else [values] for key, values in allowed.items()}

@@ -1,4 +1,4 @@
-"""The rules of the demo model's held-back cases.
+"""Rules for answers to the demo model's held-back cases.
 
 `expected` has one key, which selects the rule:
 

@@ -27,7 +27,7 @@ class JsonEnd:
         self._scanned = max(0, self._scanned - size)
 
     def _closes(self, char: str) -> bool:
-        """Advance by one character; True if it closes the value."""
+        """Advance by one character; return True if it closes the value."""
         if self._in_string:
             self._in_string = self._escaped or char != '"'
             self._escaped = not self._escaped and char == "\\"

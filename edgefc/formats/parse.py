@@ -78,7 +78,7 @@ class StreamParser:
         self._text_state: _State = self._in_plain if syntax.text_schema else self._in_free_text
 
     def feed(self, text: str) -> list[Delta]:
-        """Return the deltas that are certain by now; the rest waits for more text."""
+        """Return the deltas that no further text can change; the rest is held back."""
         self._buffer += text
         while self._state():
             pass
@@ -239,9 +239,9 @@ class StreamParser:
         positions = [index for marker in syntax.markers if (index := self._buffer.find(marker)) >= 0]
         if not positions:
             marks = [mark for marker in syntax.markers for mark in (marker, preamble + marker)]
-            certain = self._buffer[: len(self._buffer) - max(overlap(self._buffer, mark) for mark in marks)]
-            self._emit_text(certain)
-            self._buffer = self._buffer[len(certain) :]
+            ready = self._buffer[: len(self._buffer) - max(overlap(self._buffer, mark) for mark in marks)]
+            self._emit_text(ready)
+            self._buffer = self._buffer[len(ready) :]
             return False
         before, self._buffer = self._buffer[: min(positions)], self._buffer[min(positions) :]
         if start := self._find_call(syntax.calls_intro, first=False):
@@ -273,7 +273,7 @@ class StreamParser:
         return None
 
     def _may_become_call(self, head: str, *, first: bool) -> bool:
-        """True if the buffer may yet turn out to be the beginning of a call."""
+        """Return True if the buffer may yet turn out to be the beginning of a call."""
         if (code := self._code_intro(first=first)) and self._may_become(code):
             return True
         if len(self._buffer) < len(head):
