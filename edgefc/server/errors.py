@@ -143,7 +143,7 @@ class ApiError(Exception):
     def message(self) -> str:
         return f"{self.param}: {self.reason}" if self.path else self.reason
 
-    def at(self, path: FieldPath) -> ApiError:
+    def at(self, *path: str | int) -> ApiError:
         """Return the same error for another field."""
         return ApiError(self.status, self.reason, path=path, code=self.code, **self.extra)
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 import edgefc
-from benchmarks.serving import serving
+from benchmarks.serving import serve_in_thread
 from edgefc import hardware
 from edgefc.gguf.memory import RESERVED, RESERVED_PER_CORE
 from edgefc.model import needed_memory

@@ -51,7 +51,7 @@ TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 class MessageToolChoice(BaseModel):
-    """Whether the model must, may or must not call tools."""
+    """Obligation or permission to call tools."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 

@@ -52,7 +52,7 @@ class ChatBuilder:
         id_source: FieldPath | None = None,
         arguments_source: FieldPath | None = None,
     ) -> None:
-        """Append a tool call to the last message, likewise."""
+        """Append a tool call, built from `source`, to the last message."""
         calls = self.messages[-1].setdefault("tool_calls", [])
         path = ("messages", len(self.messages) - 1, "tool_calls", len(calls))
         self.add_source(path, source)
@@ -115,4 +115,4 @@ class TranslatedChat:
             yield
         except (ApiError, EdgefcError) as error:
             api_error = ApiError.from_exception(error)
-            raise api_error.at(self._builder.source_of(api_error.path)) from error
+            raise api_error.at(*self._builder.source_of(api_error.path)) from error

@@ -80,10 +80,11 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
         try:
             response = await cancel_on_disconnect(request, _send(client, worker, request, body))
         except httpx2.HTTPError:
+            await worker.wait_for_exit()
             raise _crash_error() from None
         request.scope[PROXIED] = True
         if _is_event_stream(response):
-            return _ForwardedStream(response)
+            return _ForwardedStream(response, worker)
         content = response.content
         if request.url.path.endswith("/metrics") and response.headers.get("content-type") == MEDIA_TYPE:
             content += generate_latest(registry)
@@ -133,10 +134,10 @@ def _crash_error() -> ApiError:
 class _ForwardedStream(StreamedResponse):
     """Forwards whole events of the worker's stream; adds an error event if the stream breaks off before its last."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, worker: WorkerSupervisor) -> None:
         super().__init__(status_code=response.status_code, headers=_forwarded_headers(response))
         del self.headers["content-length"]
-        self._response = response
+        self._response, self._worker = response, worker
 
     async def stream(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -149,6 +150,7 @@ class _ForwardedStream(StreamedResponse):
                     named = named or last_event.startswith(b"event:")
                     await send({"type": "http.response.body", "body": events + separator, "more_body": True})
         except httpx2.HTTPError:
+            await self._worker.wait_for_exit()
             rest = b"" if LAST_EVENT.match(last_event) else format_error(_crash_error(), path, named=named)
         await send({"type": "http.response.body", "body": rest, "more_body": False})
 

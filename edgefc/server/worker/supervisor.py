@@ -7,6 +7,7 @@ when stdin closes, so that it never outlives the parent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -22,6 +23,7 @@ from edgefc.server.settings import Settings
 
 log = logging.getLogger("edgefc.server")
 FIRST_RETRY_S, MAX_RETRY_S = 0.5, 30.0  # delay before a model that failed to load is tried again
+EXIT_TIMEOUT_S = 1.0  # between the end of a process's connections and its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,12 @@ class WorkerSupervisor:
         except TimeoutError:
             reason = "the model's process does not restart; see the server's log"
             raise ApiError(503, reason, code="loading") from None
+
+    async def wait_for_exit(self) -> None:
+        """Wait briefly for the end of a process that broke off a connection: later requests then wait for the next."""
+        if self._process is not None and self.is_ready and not self.stopping:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), EXIT_TIMEOUT_S)
 
     def stop(self) -> None:
         """Tell the process to cancel its requests and end."""

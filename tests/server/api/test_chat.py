@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,6 +14,9 @@ import pytest
 from openai import OpenAI
 
 import edgefc
+from edgefc.server import ModelPool, Settings
+from edgefc.server.api.chat import ChatHandler, ChatRequest
+from edgefc.server.service import Service
 from tests.server.examples import HELLO, RUNNERS, SCHEMAS, TOOLS, WEATHER, City
 from tests.server.server_process import ServerProcess
 
@@ -208,6 +213,20 @@ def test_choices_differ_and_repeat_with_the_same_seed(client: OpenAI) -> None:
         (choice,) = chunk.choices
         texts[choice.index] += choice.delta.content or ""
     assert texts == first
+
+
+def test_a_request_is_prepared_once_for_all_choices(demo_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def respond(model: edgefc.Model) -> dict[str, Any]:
+        service = Service(ModelPool.of_loaded(model), Settings())
+        async with service.open(None) as context:
+            return await ChatHandler(ChatRequest(messages=HELLO, n=3, max_tokens=4), context).response()
+
+    with edgefc.load("demo", n_ctx=512) as model:
+        request, calls = model.request, []
+        monkeypatch.setattr(model, "request", lambda *a, **options: calls.append(a) or request(*a, **options))
+        response = asyncio.run(respond(model))
+    assert len(response["choices"]) == 3
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("messages", [HELLO, WEATHER], ids=["text", "calls"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
+import edgefc
 from edgefc.formats import load_family
+from edgefc.server import ModelPool, Settings
 from edgefc.server.api import messages as api
+from edgefc.server.service import Service
 from tests.server.examples import HELLO, RUNNERS, SCHEMAS, TOOLS, WEATHER, City
 from tests.server.server_process import HttpResponse, ServerProcess, endless_server
 
@@ -201,6 +205,23 @@ def test_a_stream_adds_up_to_the_whole(server: ServerProcess, change: dict[str, 
     assert len(prompts) == 1
     assert delta["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
     assert stop == {"type": "message_stop"}
+
+
+def test_a_stream_takes_its_input_tokens_from_the_request(demo_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompt is not rendered a second time."""
+
+    async def events(model: edgefc.Model) -> list[Any]:
+        service = Service(ModelPool.of_loaded(model), Settings())
+        body = api.MessageRequest(messages=HELLO, tools=ANTHROPIC_TOOLS, max_tokens=4, stream=True)
+        async with service.open(None) as context:
+            return [event async for event in api.MessageHandler(body, context).events()]
+
+    with edgefc.load("demo", n_ctx=1024) as model:
+        count = len(model.prompt(HELLO, TOOLS).ids)
+        monkeypatch.delattr(edgefc.Model, "prompt")
+        start, *_ = asyncio.run(events(model))
+    assert start["type"] == "message_start"
+    assert start["message"]["usage"]["input_tokens"] == count
 
 
 def test_the_sdk_accumulates_a_stream(claude: Anthropic) -> None:

@@ -148,6 +148,7 @@ ASK = {"role": "user", "content": "Hello!"}
         ({"tools": [{**FLAT[0], "name": "no name"}]}, "tools[0].name"),
         ({"tools": [{**FLAT[0], "parameters": {"type": "thing"}}]}, "tools[0].parameters.type"),
         ({"text": {"format": {"type": "xml"}}}, "text.format"),
+        ({"text": {"format": "json"}}, "text.format"),
         ({"text": {"format": {"type": "json_schema", "schema": {"type": "x"}}}}, "text.format.schema.type"),
     ],
     ids=str,

@@ -137,7 +137,7 @@ def test_a_stream_that_breaks_off_ends_in_an_error(tiny_qwen2: Path) -> None:
         read_until(connection, b'"content"')
         server.worker_process().kill()
         read_until(connection, b"model_crashed")
-        # Other requests wait for the restart.
+        # Later requests wait for the restart.
         assert server.post(CHAT, {**ENDLESS, "stream": False, "max_tokens": 3}).status == 200
         connection.close()
 
