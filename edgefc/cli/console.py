@@ -51,6 +51,11 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun, such as "1 tool" or "2 tools"."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows in aligned columns; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

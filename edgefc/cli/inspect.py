@@ -61,8 +61,8 @@ def render(
     chat_format = _chat_format(model, family)
     if ids:
         tokenizer = inspection.tokenizer_of(registry.resolve(model))
-        shown = render_prompt(chat_format, tokenizer, conversation, toolset, choice=choice, thinking=thinking)
-        print_json(shown.ids)
+        rendered = render_prompt(chat_format, tokenizer, conversation, toolset, choice=choice, thinking=thinking)
+        print_json(rendered.ids)
     else:
         write(chat_format.render(conversation, toolset, choice=choice, thinking=thinking).text)
 

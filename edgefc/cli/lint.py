@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.text import Text
 from typer import Option
 
-from edgefc.cli.console import out, print_json
+from edgefc.cli.console import count_of, out, print_json
 from edgefc.cli.options import FamilyOption, JsonOption, ToolsArgument, tools_from
 
 if TYPE_CHECKING:
@@ -86,6 +86,6 @@ def _print_summary(reports: list[ToolReport], refused: int) -> None:
     warnings = sum(problem["level"] != "error" for report in reports for problem in report.problems)
     unenforced = sum(len(report.unenforced) for report in reports)
     out.print(
-        f"\n{len(reports)} tools, {refused} refused, {warnings} warnings, "
-        f"{unenforced} keywords checked only after generation"
+        f"\n{count_of(len(reports), 'tool')}, {refused} refused, {count_of(warnings, 'warning')}, "
+        f"{count_of(unenforced, 'keyword')} checked only after generation"
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from edgefc.cli.console import err, out, print_json, write
+from edgefc.cli.console import count_of, err, out, print_json, write
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import ContextOption, FamilyOption, GpuLayersOption, JsonOption, LoadOptions
 from edgefc.errors import ModelNotFoundError, RequestError, TranscriptError
@@ -101,8 +101,7 @@ def _report_data(dataset: Dataset) -> dict[str, Any]:
 def _print_report(dataset: Dataset, path: Path | None, *, failed: bool) -> None:
     """Print the counts, on stderr if the dataset is on stdout."""
     console = err if path is None else out
-    count = len(dataset.entries)
-    entries = f"{count} {'entry' if count == 1 else 'entries'}"
+    entries = count_of(len(dataset.entries), "entry", "entries")
     written = f"nothing written: {entries}" if failed else f"{entries} written{f' to {path}' if path else ''}"
     console.print(
         f"{written} ({dataset.merged} merged into longer ones, {dataset.filtered_out} filtered out, "
@@ -142,7 +141,7 @@ def replay(
     if as_json:
         print_json({"ok": not failed, **statuses, "answers": [_answer_data(result) for result in results]})
     else:
-        out.print(f"{len(results)} answers: {', '.join(f'{n} {status}' for status, n in statuses.items())}")
+        out.print(f"{count_of(len(results), 'answer')}: {', '.join(f'{n} {status}' for status, n in statuses.items())}")
     if failed:
         sys.exit(1)
 

@@ -62,8 +62,8 @@ def test_chat_reads_lines_from_a_pipe(edgefc: Edgefc, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert '"result": 7' in done.stdout
     assert "never" not in done.stdout
-    assert "cached, from the answer before" in done.stdout
-    assert "no /nonsense" in done.stderr
+    assert "cached from the previous answer" in done.stdout
+    assert "unknown command /nonsense" in done.stderr
     saved = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))
     assert [message["role"] for message in saved] == ["user", "assistant", "tool", "assistant"]
 
@@ -121,7 +121,7 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
         "tools[0].function.parameters.properties.a.pattern",
     ),
     "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes"),
-    "prompt too long": (["call", "word " * 3000], {}, "the context holds 2048"),
+    "prompt too long": (["call", "word " * 3000], {}, "the context holds only 2048"),
     "bad temperature": (["call", "hi", "--temperature", "-3"], {}, "temperature"),
     "nothing to render": (["render"], {}, "nothing to render"),
     "unknown option": (["call", "hi", "--nonsense"], {}, "nonsense"),
@@ -192,6 +192,6 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
         terminal.process.send_signal(signal.SIGINT)
         terminal.wait_for("(stopped)")
         terminal.type("/stats")
-        terminal.wait_for("nothing was answered")
+        terminal.wait_for("no answer yet")
         terminal.type("/exit")
         assert terminal.process.wait(30) == 0

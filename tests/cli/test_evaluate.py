@@ -59,7 +59,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(edgefc: Edgefc, tmp_path: 
     assert path is not None, stderr
     assert process.returncode == 130, stderr
     assert stdout == ""
-    assert "--resume goes on" in stderr
+    assert "--resume" in stderr
     assert "Traceback" not in stderr
     before = path.read_text(encoding="utf-8").splitlines()
     assert 3 <= len(before) < 37
@@ -90,9 +90,9 @@ def test_bfcl_is_read_from_a_checkout(edgefc: Edgefc, tmp_path: Path) -> None:
         (("--suite", "bfcl"), "Point --data at"),
         (("--data", "nowhere"), "no such folder: nowhere"),
         (("--data", "broken"), "broken/multiple.jsonl line 1: invalid JSON"),
-        (("--grammar", "on,maybe"), "'maybe' is neither on nor off"),
+        (("--grammar", "on,maybe"), "invalid value 'maybe'"),
         (("--limit", "0"), "limit"),
-        (("--plot", "chart.png"), "chart.png is no .svg"),
+        (("--plot", "chart.png"), "invalid file name 'chart.png'"),
         (("--family", "hermess"), "Did you mean hermes"),
         (("--out", "broken/multiple.jsonl", "--limit", "1"), "cannot write results to broken"),
         (("none.jsonl",), "none.jsonl"),

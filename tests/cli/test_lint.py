@@ -87,7 +87,7 @@ def test_prompt_tokens_are_what_the_tool_adds(edgefc: Edgefc, tmp_path: Path) ->
     assert 0 < tokens[0] < tokens[1]
 
 
-@pytest.mark.parametrize(("words", "message"), [(["none.json"], "there is no file"), (["-m", "nope"], "nope")])
+@pytest.mark.parametrize(("words", "message"), [(["none.json"], "no such file: none.json"), (["-m", "nope"], "nope")])
 def test_what_cannot_be_read_is_one_message(edgefc: Edgefc, words: list[str], message: str) -> None:
     done = edgefc("lint", *words)
     assert done.returncode == 2

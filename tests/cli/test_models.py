@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_came(run: Run, server: HubServer) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on from there" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     server.clear_faults()
     assert run("pull", REPO).returncode == 0
@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_what_came(run: Run, server: HubServer) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
 def test_chat_offers_to_pull(run: Run, server: HubServer) -> None:
     with Terminal("chat", REPO, env=run.environment) as terminal:  # type: ignore[attr-defined]
-        terminal.wait_for("Fetch it now? [y/N]")
+        terminal.wait_for("Download it now? [y/N]")
         assert not server.requests, "nothing is asked before the answer"
         terminal.type("y")
         terminal.wait_for("/help")

@@ -38,7 +38,7 @@ def test_what_was_warmed_is_not_computed_again(edgefc: Edgefc, empty_cache: Path
     assert {"drafted_tokens", "accepted_tokens"} <= reply["stats"].keys()
 
     again = edgefc("warm", "--tools", str(TOOLS))
-    assert "were on disk already" in again.stdout
+    assert "already cached on disk" in again.stdout
     assert f"{told['tokens']:,} tokens" in again.stdout
 
 
@@ -55,14 +55,14 @@ def test_nothing_kept_is_exit_code_1(edgefc: Edgefc, tmp_path: Path) -> None:
     (tmp_path / "none.json").write_text("[]", encoding="utf-8")
     done = edgefc("warm", "--tools", "none.json")
     assert done.returncode == 1
-    assert "nothing was kept" in done.stderr
+    assert "nothing was cached" in done.stderr
     assert not done.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("warm", "--tools", "missing.json"), "there is no file"),
+        (("warm", "--tools", "missing.json"), "no such file: missing.json"),
         (("warm", "--tool-choice", "get_wether"), "Did you mean get_weather"),
         (("warm", "demoo"), "Did you mean demo?"),
         (("warm", "--n-ctx", "128"), "the context holds only 128"),
@@ -81,7 +81,7 @@ def test_bad_input_is_one_message(edgefc: Edgefc, words: tuple[str, ...], messag
 def test_bench_says_with_how_many_threads(edgefc: Edgefc, demo_path: Path) -> None:
     done = edgefc("bench")
     assert done.returncode == 0, done.stderr
-    assert "not calibrated: `edgefc bench demo --calibrate` does it" in done.stdout
+    assert "not calibrated; run `edgefc bench demo --calibrate`" in done.stdout
     calibration.save(demo_path, Calibration(1, 1, Costs(dict.fromkeys(MEASURED_ROWS, 5.0), 0.25)))
     done = edgefc("bench")
     assert "threads: 1 for decode, 1 for prefill (calibrated)" in done.stdout
@@ -103,4 +103,4 @@ def test_bench_calibrates_or_says_why_not(edgefc: Edgefc, demo_path: Path) -> No
     assert "(calibrated)" in lines[1]
     assert len(lines[3:]) == 1 + len(MEASURED_ROWS) + 1
     assert f"{kept.costs.by_rows[63]:.2f}" in lines[-2]
-    assert f"{1000 * kept.costs.per_token:.2f} ms for each row and 1,000 tokens before it" in lines[-1]
+    assert f"{1000 * kept.costs.per_token:.2f} ms per row for every 1,000 earlier tokens" in lines[-1]

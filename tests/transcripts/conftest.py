@@ -115,6 +115,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.completions.create(model="demo", prompt="a raw prompt", max_tokens=3)
         server.request("POST", "/v1/chat/completions", {"messages": []})
     told = "".join(server.lines)
-    assert f"all that is asked and answered is written to {path}" in told
+    assert f"all prompts and answers are written to {path}" in told
     assert "Paris" not in told
     return path

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgefc.errors import RequestError
-from edgefc.transcripts import Exported, export, read
+from edgefc.transcripts import Dataset, export, read
 from tests.transcripts.conftest import WEATHER, calls, edgefc, record, result, says, user, write
 
 EXAMPLES = os.environ.get("EDGEFC_PROPERTY_EXAMPLES", "")
@@ -77,9 +77,9 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
     return made[: draw(st.integers(1, len(made)))]
 
 
-def exported(path: Path, records: list[dict[str, Any]], to: str, **options: Any) -> Exported:
+def exported(path: Path, records: list[dict[str, Any]], to: str, **options: Any) -> Dataset:
     made = export(read([write(path, records)]), to, **options)
-    assert len(made.entries) + made.joined + len(made.skipped) + made.unwanted == len(records)
+    assert len(made.entries) + made.merged + len(made.skipped) + made.filtered_out == len(records)
     made.entries = json.loads(json.dumps(made.entries))
     return made
 
@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no calls": (record([user()], says("x")), "xlam", "calls no tool"),
     "definitions": (asked({"$defs": {}, "properties": {}}), "xlam", "f: parameters have $defs"),
     "other properties": (asked({"type": "object", "additionalProperties": True}), "xlam", "additionalProperties"),
-    "no object": (asked({"type": "array"}), "xlam", "no object"),
+    "no object": (asked({"type": "array"}), "xlam", "not an object"),
     "one without a schema": (asked({"type": "object", "required": ["a"]}), "xlam", "no schema"),
     "an odd list of required ones": (asked({"type": "object", "required": [[]]}), "xlam", "no schema"),
     "optional of several types": (one(anyOf=[{"type": "string"}, {"type": "null"}]), "xlam", "f.a"),
@@ -278,14 +278,14 @@ def test_a_conversation_is_one_entry_also_when_ids_and_spelling_differ(tmp_path:
     lines = [first, record(again, says("It is sunny")), record(SUNNY, says("It is sunny"))]
     for to in ("sharegpt", "trl"):
         made = exported(tmp_path / "a.jsonl", lines, to)
-        assert (len(made.entries), made.joined) == (1, 2)
+        assert (len(made.entries), made.merged) == (1, 2)
 
 
 def test_what_clients_do_not_send_back_makes_no_other_conversation(tmp_path: Path) -> None:
     asked = record([user("Weather?")], says("Where?", required_functions=["get_weather"]), "clarify")
     answered = record([user("Weather?"), says("Where?"), user("In Oslo")], says("It is sunny"))
     made = exported(tmp_path / "a.jsonl", [asked, answered], "trl")
-    assert (len(made.entries), made.joined) == (1, 1)
+    assert (len(made.entries), made.merged) == (1, 1)
 
 
 def test_an_answer_that_was_cut_off_spoils_the_conversation_that_went_on(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_only_what_was_asked_for(tmp_path: Path) -> None:
     ]
     for only, entries in (("called", 1), ("answer", 2), ("clarify", 1), ("no_tool", 0)):
         made = exported(tmp_path / "a.jsonl", lines, "trl", only=only)
-        assert (len(made.entries), made.unwanted) == (entries, 3 - entries)
+        assert (len(made.entries), made.filtered_out) == (entries, 3 - entries)
 
 
 def test_formats_and_choices_there_are_not(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_printed_dataset_is_nothing_but_the_dataset(tmp_path: Path) -> None:
         "tool",
         "assistant",
     ]
-    assert "1 entries" in done.stderr
+    assert "1 entry written" in done.stderr
     refused = edgefc("transcripts", "export", "a.jsonl", "--to", "trl", "--json", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--output" in refused.stderr

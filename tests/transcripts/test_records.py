@@ -62,7 +62,7 @@ def test_a_server_with_its_model_in_another_process_records_as_well(tmp_path: Pa
         answer = server.post("/v1/chat/completions", {"messages": [user()], "tools": [WEATHER]})
         assert answer.status == 200, answer.body
     assert [line["reply"]["message"] for line in lines(path)] == [answer.json["choices"][0]["message"]]
-    assert f"is written to {path}" in "".join(server.lines)
+    assert f"are written to {path}" in "".join(server.lines)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are a Unix thing")
@@ -83,7 +83,7 @@ def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["chat", "run", "call", "serve"])
 def test_help_says_what_is_written_and_who_can_read_it(command: str, tmp_path: Path) -> None:
     told = " ".join(re.sub(r"[│|]", " ", edgefc(command, "--help", cwd=tmp_path).stdout).split())
-    assert re.search(r"(questions|prompts) and answers to this file, which only you can read", told)
+    assert re.search(r"(questions|prompts) and answers to this file, readable only by you", told)
 
 
 def test_a_file_that_cannot_be_written_is_said_before_the_model_is_loaded(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_full_disk_costs_a_line_and_not_an_answer(
     with api.load("demo") as model, caplog.at_level(logging.ERROR, "edgefc.transcripts"):
         model.recorder = recorder
         assert model.chat([user()], tools=[WEATHER]).outcome == "call"
-    assert "/dev/full: an answer is missing" in caplog.text
+    assert "/dev/full: an answer could not be recorded" in caplog.text
 
 
 def test_a_line_that_broke_off_spoils_no_other(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_line_that_broke_off_spoils_no_other(tmp_path: Path) -> None:
     path.write_text('{"version": 1, "mess', encoding="utf-8")
     with api.load("demo", transcripts=path) as model:
         model.chat([user()], tools=[WEATHER])
-    with pytest.raises(TranscriptError, match=r"talks\.jsonl, line 1: is not JSON"):
+    with pytest.raises(TranscriptError, match=r"talks\.jsonl, line 1: invalid JSON"):
         list(read([path]))
     path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[1:]), encoding="utf-8")
     assert [found.line for found in read([path])] == [1]
@@ -156,7 +156,8 @@ def test_what_was_written_is_read_back(talks: Path, served: Path) -> None:
         written, records = lines(path), list(read([path]))
         assert [found.line for found in records] == list(range(1, len(written) + 1))
         for line, found in zip(written, records, strict=True):
-            assert (found.messages, found.tools, found.reply) == (line["messages"], line["tools"], line["reply"])
+            assert (found.messages, found.reply) == (line["messages"], line["reply"])
+            assert (None if found.tools is None else list(found.tools)) == line["tools"]
             assert found.answer["role"] == "assistant"
 
 
@@ -168,8 +169,8 @@ def broken(**parts: Any) -> dict[str, Any]:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "no object": ([1], "no record of a transcript"),
-    "another file's": ({"messages": []}, "no record of a transcript"),
+    "no object": ([1], "not a record of a transcript"),
+    "another file's": ({"messages": []}, "not a record of a transcript"),
     "a later version": (broken(version=2), "version"),
     "no model": (broken(model=None), "model"),
     "no family": (broken(model={"name": "demo"}), "model.family"),
@@ -201,7 +202,7 @@ def test_what_is_no_record_is_told_with_file_and_line(line: Any, place: str, tmp
 def test_what_is_not_json_is_told_with_file_and_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "talks.jsonl"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(TranscriptError, match="line 1: is not JSON"):
+    with pytest.raises(TranscriptError, match="line 1: invalid JSON"):
         list(read([path]))
 
 

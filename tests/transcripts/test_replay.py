@@ -127,7 +127,7 @@ def test_a_question_that_cannot_be_asked_any_more_is_a_failure(model: api.Model,
     done = edgefc("transcripts", "replay", "a.jsonl", "--n-ctx", "256", cwd=tmp_path)
     assert done.returncode == 1
     assert "a.jsonl, line 1: failed" in done.stdout
-    assert "the context holds 256" in done.stdout
+    assert "the context holds only 256" in done.stdout
     assert "0 equal, 0 changed, 1 failed" in done.stdout
 
 
