@@ -1,4 +1,4 @@
-"""Right and wrong answers to BFCL's cases, made from what it expects: for comparing checkers, not models."""
+"""Generates right and wrong answers to BFCL's cases from their expected calls, for comparing checkers, not models."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ Calls = list[dict[str, Any]]
 
 
 def answers(case: dict[str, Any], rng: random.Random) -> Iterator[tuple[str, Calls]]:
-    """(what was done, the calls) for one case of `../shared/data/bfcl`'s form: the right answer first."""
-    declared = {f["name"]: f["parameters"]["properties"] for f in case["raw_functions"]}
+    """Yield pairs of a kind of change and the calls, the right answer first.
+
+    case  needs `category`, `raw_functions` and `ground_truth`
+    """
+    properties = {f["name"]: f["parameters"]["properties"] for f in case["raw_functions"]}
     language = case["category"].removeprefix("simple_")
-    right, full = [[_call(want, declared, language, rng, optional=o) for want in case["ground_truth"]] for o in (0, 1)]
+    right, full = (
+        [_call(expected, properties, language, rng, with_optional=with_optional) for expected in case["ground_truth"]]
+        for with_optional in (False, True)
+    )
     yield "right", right
-    made = {json.dumps(right)}  # as text: 5 and 5.0 are not the same here
-    for kind, calls in _others(right, full, language, rng):
-        if (text := json.dumps(calls)) not in made:
-            made.add(text)
+    seen = {json.dumps(right)}  # as text: 5 and 5.0 differ here
+    for kind, calls in _changed_answers(right, full, language, rng):
+        if (text := json.dumps(calls)) not in seen:
+            seen.add(text)
             yield kind, calls
 
 
-def _others(right: Calls, full: Calls, language: str, rng: random.Random) -> Iterator[tuple[str, Calls]]:
-    yield "with what may be left out", full
+def _changed_answers(right: Calls, full: Calls, language: str, rng: random.Random) -> Iterator[tuple[str, Calls]]:
+    yield "with optional arguments", full
     for change in CHANGES:
         calls = copy.deepcopy(rng.choice([right, full]))
         if change(calls, rng) is not False:
@@ -35,44 +41,44 @@ def _others(right: Calls, full: Calls, language: str, rng: random.Random) -> Ite
     for value_change in VALUES:
         for start in (right, full):
             calls = copy.deepcopy(start)
-            if _one_value(calls, rng, value_change):
+            if _change_one_value(calls, rng, value_change):
                 yield value_change.__name__, calls
     if language in SOURCE:
         for text in rng.sample(SOURCE[language], 12):
             calls = copy.deepcopy(rng.choice([right, full]))
-            if _one_value(calls, rng, lambda _value, _rng, text=text: text):
+            if _change_one_value(calls, rng, lambda _value, _rng, text=text: text):
                 yield "other source text", calls
 
 
 def _call(
-    want: dict[str, Any], declared: dict[str, Any], language: str, rng: random.Random, *, optional: int
+    expected: dict[str, Any], properties: dict[str, Any], language: str, rng: random.Random, *, with_optional: bool
 ) -> dict[str, Any]:
-    ((name, allowed),) = want.items()
+    ((name, allowed),) = expected.items()
     arguments = {}
     for argument, values in allowed.items():
-        given = [value for value in values if value != ""]
-        if given and (optional or "" not in values):
-            parameter = declared.get(name, {}).get(argument, {})
-            value = _given(rng.choice(given) if rng.random() < 0.4 else given[0], optional)
-            arguments[argument] = _source(value, parameter, language) if language in SOURCE else value
+        choices = [value for value in values if value != ""]
+        if choices and (with_optional or "" not in values):
+            parameter = properties.get(name, {}).get(argument, {})
+            value = _choose(rng.choice(choices) if rng.random() < 0.4 else choices[0], with_optional=with_optional)
+            arguments[argument] = _source_text(value, parameter, language) if language in SOURCE else value
     return {"name": tool_name(name), "arguments": arguments}
 
 
-def _given(value: Any, optional: int) -> Any:
-    """An object's values are lists of allowed ones as well."""
+def _choose(value: Any, *, with_optional: bool) -> Any:
+    """Choose values inside an expected value: an object's values are lists of allowed ones as well."""
     if isinstance(value, list):
-        return [_given(entry, optional) for entry in value]
+        return [_choose(entry, with_optional=with_optional) for entry in value]
     if not isinstance(value, dict) or not all(isinstance(entry, list) for entry in value.values()):
         return value
     return {
         key: next(v for v in entry if v != "")
         for key, entry in value.items()
-        if any(v != "" for v in entry) and (optional or "" not in entry)
+        if any(v != "" for v in entry) and (with_optional or "" not in entry)
     }
 
 
-def _source(value: Any, parameter: dict[str, Any], language: str) -> str:
-    """A value as source text of the declared type."""
+def _source_text(value: Any, parameter: dict[str, Any], language: str) -> str:
+    """Write a value as source text of the declared type."""
     kind, item = parameter.get("type", "any"), (parameter.get("items") or {}).get("type", "String")
     if isinstance(value, bool):
         return str(value).lower()
@@ -81,7 +87,7 @@ def _source(value: Any, parameter: dict[str, Any], language: str) -> str:
     if isinstance(value, list):
         if language == "javascript":
             return json.dumps(value)
-        parts = ", ".join(_source(entry, {"type": item}, language) for entry in value)
+        parts = ", ".join(_source_text(entry, {"type": item}, language) for entry in value)
         return f"new ArrayList<>(Arrays.asList({parts}))" if kind == "ArrayList" else f"new {item}[]{{{parts}}}"
     if isinstance(value, dict):
         if language == "javascript":
@@ -93,9 +99,11 @@ def _source(value: Any, parameter: dict[str, Any], language: str) -> str:
 
 
 # -- changes of the calls -------------------------------------------------------------------------------------------
+
+
 def drop_an_argument(calls: Calls, rng: random.Random) -> bool | None:
-    given = rng.choice(calls)["arguments"]
-    return None if given and given.pop(rng.choice(list(given))) else False
+    arguments = rng.choice(calls)["arguments"]
+    return None if arguments and arguments.pop(rng.choice(list(arguments))) else False
 
 
 def add_an_argument(calls: Calls, rng: random.Random) -> None:
@@ -109,11 +117,11 @@ def rename_the_function(calls: Calls, rng: random.Random) -> None:
 
 
 def rename_an_argument(calls: Calls, rng: random.Random) -> bool | None:
-    given = rng.choice(calls)["arguments"]
-    if not given:
+    arguments = rng.choice(calls)["arguments"]
+    if not arguments:
         return False
-    name = rng.choice(list(given))
-    given[rng.choice([name.upper(), name + "s"])] = given.pop(name)
+    name = rng.choice(list(arguments))
+    arguments[rng.choice([name.upper(), name + "s"])] = arguments.pop(name)
     return None
 
 
@@ -156,22 +164,23 @@ CHANGES: list[Callable[[Calls, random.Random], bool | None]] = [
 
 
 # -- changes of one value -------------------------------------------------------------------------------------------
-def _one_value(calls: Calls, rng: random.Random, change: Callable[[Any, random.Random], Any]) -> bool:
-    """Change one value; inside lists and objects as often as whole."""
-    given = rng.choice(calls)["arguments"] if calls else {}
-    if not given:
+
+
+def _change_one_value(calls: Calls, rng: random.Random, change: Callable[[Any, random.Random], Any]) -> bool:
+    """Change one value: a whole argument, or with equal chance a value inside it; False if there is none."""
+    container: Any = rng.choice(calls)["arguments"] if calls else {}
+    if not container:
         return False
-    holder: Any = given
-    place: Any = rng.choice(list(given))
-    while isinstance(holder[place], list | dict) and holder[place] and rng.random() < 0.5:
-        holder = holder[place]
-        place = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
-    holder[place] = change(holder[place], rng)
+    key: Any = rng.choice(list(container))
+    while isinstance(container[key], list | dict) and container[key] and rng.random() < 0.5:
+        container = container[key]
+        key = rng.choice(list(container) if isinstance(container, dict) else range(len(container)))
+    container[key] = change(container[key], rng)
     return True
 
 
 def spell_otherwise(value: Any, rng: random.Random) -> Any:
-    """What a lenient comparison of strings forgives, or does not."""
+    """Change spelling and punctuation, which a lenient comparison of strings may ignore."""
     if isinstance(value, list):
         return [spell_otherwise(entry, rng) for entry in value]
     if not isinstance(value, str):
@@ -210,7 +219,7 @@ def another_type(value: Any, rng: random.Random) -> Any:
 
 
 def number_form(value: Any, _: random.Random) -> Any:
-    """5 and 5.0, deep down."""
+    """Swap 5 and 5.0 at any depth."""
     if isinstance(value, list):
         return [number_form(entry, _) for entry in value]
     if isinstance(value, dict):
@@ -230,7 +239,7 @@ def as_json_text(value: Any, _: random.Random) -> Any:
     return json.dumps(value)
 
 
-def emptied(value: Any, _: random.Random) -> Any:
+def empty_value(value: Any, _: random.Random) -> Any:
     return type(value)() if isinstance(value, str | list | dict) else 0
 
 
@@ -239,7 +248,7 @@ def nothing(_value: Any, rng: random.Random) -> Any:
 
 
 VALUES = [
-    spell_otherwise, another_value, another_type, number_form, numbers_as_text, as_json_text, emptied, nothing,
+    spell_otherwise, another_value, another_type, number_form, numbers_as_text, as_json_text, empty_value, nothing,
     spell_otherwise, another_value, another_type, another_value, number_form,
 ]  # fmt: skip
 SOURCE = {

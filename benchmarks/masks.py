@@ -1,10 +1,10 @@
-"""What a mask costs, token by token: llguidance on the Lark text against llama.cpp's own sampler on the GBNF.
+"""Measures the cost of a mask, token by token: llguidance with the Lark text, llama.cpp's own sampler with the GBNF.
 
     python benchmarks/masks.py VOCABULARY.gguf … [--calls CALLS.jsonl.gz] [--tools 1 30 256] [--json]
 
-Vocabularies are GGUF files; their weights, if there are any, are not loaded. Both executors walk along the same right
-answers, one token after the other: at every token llguidance makes its mask, and at some of them llama.cpp judges the
-whole vocabulary. CALLS is a file of cases with `tools` and `correct` calls; without it, made-up tools are used.
+Vocabularies are GGUF files; weights, if there are any, are not loaded. Both executors follow the same right answers
+token by token: llguidance computes a mask at every token, llama.cpp checks the whole vocabulary at some of them. CALLS
+is a file of cases with `tools` and `correct` calls; without it, made-up tools are used.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from edgefc.formats import load_family
 from edgefc.grammar import CompiledGrammar, compile_output
 from edgefc.types import ToolChoice
 
-LLAMA_TOKENS = 40  # a cell; each takes llama.cpp milliseconds
-ANSWERS = 24  # a cell
+LLAMA_TOKENS = 40  # per row of the output; each takes llama.cpp milliseconds
+ANSWERS = 24  # per row of the output
 SYNTAX = load_family("hermes").syntax
 
 Case = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # tools, correct calls
@@ -41,11 +41,11 @@ def read_cases(path: Path | None) -> list[Case]:
     if path is not None and path.is_file():
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             return [(row["tools"], row["correct"]) for row in map(json.loads, lines)]
-    return [made_up(number) for number in range(400)]
+    return [generate_case(number) for number in range(400)]
 
 
-def made_up(number: int) -> Case:
-    """A tool with text, numbers, an enum, a list and an object, and a call of it."""
+def generate_case(number: int) -> Case:
+    """Generate a tool with text, numbers, an enum, a list and an object, and a call of it."""
     rng = random.Random(number)
     words = "city date amount title colour user limit unit mode tag owner phase".split()
     names = rng.sample(words, 5)
@@ -65,7 +65,7 @@ def made_up(number: int) -> Case:
 
 
 def pools(cases: list[Case], count: int) -> list[tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]]:
-    """Sets of so many tools, each with right answers that call them: ANSWERS answers in all."""
+    """Return sets of `count` tools, each with right answers that call them: ANSWERS answers in all."""
     if count == 1:
         single = [(tools, [correct]) for tools, correct in cases if len(tools) == 1]
         return random.Random(0).sample(single, min(ANSWERS, len(single)))
@@ -73,16 +73,16 @@ def pools(cases: list[Case], count: int) -> list[tuple[list[dict[str, Any]], lis
     answers: list[list[dict[str, Any]]] = []
     for offered, correct in cases:
         by_name = {tool["function"]["name"]: tool for tool in offered}
-        called = {call["name"] for call in correct}
-        new = called - tools.keys()
-        if len(tools) + len(new) <= count and all(tools.get(name, by_name[name]) == by_name[name] for name in called):
+        names = {call["name"] for call in correct}
+        new = names - tools.keys()
+        if len(tools) + len(new) <= count and all(tools.get(name, by_name[name]) == by_name[name] for name in names):
             tools.update((name, by_name[name]) for name in sorted(new))
             answers.append(correct)
     return [(list(tools.values()), random.Random(0).sample(answers, min(ANSWERS, len(answers))))]
 
 
-def written(calls: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
-    """The answer as the model would write it, properties in the schema's order."""
+def answer_text(calls: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+    """Write the answer as the model would, with properties in the schema's order."""
     texts = []
     orders = {tool["function"]["name"]: list(tool["function"]["parameters"].get("properties", {})) for tool in tools}
     for call in calls:
@@ -92,8 +92,8 @@ def written(calls: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
     return SYNTAX.calls_begin + SYNTAX.calls_separator.join(texts) + SYNTAX.calls_end
 
 
-class Reference:
-    """llama.cpp's grammar sampler over the whole vocabulary."""
+class LlamaSampler:
+    """llama.cpp's grammar sampler, applied to the whole vocabulary."""
 
     def __init__(self, vocabulary: llama.Vocabulary, gbnf: str) -> None:
         self.sampler = llama_cpp.llama_sampler_init_grammar(vocabulary.handle, gbnf.encode(), b"root")
@@ -103,7 +103,7 @@ class Reference:
         self.array = llama_cpp.llama_token_data_array(self.data, vocabulary.size, -1, False)
 
     def apply(self) -> float:
-        """Judge every token; the microseconds it took."""
+        """Check every token; returns the time in microseconds."""
         self.view["id"] = np.arange(len(self.view))
         self.view["logit"], self.array.size, self.array.selected = 1.0, len(self.view), -1
         started = time.perf_counter()
@@ -123,24 +123,28 @@ class Reference:
 def walk(
     tokenizer: Tokenizer, guidance: Any, grammar: CompiledGrammar, gbnf: str | None, text: str
 ) -> Iterator[tuple[float, float | None, str]]:
-    """(llguidance's µs, llama.cpp's µs or None, the token's text) at each token; stops where the answer is refused."""
+    """Yield llguidance's µs, llama.cpp's µs or None, and the text of each token.
+
+    Raises ConstraintError where the grammar refuses the answer.
+    """
     constraint = Constraint(guidance, grammar)
-    reference = Reference(tokenizer.vocabulary, gbnf) if gbnf is not None else None
+    sampler = LlamaSampler(tokenizer.vocabulary, gbnf) if gbnf is not None else None
     for token in tokenizer.encode(text):
         started = time.perf_counter()
         mask = constraint.mask()
-        spent = (time.perf_counter() - started) * 1e6
-        other = reference.apply() if reference else None
-        yield spent, other, tokenizer.piece(token).decode("utf-8", "replace")
+        duration = (time.perf_counter() - started) * 1e6
+        other = sampler.apply() if sampler else None
+        yield duration, other, tokenizer.piece(token).decode("utf-8", "replace")
         if not mask[token]:
             raise ConstraintError("the answer is not in the grammar")
-        if reference:
-            assert reference.allows(token), "the executors disagree"
-            reference.accept(token)
+        if sampler:
+            assert sampler.allows(token), "the executors disagree"
+            sampler.accept(token)
         constraint.consume(token)
 
 
-def cell(tokenizer: Tokenizer, guidance: Any, sets: list[Any], mode: str) -> dict[str, Any]:
+def measure(tokenizer: Tokenizer, guidance: Any, sets: list[Any], mode: str) -> dict[str, Any]:
+    """Measure one row of the output."""
     masks: list[tuple[float, str]] = []
     theirs: list[float] = []
     compiled: list[float] = []
@@ -152,20 +156,22 @@ def cell(tokenizer: Tokenizer, guidance: Any, sets: list[Any], mode: str) -> dic
         compiled.append((time.perf_counter() - started) * 1000)
         gbnf = grammar.gbnf
         for answer in answers:
-            shown = gbnf if len(theirs) < LLAMA_TOKENS else None
+            text = answer_text(answer, tools)
             try:
-                for spent, other, text in walk(tokenizer, guidance, grammar, shown, written(answer, tools)):
-                    masks.append((spent, text))
+                for duration, other, piece in walk(
+                    tokenizer, guidance, grammar, gbnf if len(theirs) < LLAMA_TOKENS else None, text
+                ):
+                    masks.append((duration, piece))
                     theirs += [] if other is None else [other]
             except ConstraintError:
                 refused += 1
-    p50, p90, p99 = np.percentile([spent for spent, _ in masks], [50, 90, 99])
+    p50, p90, p99 = np.percentile([duration for duration, _ in masks], [50, 90, 99])
     slow = sorted(masks, reverse=True)[:3]
     return {
         "tools": len(sets[0][0]), "mode": mode, "tokens": len(masks), "answers_refused": refused,
         "compile_ms": round(float(np.median(compiled)), 1), "mask_us_p50": round(float(p50), 1),
         "mask_us_p90": round(float(p90), 1), "mask_us_p99": round(float(p99), 1), "mask_us_max": round(slow[0][0], 1),
-        "slowest_before": [text for _, text in slow],
+        "slowest_before": [piece for _, piece in slow],
         "llama_cpp_tokens": len(theirs), "llama_cpp_us_p50": round(float(np.percentile(theirs, 50)), 1),
     }  # fmt: skip
 
@@ -181,7 +187,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for path in options.vocabularies:
         if not path.is_file():
-            sys.exit(f"{path}: there is no such file; any GGUF with the vocabulary serves")
+            sys.exit(f"{path}: no such file; give any GGUF with a vocabulary")
         model = llama.Model(path, n_gpu_layers=0, vocab_only=True)
         tokenizer = Tokenizer(model.vocabulary)
         guidance = guidance_tokenizer(tokenizer.vocabulary)
@@ -189,7 +195,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
             try:
                 sets = pools(cases, count)
                 for mode in ("required", "auto"):
-                    rows.append({"vocabulary": path.stem} | cell(tokenizer, guidance, sets, mode))
+                    rows.append({"vocabulary": path.stem} | measure(tokenizer, guidance, sets, mode))
                     if not options.as_json:
                         print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
             except SchemaError as error:

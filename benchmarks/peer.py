@@ -1,10 +1,10 @@
-"""llama-server and llama-bench of the llama.cpp that the pinned llama-cpp-python contains, and how to talk to them.
+"""Builds and runs llama-server and llama-bench of the llama.cpp that the pinned llama-cpp-python contains.
 
-    python benchmarks/peer.py        find or build them, and print where they are
+    python benchmarks/peer.py        find or build them, and print their location
 
-Looked for in this order: EDGEFC_LLAMA_SERVER (the path of a llama-server, llama-bench beside it), a build kept in
-edgefc's cache folder, a fresh build there from llama-cpp-python's source release (about ten minutes on two cores). The
-same source, compiler and flags as the library that edgefc computes with: what differs between the two is the program.
+Search order: EDGEFC_LLAMA_SERVER (the path of a llama-server, with llama-bench beside it), an earlier build in edgefc's
+cache folder, a fresh build there from llama-cpp-python's source release (about ten minutes on two cores). Source,
+compiler and flags are those of the library that edgefc computes with, so only the programs differ.
 """
 
 from __future__ import annotations
@@ -26,82 +26,80 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from edgefc import paths
-
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import bootstrap
-from edgefc import hardware
+from edgefc import hardware, paths
 
 SERVER, BENCH = "llama-server", "llama-bench"
-# What is built is moved, so libraries are looked for beside the programs; a page for browsers would be downloaded.
+# The build is moved, so programs find their libraries by relative paths; the web interface would be downloaded.
 OPTIONS = ("CMAKE_BUILD_TYPE=Release", "CMAKE_BUILD_RPATH_USE_ORIGIN=ON", "LLAMA_CURL=OFF", "LLAMA_OPENSSL=OFF",
            "LLAMA_BUILD_UI=OFF", "LLAMA_USE_PREBUILT_UI=OFF", "LLAMA_BUILD_TESTS=OFF",
            "LLAMA_BUILD_EXAMPLES=OFF")  # fmt: skip
-START_S = 300
+START_TIMEOUT_S = 300
 
 
 def find() -> Path | None:
-    """The llama-server that is here already."""
-    if given := os.environ.get("EDGEFC_LLAMA_SERVER"):
-        if not Path(given).is_file():
-            sys.exit(f"EDGEFC_LLAMA_SERVER is {given}, and there is no such file")
-        return Path(given)
-    kept = _folder() / "build" / "bin" / SERVER
-    return kept if kept.is_file() else None
+    """Find an existing llama-server; None when there is none."""
+    if configured := os.environ.get("EDGEFC_LLAMA_SERVER"):
+        if not Path(configured).is_file():
+            sys.exit(f"EDGEFC_LLAMA_SERVER is {configured}, but there is no such file")
+        return Path(configured)
+    built = _build_folder() / "build" / "bin" / SERVER
+    return built if built.is_file() else None
 
 
 def find_or_build() -> Path:
     return find() or _build()
 
 
-def _folder() -> Path:
+def _build_folder() -> Path:
     return paths.cache_dir() / f"peer-{importlib.metadata.version(bootstrap.LLAMA)}"
 
 
 def _build() -> Path:
-    """Kept where `find` looks, whole or not at all."""
-    folder = _folder()
+    """Build into the folder that `find` searches, completely or not at all."""
+    folder = _build_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as place:
-        source = download(Path(place))
-        configure(source, Path(place) / "build")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as work:
+        source = download(Path(work))
+        configure(source, Path(work) / "build")
         cores = str(hardware.usable_cores())
         print(f"compiling {SERVER} and {BENCH}: about ten minutes on two cores", file=sys.stderr, flush=True)
-        build = str(Path(place) / "build")
+        build = str(Path(work) / "build")
         _run(["cmake", "--build", build, "--config", "Release", "-j", cores, "--target", SERVER, BENCH])
-        binaries = Path(place) / "done" / "build" / "bin"
+        binaries = Path(work) / "done" / "build" / "bin"
         binaries.parent.mkdir(parents=True)
-        shutil.copytree(Path(place) / "build" / "bin", binaries, symlinks=True)
+        shutil.copytree(Path(work) / "build" / "bin", binaries, symlinks=True)
         shutil.rmtree(folder, ignore_errors=True)
         binaries.parents[1].replace(folder)
     server = folder / "build" / "bin" / SERVER
-    _run([str(server), "--version"])  # it starts where it is now
+    _run([str(server), "--version"])  # check that it starts after the move
     return server
 
 
-def download(place: Path) -> Path:
-    """llama.cpp's source, from llama-cpp-python's. The folder that holds its CMakeLists.txt."""
-    archive = source_package(place)
-    with tarfile.open(archive) as packed:
-        packed.extractall(place, filter="data")
+def download(folder: Path) -> Path:
+    """Unpack llama.cpp's source, which llama-cpp-python's contains; returns the folder with its CMakeLists.txt."""
+    archive = download_source_package(folder)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
     archive.unlink()
-    return next(place.glob("*/vendor/llama.cpp/CMakeLists.txt")).parent
+    return next(folder.glob("*/vendor/llama.cpp/CMakeLists.txt")).parent
 
 
-def source_package(place: Path) -> Path:
-    """The archive of llama-cpp-python's source, whose hash is pinned, fetched into a folder."""
+def download_source_package(folder: Path) -> Path:
+    """Download the archive of llama-cpp-python's source, whose hash is pinned."""
     requirement = bootstrap.split_lock(bootstrap.lock("run").read_text(encoding="utf-8"))[1]
     version = importlib.metadata.version(bootstrap.LLAMA)
     if f"=={version}" not in requirement:
-        sys.exit(f"{bootstrap.LLAMA} {version} is installed, and requirements/run.txt pins another: run bootstrap.py")
-    pinned = place / "requirement.txt"
+        sys.exit(f"{bootstrap.LLAMA} {version} is installed, but requirements/run.txt pins another: run bootstrap.py")
+    pinned = folder / "requirement.txt"
     pinned.write_text(requirement, encoding="utf-8")
-    # No wheel is wanted, nor what the source needs to become one.
+    # Neither a wheel nor the dependencies are needed.
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps"]
-    command += ["--no-binary", bootstrap.LLAMA, "--require-hashes", "-r", str(pinned), "-d", str(place)]
+    command += ["--no-binary", bootstrap.LLAMA, "--require-hashes", "-r", str(pinned), "-d", str(folder)]
     _run(command)
-    return next(place.glob("*.tar.gz"))
+    return next(folder.glob("*.tar.gz"))
 
 
 def configure(source: Path, build: Path) -> None:
@@ -112,21 +110,21 @@ def configure(source: Path, build: Path) -> None:
 
 
 def _run(command: list[str]) -> None:
-    """Quietly; the end of what it says is shown when it fails."""
+    """Run a command quietly; if it fails, exit with the end of its output."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )
     if done.returncode:
-        sys.exit(f"{done.stdout[-4000:]}\n`{' '.join(command[:4])} …` failed; its last words are above")
+        sys.exit(f"{done.stdout[-4000:]}\n`{' '.join(command[:4])} …` failed; the end of its output is above")
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What llama-server answered.
+    """An answer of llama-server.
 
-    seconds     from sending the request to its last byte
-    arrivals    the same to each token, where they were streamed
-    timings     its own: prompt_n, prompt_ms, predicted_n, predicted_ms
+    seconds     from sending the request to the last byte of the answer
+    arrivals    the same to each token, if they were streamed
+    timings     the server's own: prompt_n, prompt_ms, predicted_n, predicted_ms
     """
 
     text: str
@@ -137,15 +135,16 @@ class Completion:
     timings: dict[str, float]
 
     @property
-    def own_seconds(self) -> float:
-        """Without HTTP, and without waiting for a slot."""
+    def computed_seconds(self) -> float:
+        """The server's own time, without HTTP and without waiting for a slot."""
         return (self.timings["prompt_ms"] + self.timings["predicted_ms"]) / 1000
 
 
 class Server:
-    """A llama-server on a free port of this machine, running from `with` to its end. Any thread may ask it.
+    """A llama-server on a free port of this machine, running inside a `with` block; any thread may send requests.
 
-    n_ctx       context of each request; slots None: the server's own default, which is four that share the context
+    n_ctx       context of each request
+    slots       None stands for the server's default, which is four that share the context
     load_s      seconds from its start until it was ready
     """
 
@@ -158,7 +157,7 @@ class Server:
         self._command = [
             str(binary), "-m", str(model), "-t", str(threads), "-tb", str(threads), "-c", str(n_ctx * (slots or 4)),
             *(() if slots is None else ("-np", str(slots))), "--host", "127.0.0.1", "--port", str(self.port),
-            # Prompts come as token ids; a model's own template, which is not used, can keep the server from starting.
+            # Prompts are sent as token ids. A model's own template is not used, but can keep the server from starting.
             "--no-ui", "--no-jinja", "--chat-template", "chatml", *more,
         ]  # fmt: skip
         self.load_s = 0.0
@@ -166,13 +165,13 @@ class Server:
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()
         started = time.perf_counter()
-        # What is set for other llama.cpp programs must not change this one.
+        # Settings for other llama.cpp programs must not change this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
         self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log, env=environment)
         try:
             while not self._is_ready():
-                if self._process.poll() is not None or time.perf_counter() - started > START_S:
-                    raise RuntimeError(f"llama-server did not start; its last words:\n{self.log()[-2000:]}")
+                if self._process.poll() is not None or time.perf_counter() - started > START_TIMEOUT_S:
+                    raise RuntimeError(f"llama-server did not start; the end of its log:\n{self.log()[-2000:]}")
                 time.sleep(0.005)
         except BaseException:
             self.__exit__()
@@ -194,7 +193,7 @@ class Server:
         return self._log.read().decode("utf-8", "replace")
 
     def peak_memory(self) -> int:
-        """The most bytes it had in memory at a time, files it has mapped included."""
+        """Return the server's peak memory in bytes, mapped files included."""
         return peak_memory(self._process.pid)
 
     def complete(
@@ -208,10 +207,10 @@ class Server:
         stream: bool = False,
         endless: bool = False,
     ) -> Completion:
-        """Generate greedily. `trigger`: the grammar begins with this text, and until it comes all is allowed."""
+        """Generate greedily. With `trigger`, the grammar applies from this text on; before it, all is allowed."""
         body: dict[str, Any] = {
             "prompt": prompt, "n_predict": max_tokens, "cache_prompt": True, "return_tokens": True, "stop": list(stop),
-            # The leanest greedy chain there is; the default one sorts forty candidates first.
+            # The cheapest greedy sampler chain; the default one sorts forty candidates first.
             "temperature": 0, "samplers": ["top_k"], "top_k": 1, "stream": stream, "ignore_eos": endless,
         }  # fmt: skip
         if grammar:
@@ -260,7 +259,7 @@ class Server:
 
 
 def bench(server: Path, model: Path, *, prompt: int, generate: int, threads: int) -> dict[str, float]:
-    """llama-bench's tokens a second: `prompt` and `generate`."""
+    """Run llama-bench; returns tokens per second for `prompt` and `generate`."""
     command = [str(server.with_name(BENCH)), "-m", str(model), "-p", str(prompt), "-n", str(generate), "-t",
                str(threads), "-fa", "1", "-r", "1", "-o", "json"]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -268,7 +267,7 @@ def bench(server: Path, model: Path, *, prompt: int, generate: int, threads: int
 
 
 def peak_memory(pid: int | str = "self") -> int:
-    """A process' peak of resident memory, in bytes (Linux only)."""
+    """Return a process's peak resident memory in bytes (Linux only)."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
 

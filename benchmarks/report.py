@@ -1,9 +1,8 @@
-"""Paired measurements of two sides: the ratio of their medians, how sure it is, and whether it meets its bar."""
+"""Rows of paired measurements: the ratio of medians, its confidence interval, and the comparison with the target."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +16,10 @@ class Row:
     """One line of the table.
 
     unit      of `ours` and `theirs`, which are measured in turns
-    bar       what the ratio ours / theirs should be at most, or at least; None: only reported
-    checked   how many pairs of answers there are; of them ours_valid, theirs_valid and equal
-    slack     added to what the bar allows, in `unit`
+    bar       target of the ratio ours / theirs; None: only reported
+    at_least  the ratio must be at least `bar`; else at most
+    slack     tolerance added to the target, in `unit`
+    checked   number of pairs of answers; of them ours_valid, theirs_valid and equal
     """
 
     name: str
@@ -40,10 +40,10 @@ class Row:
         return float(np.median(self.ours) / np.median(self.theirs))
 
     def interval(self) -> tuple[float, float]:
-        """The ratio's 95 % interval: pairs drawn again and again (bootstrap)."""
+        """Return the ratio's 95 % confidence interval (bootstrap over pairs)."""
         pairs = np.array([self.ours, self.theirs])
-        drawn = np.random.default_rng(0).integers(0, pairs.shape[1], (DRAWS, pairs.shape[1]))
-        ours, theirs = np.median(pairs[:, drawn], axis=2)
+        samples = np.random.default_rng(0).integers(0, pairs.shape[1], (DRAWS, pairs.shape[1]))
+        ours, theirs = np.median(pairs[:, samples], axis=2)
         low, high = np.percentile(ours / theirs, [2.5, 97.5])
         return float(low), float(high)
 
@@ -87,7 +87,3 @@ def line(row: Row) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:.1f}" if value >= 100 else f"{value:.3g}"
-
-
-def table(rows: Sequence[Row]) -> str:
-    return "\n".join([HEAD, *map(line, rows)])

@@ -1,4 +1,4 @@
-"""The same case put to edgefc and to its peers: the same token ids, the same grammar, both answers read alike."""
+"""Puts a case to edgefc and to a peer: the same token ids and grammar, and one parser for both answers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import jsonschema
 from llguidance import LLTokenizer
 
+from benchmarks.cases import Case, answer_text
 from benchmarks.peer import Completion, Server
-from benchmarks.workloads import Case, answer_text
 from edgefc.engine import GenerationStats, Tokenizer
 from edgefc.engine.constraint import Constraint, guidance_tokenizer
 from edgefc.formats import Family
@@ -24,7 +24,7 @@ from edgefc.types import Message, Tool
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `Model.chat` sends to the engine for a case, and the grammar as a peer reads it."""
+    """The engine's request for a case, as `Model.chat` submits it, and the grammar in GBNF for a peer."""
 
     prompt: list[int]
     grammar: CompiledGrammar
@@ -37,8 +37,8 @@ class _SubmittedError(Exception):
         self.request = request
 
 
-class _Listener:
-    """Stands where an engine would, and ends a chat where the engine would begin."""
+class _RecordingBackend:
+    """A backend that raises each submitted request instead of computing it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.n_ctx = tokenizer, 1 << 20
@@ -53,43 +53,44 @@ class _Listener:
         pass
 
 
-class Asker:
-    """Makes requests of cases, as a model with this family and tokenizer would, and keeps them; loads no weights."""
+class RequestBuilder:
+    """Builds and caches the requests of cases for a family and a tokenizer; loads no weights."""
 
     def __init__(self, family: Family, tokenizer: Tokenizer) -> None:
         self.family, self.tokenizer = family, tokenizer
-        self._model = Model(_Listener(tokenizer), family, path=Path(), name="")
-        self._kept: dict[str, Request] = {}
+        self._model = Model(_RecordingBackend(tokenizer), family, path=Path(), name="")
+        self._cache: dict[str, Request] = {}
         self._guidance: LLTokenizer | None = None
 
-    def request(self, case: Case, *, choice: str | None = None) -> Request:
+    def build(self, case: Case, *, choice: str | None = None) -> Request:
         key = json.dumps([case.messages, case.tools, choice or case.choice])
-        if key not in self._kept:
+        if key not in self._cache:
             try:
                 self._model.chat(case.messages, tools=case.tools, tool_choice=choice or case.choice)
             except _SubmittedError as submitted:
-                self._kept[key] = submitted.request
-        return self._kept[key]
+                self._cache[key] = submitted.request
+        return self._cache[key]
 
-    def opening(self, case: Case) -> int:
-        """How many tokens the grammar gives before the first that a model chooses."""
+    def forced_start(self, case: Case) -> int:
+        """Count the tokens that the grammar forces before the first sampled one."""
         self._guidance = self._guidance or guidance_tokenizer(self.tokenizer.vocabulary)
-        return len(Constraint(self._guidance, self.request(case).grammar).consume_forced())
+        return len(Constraint(self._guidance, self.build(case).grammar).consume_forced())
 
     def scripts(self, cases: Sequence[Case], guidance: LLTokenizer) -> list[tuple[list[int], list[int]]]:
-        """Prompts and right answers, in tokens: cut as the tokenizer does, and as forced tokens cut them."""
+        """Return prompts and right answers as tokens: as the tokenizer splits them, and as forced tokens do."""
         (end,) = (token for text in self.family.stop[:1] if (token := self.tokenizer.special_id(text)) is not None)
-        made = []
+        scripts = []
         for case in cases:
-            request, text = self.request(case), answer_text(case, self.family.syntax)
+            request, text = self.build(case), answer_text(case, self.family.syntax)
             plain = self.tokenizer.encode(text)
-            forced = _forced(self.tokenizer, Constraint(guidance, request.grammar), text)
-            made += [(request.prompt, [*answer, end]) for answer in ([plain] if forced == plain else [plain, forced])]
-        return made
+            forced = _encode_with_forced(self.tokenizer, Constraint(guidance, request.grammar), text)
+            answers = [plain] if forced == plain else [plain, forced]
+            scripts += [(request.prompt, [*answer, end]) for answer in answers]
+        return scripts
 
 
-def _forced(tokenizer: Tokenizer, constraint: Constraint, text: str) -> list[int]:
-    """The tokens of a text where the grammar's forced tokens come as it gives them."""
+def _encode_with_forced(tokenizer: Tokenizer, constraint: Constraint, text: str) -> list[int]:
+    """Tokenize a text, using the grammar's forced tokens where there are any."""
     answer: list[int] = []
     rest = text.encode()
     while rest:
@@ -99,7 +100,7 @@ def _forced(tokenizer: Tokenizer, constraint: Constraint, text: str) -> list[int
             constraint.consume(following[0])
         for token in following:
             piece = tokenizer.piece(token)
-            if not piece or not rest.startswith(piece):  # what is forced is not what is said
+            if not piece or not rest.startswith(piece):  # the grammar forces another text
                 return [*answer, *tokenizer.encode(rest.decode())]
             answer.append(token)
             rest = rest[len(piece) :]
@@ -108,12 +109,12 @@ def _forced(tokenizer: Tokenizer, constraint: Constraint, text: str) -> list[int
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a side said, and how long it took.
+    """One side's answer, and its times in seconds.
 
-    seconds   the whole request, as its caller waits
-    computed  the same without what is between the caller and the program: HTTP, for a server
-    first     of edgefc, until the first token that the model chose, behind those that the grammar gave
-    arrivals  of a server that streams, until each token
+    seconds   the whole request, as the caller sees it
+    computed  the same without HTTP, for a server
+    first     edgefc only: until the first sampled token, after those that the grammar forces
+    arrivals  a streaming server only: until each token
     """
 
     message: Message
@@ -144,49 +145,49 @@ def ask_edgefc(model: Model, case: Case, *, max_tokens: int) -> Answer:
 
 def ask_server(
     server: Server,
-    asker: Asker,
+    requests: RequestBuilder,
     case: Case,
     *,
     max_tokens: int,
     stream: bool = False,
-    lazily: bool = False,
+    lazy_grammar: bool = False,
 ) -> Answer:
-    """Put a case to llama-server; what it is sent is made before the clock starts."""
-    request = asker.request(case)
-    marker = asker.family.syntax.marker if lazily else ""
-    grammar = asker.request(case, choice="required").gbnf if marker else request.gbnf
-    done = server.complete(
+    """Put a case to llama-server; its request is built before the clock starts."""
+    request = requests.build(case)
+    marker = requests.family.syntax.marker if lazy_grammar else ""
+    grammar = requests.build(case, choice="required").gbnf if marker else request.gbnf
+    completion = server.complete(
         request.prompt,
         max_tokens=max_tokens,
         grammar="" if case.tools is None else grammar,
         trigger=marker,
-        stop=tuple(text for text in request.stop if asker.tokenizer.special_id(text) is None),
+        stop=tuple(text for text in request.stop if requests.tokenizer.special_id(text) is None),
         stream=stream,
     )
-    return answered(asker, case, done)
+    return _to_answer(requests.family, case, completion)
 
 
-def answered(asker: Asker, case: Case, done: Completion) -> Answer:
-    message = read(asker.family, case, done.text, stopped=done.stopped)
+def _to_answer(family: Family, case: Case, completion: Completion) -> Answer:
+    message = parse_message(family, case, completion.text, stopped=completion.stopped)
     return Answer(
         message,
-        len(done.tokens),
-        is_valid(message, case) and done.stopped,
-        done.seconds,
-        done.own_seconds,
-        arrivals=done.arrivals,
+        len(completion.tokens),
+        is_valid(message, case) and completion.stopped,
+        completion.seconds,
+        completion.computed_seconds,
+        arrivals=completion.arrivals,
     )
 
 
-def read(family: Family, case: Case, text: str, *, stopped: bool) -> Message:
-    """An answer's message, by the parser that edgefc uses."""
+def parse_message(family: Family, case: Case, text: str, *, stopped: bool) -> Message:
+    """Parse an answer with edgefc's parser."""
     parser = family.parser(case.tools or ())
     parser.feed(text)
     return parser.finish("stop" if stopped else "length").message
 
 
 def is_valid(message: Message, case: Case) -> bool:
-    """Whether calls are of the case's tools and their arguments fit, where calls were asked for."""
+    """Return True if calls, where the case requires them, name the case's tools and their arguments fit."""
     calls = message.get("tool_calls") or []
     offered: Sequence[Tool] = case.tools or ()
     schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in offered}
@@ -199,9 +200,9 @@ def is_valid(message: Message, case: Case) -> bool:
 
 
 def same(one: Message, other: Message) -> bool:
-    """Whether two answers say the same; calls have random ids."""
+    """Return True if two answers are equal but for the random ids of calls."""
 
-    def said(message: Message) -> Any:
+    def content(message: Message) -> Any:
         return message.get("content") or "", [call["function"] for call in message.get("tool_calls") or []]
 
-    return bool(said(one) == said(other))
+    return bool(content(one) == content(other))

@@ -1,9 +1,9 @@
-"""What clients that are slow to ask, or to listen, cost one that is neither.
+"""Measures how much slow clients delay a normal one.
 
     python benchmarks/slow_clients.py [--model MODEL] [--requests 40] [--rounds 5]
 
-A hundred connections with half a request on them, sixty that send a body of a kilobyte a second, thirty that never read
-what they are answered (several megabytes): a normal client's time for a request, with and without them, in turns.
+The slow ones are a hundred connections with half a request, sixty that send a body at a kilobyte per second, and thirty
+that never read their answer of several megabytes. A normal client's requests are timed with and without them, in turns.
 """
 
 from __future__ import annotations
@@ -22,61 +22,61 @@ from pathlib import Path
 
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.serving import started
+from benchmarks.serving import start_server
 
 HEAD = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 CHAT = b"/v1/chat/completions"
 BODY = {"messages": [{"role": "user", "content": "What is the weather in Paris?"}], "temperature": 0, "max_tokens": 32}
 
 
-def normal(port: int, requests: int) -> float:
-    """Milliseconds of a request, the median."""
-    spent = []
+def normal_latency(port: int, requests: int) -> float:
+    """Return the median of a request in milliseconds."""
+    times = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     for _ in range(requests):
-        began = time.perf_counter()
+        started = time.perf_counter()
         connection.request("POST", CHAT.decode(), json.dumps(BODY), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        said = answer.read()
-        assert answer.status == 200, said
-        spent.append(1000 * (time.perf_counter() - began))
+        response = connection.getresponse()
+        content = response.read()
+        assert response.status == 200, content
+        times.append(1000 * (time.perf_counter() - started))
     connection.close()
-    return statistics.median(spent)
+    return statistics.median(times)
 
 
 @contextlib.contextmanager
-def slow(port: int) -> Iterator[None]:
-    """All of the slow ones, for as long as this is open."""
-    over = threading.Event()
+def slow_clients(port: int) -> Iterator[None]:
+    """Run all slow clients inside a `with` block."""
+    stop = threading.Event()
     large = json.dumps({"content": "1 " * 50_000, "with_pieces": True}).encode()
-    asked = threading.Barrier(31)  # when the answers that nobody reads have been computed
+    answers_ready = threading.Barrier(31)  # the large answers are computed, but not read
 
-    def keep(first: bytes, then: bytes) -> None:
-        """Renewed when it is cut off."""
-        while not over.is_set():
+    def send_slowly(first: bytes, rest: bytes) -> None:
+        """Send `rest` once per second; connect again when the server closes the connection."""
+        while not stop.is_set():
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
                 connection.sendall(first)
-                while not over.wait(1):
-                    connection.sendall(then)
+                while not stop.wait(1):
+                    connection.sendall(rest)
 
-    def deaf() -> None:
+    def never_read() -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
             connection.sendall(HEAD % (b"/v1/tokenize", len(large)) + large)
             assert connection.recv(12) == b"HTTP/1.1 200"
-            asked.wait()
-            over.wait()
+            answers_ready.wait()
+            stop.wait()
 
-    threads = [threading.Thread(target=deaf) for _ in range(30)]
-    threads += [threading.Thread(target=keep, args=(b"POST /v1/chat/comp", b"")) for _ in range(100)]
+    threads = [threading.Thread(target=never_read) for _ in range(30)]
+    threads += [threading.Thread(target=send_slowly, args=(b"POST /v1/chat/comp", b"")) for _ in range(100)]
     body = HEAD % (CHAT, 1_000_000), b" " * 1024
-    threads += [threading.Thread(target=keep, args=body) for _ in range(60)]
+    threads += [threading.Thread(target=send_slowly, args=body) for _ in range(60)]
     for thread in threads:
         thread.start()
-    asked.wait()
+    answers_ready.wait()
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         for thread in threads:
             thread.join()
 
@@ -87,15 +87,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    server, port = started(options.model)
-    alone, among = [], []
-    normal(port, options.requests)
+    server, port = start_server(options.model)
+    alone, among_slow = [], []
+    normal_latency(port, options.requests)
     for _ in range(options.rounds):
-        alone.append(normal(port, options.requests))
-        with slow(port):
-            among.append(normal(port, options.requests))
-    one, other = statistics.median(alone), statistics.median(among)
-    print(f"{one:.1f} ms alone, {other:.1f} ms among slow clients: {other / one:.2f} times")
+        alone.append(normal_latency(port, options.requests))
+        with slow_clients(port):
+            among_slow.append(normal_latency(port, options.requests))
+    one, other = statistics.median(alone), statistics.median(among_slow)
+    print(f"{one:.1f} ms alone, {other:.1f} ms among slow clients: {other / one:.2f} times as long")
     server.terminate()
     server.wait(60)
 

@@ -1,10 +1,10 @@
-"""edgefc against stock llama-cpp-python: the same GGUF, token ids, grammar and threads, in turns, in one process.
+"""Compares edgefc with stock llama-cpp-python: the same GGUF, token ids, grammar and threads, in turns, in one process.
 
     python benchmarks/stock.py [--model GGUF | --vocab VOCABULARY.gguf] [--prompts N] [--rounds N] [--json FILE]
 
-W1 and W2 of benchmarks/server.py, with `Llama.create_completion` and `LlamaGrammar.from_string`. Its
-`create_chat_completion` renders a prompt of its own and takes no token ids, so what it would be asked is not the same.
-Its sampler puts the grammar first: a judgement of the whole vocabulary for each token.
+Runs W1 and W2 of benchmarks/server.py with `Llama.create_completion` and `LlamaGrammar.from_string`;
+`create_chat_completion` takes no token ids and renders another prompt. The stock sampler applies the grammar first, to
+the whole vocabulary for each token.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from llama_cpp.llama_grammar import LlamaGrammar
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import report
+from benchmarks.cases import Case
 from benchmarks.report import Row
 from benchmarks.setting import Setting, add_options, in_turns, prepare
-from benchmarks.sides import Answer, Asker, ask_edgefc, is_valid, read, same
-from benchmarks.workloads import Case
+from benchmarks.sides import Answer, RequestBuilder, ask_edgefc, is_valid, parse_message, same
 
 MAX_TOKENS = 320
 BAR = 0.4
 
 
-def ask_stock(llama: Any, asker: Asker, case: Case, *, max_tokens: int) -> Answer:
-    """Put a case to a stock Llama; grammar and token ids are made before the clock starts."""
-    request = asker.request(case)
+def ask_stock(llama: Any, requests: RequestBuilder, case: Case, *, max_tokens: int) -> Answer:
+    """Put a case to a stock Llama; grammar and token ids are prepared before the clock starts."""
+    request = requests.build(case)
     grammar = LlamaGrammar.from_string(request.gbnf, verbose=False)
-    stop = [text for text in request.stop if asker.tokenizer.special_id(text) is None]
+    stop = [text for text in request.stop if requests.tokenizer.special_id(text) is None]
     started = time.perf_counter()
-    done = llama.create_completion(
+    completion = llama.create_completion(
         request.prompt, max_tokens=max_tokens, temperature=0, top_k=1, grammar=grammar, stop=stop
     )
     seconds = time.perf_counter() - started
-    choice = done["choices"][0]
+    choice = completion["choices"][0]
     stopped = choice["finish_reason"] == "stop"
-    message = read(asker.family, case, choice["text"], stopped=stopped)
+    message = parse_message(requests.family, case, choice["text"], stopped=stopped)
     valid = is_valid(message, case) and stopped
-    return Answer(message, done["usage"]["completion_tokens"], valid, seconds, seconds)
+    return Answer(message, completion["usage"]["completion_tokens"], valid, seconds, seconds)
 
 
 def measure(setting: Setting) -> list[Row]:
@@ -63,8 +63,8 @@ def measure(setting: Setting) -> list[Row]:
         for name, cases in (("W1", setting.plan.one_tool), ("W2", setting.plan.many_tools)):
             row = Row(f"{name} tools: {len(cases[0].tools or ())}, against stock", "s", BAR)
             for case in cases[: setting.prompts]:
-                ours, theirs = partial(ask_edgefc, model), partial(ask_stock, llama, setting.asker)
-                in_turns(0, ours, theirs, case, max_tokens=MAX_TOKENS)  # so that the prompt is in both caches
+                ours, theirs = partial(ask_edgefc, model), partial(ask_stock, llama, setting.requests)
+                in_turns(0, ours, theirs, case, max_tokens=MAX_TOKENS)  # puts the prompt into both caches
                 for number in range(setting.rounds):
                     one, other = in_turns(number, ours, theirs, case, max_tokens=MAX_TOKENS)
                     row.add(one.seconds, other.seconds)
@@ -75,11 +75,11 @@ def measure(setting: Setting) -> list[Row]:
     return rows
 
 
-def main(given: list[str] | None = None) -> list[Row]:
+def main(arguments: list[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    options = parser.parse_args(given)
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    options = parser.parse_args(arguments)
     logging.getLogger("edgefc.llama").setLevel(logging.CRITICAL)
     setting = prepare(options, None)
     print(report.HEAD, flush=True)

@@ -1,309 +1,280 @@
-"""What is asked in the benchmarks: made-up tools, conversations, and the answers that are right.
-
-A case knows nothing of a model: `Case.messages` and `Case.tools` go to `edgefc.Model.chat`, `answer_text` spells the
-right answer as a family does. Each case has words of its own in its text ("reference …"), by which a scripted model
-tells the cases apart (benchmarks/scripted.py), and a ticket number that can be changed so that a prompt is new.
-"""
+"""The workloads: functions that measure and yield rows of the table. benchmarks/README.md describes them."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from edgefc.tools.examples import EXAMPLE_TOOLS
-from edgefc.types import FunctionCall, Message, OutputSyntax, Tool, ToolCall
+from benchmarks import child, peer
+from benchmarks.cases import Case, story_request
+from benchmarks.report import Row
+from benchmarks.setting import LARGE, SETTLE_S, TOKENS_PER_WORD, Ask, Setting, in_turns
+from benchmarks.sides import Answer, ask_edgefc, ask_server, same
 
-TOLD = 160  # words of a plain text
-TICKET = "00000"
-# name: what it does: parameters, each name, type, what it is; those with "?" need not be given
-_TOOLS = """
-get_weather: Get the current weather for a city: city str City name, unit? enum celsius|fahrenheit
-get_local_time: Get the current local time in a city: city str City name
-send_email: Send an email to one person: recipient str Email address or name, subject str Subject line, body str Text
-create_event: Put an event into the calendar: title str Title, day str Day, hour int Hour, minutes? int How long
-search_files: Search the user's files by text: query str Words to look for, folder? str Folder, limit? int Most results
-play_music: Play music by artist or title: artist str Artist, volume? int From 0 to 100, shuffle? bool Random order
-set_thermostat: Set the temperature of a room: room str Room, degrees num Temperature, mode? enum heat|cool|auto
-book_table: Book a table in a restaurant: restaurant str Name, people int Number of people, hour int Hour
-convert_currency: Convert an amount of money: amount num Amount, source enum EUR|USD|GBP, target enum EUR|USD|GBP
-translate_text: Translate text into a language: text str The text, language enum french|german|spanish|japanese
-start_timer: Start a countdown: minutes int Length in minutes, label? str What it is for
-find_route: Find a way from one place to another: origin str From, destination str To, by? enum car|train|foot
-lookup_word: Look up a word in the dictionary: word str The word
-get_stock_price: Get the price of a share: company str Company, currency? enum EUR|USD
-add_note: Keep a note: title str Title, text str What it says, tags? list Tags
-turn_light: Switch a lamp on or off: room str Room, on bool On or off, brightness? int From 1 to 100
-order_item: Order something from the shop: item str What, count int How many, express? bool Deliver tomorrow
-track_parcel: Find out where a parcel is: number str Number of the parcel
-rate_film: Rate a film: film str Title, stars int From 1 to 5
-list_flights: List flights between two cities: origin str Where from, destination str Where to, day str Day of the week
-resize_image: Change the size of an image: file str File name, width int Pixels, height int Pixels
-count_words: Count the words in a document: document str Document name
-share_document: Share a document with a person: document str Document name, person str Name, may_edit? bool With changes
-call_contact: Call somebody on the phone: person str Name
-water_plants: Water the plants: zone enum garden|balcony|greenhouse, minutes int How long
-read_sensor: Read a sensor: sensor str Name of the sensor, unit? enum metric|imperial
-plan_meal: Plan a meal: dish str Dish, people int Number of people, diet? enum none|vegetarian|vegan
-open_ticket: Open a ticket with support: topic str Topic, urgency enum low|normal|high, details str What is wrong
-backup_folder: Back a folder up: folder str Folder, target enum disk|cloud, encrypt? bool Encrypted
-draw_chart: Draw a chart: title str Title, kind enum line|bar|pie, points int How many points
-"""
-_VALUES = """Lisbon Oslo Lima Tokyo Rome Cairo Quito Accra Delhi Berlin Nairobi Madrid Vienna Toronto Dublin Athens
-Prague Warsaw Havana Boston Jakarta Manila Seoul Perth Geneva Zurich Milan Sofia Riga Tunis Monday Tuesday Friday
-Sunday kitchen cellar library Martha Oliver Sophie Victor Amelia harvest budget holiday invoice garden guitar window
-travel winter summer report recipe ladder camera mirror planet bridge coffee pepper orange silver copper marble
-velvet"""
-_CITIES = _VALUES.split()[:30]
-_WORDS = """time year people way day man thing woman life child world school state family student group country
-problem hand part place case week company system program question work government number night point home water room
-mother area money story fact month lot right study book eye job word business issue side kind head house service
-friend father power hour game line end member law car city community name president team minute idea body
-information back parent face others level office door health person art war history party result change morning
-reason research girl guy moment air teacher force education foot boy age policy process music market sense nation
-plan college interest death experience effect use class control care field development role effort rate heart drug
-show leader light voice wife police mind price report decision son view relationship town road arm difference value
-building action season society tax director position player record paper space ground form event official matter
-center couple site project activity star table need court oil situation cost industry figure street image phone data
-picture practice piece land product doctor wall patient worker news test movie north love support technology"""
-_VERBS = "shows meets moves keeps needs finds makes brings holds leaves opens draws turns writes learns builds".split()
-_JOINING = "because although while since before after unless where until and but so".split()
+MAX_TOKENS = 320
+PREFILL, TEXT = 512, 128  # tokens
+COUNTS = ("completion_tokens", "model_steps", "sampled_tokens", "forced_tokens", "accepted_tokens", "drafted_tokens")
+
+Workload = Callable[[Setting], Iterator[Row]]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One request and its right answer.
-
-    calls    what is to be called
-    text     what is said before the calls, or alone
-    """
-
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...] | None
-    choice: Literal["auto", "required"] = "auto"
-    calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
-    text: str = ""
-
-    def with_ticket(self, number: int) -> Case:
-        """The same request with another number in it: new to a cache, except for what comes before."""
-        text = json.dumps(self.messages).replace(f"Ticket {TICKET}", f"Ticket {number:05}")
-        return replace(self, messages=tuple(cast("list[Message]", json.loads(text))))
+def one_tool(setting: Setting) -> Iterator[Row]:
+    yield _decode(setting, "W1 one tool", setting.plan.one_tool)
 
 
-def tools() -> tuple[Tool, ...]:
-    """The 30 tools, in OpenAI's form."""
-    return tuple(map(_tool, _TOOLS.strip().splitlines()))
+def many_tools(setting: Setting) -> Iterator[Row]:
+    cases = setting.plan.many_tools
+    yield _decode(setting, f"W2 {len(cases[0].tools or ())} tools", cases)
 
 
-def _tool(line: str) -> Tool:
-    name, description, parameters = line.split(": ", 2)
-    properties: dict[str, Any] = {}
-    required = []
-    for parameter in parameters.split(", "):
-        key, kind, *about = parameter.split(" ")
-        if not key.endswith("?"):
-            required.append(key)
-        types = {"str": "string", "int": "integer", "num": "number", "bool": "boolean", "enum": "string"}
-        if kind == "enum":
-            schema: dict[str, Any] = {"type": "string", "enum": about[0].split("|")}
-        elif kind == "list":
-            schema = {"type": "array", "items": {"type": "string"}, "description": " ".join(about)}
-        else:
-            schema = {"type": types[kind], "description": " ".join(about)}
-        properties[key.removesuffix("?")] = schema
-    return {
-        "type": "function",
-        "function": {
-            "name": name,
-            "description": description,
-            "parameters": {"type": "object", "properties": properties, "required": required},
-        },
-    }
+def copying(setting: Setting) -> Iterator[Row]:
+    yield _decode(setting, "W3 text copied into an argument", setting.plan.copying)
 
 
-def asked(rng: random.Random, offered: Sequence[Tool], word: str) -> Case:
-    """One of the tools is to be called with values that the user says."""
-    name, arguments = _call(rng, rng.choice(offered))
-    said = ", ".join(f"{key.replace('_', ' ')} {_spoken(value)}" for key, value in arguments.items())
-    text = f"Ticket {TICKET}, reference {word}. Please {name.replace('_', ' ')} with {said}."
-    return Case(({"role": "user", "content": text},), tuple(offered), "required", ((name, arguments),))
+def _decode(setting: Setting, name: str, cases: Sequence[Case]) -> Row:
+    """Measure answers to prompts that are in both caches; the server's own time counts, without HTTP."""
+    row, answers = Row(name, "s", 0.6), []
+    with setting.both() as (ours, theirs):
+        for case in cases[: setting.prompts]:
+            in_turns(0, ours, theirs, case, max_tokens=MAX_TOKENS)
+            for number in range(setting.rounds):
+                one, other = in_turns(number, ours, theirs, case, max_tokens=MAX_TOKENS)
+                row.add(one.computed, other.computed)
+                _check_answers(row, one, other)
+                answers.append(one)
+    row.note = _token_counts(answers)
+    return row
 
 
-def simple(rng: random.Random, offered: Sequence[Tool], word: str) -> Case:  # noqa: ARG001 - as `asked`
-    """The same for edgefc's example tools, in words that the demo model knows."""
-    city, a, b = rng.choice(_CITIES), rng.randrange(2, 90), rng.randrange(2, 9)
-    known: dict[str, tuple[str, dict[str, Any]]] = {
-        "get_weather": (f"What is the weather in {city}?", {"location": city}),
-        "get_time": (f"What time is it in {city}?", {"city": city}),
-        "calculate": (f"What's {a}*{b}?", {"expression": f"{a}*{b}"}),
-        "convert_units": (f"Convert {a} km to miles", {"value": a, "from_unit": "km", "to_unit": "miles"}),
-        "roll_dice": (f"Roll {b} dice", {"count": b}),
-    }
-    name = rng.choice([tool["function"]["name"] for tool in offered if tool["function"]["name"] in known])
-    text, arguments = known[name]
-    return Case(({"role": "user", "content": text},), tuple(offered), "required", ((name, arguments),))
+def agent(setting: Setting) -> Iterator[Row]:
+    """Measure conversations whose tools are cached; each turn's prompt is the same for both, whatever they answered."""
+    conversations = setting.plan.agent[: setting.prompts]
+    row, answers = Row(f"W4 agent, {len(conversations[0])} turns together", "s"), []
+    with setting.both() as (ours, theirs):
+
+        def our_turns(turns: Sequence[Case]) -> list[Answer]:
+            return [ours(turn, max_tokens=MAX_TOKENS) for turn in turns]
+
+        def their_turns(turns: Sequence[Case]) -> list[Answer]:
+            return [theirs(turn, max_tokens=MAX_TOKENS) for turn in turns]
+
+        in_turns(0, our_turns, their_turns, conversations[0][:1])
+        for number in range(setting.rounds * len(conversations)):
+            turns = [turn.with_ticket(number + 1) for turn in conversations[number // setting.rounds]]
+            one, other = in_turns(number, our_turns, their_turns, turns)
+            row.add(sum(answer.seconds for answer in one), sum(answer.seconds for answer in other))
+            for mine, its in zip(one, other, strict=True):
+                _check_answers(row, mine, its)
+            answers += one
+    row.note = f"a turn: {_token_counts(answers)}"
+    yield row
 
 
-def _call(rng: random.Random, tool: Tool) -> tuple[str, dict[str, Any]]:
-    parameters = tool["function"].get("parameters", {})
-    arguments = {
-        key: _value(rng, schema)
-        for key, schema in parameters["properties"].items()
-        if key in parameters["required"] or rng.random() < 0.5
-    }
-    return tool["function"]["name"], arguments
+def alternating(setting: Setting) -> Iterator[Row]:
+    """Measure whole requests with two sets of tools in turns; both sets were used before."""
+    cases = setting.plan.alternating
+    for slots, bar in ((1, 0.5), (None, 1.0)):
+        row, answers = Row(f"W5 two tool sets in turns, {'one slot' if slots else 'default slots'}", "s", bar), []
+        with setting.both(slots) as (ours, theirs):
+            for number in range(-2, max(setting.prompts, 2) * setting.rounds // 2 * 2):
+                case = cases[number % len(cases)].with_ticket(number + 10)
+                one, other = in_turns(number // 2, ours, theirs, case, max_tokens=MAX_TOKENS)
+                if number >= 0:
+                    row.add(one.seconds, other.seconds)
+                    _check_answers(row, one, other)
+                    answers.append(one)
+        row.note = _cached_share(answers)
+        yield row
 
 
-def _value(rng: random.Random, schema: Mapping[str, Any]) -> Any:
-    if "enum" in schema:
-        return rng.choice(schema["enum"])
-    kinds: dict[str, Any] = {
-        "string": lambda: " ".join(rng.sample(_VALUES.split(), rng.choice((1, 1, 2)))),
-        "integer": lambda: rng.randrange(1, 100),
-        "number": lambda: rng.randrange(10, 1000) / 2,
-        "boolean": lambda: rng.random() < 0.5,
-        "array": lambda: rng.sample(_VALUES.split(), 2),
-    }
-    return kinds[schema["type"]]()
+def restarting(setting: Setting) -> Iterator[Row]:
+    """Measure the first call of a fresh process, without its start; edgefc's tools are on disk from an earlier one."""
+    load = Row("load, until ready for requests", "s", 1.1)
 
+    def ours(case: Case) -> dict[str, Any]:
+        return _in_child(setting, case)
 
-def _spoken(value: Any) -> str:
-    if isinstance(value, list):
-        return " and ".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    def theirs(case: Case) -> tuple[float, Answer]:
+        with setting.server() as server:
+            answer = ask_server(server, setting.requests, case, max_tokens=MAX_TOKENS, stream=True)
+            return server.load_s, answer
 
-
-def copied(rng: random.Random, word: str, *, before: int = 40, length: int = 35) -> Case:
-    """A paragraph of the user's text goes into an argument as it is."""
-    person, subject = rng.sample(_VALUES.split(), 2)
-    body = prose(rng, length + rng.randrange(25))
-    opening = f"Ticket {TICKET}, reference {word}. {prose(rng, before)} " if word else ""
-    text = f"{opening}Send an email to {person} with the subject {subject} and exactly this text: {body}"
-    arguments = {"recipient": person, "subject": subject, "body": body}
-    return Case(({"role": "user", "content": text},), tools()[:4], "required", (("send_email", arguments),))
-
-
-def conversation(
-    asking: Callable[[random.Random, Sequence[Tool], str], Case],
-    rng: random.Random,
-    offered: Sequence[Tool],
-    words: Sequence[str],
-) -> list[Case]:
-    """An agent's turns: each answer is a call, each result names the next thing to do."""
-    cases = [asking(rng, offered, words[0])]
-    for word in words[1:]:
-        before = cases[-1]
-        name, arguments = before.calls[0]
-        id_ = f"call_{len(cases):06}"
-        function: FunctionCall = {"name": name, "arguments": json.dumps(arguments)}
-        called: ToolCall = {"id": id_, "type": "function", "function": function}
-        after = asking(rng, offered, word)
-        result = {
-            "status": "done",
-            "seconds": rng.randrange(100),
-            "remark": prose(rng, 8),
-            "next": str(after.messages[0].get("content")).removeprefix(f"Ticket {TICKET}, "),
-        }
-        messages: tuple[Message, ...] = (
-            *before.messages,
-            {"role": "assistant", "content": None, "tool_calls": [called]},
-            {"role": "tool", "tool_call_id": id_, "content": json.dumps(result)},
+    for cases in setting.plan.restarting:
+        size = len(setting.requests.build(cases[0]).prompt)
+        first = Row(f"W6 restart, prompt of {size}: first choice", "s", 0.1)
+        whole = Row(f"W6 restart, prompt of {size}: whole call", "s")
+        sources, earliest = set(), []
+        ours(cases[-1])  # the earlier process
+        for number in range(setting.rounds):
+            case = cases[number % (len(cases) - 1)].with_ticket(number + 1)
+            one, (load_s, other) = in_turns(number, ours, theirs, case)
+            first.add(one["first_s"], other.arrivals[setting.requests.forced_start(case)])
+            earliest.append(other.arrivals[0])
+            whole.add(one["whole_s"], other.seconds)
+            load.add(one["load_s"], load_s)
+            first.check(one["valid"], other.valid, same(one["message"], other.message))
+            sources.add(f"{one['cached_tokens']} tokens from {one['cached_from'] or 'nothing'}")
+        first.note = (
+            f"edgefc reused {', '.join(sorted(sources))}; the peer's very first token after "
+            f"{statistics.median(earliest):.3g} s"
         )
-        cases.append(replace(after, messages=messages))
-    return cases
+        yield first
+        yield whole
+    yield load
 
 
-def thought(case: Case, rng: random.Random, length: int) -> Case:
-    """So many words, and then the case's call."""
-    return replace(case, choice="auto", text=prose(rng, length))
+def parallel(setting: Setting) -> Iterator[Row]:
+    """Measure calls per second of all clients together; each requests one call after another."""
+    for clients in (4, 8):
+        row = Row(f"W7 {clients} clients", "call/s", 1.0, at_least=True)
+        each = min(max(1, setting.prompts // 4), len(setting.plan.parallel) // clients)
+        with setting.both(clients, min(1024, setting.n_ctx)) as (ours, theirs):
+            our_clients, their_clients = _Clients(ours, clients), _Clients(theirs, clients)
+            for number in range(-1, setting.rounds):
+                cases = [case.with_ticket(number + 2) for case in setting.plan.parallel[: clients * each]]
+                for case in cases:
+                    setting.requests.build(case)  # before the clock starts
+                (rate, one), (its_rate, other) = in_turns(number, our_clients, their_clients, cases)
+                if number < 0:
+                    continue  # the first round puts the tools into every slot
+                row.add(rate, its_rate)
+                for mine, its in zip(one, other, strict=True):
+                    _check_answers(row, mine, its)
+        yield row
 
 
-def told(rng: random.Random, word: str, length: int, *, asking: int = 0) -> Case:
-    """A text, without any tools."""
-    request = f"Ticket {TICKET}, reference {word}. {prose(rng, asking) if asking else ''}Tell me a story."
-    return Case(({"role": "user", "content": request},), None, "auto", (), prose(rng, length))
+class _Clients:
+    """Parallel clients, each with its share of the cases; returns calls per second, and the answers."""
+
+    def __init__(self, ask: Ask, count: int) -> None:
+        self._ask, self._count = ask, count
+
+    def __call__(self, cases: Sequence[Case]) -> tuple[float, list[Answer]]:
+        def client(number: int) -> list[Answer]:
+            return [self._ask(case, max_tokens=MAX_TOKENS) for case in cases[number :: self._count]]
+
+        with ThreadPoolExecutor(self._count) as pool:
+            started = time.perf_counter()
+            answers = [answer for part in pool.map(client, range(self._count)) for answer in part]
+            return len(answers) / (time.perf_counter() - started), answers
 
 
-def prose(rng: random.Random, count: int) -> str:
-    """Sentences of about so many words, none like another."""
-    nouns = _WORDS.split()
-    words: list[str] = []
-    while len(words) < count:
-        clauses = []
-        for _ in range(rng.choice((1, 2))):
-            subject, other = rng.sample(nouns, 2)
-            clauses.append(f"the {subject} {rng.choice(_VERBS)} {rng.choice(('the', 'a', 'no', 'another'))} {other}")
-        sentence = f" {rng.choice(_JOINING)} ".join(clauses)
-        words += (sentence[0].upper() + sentence[1:] + ".").split()
-    return " ".join(words)
+def thinking(setting: Setting) -> Iterator[Row]:
+    """Measure the cost of a token of free text before a call, with 30 tools."""
+    row, answers = Row(f"W8 auto, {setting.free} free tokens, then a call", "ms", 1.0), []
+    cases = setting.plan.thinking[: setting.prompts]
+    prompt = max(len(setting.requests.build(case).prompt) for case in cases)
+    max_tokens = round(setting.free * 1.3) + 100
+    n_ctx = -(-(prompt + max_tokens) // 256) * 256 if setting.n_ctx >= LARGE else setting.n_ctx
+    max_tokens = min(max_tokens, n_ctx - prompt)
+    with setting.both(None, n_ctx) as (ours, theirs):
+
+        def theirs_lazy(case: Case, *, max_tokens: int) -> Answer:
+            return theirs(case, max_tokens=max_tokens, lazy_grammar=True)
+
+        for case in cases:
+            in_turns(0, ours, theirs_lazy, case, max_tokens=1)
+            for number in range(setting.rounds):
+                one, other = in_turns(number, ours, theirs_lazy, case, max_tokens=max_tokens)
+                row.add(1000 * one.computed / one.tokens, 1000 * other.computed / other.tokens)
+                _check_answers(row, one, other)
+                answers.append(one)
+    row.note = _token_counts(answers)
+    yield row
 
 
-def answer_text(case: Case, syntax: OutputSyntax) -> str:
-    """The right answer as a family writes it."""
-    calls = [
-        syntax.call.replace("{name}", name).replace("{arguments}", json.dumps(arguments, ensure_ascii=False))
-        for name, arguments in case.calls
-    ]
-    said = syntax.calls_begin + syntax.calls_separator.join(calls) + syntax.calls_end if calls else ""
-    if case.text and calls:
-        return case.text + (syntax.calls_preamble or "") + said
-    return case.text + said
+def plain(setting: Setting) -> Iterator[Row]:
+    """Measure text without tools and long prompts, also against llama-bench, which only computes."""
+    text, bare_text, fill, bare_fill = (
+        Row(f"W9 {what}, against {whom}", "tok/s", 0.97, at_least=True)
+        for what in ("plain text", f"prefill of {PREFILL}")
+        for whom in ("llama-server", "llama-bench")
+    )
+    answers: list[Answer] = []
+    assert setting.binary is not None
+    with setting.model() as model, setting.server() as server:
+
+        def ours(case: Case, *, max_tokens: int) -> Answer:
+            return ask_edgefc(model, case, max_tokens=max_tokens)
+
+        def theirs(case: Case, *, max_tokens: int) -> Answer:
+            return ask_server(server, setting.requests, case, max_tokens=max_tokens)
+
+        def our_prefill(case: Case) -> float:
+            stats = ours(case, max_tokens=16).stats  # more tokens than a grammar forces at once
+            assert stats is not None
+            return (stats.prompt_tokens - stats.cached_tokens) / stats.prefill_s
+
+        def their_prefill(case: Case) -> float:
+            timings = server.complete(setting.requests.build(case).prompt, max_tokens=1).timings
+            return 1000 * timings["prompt_n"] / timings["prompt_ms"]
+
+        for case in setting.plan.plain[: setting.prompts]:
+            in_turns(0, ours, theirs, case, max_tokens=2)
+            for number in range(setting.rounds):
+                one, other = in_turns(number, ours, theirs, case, max_tokens=TEXT)
+                rng = random.Random(len(answers))
+                long = story_request(rng, "river", 1, prompt_words=round(PREFILL / TOKENS_PER_WORD))
+                mine, its = in_turns(number, our_prefill, their_prefill, long.with_ticket(len(answers)))
+                time.sleep(SETTLE_S)
+                bench = peer.bench(setting.binary, setting.path, prompt=PREFILL, generate=TEXT, threads=setting.threads)
+                text.add(one.tokens / one.computed, other.tokens / other.computed)
+                text.check(True, True, same(one.message, other.message))
+                bare_text.add(one.tokens / one.computed, bench["generate"])
+                fill.add(mine, its)
+                bare_fill.add(mine, bench["prompt"])
+                answers.append(one)
+    text.note = _token_counts(answers)
+    yield from (text, bare_text, fill, bare_fill)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All cases of all workloads, made from one seed."""
+def memory(setting: Setting) -> Iterator[Row]:
+    """Measure the peak memory of each side for one long prompt with the same context, mapped files included."""
+    row = Row("memory peak", "MB", 1.1, slack=150)
 
-    one_tool: list[Case]
-    many_tools: list[Case]
-    copying: list[Case]
-    agent: list[list[Case]]
-    alternating: list[Case]
-    restarting: list[list[Case]]
-    parallel: list[Case]
-    thinking: list[Case]
-    plain: list[Case]
+    def ours(case: Case) -> float:
+        return float(_in_child(setting, case)["peak"]) / 1e6
 
-    def every(self) -> Iterator[Case]:
-        for cases in (self.one_tool, self.many_tools, self.copying, *self.agent, self.alternating, *self.restarting,
-                      self.parallel, self.thinking, self.plain):  # fmt: skip
-            yield from cases
+    def theirs(case: Case) -> float:
+        with setting.server() as server:
+            ask_server(server, setting.requests, case, max_tokens=MAX_TOKENS)
+            return server.peak_memory() / 1e6
+
+    for number in range(min(setting.rounds, 3)):
+        row.add(*in_turns(number, ours, theirs, setting.plan.many_tools[0]))
+    yield row
 
 
-WORDS = 20 + 20 + 20 + 3 * 10 + 20 + 2 * 4 + 24 + 2 + 2  # that a plan takes
-
-
-def plan(words: Sequence[str], *, free: int = 1500) -> Plan:
-    """`words` are WORDS different words; `free` counts words, of which a hundred are about 135 tokens."""
-    left, rng, every = iter(words), random.Random(0), tools()
-    few, half = every[:3], len(every) // 2
-    return Plan(
-        one_tool=[asked(rng, every[number % 12 :][:1], next(left)) for number in range(20)],
-        many_tools=[asked(rng, every, next(left)) for _ in range(20)],
-        copying=[copied(rng, next(left)) for _ in range(20)],
-        agent=[conversation(asked, rng, every[:8], [next(left) for _ in range(10)]) for _ in range(3)],
-        alternating=[asked(rng, (every[:half], every[half:])[number % 2], next(left)) for number in range(20)],
-        restarting=[[asked(rng, offered, next(left)) for _ in range(4)] for offered in (few, every[:26])],
-        parallel=[asked(rng, few, next(left)) for _ in range(24)],
-        thinking=[thought(asked(rng, every, next(left)), rng, free) for _ in range(2)],
-        plain=[told(rng, next(left), TOLD) for _ in range(2)],
+def _in_child(setting: Setting, case: Case) -> dict[str, Any]:
+    return child.run(
+        setting.path, setting.family, case, n_ctx=setting.n_ctx, threads=setting.threads, max_tokens=MAX_TOKENS
     )
 
 
-def small_plan() -> Plan:
-    """For a model with a small context: fewer tools, shorter texts, shorter conversations."""
-    rng = random.Random(0)
-    every = tuple(tool.schema for tool in EXAMPLE_TOOLS[:5])
-    return Plan(
-        one_tool=[simple(rng, every[number % 5 :][:1], "") for number in range(20)],
-        many_tools=[simple(rng, every, "") for _ in range(20)],
-        copying=[copied(rng, "", before=0, length=12) for _ in range(20)],
-        agent=[conversation(simple, rng, every, [""] * 4) for _ in range(3)],
-        alternating=[simple(rng, (every[:2], every[2:])[number % 2], "") for number in range(20)],
-        restarting=[[simple(rng, offered, "") for _ in range(4)] for offered in (every[:1], every)],
-        parallel=[simple(rng, every[:3], "") for _ in range(24)],
-        thinking=[replace(simple(rng, every, ""), choice="auto") for _ in range(2)],
-        plain=[told(rng, "0", TOLD) for _ in range(2)],
+def _check_answers(row: Row, ours: Answer, theirs: Answer) -> None:
+    row.check(ours.valid, theirs.valid, same(ours.message, theirs.message))
+
+
+def _token_counts(answers: Sequence[Answer]) -> str:
+    """Format the averages per answer of edgefc's counters."""
+    stats = [answer.stats for answer in answers if answer.stats is not None]
+    tokens, steps, *shares = (statistics.mean(getattr(one, name) for one in stats) for name in COUNTS)
+    return "{:.0f} tokens in {:.1f} steps: {:.1f} sampled, {:.1f} forced, {:.1f} of {:.1f} drafted".format(
+        tokens, steps, *shares
     )
+
+
+def _cached_share(answers: Sequence[Answer]) -> str:
+    stats = [answer.stats for answer in answers if answer.stats is not None]
+    share = sum(one.cached_tokens for one in stats) / sum(one.prompt_tokens for one in stats)
+    return f"{share:.0%} of prompts from {', '.join(sorted({one.cached_from or 'nothing' for one in stats}))}"
+
+
+WORKLOADS: dict[str, Workload] = {
+    "W1": one_tool, "W2": many_tools, "W3": copying, "W4": agent, "W5": alternating, "W6": restarting,
+    "W7": parallel, "W8": thinking, "W9": plain, "memory": memory,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is for people to read."""
+"""The benchmarks run; their figures are not tested."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from benchmarks import (
     bfcl_harness,
     bfcl_scripts,
+    cases,
     child,
-    contests,
     masks,
     peer,
     pull,
@@ -26,7 +26,7 @@ from benchmarks import (
     stock,
     workloads,
 )
-from benchmarks.sides import Answer, Asker, ask_edgefc, is_valid, same
+from benchmarks.sides import Answer, RequestBuilder, ask_edgefc, is_valid, same
 from edgefc import load
 from edgefc.engine import Tokenizer, llama
 from edgefc.engine.constraint import guidance_tokenizer
@@ -37,7 +37,7 @@ from tests.evaluation.checkout import write_checkout
 
 @pytest.fixture
 def small() -> setting.Setting:
-    """The demo model with two prompts, each asked once."""
+    """The demo model with two prompts and one round."""
     parser = argparse.ArgumentParser()
     setting.add_options(parser)
     return setting.prepare(parser.parse_args(["--prompts", "2", "--rounds", "1"]), None, free=40)
@@ -68,21 +68,21 @@ def test_pull_measures_both_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result["rate_ratio"] > 0
 
 
-def test_right_answers_are_in_the_grammar_and_are_read_back(qwen2_vocab: Path) -> None:
-    """Of every case: what a scripted model is to say is what the parser finds and what the schemas allow."""
+def test_right_answers_are_in_the_grammar_and_are_parsed_back(qwen2_vocab: Path) -> None:
+    """The scripted answer to every case is parsed to its calls, and the schemas allow them."""
     tokenizer = Tokenizer(llama.Model(qwen2_vocab, n_gpu_layers=0, vocab_only=True).vocabulary)
-    asker = Asker(load_family("hermes"), tokenizer)
-    words = setting.marker_words(tokenizer, workloads.WORDS)
-    cases = list(workloads.plan(list(words), free=40).every())
-    assert len(cases) == len(words) == workloads.WORDS
-    scripts = asker.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
-    assert len(scripts) >= len(cases)
-    told = {tuple(prompt): answer for prompt, answer in scripts}
-    for case in cases:
-        prompt = asker.request(case).prompt
-        found = set(words.values()).intersection(prompt)
-        assert len(found) == sum("reference " in str(message.get("content")) for message in case.messages)
-        parsed = asker.family.parse(tokenizer.decode(told[tuple(prompt)][:-1]), case.tools)
+    requests = RequestBuilder(load_family("hermes"), tokenizer)
+    words = setting.marker_words(tokenizer, cases.WORDS)
+    all_cases = list(cases.make_plan(list(words), free=40).all_cases())
+    assert len(all_cases) == len(words) == cases.WORDS
+    scripts = requests.scripts(all_cases, guidance_tokenizer(tokenizer.vocabulary))
+    assert len(scripts) >= len(all_cases)
+    answers = {tuple(prompt): answer for prompt, answer in scripts}
+    for case in all_cases:
+        prompt = requests.build(case).prompt
+        markers = set(words.values()).intersection(prompt)
+        assert len(markers) == sum("reference " in str(message.get("content")) for message in case.messages)
+        parsed = requests.family.parse(tokenizer.decode(answers[tuple(prompt)][:-1]), case.tools)
         calls = [call["function"] for call in parsed.message.get("tool_calls") or []]
         assert [(call["name"], json.loads(call["arguments"])) for call in calls] == [(n, a) for n, a in case.calls]
         assert (parsed.message.get("content") or "") == case.text
@@ -91,11 +91,11 @@ def test_right_answers_are_in_the_grammar_and_are_read_back(qwen2_vocab: Path) -
 
 def test_a_scripted_model_follows_its_scripts(qwen2_vocab: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer(llama.Model(qwen2_vocab, n_gpu_layers=0, vocab_only=True).vocabulary)
-    asker = Asker(load_family("hermes"), tokenizer)
-    words = setting.marker_words(tokenizer, workloads.WORDS)
-    plan = workloads.plan(list(words), free=40)
-    cases = [*plan.one_tool[:4], *plan.parallel[:4], *plan.agent[0][:4], plan.copying[0], plan.plain[0]]
-    pairs = asker.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
+    requests = RequestBuilder(load_family("hermes"), tokenizer)
+    words = setting.marker_words(tokenizer, cases.WORDS)
+    plan = cases.make_plan(list(words), free=40)
+    some_cases = [*plan.one_tool[:4], *plan.parallel[:4], *plan.agent[0][:4], plan.copying[0], plan.plain[0]]
+    pairs = requests.scripts(some_cases, guidance_tokenizer(tokenizer.vocabulary))
     scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
     path = tmp_path / "scripted.gguf"
     scripted.write(qwen2_vocab, path, scripts, words.values(), scripted.SHAPES["tiny"])
@@ -103,7 +103,7 @@ def test_a_scripted_model_follows_its_scripts(qwen2_vocab: Path, tmp_path: Path)
         for script in scripts:
             result = model.engine.submit(list(script.prompt), max_tokens=len(script.answer)).result()
             assert (result.token_ids, result.finish_reason) == ([*script.answer[:-1]], "stop")
-        for case in cases:
+        for case in some_cases:
             answer = ask_edgefc(model, case.with_ticket(7), max_tokens=300)
             assert answer.valid
             calls = [call["function"] for call in answer.message.get("tool_calls") or []]
@@ -114,28 +114,28 @@ def test_a_scripted_model_follows_its_scripts(qwen2_vocab: Path, tmp_path: Path)
 def test_scripts_that_contradict_one_another_are_refused(qwen2_vocab: Path, tmp_path: Path) -> None:
     marker, end = 100_000, 151_645
     scripts = [scripted.Script((10, 11, 12, 13, marker, 14), (20, 30 + number, end)) for number in range(2)]
-    with pytest.raises(scripted.ConflictError, match="2 of 6 places"):
+    with pytest.raises(scripted.ConflictError, match="2 of 6 positions"):
         scripted.write(qwen2_vocab, tmp_path / "no.gguf", scripts, [marker], scripted.SHAPES["tiny"])
     with pytest.raises(ValueError, match="must have a marker"):
         scripted.write(qwen2_vocab, tmp_path / "no.gguf", scripts, [marker + 1], scripted.SHAPES["tiny"])
 
 
-def test_edgefc_answers_what_the_benchmark_asks(small: setting.Setting) -> None:
+def test_edgefc_answers_the_benchmarks_cases(small: setting.Setting) -> None:
     plan = small.plan
     with small.model(n_parallel=2) as model:
         short = (*plan.one_tool[:2], *plan.many_tools[:2], *plan.agent[0][:1], *plan.thinking[:1])
         for case in (*short, *plan.copying[:2], *plan.agent[0][1:2]):
-            answer = ask_edgefc(model, case, max_tokens=contests.MAX_TOKENS)
+            answer = ask_edgefc(model, case, max_tokens=workloads.MAX_TOKENS)
             assert answer.stats is not None
-            assert answer.stats.prompt_tokens == len(small.asker.request(case).prompt)
+            assert answer.stats.prompt_tokens == len(small.requests.build(case).prompt)
             assert answer.tokens > 0
-            # A text that the demo model does not end is cut, and a cut call is none.
-            assert answer.valid or (case not in short and answer.tokens == contests.MAX_TOKENS)
+            # A text that the demo model does not end is cut off, and a cut call does not count.
+            assert answer.valid or (case not in short and answer.tokens == workloads.MAX_TOKENS)
 
 
 def test_a_restart_is_a_process_of_its_own(small: setting.Setting) -> None:
     case = small.plan.restarting[0][0]
-    done = child.run(small.path, small.family, case, n_ctx=1024, threads=2, max_tokens=contests.MAX_TOKENS)
+    done = child.run(small.path, small.family, case, n_ctx=1024, threads=2, max_tokens=workloads.MAX_TOKENS)
     assert done["valid"]
     assert 0 < done["first_s"] <= done["whole_s"]
     assert done["peak"] > small.path.stat().st_size
@@ -164,8 +164,8 @@ def test_the_server_gets_what_edgefc_computes(llama_server: Path, small: setting
     small = dataclasses.replace(small, binary=llama_server)
     case = small.plan.one_tool[0]
     with small.both() as (ours, theirs):
-        one, other = setting.in_turns(0, ours, theirs, case, max_tokens=contests.MAX_TOKENS)
-        streamed: Answer = theirs(case, max_tokens=contests.MAX_TOKENS, stream=True)
+        one, other = setting.in_turns(0, ours, theirs, case, max_tokens=workloads.MAX_TOKENS)
+        streamed: Answer = theirs(case, max_tokens=workloads.MAX_TOKENS, stream=True)
     assert same(one.message, other.message)
     assert same(one.message, streamed.message)
     assert 0 < streamed.arrivals[0] < streamed.seconds
@@ -187,16 +187,16 @@ def test_a_row_is_the_ratio_of_medians() -> None:
 
 
 def test_bfcls_outputs_are_judged_as_eval_judges_them(tmp_path: Path) -> None:
-    """A scripted model says right and wrong things of BFCL's cases; names with dots are what the two read otherwise."""
-    cases = load_cases("bfcl", write_checkout(tmp_path), categories=["simple_python", "multiple"])
+    """A scripted model answers BFCL's cases right and wrong; verdicts differ only for names with dots."""
+    bfcl_cases = load_cases("bfcl", write_checkout(tmp_path), categories=["simple_python", "multiple"])
     family = load_family("qwen3")
-    path, known = bfcl_scripts.write(tmp_path, family, cases, 3)
-    assert {case.category for case in known} == {"simple_python", "multiple"}
+    path, scripted_cases = bfcl_scripts.write(tmp_path, family, bfcl_cases, 3)
+    assert {case.category for case in scripted_cases} == {"simple_python", "multiple"}
     with load(path, family="qwen3", n_ctx=bfcl_scripts.CONTEXT, n_parallel=2) as model:
-        free = bfcl_harness.ask_edgefc(model, known, tmp_path, grammar=False)
-    right = {case.id: bfcl_harness.judge_output(family, case, free[case.id].output) is None for case in known}
+        free = bfcl_harness.run_eval(model, scripted_cases, tmp_path, grammar=False)
+    right = {case.id: bfcl_harness.judge_output(family, case, free[case.id].output) is None for case in scripted_cases}
     assert set(right.values()) == {True, False}
-    plain = [case.id for case in known if not any("." in doc["name"] for doc in case.functions)]
+    plain = [case.id for case in scripted_cases if not any("." in doc["name"] for doc in case.functions)]
     assert plain
     assert [free[i].right for i in plain] == [right[i] for i in plain]
 

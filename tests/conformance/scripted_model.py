@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import scripted
-from benchmarks.sides import Asker
-from benchmarks.workloads import Case
+from benchmarks.cases import Case
+from benchmarks.sides import RequestBuilder
 from edgefc import paths
 from edgefc.engine import Tokenizer, llama
 from edgefc.engine.constraint import guidance_tokenizer
@@ -22,9 +22,9 @@ def write(path: Path, family: str, answers: Sequence[tuple[Mapping[str, Any], Ma
     """
     vocabulary = paths.demo_model()
     tokenizer = Tokenizer(llama.Model(vocabulary, n_gpu_layers=0, vocab_only=True).vocabulary)
-    asker = Asker(load_family(family), tokenizer)
+    requests = RequestBuilder(load_family(family), tokenizer)
     cases = [_case(body, answer) for body, answer in answers]
-    pairs = asker.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
+    pairs = requests.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
     scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
     scripted.write(vocabulary, path, scripts, _markers(scripts), scripted.SHAPES["tiny"])
     return path

@@ -129,7 +129,7 @@ def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyP
         return size
 
     monkeypatch.setattr(http_protocol, "READ_TIMEOUT_S", 3)
-    with edgefc.load("demo", n_ctx=1024) as model, serving(model) as port:
+    with edgefc.load("demo", n_ctx=1024) as model, serve_in_thread(model) as port:
         with send_request(port) as slow:
             whole = 0
             for _ in range(8):  # longer than READ_TIMEOUT_S
