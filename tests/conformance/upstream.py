@@ -37,7 +37,7 @@ def source(archive: Path | None = None) -> Path:
     def extract(folder: Path) -> None:
         with (
             tempfile.TemporaryDirectory() as download,
-            tarfile.open(archive or peer.source_package(Path(download))) as packed,
+            tarfile.open(archive or peer.download_source_package(Path(download))) as packed,
         ):
             for member in packed:
                 path = member.name.partition("/vendor/llama.cpp/")[2]
