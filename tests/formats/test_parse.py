@@ -138,3 +138,9 @@ def test_a_partial_marker_at_the_end_is_text() -> None:
     parsed, deltas = parse("hermes", list(TEXTS["hermes"]))
     assert parsed.message["content"] == "No <tool_cal here, <tool_call"
     assert "".join(delta.get("content", "") for delta in deltas) == "No <tool_cal here, <tool_call"
+
+
+@pytest.mark.parametrize("text", ['{"name": [], "arguments": {}}', '[{"name": {"f": 1}}]', '{"name": null}'])
+def test_a_call_whose_name_is_not_a_string_is_text(text: str) -> None:
+    reply = load_family("hermes").parse(text, TOOLS)
+    assert (reply.outcome, reply.message["content"]) == ("answer", text)
