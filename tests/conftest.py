@@ -1,28 +1,60 @@
-"""Fixtures that every test may use: an own cache folder, the demo model's path, a random-weight GGUF."""
+"""Fixtures for every test: cache folders of the test run, the demo model's path, models with random weights."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from edgefc import paths
-from tests.model_files import OF_FAMILY, VOCABULARIES, write_model
+from tests.model_files import OF_FAMILY, TINY, VOCABULARIES, write_model
+from tests.vocabularies import find_vocabulary, write_stand_in
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes what is the user's; all of a session share a place, as a user's commands do."""
+    """Keep the tests away from the user's folders; all tests of a process share these, as a user's commands do."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("cache", "config", "models"):
             monkeypatch.setenv(f"EDGEFC_{name.upper()}_DIR", str(tmp_path_factory.getbasetemp() / name))
         yield
+
+
+@pytest.fixture(scope="session")
+def write_once(tmp_path_factory: pytest.TempPathFactory) -> WriteOnce:
+    """Return a function that writes a file unless another process of this test run has written it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "models-with-random-weights"
+    folder.mkdir(exist_ok=True)
+
+    def write(name: str, write_to: Callable[[Path], object]) -> Path:
+        path = folder / name
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                part = path.with_suffix(".part")
+                write_to(part)
+                part.replace(path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def vocabulary(write_once: WriteOnce) -> Callable[[str], Path]:
+    """Return a function that gives a vendor's vocabulary, or its stand-in, as a GGUF without weights."""
+
+    def find(name: str) -> Path:
+        stand_in = f"ggml-vocab-{name}.gguf"
+        return find_vocabulary(name) or write_once(stand_in, lambda path: write_stand_in(name, path))
+
+    return find
 
 
 @pytest.fixture(scope="session")
@@ -31,37 +63,25 @@ def demo_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def qwen2_vocab() -> Path:
-    """The real Qwen2 vocabulary as a GGUF without weights."""
-    path = SHARED / "data" / "vocabs" / "ggml-vocab-qwen2.gguf"
-    if not path.exists():
-        pytest.skip(f"needs {path.name}, which is not part of the project")
-    return path
+def qwen2_vocab(vocabulary: Callable[[str], Path]) -> Path:
+    """The Qwen2 vocabulary as a GGUF without weights."""
+    return vocabulary("qwen2")
 
 
 @pytest.fixture(scope="session")
-def tiny_qwen2(qwen2_vocab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights in a real shape with the real Qwen2 vocabulary (about 50 MB)."""
-    script = SHARED / "tools" / "make_bench_gguf.py"
-    if not script.exists():
-        pytest.skip(f"needs {script.name}, which is not part of the project")
-    out = tmp_path_factory.mktemp("models") / "tiny-qwen2.gguf"
-    subprocess.run([sys.executable, str(script), str(qwen2_vocab), str(out), "tiny", "q8_0"], check=True)
-    return out
+def tiny_qwen2(qwen2_vocab: Path, write_once: WriteOnce) -> Path:
+    """A model with random weights, heads of a usual size and the Qwen2 vocabulary (50 MB with Qwen's own)."""
+    return write_once("tiny-qwen2.gguf", lambda path: write_model(qwen2_vocab, path, shape=TINY, chat_template=True))
 
 
 @pytest.fixture(scope="session")
-def family_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives a family's model: random weights, a real vocabulary, its control tokens."""
-    folder = tmp_path_factory.mktemp("families")
+def family_model(vocabulary: Callable[[str], Path], write_once: WriteOnce) -> Callable[[str], Path]:
+    """Return a function that gives a model with random weights, and the vocabulary and control tokens of a family."""
 
     def of(family: str) -> Path:
         key = OF_FAMILY.get(family, "qwen2")
         name, renamed, added = VOCABULARIES[key]
-        vocabulary = SHARED / "data" / "vocabs" / f"ggml-vocab-{name}.gguf"
-        if not vocabulary.exists():
-            pytest.skip(f"needs {vocabulary.name}, which is not part of the project")
-        path = folder / f"{key}.gguf"
-        return path if path.exists() else write_model(vocabulary, path, renamed=renamed, added=added)
+        source = vocabulary(name)
+        return write_once(f"{key}.gguf", lambda path: write_model(source, path, renamed=renamed, added=added))
 
     return of

@@ -1,24 +1,26 @@
-"""Small GGUFs with random weights and real vocabularies: enough for tokens and grammars, useless for language."""
+"""Small GGUFs with random weights: enough for tokens and grammars, useless for language."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
+from gguf import GGUFValueType
 
-EMBEDDING, LAYERS, HEADS, FORWARD = 64, 2, 2, 128
-CONTROL = int(gguf.TokenType.CONTROL)
-LLAMA31 = {128008: "<|eom_id|>", 128010: "<|python_tag|>"}  # Llama 3.1's names for two of Llama 3's reserved tokens
+from tests.vocabularies import CHAT_TEMPLATE, CONTROL, KINDS, SCORES, TOKENS, read_fields
+
+# Llama 3.1's names for two of Llama 3's reserved tokens.
+LLAMA31 = {"<|reserved_special_token_4|>": "<|eom_id|>", "<|reserved_special_token_5|>": "<|python_tag|>"}
 V1 = tuple(f"<|{name}|>" for name in ("START_OF_FUNCTION_CALL", "END_OF_SYSTEM", "END_OF_USER", "END_OF_ASSISTANT",
                                       "END_OF_FUNCTION_RESULT", "END_OF_FUNCTION_CALL"))  # fmt: skip
 V2 = ("<|from|>", "<|recipient|>", "<|content|>", "<|stop|>")
 MISTRAL = ("[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
            "[/TOOL_RESULTS]")  # fmt: skip
 # Vocabulary, renamed tokens, added tokens.
-VOCABULARIES: dict[str, tuple[str, dict[int, str], tuple[str, ...]]] = {
+VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "qwen2": ("qwen2", {}, ()),
     "llama3": ("llama-bpe", LLAMA31, ()),
     "deepseek": ("deepseek-coder", {}, ()),
@@ -34,47 +36,68 @@ OF_FAMILY = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a Qwen2 model, and the standard deviation of its weights."""
+
+    layers: int = 2
+    embedding: int = 64
+    heads: int = 2
+    kv_heads: int = 1
+    forward: int = 128
+    deviation: float = 0.05
+
+
+SMALLEST = Shape()
+# Heads of 64, as in Qwen2.5 0.5B: ggml has vector kernels for them.
+TINY = Shape(layers=4, embedding=256, heads=4, kv_heads=2, forward=768, deviation=0.02)
+
+
 def write_model(
     vocabulary: Path,
     out: Path,
     *,
-    renamed: Mapping[int, str] | None = None,
+    shape: Shape = SMALLEST,
+    renamed: Mapping[str, str] | None = None,
     added: tuple[str, ...] = (),
     metadata: Mapping[str, str] | None = None,
+    chat_template: bool = False,
 ) -> Path:
-    """Write a Qwen2-shaped model of 2 layers with the vocabulary of another GGUF.
+    """Write a Qwen2 model with the vocabulary of another GGUF.
 
-    renamed   control tokens by id, with the text they have in a later model of the same vocabulary
-    added     control tokens to append
-    metadata  keys to set; the chat template of the vocabulary's file is left out
+    renamed        control tokens by their text, with the text they have in a later model of the same vocabulary
+    added          control tokens to append
+    metadata       keys to set
+    chat_template  keep the chat template of the vocabulary's file
     """
-    reader, writer = gguf.GGUFReader(vocabulary), gguf.GGUFWriter(out, "qwen2")
-    fields = {key: field for key, field in reader.fields.items() if key.startswith("tokenizer.")}
-    tokens = [*fields["tokenizer.ggml.tokens"].contents(), *added]
-    kinds = [*fields["tokenizer.ggml.token_type"].contents(), *[CONTROL] * len(added)]
-    for token, text in (renamed or {}).items():
-        tokens[token], kinds[token] = text, CONTROL
-    changed: dict[str, Any] = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds}
-    if "tokenizer.ggml.scores" in fields:
-        changed["tokenizer.ggml.scores"] = [*fields["tokenizer.ggml.scores"].contents(), *[-1000.0] * len(added)]
-    for key, field in fields.items():
-        if key == "tokenizer.chat_template":
-            continue
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_array(key, changed.get(key, field.contents()))
+    writer = gguf.GGUFWriter(out, "qwen2")
+    fields = {key: field for key, field in read_fields(vocabulary).items() if key.startswith("tokenizer.")}
+    if not chat_template:
+        fields.pop(CHAT_TEMPLATE, None)
+    tokens, kinds = fields[TOKENS][1], fields[KINDS][1]
+    for before, after in (renamed or {}).items():
+        token = tokens.index(before)
+        tokens[token], kinds[token] = after, CONTROL
+    tokens += added
+    kinds += [CONTROL] * len(added)
+    if SCORES in fields:
+        fields[SCORES][1].extend([-1000.0] * len(added))
+    for key, (types, value) in fields.items():
+        if types[0] == GGUFValueType.ARRAY:
+            writer.add_array(key, value)
         else:
-            writer.add_key_value(key, field.contents(), field.types[0])
+            writer.add_key_value(key, value, types[0])
     for key, text in (metadata or {}).items():
         writer.add_string(key, text)
     writer.add_context_length(32768)
-    writer.add_embedding_length(EMBEDDING)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FORWARD)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(1)
+    writer.add_embedding_length(shape.embedding)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
-    _add_tensors(writer, len(tokens))
+    _add_tensors(writer, len(tokens), shape)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -82,31 +105,32 @@ def write_model(
     return out
 
 
-def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int) -> None:
+def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int, shape: Shape) -> None:
     rng = np.random.default_rng(0)
     quantized = gguf.GGMLQuantizationType.Q8_0
+    size = shape.embedding
 
-    def weight(name: str, *shape: int) -> None:
-        data = rng.standard_normal(shape, dtype=np.float32) * 0.05
+    def weight(name: str, rows: int, columns: int) -> None:
+        data = rng.standard_normal((rows, columns), dtype=np.float32) * shape.deviation
         writer.add_tensor(name, gguf.quants.quantize(data, quantized), raw_dtype=quantized)
 
-    def vector(name: str, size: int, value: float) -> None:
-        writer.add_tensor(name, np.full(size, value, dtype=np.float32))
+    def vector(name: str, length: int, value: float) -> None:
+        writer.add_tensor(name, np.full(length, value, dtype=np.float32))
 
-    weight("token_embd.weight", n_vocab, EMBEDDING)
-    vector("output_norm.weight", EMBEDDING, 1.0)
-    head = EMBEDDING // HEADS
-    for layer in range(LAYERS):
+    weight("token_embd.weight", n_vocab, size)
+    vector("output_norm.weight", size, 1.0)
+    keys = size // shape.heads * shape.kv_heads
+    for layer in range(shape.layers):
         prefix = f"blk.{layer}."
-        vector(prefix + "attn_norm.weight", EMBEDDING, 1.0)
-        vector(prefix + "ffn_norm.weight", EMBEDDING, 1.0)
-        for name, rows in (("q", EMBEDDING), ("k", head), ("v", head)):
-            weight(prefix + f"attn_{name}.weight", rows, EMBEDDING)
+        vector(prefix + "attn_norm.weight", size, 1.0)
+        vector(prefix + "ffn_norm.weight", size, 1.0)
+        for name, rows in (("q", size), ("k", keys), ("v", keys)):
+            weight(prefix + f"attn_{name}.weight", rows, size)
             vector(prefix + f"attn_{name}.bias", rows, 0.0)
-        weight(prefix + "attn_output.weight", EMBEDDING, EMBEDDING)
-        weight(prefix + "ffn_gate.weight", FORWARD, EMBEDDING)
-        weight(prefix + "ffn_up.weight", FORWARD, EMBEDDING)
-        weight(prefix + "ffn_down.weight", EMBEDDING, FORWARD)
+        weight(prefix + "attn_output.weight", size, size)
+        weight(prefix + "ffn_gate.weight", shape.forward, size)
+        weight(prefix + "ffn_up.weight", shape.forward, size)
+        weight(prefix + "ffn_down.weight", size, shape.forward)
 
 
 def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
@@ -132,13 +156,13 @@ def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
 
 def write_mamba(out: Path) -> Path:
     """Write a recurrent model of two layers: its memory of a text is a state that cannot be truncated."""
-    embedding, inner, state, rank, tokens = 64, 128, 16, 4, 259
+    layers, embedding, inner, state, rank, tokens = 2, 64, 128, 16, 4, 259
     writer = gguf.GGUFWriter(out, "mamba")
     writer.add_context_length(4096)
     writer.add_embedding_length(embedding)
     writer.add_feed_forward_length(0)
     writer.add_head_count(0)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_ssm_conv_kernel(4)
     writer.add_ssm_inner_size(inner)
     writer.add_ssm_state_size(state)
@@ -156,7 +180,7 @@ def write_mamba(out: Path) -> Path:
 
     add("token_embd.weight", tokens, embedding)
     add("output_norm.weight", embedding, offset=1.0)
-    for layer in range(LAYERS):
+    for layer in range(layers):
         prefix = f"blk.{layer}."
         add(prefix + "attn_norm.weight", embedding, offset=1.0)
         add(prefix + "ssm_in.weight", 2 * inner, embedding)
