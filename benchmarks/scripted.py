@@ -1,15 +1,21 @@
-"""Makes a GGUF that costs as much to compute as a real model and says what it is told to.
+"""Writes a GGUF that costs as much to compute as a real model and answers from scripts.
 
-Random weights never propose a legal token, so a peer that checks the likeliest token first would pay a full mask each
-time and look worse than it is. This model's greedy answers follow scripts: pairs of prompt and answer, in token ids.
+Random weights never propose a legal token, so a peer that checks the likeliest token first would compute a full mask
+each time and look slower than it is. The greedy answers of this model follow scripts: pairs of prompt and answer, in
+token ids.
 
-How it is made (Qwen2's architecture, whose biases on queries and keys make it possible). Embeddings are random signs.
-Layer 0 adds up, in the residual, random projections of the embeddings of the last tokens, of which each has a head:
-queries and keys are constant, and rotated by RoPE they agree at one distance alone. One more head looks for markers,
-tokens with a block of their own in the embedding that keys read; each script's prompt has one, the latest counts most.
-The feed-forward part adds random products of these. So every place in a script has its own pattern, which
-`output.weight` maps to the next token (ridge regression). All other layers are random, with zeros in their last
-matrices: they cost what they cost in any model, and add nothing. Places that cannot be told apart are a ConflictError.
+The construction needs Qwen2's architecture, which has biases on queries and keys:
+
+- Embeddings are random signs.
+- Layer 0 writes random projections of the last tokens' embeddings into the residual, with one head for each distance:
+  queries and keys are constants that RoPE aligns at this distance only.
+- One more head attends to markers: tokens with a block in their embedding that only keys read. The prompt of each
+  script has one; if it has several, the latest counts most.
+- The feed-forward network of layer 0 adds random products of these, so that each position of a script has a distinct
+  pattern. `output.weight` maps it to the next token (ridge regression).
+- All other layers are random with zeros in their last matrices: they cost as much as in any model and add nothing.
+
+Positions that the model cannot distinguish raise a ConflictError.
 """
 
 from __future__ import annotations
@@ -34,22 +40,22 @@ Bytes = NDArray[np.uint8]
 
 BLOCK = 32  # values that share a scale, in Q4_0 and Q8_0
 ROPE_BASE = 1e6
-SIGN = 127  # the embeddings' values, in units of their scale
-SHARP = 9.0  # score a head loses, one token beside its distance
-FOUND = 1200.0  # score of a marker over other tokens
-RECENT = 800.0  # of which so much depends on how far away it is
-TOGETHER = 2.0  # weight of what depends on several tokens together
-MARGIN = 0.15  # by which the right token must lead, where its logit is about 1; rounding moves logits by hundredths
-RIDGE = 1e-3  # share of the patterns' size; the larger, the less noise is amplified
+SIGN = 127  # absolute value of an embedding's elements, in units of their scale
+SHARPNESS = 9.0  # loss of attention score one token away from a head's distance
+MARKER_SCORE = 1200.0  # attention score of a marker above other tokens
+RECENCY_SCORE = 800.0  # the part of it that depends on the distance of the marker
+PRODUCT_WEIGHT = 2.0  # weight of the products of several tokens
+MARGIN = 0.15  # minimal lead of the right token, whose logit is about 1; rounding changes logits by hundredths
+RIDGE = 1e-3  # relative to the size of the patterns; a larger value amplifies less noise
 
 
 class ConflictError(Exception):
-    """Two scripts go on differently after what looks the same to the model."""
+    """Raised when scripts need different tokens at positions that look the same to the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is to be answered. `prompt` contains markers, `answer` ends with an end token and contains none."""
+    """A prompt and its answer as token ids: the prompt has markers, the answer has none and ends with an end token."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
@@ -57,7 +63,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Layers, embedding, heads, KV heads and feed-forward length, as in the GGUF's metadata."""
+    """Numbers of layers and heads, lengths of embedding and feed-forward layer, as in the metadata of a GGUF."""
 
     layers: int
     embedding: int
@@ -71,7 +77,7 @@ class Shape:
 
     @property
     def distances(self) -> range:
-        """How far back the heads of the first group look."""
+        """The distances, in tokens, to which the heads of the first group attend."""
         return range(1, self.heads // self.kv_heads + 1)
 
 
@@ -83,9 +89,9 @@ SHAPES = {
 
 
 def cached(vocabulary: Path, scripts: Sequence[Script], markers: Iterable[int], shape: str = "1.5b") -> Path:
-    """The model for these scripts, from the cache folder or made now; of a shape the latest is kept.
+    """Return the path of the model for these scripts; write it to the cache folder if it is not there.
 
-    Raises ConflictError.
+    The folder holds one model of each shape, the latest. Raises ConflictError.
     """
     markers = sorted(markers)
     recipe = repr((inspect.getsource(sys.modules[__name__]), astuple(SHAPES[shape]), markers, scripts))
@@ -105,17 +111,20 @@ def cached(vocabulary: Path, scripts: Sequence[Script], markers: Iterable[int], 
 
 
 def write(vocabulary: Path, out: Path, scripts: Sequence[Script], markers: Iterable[int], shape: Shape) -> None:
-    """Raises ConflictError, or ValueError for scripts without a marker."""
-    known = frozenset(markers)
+    """Write the model for these scripts with the tokenizer of the GGUF `vocabulary`.
+
+    Raises ConflictError, and ValueError if a prompt has no marker or an answer has one.
+    """
+    markers = frozenset(markers)
     for script in scripts:
-        if not known.intersection(script.prompt) or known.intersection(script.answer):
+        if not markers.intersection(script.prompt) or markers.intersection(script.answer):
             raise ValueError("a script's prompt must have a marker, and its answer none")
     rng = np.random.default_rng(0)
     reader = gguf.GGUFReader(vocabulary)
     size = len(reader.fields["tokenizer.ggml.tokens"].data)
-    embedding = Embedding(rng, size, shape.embedding, sorted(known))
+    embedding = Embedding(rng, size, shape.embedding, sorted(markers))
     layer = FirstLayer(rng, shape)
-    output = _output(rng, embedding, layer, scripts, size)
+    output = _output_weight(rng, embedding, layer, scripts, size)
 
     writer = gguf.GGUFWriter(out, "qwen2")
     for key, field in reader.fields.items():
@@ -138,9 +147,9 @@ def write(vocabulary: Path, out: Path, scripts: Sequence[Script], markers: Itera
     writer.add_tensor("token_embd.weight", embedding.raw, raw_dtype=q8)
     writer.add_tensor("output.weight", output, raw_dtype=q8)
     writer.add_tensor("output_norm.weight", np.ones(shape.embedding, dtype=np.float32))
-    others = _random_layer(rng, shape)
+    random_layer = _random_layer(rng, shape)
     for number in range(shape.layers):
-        tensors = others | layer.tensors if number == 0 else others
+        tensors = random_layer | layer.tensors if number == 0 else random_layer
         for name, data in tensors.items():
             writer.add_tensor(f"blk.{number}.{name}", data, raw_dtype=q4 if data.dtype == np.uint8 else None)
     writer.write_header_to_file()
@@ -150,7 +159,10 @@ def write(vocabulary: Path, out: Path, scripts: Sequence[Script], markers: Itera
 
 
 class Embedding:
-    """Token embeddings: random signs; the first block is zero, but for markers. All of a kind are equally long."""
+    """Token embeddings: random signs, with a first block of zeros except for markers.
+
+    All markers have the same norm, and so have all other tokens.
+    """
 
     def __init__(self, rng: np.random.Generator, size: int, width: int, markers: list[int]) -> None:
         self.markers = frozenset(markers)
@@ -167,34 +179,34 @@ class Embedding:
 
 
 class FirstLayer:
-    """Layer 0: what attention writes into the residual."""
+    """Layer 0, which turns the last tokens and the marker into a pattern of each position."""
 
     def __init__(self, rng: np.random.Generator, shape: Shape) -> None:
         self.shape = shape
         head, width, groups = shape.head, shape.embedding, shape.kv_heads
         half = head // 2
-        turns = ROPE_BASE ** (-np.arange(half) / half)  # radians a token, of each pair of dimensions
-        scale = np.sqrt(head)  # by which attention divides
+        angles = ROPE_BASE ** (-np.arange(half) / half)  # RoPE's radians per token, for each pair of dimensions
+        scale = np.sqrt(head)  # attention divides its scores by this
         query = np.zeros((shape.heads, head), dtype=np.float32)
         key = np.zeros((groups, head), dtype=np.float32)
 
-        # Heads of the first group: all pairs point the same way at one distance, and at no other.
-        fast = turns > 1e-3
-        size = np.sqrt(SHARP / (1 - np.cos(turns[fast])).sum() * scale)
+        # Heads of the first group: all pairs point in the same direction at one distance, and at no other.
+        fast = angles > 1e-3
+        size = np.sqrt(SHARPNESS / (1 - np.cos(angles[fast])).sum() * scale)
         key[0, :half][fast] = size
         for number, distance in enumerate(shape.distances):
-            query[number, :half][fast] = size * np.cos(turns[fast] * distance)
-            query[number, half:][fast] = -size * np.sin(turns[fast] * distance)
+            query[number, :half][fast] = size * np.cos(angles[fast] * distance)
+            query[number, half:][fast] = -size * np.sin(angles[fast] * distance)
 
-        # The marker head: a pair that hardly turns carries what is found, a slow one how long ago it was.
+        # The marker head: a pair that hardly rotates detects the marker, a slow one measures its distance.
         self._marker = len(shape.distances)
-        slow = int(np.argmin(abs(turns - 1.5 / 8192)))
-        self._turn = float(turns[slow])
-        size = np.sqrt(RECENT * scale)
+        slow = int(np.argmin(abs(angles - 1.5 / 8192)))
+        self._slow_angle = float(angles[slow])
+        size = np.sqrt(RECENCY_SCORE * scale)
         key[1, slow] = size
-        # cos(turn · distance + 45°) falls steadily for 8192 tokens.
+        # cos(angle · distance + 45°) falls steadily for 8192 tokens.
         query[self._marker, slow], query[self._marker, half + slow] = size * np.sqrt(0.5), size * np.sqrt(0.5)
-        size = np.sqrt(FOUND * scale)
+        size = np.sqrt(MARKER_SCORE * scale)
         query[self._marker, half - 1] = size
         key_weight = np.zeros((groups * head, width), dtype=np.float32)
         key_weight[head + half - 1, :BLOCK] = size / BLOCK
@@ -216,67 +228,70 @@ class FirstLayer:
             "attn_output.weight": raw_output,
         }
 
-        # Products of random projections: what depends on two things together becomes a pattern of its own.
-        wide = {
+        # Products of random projections give each combination of two tokens a distinct pattern.
+        forward = {
             "ffn_gate.weight": rng.standard_normal((shape.forward, width), dtype=np.float32) * (2 / np.sqrt(width)),
             "ffn_up.weight": rng.standard_normal((shape.forward, width), dtype=np.float32) / np.sqrt(width),
             "ffn_down.weight": rng.standard_normal((width, shape.forward), dtype=np.float32)
-            * (TOGETHER / np.sqrt(shape.forward)),
+            * (PRODUCT_WEIGHT / np.sqrt(shape.forward)),
         }
-        raw_wide = {name: _q4(data) for name, data in wide.items()}
-        self._wide = {name.split(".")[0]: _dequantized(raw) for name, raw in raw_wide.items()}
-        self.tensors |= raw_wide
+        raw_forward = {name: _q4(data) for name, data in forward.items()}
+        self._forward = {name.split(".")[0]: _dequantized(raw) for name, raw in raw_forward.items()}
+        self.tensors |= raw_forward
 
     def residuals(self, embedding: Embedding, script: Script) -> Floats:
-        """The residual at each place where a token of the answer is to follow."""
+        """Return the residual after attention, at each position before a token of the answer."""
         tokens = np.array(script.prompt + script.answer[:-1])
-        places = np.arange(len(script.prompt) - 1, len(tokens))
-        total = embedding[tokens[places]]
+        positions = np.arange(len(script.prompt) - 1, len(tokens))
+        total = embedding[tokens[positions]]
         for number, distance in enumerate(self.shape.distances):
-            total = total + self._heard(embedding, tokens[places - distance], 0, number)
-        found = np.array([place for place, token in enumerate(script.prompt) if token in embedding.markers])
-        scores = RECENT * np.cos(self._turn * (places[:, None] - found[None]) + np.pi / 4)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        heard = self._heard(embedding, tokens[found], 1, self._marker)
-        return np.asarray(total + shares.astype(np.float32) @ heard, dtype=np.float32)
+            total = total + self._head_output(embedding, tokens[positions - distance], 0, number)
+        markers = np.array([index for index, token in enumerate(script.prompt) if token in embedding.markers])
+        scores = RECENCY_SCORE * np.cos(self._slow_angle * (positions[:, None] - markers[None]) + np.pi / 4)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        marker_output = self._head_output(embedding, tokens[markers], 1, self._marker)
+        return np.asarray(total + weights.astype(np.float32) @ marker_output, dtype=np.float32)
 
-    def forwarded(self, residuals: Floats) -> Floats:
-        """The residual after the feed-forward part."""
-        normed = _normed(residuals)
-        gate = normed @ self._wide["ffn_gate"].T
-        hidden = gate / (1 + np.exp(-gate)) * (normed @ self._wide["ffn_up"].T)
-        return np.asarray(residuals + hidden @ self._wide["ffn_down"].T, dtype=np.float32)
+    def feed_forward(self, residuals: Floats) -> Floats:
+        """Return the residual after the feed-forward network."""
+        rows = _rms_norm(residuals)
+        gate = rows @ self._forward["ffn_gate"].T
+        hidden = gate / (1 + np.exp(-gate)) * (rows @ self._forward["ffn_up"].T)
+        return np.asarray(residuals + hidden @ self._forward["ffn_down"].T, dtype=np.float32)
 
-    def _heard(self, embedding: Embedding, tokens: NDArray[np.int64], group: int, head: int) -> Floats:
-        """What a head writes that looks at these tokens."""
-        known, places = np.unique(tokens, return_inverse=True)
-        written: Floats = _normed(embedding[known]) @ self._value[group].T @ self._output[:, head].T
-        return written[places]
+    def _head_output(self, embedding: Embedding, tokens: NDArray[np.int64], group: int, head: int) -> Floats:
+        """Return the rows that a head adds to the residual if it attends to these tokens."""
+        distinct, indices = np.unique(tokens, return_inverse=True)
+        rows: Floats = _rms_norm(embedding[distinct]) @ self._value[group].T @ self._output[:, head].T
+        return rows[indices]
 
 
-def _output(
+def _output_weight(
     rng: np.random.Generator, embedding: Embedding, layer: FirstLayer, scripts: Sequence[Script], size: int
 ) -> Bytes:
-    """`output.weight`: rows of tokens in scripts lead to them, all others are small."""
+    """Return `output.weight`: fitted rows for the tokens of answers, small random ones for all others."""
     patterns = np.concatenate([layer.residuals(embedding, script) for script in scripts])
-    patterns = _normed(layer.forwarded(patterns))
-    wanted = np.concatenate([np.array(script.answer) for script in scripts])
-    tokens, classes = np.unique(wanted, return_inverse=True)
-    weights = _trained(patterns, classes, len(tokens))
+    patterns = _rms_norm(layer.feed_forward(patterns))
+    answers = np.concatenate([np.array(script.answer) for script in scripts])
+    tokens, classes = np.unique(answers, return_inverse=True)
+    weights = _fit(patterns, classes, len(tokens))
     raw = _q8(weights)
-    _check(patterns, classes, _dequantized(raw, 8))
+    _check_margins(patterns, classes, _dequantized(raw, 8))
     scale = np.float16(abs(weights).max() / SIGN / 50)
-    whole = _raw_q8(scale, rng.integers(-SIGN, SIGN + 1, (size, patterns.shape[1]), dtype=np.int8))
-    whole[tokens] = raw
-    return whole
+    all_rows = _raw_q8(scale, rng.integers(-SIGN, SIGN + 1, (size, patterns.shape[1]), dtype=np.int8))
+    all_rows[tokens] = raw
+    return all_rows
 
 
-def _trained(patterns: Floats, classes: NDArray[np.int64], count: int) -> Floats:
-    """Rows for each class: ridge regression, its targets moved apart where another row comes too near."""
-    places, width = np.arange(len(patterns)), patterns.shape[1]
+def _fit(patterns: Floats, classes: NDArray[np.int64], count: int) -> Floats:
+    """Return a row of weights for each of `count` classes, by ridge regression.
+
+    Where another class comes too near, the targets of both are moved apart and the rows computed again.
+    """
+    positions, width = np.arange(len(patterns)), patterns.shape[1]
     targets = np.zeros((len(patterns), count), dtype=np.float32)
-    targets[places, classes] = 1
+    targets[positions, classes] = 1
     gram = patterns.T @ patterns + RIDGE * len(patterns) * np.eye(width, dtype=np.float32)
     solver = np.asarray(np.linalg.solve(gram, patterns.T), dtype=np.float32)
     weights: Floats = solver @ targets
@@ -293,53 +308,52 @@ def _trained(patterns: Floats, classes: NDArray[np.int64], count: int) -> Floats
 
 
 def _leads(logits: Floats, classes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-    """By how much each place's own class leads, and over which; the logits are spent."""
-    places = np.arange(len(logits))
-    own = logits[places, classes].copy()
-    logits[places, classes] = -np.inf
+    """Return the lead of each position's class and the class that comes second; overwrites the logits."""
+    positions = np.arange(len(logits))
+    right = logits[positions, classes].copy()
+    logits[positions, classes] = -np.inf
     rival = logits.argmax(axis=1)
-    return np.asarray(own - logits[places, rival], dtype=np.float32), rival
+    return np.asarray(right - logits[positions, rival], dtype=np.float32), rival
 
 
-def _check(patterns: Floats, classes: NDArray[np.int64], weights: Floats) -> None:
+def _check_margins(patterns: Floats, classes: NDArray[np.int64], weights: Floats) -> None:
     lead, _ = _leads(patterns @ weights.T, classes)
     if bad := int((lead < MARGIN).sum()):
         raise ConflictError(
-            f"{bad} of {len(patterns)} places in the scripts cannot be told from others: "
+            f"{bad} of {len(patterns)} positions in the scripts look like others to the model: "
             "give the prompts other markers, or the answers fewer repetitions"
         )
 
 
 def _random_layer(rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
-    """A layer's tensors by name; what it adds to the residual is zero."""
-    width, forward, grouped = shape.embedding, shape.forward, shape.kv_heads * shape.head
+    """Return random tensors of a layer by name; it adds zero to the residual."""
+    width, forward, kv_width = shape.embedding, shape.forward, shape.kv_heads * shape.head
 
     def weight(rows: int, columns: int, scale: float) -> Bytes:
         raw = rng.integers(0, 256, (rows, columns // BLOCK, 2 + BLOCK // 2), dtype=np.uint8)
         raw[..., :2] = np.frombuffer(np.float16(scale).tobytes(), dtype=np.uint8)
         return raw.reshape(rows, -1)
 
-    usual = 1 / 5 / np.sqrt(width)
+    scale = 1 / 5 / np.sqrt(width)
     vectors = {"attn_norm.weight": np.ones(width), "ffn_norm.weight": np.ones(width), "attn_q.bias": np.zeros(width),
-               "attn_k.bias": np.zeros(grouped), "attn_v.bias": np.zeros(grouped)}  # fmt: skip
+               "attn_k.bias": np.zeros(kv_width), "attn_v.bias": np.zeros(kv_width)}  # fmt: skip
     return {name: values.astype(np.float32) for name, values in vectors.items()} | {
-        "attn_q.weight": weight(width, width, usual),
-        "attn_k.weight": weight(grouped, width, usual),
-        "attn_v.weight": weight(grouped, width, usual),
+        "attn_q.weight": weight(width, width, scale),
+        "attn_k.weight": weight(kv_width, width, scale),
+        "attn_v.weight": weight(kv_width, width, scale),
         "attn_output.weight": weight(width, width, 0),
-        "ffn_gate.weight": weight(forward, width, usual),
-        "ffn_up.weight": weight(forward, width, usual),
+        "ffn_gate.weight": weight(forward, width, scale),
+        "ffn_up.weight": weight(forward, width, scale),
         "ffn_down.weight": weight(width, forward, 0),
     }
 
 
-def _normed(rows: Floats) -> Floats:
-    """As RMS normalisation does."""
+def _rms_norm(rows: Floats) -> Floats:
     return np.asarray(rows / np.sqrt((rows**2).mean(axis=1, keepdims=True)), dtype=np.float32)
 
 
 def _raw_q8(scale: np.float16, values: NDArray[np.int8]) -> Bytes:
-    """Q8_0 with the same scale everywhere."""
+    """Encode values as Q8_0, with the same scale for all blocks."""
     rows, columns = values.shape
     raw = np.empty((rows, columns // BLOCK, 2 + BLOCK), dtype=np.uint8)
     raw[..., :2] = np.frombuffer(scale.tobytes(), dtype=np.uint8)
