@@ -92,7 +92,7 @@ def test_errors_say_what_to_do(run: Run, server: HubServer) -> None:
         (("pull", REPO, "-q", "Q2_K"), "It has Q8_0"),
         (("pull", REPO, "--offline"), "offline"),
         (("run", "hi", "-m", REPO), f"edgefc pull {REPO}"),
-        (("rm", "nothing"), "Here are: none"),
+        (("rm", "nothing"), "Models here: none"),
         (("unbundle", "nothing.tar"), "nothing.tar"),
         (("pull", "demo"), "nothing to fetch"),
     ):
