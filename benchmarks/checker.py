@@ -33,9 +33,8 @@ CASES_WRITTEN = {"simple_java": 20, "simple_javascript": 20}  # by category, wit
 CASES_WRITTEN_ELSE = 8  # of each other category
 ANSWERS_WRITTEN = 14  # of a case, besides the first two
 
-Disagreement = tuple[
-    Case, str, Calls, bool | None, Any
-]  # case, kind of answer, calls, BFCL's verdict, edgefc's problem
+# case, kind of answer, calls, BFCL's verdict, edgefc's problem
+Disagreement = tuple[Case, str, Calls, bool | None, Any]
 
 
 def reference() -> Callable[[Case, Calls], bool | None]:

@@ -187,7 +187,7 @@ def parse_message(family: Family, case: Case, text: str, *, stopped: bool) -> Me
 
 
 def is_valid(message: Message, case: Case) -> bool:
-    """Return True if calls, where the case requires them, name the case's tools and their arguments fit."""
+    """Return True if all calls name tools of the case, their arguments fit, and a required call is there."""
     calls = message.get("tool_calls") or []
     offered: Sequence[Tool] = case.tools or ()
     schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in offered}
