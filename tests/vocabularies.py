@@ -109,13 +109,18 @@ def write_stand_in(name: str, out: Path) -> Path:
 
 
 def _add_bpe(writer: gguf.GGUFWriter, stand_in: StandIn) -> tuple[list[str], list[int]]:
+    """Add the demo model's pieces and merges, then runs of spaces, then its words with a space before them."""
     fields = read_fields(paths.demo_model())
     (_, tokens), (_, kinds), (_, merges) = (fields[key] for key in (TOKENS, KINDS, "tokenizer.ggml.merges"))
     pieces = [token for token, kind in zip(tokens, kinds, strict=True) if kind == NORMAL]
     space = "Ġ"  # a space in the alphabet of byte-level BPE
+    pairs = [(space * (run // 2), space * (run // 2)) for run in RUNS]
+    pairs += [(space, text) for text in pieces if text.isascii() and text.isalpha()]
+    present = set(pieces)
+    pairs = [pair for pair in pairs if "".join(pair) not in present]
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_merges([*merges, *(f"{space * (run // 2)} {space * (run // 2)}" for run in RUNS)])
-    pieces += [space * run for run in RUNS]
+    writer.add_token_merges([*merges, *map(" ".join, pairs)])
+    pieces += map("".join, pairs)
     kinds = [NORMAL] * len(pieces) + [CONTROL] * len(stand_in.controls) + [USER_DEFINED] * len(stand_in.user_defined)
     return [*pieces, *stand_in.controls, *stand_in.user_defined], kinds
 
