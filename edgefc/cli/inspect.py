@@ -27,6 +27,7 @@ from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
     from edgefc import formats
+    from edgefc.models.registry import ResolvedModel
     from edgefc.types import Message
 
 OptionalPromptArgument = Annotated[str | None, Argument(help="The question.")]
@@ -58,9 +59,10 @@ def render(
     toolset = None if no_tools else tools_from(tools)
     choice = parse_tool_choice(tool_choice_from(tool_choice), toolset or ())
     thinking = False if no_thinking else None
-    chat_format = _chat_format(model, family)
+    found = registry.resolve(model)
+    chat_format = _chat_format(found, family)
     if ids:
-        tokenizer = inspection.tokenizer_of(registry.resolve(model))
+        tokenizer = inspection.tokenizer_of(found)
         rendered = render_prompt(chat_format, tokenizer, conversation, toolset, choice=choice, thinking=thinking)
         print_json(rendered.ids)
     else:
@@ -98,13 +100,13 @@ def show(model: ModelArgument = "demo", family: FamilyOption = None, as_json: Js
         out.print(f"{key.replace('_', ' '):<{width}}  {text}", markup=False)
 
 
-def _chat_format(model: str, family: str | None) -> formats.Family:
-    """Find the chat format; one that is named needs no model."""
+def _chat_format(found: ResolvedModel, family: str | None) -> formats.Family:
+    """Find the chat format; with the demo model, any family can be named."""
     from edgefc import formats, inspection
 
-    if family is not None and model == "demo":
+    if family is not None and found.name == "demo":
         return formats.load_family(family)
-    return inspection.family_of(model, family)[0]
+    return inspection.family_of(found, family)[0]
 
 
 def _conversation(prompt: str | None, path: Path | None, system: str | None) -> list[Message]:

@@ -89,4 +89,6 @@ def tools_from(path: Path | None) -> ToolSet:
 
 def tool_choice_from(text: str) -> str | dict[str, Any]:
     """Translate `--tool-choice` to OpenAI's form: a mode stays a mode, anything else names a tool."""
-    return text if text in {"auto", "none", "required"} else {"type": "function", "function": {"name": text}}
+    from edgefc.tools.choice import MODES
+
+    return text if text in MODES else {"type": "function", "function": {"name": text}}
