@@ -12,9 +12,9 @@ from referencing.exceptions import NoSuchResource
 
 from edgefc.grammar import Finding
 from edgefc.grammar.automata import matches
-from edgefc.grammar.json_schema.document import Place
-from edgefc.grammar.json_schema.keywords import kind, kinds_of
-from edgefc.grammar.patterns import search
+from edgefc.grammar.json_schema.document import Subschema
+from edgefc.grammar.json_schema.keywords import declared_types, json_type
+from edgefc.grammar.patterns import compile_pattern
 from edgefc.types import Call, Tools
 
 MAX_REASON = 200
@@ -78,14 +78,14 @@ Errors = Iterator[jsonschema.ValidationError]
 
 
 def _type(_: Any, __: Any, value: Any, schema: Mapping[str, Any]) -> Errors:
-    kinds = kinds_of(Place((), schema))
-    if kinds is not None and kind(value) not in kinds:
+    types = declared_types(Subschema((), schema))
+    if types is not None and json_type(value) not in types:
         yield jsonschema.ValidationError(f"{value!r} is not of type {schema['type']!r}")
 
 
 def _matches(pattern: str, text: str) -> bool:
     # An automaton instead of Python's `re`, in which some patterns run for ever.
-    return matches(search(pattern), text)
+    return matches(compile_pattern(pattern), text)
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Errors:

@@ -1,4 +1,4 @@
-"""A family's output syntax → the rules of everything the model may say."""
+"""A family's output syntax → the rules of every answer the model may give."""
 
 from __future__ import annotations
 
@@ -8,72 +8,87 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgefc.errors import FormatError, RequestError, SchemaError
 from edgefc.grammar import strings
 from edgefc.grammar.json_schema.compiler import SchemaCompiler
-from edgefc.grammar.json_schema.findings import Finding
 from edgefc.grammar.json_schema.keywords import COMBINING
+from edgefc.grammar.json_schema.layout import Spacing
 from edgefc.grammar.rules import (
     EMPTY,
     NOTHING,
     Chars,
     Choice,
-    Control,
+    ControlToken,
+    FreeText,
+    Lexeme,
     Literal,
     Node,
     Ref,
     Repeat,
     Rules,
     Sequence,
-    Token,
-    Without,
     choice,
-    endings,
+    finite_rules,
+    lexeme,
     optional,
     sequence,
-    simplified,
-    token,
+    simplify,
 )
 from edgefc.types import OutputSyntax, ToolChoice
 
 _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)
-# What could be the beginning of JSON; "[TOOL_CALLS]" could not.
+# Matches text that could be the beginning of JSON; "[TOOL_CALLS]" could not.
 _JSON = re.compile(r"""\s*(?:$|[\d"tfn-]|\{\s*(?:$|["}])|\[\s*(?:$|[\d"tfn{\]\[-]))""")
 _PLACEHOLDER = re.compile(r"\{(?:text|functions|id)\}")
 
+# The fixed text at the beginning of some calls, and the node of the rest.
+CallStart = tuple[str, Node]
+
+
+class AnswerTool(NamedTuple):
+    """The part of a tool that a grammar depends on."""
+
+    name: str
+    is_code: bool
+    is_bare: bool
+    parameters: Any
+
 
 def check_syntax(syntax: OutputSyntax) -> None:
-    """Refuses what a lexer could not tell apart, or a parser could not find again. Raises FormatError."""
-    head = syntax.before_name
+    """Refuse a syntax with parts that a lexer could not tell apart or a parser could not find. Raises FormatError."""
     if syntax.call.count("{name}") != 1 or syntax.call.partition("{name}")[2].count("{arguments}") != 1:
         raise FormatError("calls.each must contain {name} once and, after it, {arguments} once")
     if syntax.code and not syntax.code.endswith("{code}"):
         raise FormatError("calls.code must end with {code}")
     if syntax.text is None:
-        if syntax.clarify is not None or syntax.end or "{text}" in (syntax.no_tool or ""):
-            raise FormatError("where text is free, text.clarify, output.end and a {text} in text.no_tool cannot be")
-        if syntax.marker and not syntax.calls_intro.startswith(syntax.marker):
-            raise FormatError("calls.marker must be what calls begin with")
-        if not syntax.marker and (not syntax.forbidden_starts or syntax.text_begin or syntax.calls_preamble is not None):
-            raise FormatError("where text is free, calls.marker or text.not_first must tell it from calls")
+        _check_free_text(syntax)
     elif "{text}" not in syntax.text:
         raise FormatError("text.answer must contain {text}")
-    again, end = syntax.calls_separator + head, syntax.calls_end + syntax.end
+    again, end = syntax.calls_separator + syntax.before_name, syntax.calls_end + syntax.end
     if syntax.parallel and end and (again.startswith(end) or end.startswith(again)):
-        raise FormatError(f"after a call, {again!r} and {end!r} cannot be told apart")
+        raise FormatError(f"ambiguous text after a call: {again!r} and {end!r}")
 
 
-def spoken_control(syntax: OutputSyntax, control: Mapping[str, int]) -> dict[str, int]:
-    """Those of the control tokens that stand in the syntax."""
+def _check_free_text(syntax: OutputSyntax) -> None:
+    if syntax.clarify is not None or syntax.end or "{text}" in (syntax.no_tool or ""):
+        raise FormatError("text.clarify, output.end and a {text} in text.no_tool are not allowed where text is free")
+    if syntax.marker and not syntax.calls_intro.startswith(syntax.marker):
+        raise FormatError("calls.marker must be the beginning of calls")
+    if not syntax.marker and (not syntax.forbidden_starts or syntax.text_begin or syntax.calls_preamble is not None):
+        raise FormatError("where text is free, calls.marker or text.not_first must distinguish it from calls")
+
+
+def control_tokens_of(syntax: OutputSyntax, control: Mapping[str, int]) -> dict[str, int]:
+    """Return those of a vocabulary's control tokens, text and id, that occur in the syntax."""
     names = [field.name for field in fields(syntax) if field.name != "text_schema"]
-    said = "\0".join(value for name in names if isinstance(value := getattr(syntax, name), str))
-    return {text: token_id for text, token_id in control.items() if text and text in said}
+    text = "\0".join(value for name in names if isinstance(value := getattr(syntax, name), str))
+    return {token: token_id for token, token_id in control.items() if token and token in text}
 
 
 class AnswerBuilder:
-    """Builds the rules of one request's answers into `rules`, starting at `root`.
+    """Builds the rules of one request's answers into `rules`, starting at `root`. Raises FormatError.
 
     compilers   of the tools' arguments, by the tool's number
     """
@@ -81,140 +96,146 @@ class AnswerBuilder:
     def __init__(
         self,
         syntax: OutputSyntax,
-        tools: list[Any],
+        tools: list[AnswerTool],
         allowed: ToolChoice,
         *,
         parallel: bool,
         any_order: bool,
         control: Mapping[str, int],
     ) -> None:
+        check_syntax(syntax)
         self.rules: Rules = {"root": EMPTY}
         self.compilers: dict[int, SchemaCompiler] = {}
         self._syntax, self._tools, self._allowed = syntax, tools, allowed
         self._parallel = parallel and syntax.parallel
         self._any_order = any_order
+        self._spacing: Spacing = "json" if syntax.spaced else "compact"
         self._control = dict(control)
-        known = sorted(control, key=len, reverse=True)
-        self._pattern = re.compile("|".join([_PLACEHOLDER.pattern, *map(re.escape, known)]))
+        longest_first = sorted(control, key=len, reverse=True)
+        self._special = re.compile("|".join([_PLACEHOLDER.pattern, *map(re.escape, longest_first)]))
 
     def build(self) -> Rules:
-        """Raises SchemaError with the place, or FormatError for answers that could be two things."""
-        syntax = self._syntax
-        calls = self._call_ways() if self._allowed.mode != "none" and self._allowed.names else []
-        body = self._alone(calls) if self._allowed.mode == "required" else self._branches(calls)
-        self.rules["root"] = sequence(self._thoughts(), *self._lexemes(syntax.begin), body)
+        """Return all rules. Raises SchemaError with the path, or FormatError for ambiguous answers."""
+        calls = self._call_starts() if self._allowed.mode != "none" and self._allowed.names else []
+        body = self._calls_alone(calls) if self._allowed.mode == "required" else self._any_answer(calls)
+        self.rules["root"] = sequence(self._thoughts(), *self._lexemes(self._syntax.begin), body)
         return self.rules
 
     def _thoughts(self) -> Node:
-        """What the model may think first."""
+        """Return the thoughts that may stand before an answer."""
         begin, end = self._syntax.think_begin, self._syntax.think_end
         if not begin:
             return EMPTY
         opening, closing = self._lexemes(begin), self._lexemes(end)
-        # Told from the thoughts by its first words, for white space may end either.
-        inner = Without((end.strip(),))
-        if isinstance(closing[0], Token):
-            closing = [Token(sequence(inner, closing[0].item)), *closing[1:]]
+        # The end is recognized by its text without white space around it: thoughts may end in white space too.
+        inner = FreeText((end.strip(),))
+        if isinstance(closing[0], Lexeme):
+            closing = [Lexeme(sequence(inner, closing[0].item)), *closing[1:]]
         else:
-            closing = [Token(inner), *closing]
+            closing = [Lexeme(inner), *closing]
         return optional(sequence(*opening, *closing))
 
     # -- text ---------------------------------------------------------------------------------------------------
 
-    def _branches(self, calls: list[tuple[str, Node]]) -> Node:
-        """What may stand after `begin` when nothing is required."""
-        syntax = self._syntax
-        if syntax.text_schema:
+    def _any_answer(self, calls: list[CallStart]) -> Node:
+        """Return the answers where calls are optional."""
+        if self._syntax.text_schema:
             return self._json_or_calls(calls)
-        if syntax.text is not None:
+        if self._syntax.text is not None:
             return self._templates(calls)
-        free = Without(
-            syntax.markers, (*syntax.forbidden_starts, *((syntax.think_begin.strip(),) if syntax.think_begin else ()))
-        )
-        ways = [sequence(*self._lexemes(syntax.text_begin), Token(free))]
+        return self._free_text_or_calls(calls)
+
+    def _free_text_or_calls(self, calls: list[CallStart]) -> Node:
+        syntax = self._syntax
+        thoughts = (syntax.think_begin.strip(),) if syntax.think_begin else ()
+        free = FreeText(syntax.markers, (*syntax.forbidden_starts, *thoughts))
+        branches = [sequence(*self._lexemes(syntax.text_begin), Lexeme(free))]
         if not calls:
-            return ways[0]
+            return branches[0]
         if syntax.no_tool is not None:
-            ways.append(sequence(*self._lexemes(syntax.no_tool)))
+            branches.append(sequence(*self._lexemes(syntax.no_tool)))
         if syntax.text_begin:
-            ways.append(self._alone(calls))
-            ways += [
-                sequence(*self._lexemes(syntax.text_begin), *self._after(free, self._lexemes(self._intro(head))), rest)
-                for head, rest in calls
+            branches.append(self._calls_alone(calls))
+            opening = self._lexemes(syntax.text_begin)
+            branches += [
+                sequence(*opening, *self._prepend(free, self._lexemes(self._intro(head))), rest) for head, rest in calls
             ]
         elif syntax.calls_preamble is None:
-            ways.append(self._alone(calls))
+            branches.append(self._calls_alone(calls))
         else:
             # Text and the start of a call are one lexeme: no lexer could tell where between them it ends.
             between = Literal(syntax.calls_preamble) if syntax.calls_preamble else EMPTY
             before = optional(sequence(free, between))
-            ways += [sequence(*self._after(before, self._lexemes(head)), rest) for head, rest in calls]
-        return choice(*ways)
+            branches += [sequence(*self._prepend(before, self._lexemes(head)), rest) for head, rest in calls]
+        return choice(*branches)
 
-    def _json_or_calls(self, calls: list[tuple[str, Node]]) -> Node:
-        """Text that is JSON of a schema of the caller's, or calls; what is said first tells which."""
+    def _json_or_calls(self, calls: list[CallStart]) -> Node:
+        """Return text that is JSON of the caller's schema, or calls; their beginnings must differ."""
         syntax = self._syntax
+        hint = "Omit the tools, or use another model."
         if syntax.text is not None:
-            reason = "this family writes its text as a JSON string, which can be held to no schema beside tools"
-            raise RequestError("response_format", reason, "Ask without tools, or with another model.")
+            reason = "this family writes text as a JSON string, which cannot satisfy a schema beside tools"
+            raise RequestError("response_format", reason, hint)
         if not syntax.text_begin and any(_JSON.match(head) for head, _ in calls):
-            reason = "this family's calls begin as JSON does, and could not be told from it"
-            raise RequestError("response_format", reason, "Ask without tools, or with another model.")
+            reason = "this family's calls begin like JSON and could not be distinguished from it"
+            raise RequestError("response_format", reason, hint)
         compiler = SchemaCompiler(json.loads(syntax.text_schema), self.rules, "answer", closed=False)
         answer = sequence(*self._lexemes(syntax.text_begin), compiler.compile())
-        return choice(answer, self._alone(calls)) if calls else answer
+        return choice(answer, self._calls_alone(calls)) if calls else answer
 
-    def _intro(self, head: str) -> str:
-        """What stands between free text and a way to call that would begin with `head`."""
-        return self._syntax.calls_separator + head.removeprefix(self._syntax.calls_begin)
-
-    def _after(self, before: Node, lexemes: list[Node]) -> list[Node]:
-        """`before` and then these lexemes."""
-        first = lexemes[0]
-        if isinstance(first, Token):
-            return [Token(sequence(before, first.item)), *lexemes[1:]]
-        return [optional(Token(before.item)) if isinstance(before, Repeat) else Token(before), *lexemes]
-
-    def _templates(self, calls: list[tuple[str, Node]]) -> Node:
-        """Text, clarification and "no tool fits" as JSON, and calls."""
+    def _templates(self, calls: list[CallStart]) -> Node:
+        """Return text, clarification and "no tool fits" as JSON strings in templates, and calls."""
         syntax = self._syntax
         assert syntax.text is not None
         texts = [syntax.text] if not calls else [syntax.text, syntax.no_tool, syntax.clarify]
-        ways = [sequence(*self._lexemes(text + syntax.end)) for text in texts if text is not None]
-        heads = sorted(map(_head, ways))
+        branches = [sequence(*self._lexemes(text + syntax.end)) for text in texts if text is not None]
+        heads = sorted(map(_first_text, branches))
         if calls:
-            ways.append(self._alone(calls))
-            # A text beside the calls is the same text as that of an answer without any.
-            heads = sorted([*heads, _head(ways[-1])] if "{text}" not in syntax.calls_begin else heads)
+            branches.append(self._calls_alone(calls))
+            # A text beside calls begins like an answer without any.
+            heads = sorted([*heads, _first_text(branches[-1])] if "{text}" not in syntax.calls_begin else heads)
         for one, other in itertools.pairwise(heads):
             if other.startswith(one):
-                raise FormatError(f"an answer that begins with {one!r} could be two things")
-        return choice(*ways)
+                raise FormatError(f"ambiguous answer: two forms begin with {one!r}")
+        return choice(*branches)
+
+    def _intro(self, head: str) -> str:
+        """Return the text between free text and calls that would begin with `head` if they stood alone."""
+        return self._syntax.calls_separator + head.removeprefix(self._syntax.calls_begin)
+
+    def _prepend(self, before: Node, lexemes: list[Node]) -> list[Node]:
+        """Join a node with the first of these lexemes."""
+        first = lexemes[0]
+        if isinstance(first, Lexeme):
+            return [Lexeme(sequence(before, first.item)), *lexemes[1:]]
+        return [optional(Lexeme(before.item)) if isinstance(before, Repeat) else Lexeme(before), *lexemes]
 
     def _lexemes(self, template: str) -> list[Node]:
-        """Fixed text as lexemes; control tokens and placeholders are each their own."""
+        """Split fixed text into lexemes; every control token and placeholder is one of its own."""
         nodes: list[Node] = []
-        place = 0
-        for found in self._pattern.finditer(template):
-            if found.start() > place:
-                nodes.append(token(template[place : found.start()]))
-            nodes.append(self._part(found[0]))
-            place = found.end()
-        if place < len(template):
-            nodes.append(token(template[place:]))
+        end = 0
+        for found in self._special.finditer(template):
+            if found.start() > end:
+                nodes.append(lexeme(template[end : found.start()]))
+            nodes.append(self._special_node(found[0]))
+            end = found.end()
+        if end < len(template):
+            nodes.append(lexeme(template[end:]))
         return nodes
 
-    def _part(self, text: str) -> Node:
+    def _special_node(self, text: str) -> Node:
+        """Return the node of a control token or placeholder."""
         if text in self._control:
-            return Control(text, self._control[text])
+            return ControlToken(text, self._control[text])
         if text == "{id}":
-            return Token(_ID)
+            return Lexeme(_ID)
+        if text == "{functions}":
+            return Lexeme(self._tool_names())
         # A text beside calls may be empty.
-        low = 0 if "{text}" in self._syntax.calls_begin else 1
-        return Token(strings.string(low, None) if text == "{text}" else self._functions())
+        return Lexeme(strings.string(0 if "{text}" in self._syntax.calls_begin else 1, None))
 
-    def _functions(self) -> Node:
-        """A JSON array of one or more tool names; no more than there are tools."""
+    def _tool_names(self) -> Node:
+        """Return a JSON array of one or more tool names, at most as many as there are tools."""
         names = self._allowed.names
         name = choice(*(Literal(json.dumps(name, ensure_ascii=False)) for name in names))
         more = Repeat(sequence(Literal(", " if self._syntax.spaced else ","), name), 0, len(names) - 1)
@@ -222,105 +243,105 @@ class AnswerBuilder:
 
     # -- calls --------------------------------------------------------------------------------------------------
 
-    def _alone(self, calls: list[tuple[str, Node]]) -> Node:
-        """Calls without free text before them."""
+    def _calls_alone(self, calls: list[CallStart]) -> Node:
+        """Return calls without free text before them."""
         lead = self._lexemes(self._syntax.calls_lead)
-        ways = [sequence(*self._lexemes(head), rest) for head, rest in calls]
-        return sequence(optional(sequence(*lead)), choice(*ways))
+        branches = [sequence(*self._lexemes(head), rest) for head, rest in calls]
+        return sequence(optional(sequence(*lead)), choice(*branches))
 
-    def _call_ways(self) -> list[tuple[str, Node]]:
-        """The ways to call tools, each by the fixed text it begins with and what follows."""
+    def _call_starts(self) -> list[CallStart]:
+        """Return the ways in which calls may begin: as a function's call, as raw code."""
         syntax = self._syntax
-        made: dict[str, tuple[int, Node]] = {}
+        allowed = {number: tool for number, tool in enumerate(self._tools) if tool.name in self._allowed.names}
+        has_code = bool(syntax.code) and any(tool.is_code for tool in allowed.values())
         code_head = (syntax.code or "").removesuffix("{code}")
-        code = any(tool["code"] and tool["name"] in self._allowed.names for tool in self._tools) and bool(syntax.code)
         # Where calls begin with the tool's name, it must not read like something else.
-        taken = [syntax.text_begin] if syntax.text_begin and not syntax.calls_head else []
-        if code and code_head.startswith(syntax.calls_head):
-            taken.append(code_head.removeprefix(syntax.calls_head))
-        for number, tool in enumerate(self._tools):
-            if tool["name"] not in self._allowed.names:
-                continue
-            if tool["code"] and code:
-                continue
-            head = tool["name"] + syntax.before_arguments
-            if clash := [other for other in (*made, *taken) if other.startswith(head) or head.startswith(other)]:
-                reason = f"{head!r} and {clash[0]!r} cannot be told apart"
-                raise SchemaError(("tools", number, "function", "name"), reason)
-            with at_tool(number):
-                self.compilers[number] = compiler = _arguments(
-                    tool["parameters"], self.rules, tool["name"], spaced=syntax.spaced, any_order=self._any_order
-                )
-                made[head] = (number, compiler.compile())
-        ways: list[tuple[str, Node]] = []
-        program = Token(Without(()))  # whatever follows is part of it, so that it comes last
-        if made:
-            self._call_rule(made)
+        reserved = [syntax.text_begin] if syntax.text_begin and not syntax.calls_head else []
+        if has_code and code_head.startswith(syntax.calls_head):
+            reserved.append(code_head.removeprefix(syntax.calls_head))
+        functions = {number: tool for number, tool in allowed.items() if not (has_code and tool.is_code)}
+        calls = self._function_calls(functions, reserved)
+        program = Lexeme(FreeText(()))  # any text after it would be part of it, so it comes last
+        starts: list[CallStart] = []
+        if calls:
+            self._add_call_rule(calls)
             body: Node = Ref("call")
             if self._parallel:
                 again = sequence(*self._lexemes(syntax.calls_separator + syntax.before_name), Ref("call"))
                 body = sequence(body, Repeat(again, 0, None))
-                if code:
+                if has_code:
                     head = code_head if code_head.startswith(syntax.marker) else syntax.calls_separator + code_head
                     body = sequence(body, optional(sequence(*self._lexemes(head), program)))
             end = self._lexemes(syntax.calls_end + syntax.end)
             # The head of a call is a lexeme of its own, so that free text can be put before the very first one.
-            ways.append((syntax.calls_head, sequence(body, *end)))
-        if code:
-            ways.append((code_head, program))
-        return ways
+            starts.append((syntax.calls_head, sequence(body, *end)))
+        if has_code:
+            starts.append((code_head, program))
+        return starts
 
-    def _call_rule(self, made: Mapping[str, tuple[int, Node]]) -> None:
-        """The rule of one call, from its name on."""
-        finite = endings(self.rules)
+    def _function_calls(self, tools: Mapping[int, AnswerTool], reserved: list[str]) -> dict[str, tuple[int, Node]]:
+        """Compile the arguments of each tool, by the fixed text before them: the name and what follows it."""
+        calls: dict[str, tuple[int, Node]] = {}
+        for number, tool in tools.items():
+            head = tool.name + self._syntax.before_arguments
+            if clash := [other for other in (*calls, *reserved) if other.startswith(head) or head.startswith(other)]:
+                path = ("tools", number, "function", "name")
+                raise SchemaError(path, f"ambiguous names: {head!r} and {clash[0]!r}", "Rename the tool.")
+            with at_tool(number):
+                compiler = _arguments_compiler(tool, self.rules, spacing=self._spacing, any_order=self._any_order)
+                self.compilers[number] = compiler
+                calls[head] = (number, compiler.compile())
+        return calls
+
+    def _add_call_rule(self, calls: Mapping[str, tuple[int, Node]]) -> None:
+        """Add the rule of one call, from its name on."""
+        finite = finite_rules(self.rules)
         after = self._lexemes(self._syntax.after_arguments)
-        ways: list[Node] = []
-        for head, (number, node) in made.items():
-            if simplified(node, finite) == NOTHING:
+        branches: list[Node] = []
+        for head, (number, node) in calls.items():
+            if simplify(node, finite) == NOTHING:
                 with at_tool(number):
-                    raise self.compilers[number].impossible or SchemaError(
-                        (), "no finite object satisfies the parameters"
-                    )
-            ways.append(sequence(*self._lexemes(head), node, *after))
-        self.rules["call"] = choice(*ways)
+                    reason = "no finite object satisfies the parameters"
+                    raise self.compilers[number].impossible or SchemaError((), reason)
+            branches.append(sequence(*self._lexemes(head), node, *after))
+        self.rules["call"] = choice(*branches)
 
 
-def _head(way: Node) -> str:
-    """The text of a branch's first lexeme; empty when it does not begin with fixed text."""
-    first = way.items[0] if isinstance(way, Sequence | Choice) else way
-    first = first.item if isinstance(first, Token) else first
-    return first.text if isinstance(first, Literal | Control) else ""
+def _first_text(branch: Node) -> str:
+    """Return the text of a branch's first lexeme; empty if it does not begin with fixed text."""
+    first = branch.items[0] if isinstance(branch, Sequence | Choice) else branch
+    first = first.item if isinstance(first, Lexeme) else first
+    return first.text if isinstance(first, Literal | ControlToken) else ""
 
 
 @contextmanager
 def at_tool(number: int) -> Iterator[None]:
-    """Gives errors of one tool's parameters their place among the tools."""
+    """Add the path of a tool's parameters to schema errors of the block."""
     try:
         yield
     except SchemaError as error:
         raise error.under("tools", number, "function", "parameters") from None
 
 
-def _arguments(parameters: Any, rules: Rules, name: str, *, spaced: bool, any_order: bool) -> SchemaCompiler:
-    """The compiler of one tool's arguments: always an object, and an empty one when the tool declares none."""
-    if parameters is None:
-        parameters = {}
+def _arguments_compiler(tool: AnswerTool, rules: Rules, *, spacing: Spacing, any_order: bool) -> SchemaCompiler:
+    """Return the compiler of a tool's arguments: always an object, and an empty one if the tool declares none."""
+    parameters = {} if tool.parameters is None else tool.parameters
     if not isinstance(parameters, dict):
         raise SchemaError((), "must be a schema of an object")
     change = ""
     if parameters and all(isinstance(value, dict) and "type" in value for value in parameters.values()):
-        # Some data sets give the properties alone; read as a schema, they would be annotations and say nothing.
-        change = "bare properties are read as those of an object; needed are those without a default"
-        needed = [name for name, value in parameters.items() if not _is_optional(value)]
-        parameters = {"type": "object", "properties": parameters, "required": needed}
+        # Some data sets give the properties alone; as a schema, they would be annotations and assert nothing.
+        change = "bare properties are read as those of an object; those without a default are required"
+        required = [name for name, value in parameters.items() if not _is_optional(value)]
+        parameters = {"type": "object", "properties": parameters, "required": required}
     elif parameters and "type" not in parameters:
-        change = "has no type, and is read as that of an object"
-    extra: dict[str, Any] = {"type": "object"}
+        change = "a schema without a type is read as that of an object"
+    also: dict[str, Any] = {"type": "object"}
     if not any(parameters.get(keyword) for keyword in ("properties", "additionalProperties", *COMBINING)):
-        extra["additionalProperties"] = False
-    compiler = SchemaCompiler(parameters, rules, name, spaced=spaced, also=extra, any_order=any_order)
+        also["additionalProperties"] = False
+    compiler = SchemaCompiler(parameters, rules, tool.name, spacing=spacing, also=also, any_order=any_order)
     if change:
-        compiler.changes[Finding((), change)] = None
+        compiler.note_change((), change)
     return compiler
 
 

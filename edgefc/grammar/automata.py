@@ -1,7 +1,7 @@
 """Regular nodes → deterministic automata, by derivatives (Brzozowski 1964).
 
-The derivative of a node by a character is what may follow that character. The derivatives of a node are the states
-of its automaton; intersection and complement cost no more than the other operators.
+The derivative of a node by a character matches what may follow that character. The derivatives of a node are the
+states of its automaton; intersection and complement cost no more than the other operators.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
+from edgefc.grammar.char_ranges import EVERY_CODE, LAST, SURROGATES, Ranges, merge, subtract
 from edgefc.grammar.deadline import tick
 from edgefc.grammar.rules import (
     EMPTY,
@@ -17,36 +19,36 @@ from edgefc.grammar.rules import (
     And,
     Chars,
     Choice,
-    Except,
+    ControlToken,
+    FreeText,
+    JsonString,
+    Lexeme,
     Literal,
-    Multiple,
+    MultipleOf,
     Node,
+    NoneOf,
     Not,
+    Ref,
     Repeat,
     Sequence,
     children,
-    choice,
-    sequence,
 )
-
-Ranges = tuple[tuple[int, int], ...]
 
 MAX_STATES = 20_000
 MAX_STEPS = 10_000  # derivatives of one automaton, about 50 ms
-LAST = 0x10FFFF
 EVERYTHING = Not(NOTHING)
 _POINT = ord(".")
 
 
 class TooLargeError(Exception):
-    """An automaton would have more states, or take more work, than is allowed."""
+    """An automaton would exceed MAX_STATES or MAX_STEPS."""
 
 
 @dataclass(frozen=True)
 class Automaton:
-    """States are numbered from 0, the start; from each some text is accepted. None at all: it accepts nothing.
+    """States are numbered from 0, the start; some text is accepted from each. Without states, nothing is accepted.
 
-    moves    for each state, the characters that lead to another, and which
+    moves    for each state, the characters that lead to another one, and its number
     accepts  for each state, whether the text may end there
     """
 
@@ -56,84 +58,111 @@ class Automaton:
 
 @functools.lru_cache(maxsize=512)
 def automaton(node: Node) -> Automaton:
-    """The trimmed automaton of a regular node. Raises TooLargeError."""
-    if isinstance(node, Except):
-        return _trie(node.texts)
-    numbers: dict[Node, int] = {(start := _normal(node)): 0}
+    """Build the trimmed automaton of a regular node. Raises TooLargeError."""
+    if isinstance(node, NoneOf):
+        return _complement_of_texts(node.texts)
+    numbers: dict[Node, int] = {(start := _normal_form(node)): 0}
     order, moves, steps = [start], [], 0
     for state in order:
-        found: dict[Node, list[tuple[int, int]]] = {}
-        classes = _classes(state)
+        targets: dict[Node, list[tuple[int, int]]] = {}
+        classes = _derivative_classes(_first_chars(state))
         tick(1 + len(classes) // 2)
         for ranges in classes:
             steps += 1
-            after = _derivative(state, ranges[0][0])
-            if after == NOTHING:
+            target = _derivative(state, ranges[0][0])
+            if target == NOTHING:
                 continue
-            found.setdefault(after, []).extend(ranges)
-            if after not in numbers:
-                numbers[after] = len(order)
-                order.append(after)
+            targets.setdefault(target, []).extend(ranges)
+            if target not in numbers:
+                numbers[target] = len(order)
+                order.append(target)
         if len(order) > MAX_STATES or steps > MAX_STEPS:
             raise TooLargeError
-        moves.append([(merged(ranges), numbers[after]) for after, ranges in found.items()])
-    return _trimmed(moves, [_nullable(state) for state in order])
+        moves.append([(merge(ranges), numbers[target]) for target, ranges in targets.items()])
+    return _trim(moves, [_nullable(state) for state in order])
 
 
-def _trie(texts: tuple[str, ...]) -> Automaton:
-    """All texts but these: what an object's undeclared names are, so it is made without derivatives."""
-    # The last state stands for all texts that have left the tree.
-    tree: list[dict[str, int]] = [{}]
+def _complement_of_texts(texts: tuple[str, ...]) -> Automaton:
+    """Build the automaton of NoneOf directly, from a trie: names of undeclared properties make large ones."""
+    trie: list[dict[str, int]] = [{}]
     ends: set[int] = set()
     for text in texts:
         state = 0
         for char in text:
-            if char not in tree[state]:
-                tree[state][char] = len(tree)
-                tree.append({})
-            state = tree[state][char]
+            if char not in trie[state]:
+                trie[state][char] = len(trie)
+                trie.append({})
+            state = trie[state][char]
         ends.add(state)
-    if len(tree) >= MAX_STATES:
+    if len(trie) >= MAX_STATES:
         raise TooLargeError
-    tick(1 + len(tree) // 4)
-    # States with the same future are one. A state was made after those that lead to it, so futures come last.
-    same: list[int] = list(range(len(tree)))
-    known: dict[tuple[object, ...], int] = {}
-    for state in reversed(range(len(tree))):
-        tree[state] = {char: same[after] for char, after in sorted(tree[state].items())}
-        same[state] = known.setdefault((state in ends, tuple(tree[state].items())), state)
-    kept = [state for state in range(len(tree)) if same[state] == state]
-    numbers = {state: number for number, state in enumerate(sorted(kept, key=lambda state: state != same[0]))}
-    free = len(kept)
-    everything = without(((0, LAST),), _SURROGATES)
+    tick(1 + len(trie) // 4)
+    # Merge states with the same future. A state is created after those that lead to it, so futures come last.
+    merged: list[int] = list(range(len(trie)))
+    futures: dict[tuple[object, ...], int] = {}
+    for state in reversed(range(len(trie))):
+        trie[state] = {char: merged[target] for char, target in sorted(trie[state].items())}
+        merged[state] = futures.setdefault((state in ends, tuple(trie[state].items())), state)
+    remaining = [state for state in range(len(trie)) if merged[state] == state]
+    numbers = {state: number for number, state in enumerate(sorted(remaining, key=lambda state: state != merged[0]))}
+    outside = len(remaining)  # one more state, for all texts that have left the trie
+    every_char = subtract(EVERY_CODE, SURROGATES)
     moves: list[tuple[tuple[Ranges, int], ...]] = []
     for state in numbers:
-        own = [(((ord(char), ord(char)),), numbers[after]) for char, after in tree[state].items()]
-        rest = without(everything, [ranges[0] for ranges, _ in own])
-        moves.append(((rest, free), *own))
-    moves.append(((everything, free),))
+        inside = [(((ord(char), ord(char)),), numbers[target]) for char, target in trie[state].items()]
+        others = subtract(every_char, [ranges[0] for ranges, _ in inside])
+        moves.append(((others, outside), *inside))
+    moves.append(((every_char, outside),))
     return Automaton(tuple(moves), (*(state not in ends for state in numbers), True))
 
 
+def _trim(moves: list[list[tuple[Ranges, int]]], accepts: list[bool]) -> Automaton:
+    """Drop the states from which no text is accepted."""
+    sources: list[list[int]] = [[] for _ in moves]
+    for state, targets in enumerate(moves):
+        for _, target in targets:
+            sources[target].append(state)
+    alive = {state for state, accept in enumerate(accepts) if accept}
+    pending = list(alive)
+    while pending:
+        for state in sources[pending.pop()]:
+            if state not in alive:
+                alive.add(state)
+                pending.append(state)
+    if 0 not in alive:
+        return Automaton((), ())
+    numbers = {state: number for number, state in enumerate(sorted(alive))}
+    trimmed = (
+        tuple((ranges, numbers[target]) for ranges, target in moves[state] if target in alive) for state in numbers
+    )
+    return Automaton(tuple(trimmed), tuple(accepts[state] for state in numbers))
+
+
 def is_empty(node: Node) -> bool:
-    """Whether a regular node matches no text. Raises TooLargeError."""
+    """Return whether a regular node matches no text. Raises TooLargeError."""
     return not _has_text(node) if is_plain(node) else not automaton(node).accepts
 
 
 def _has_text(node: Node) -> bool:
-    """Whether a plain node matches anything."""
-    if isinstance(node, Sequence):
-        return all(map(_has_text, node.items))
-    if isinstance(node, Choice):
-        return any(map(_has_text, node.items))
-    if isinstance(node, Repeat):
-        return node.low == 0 or _has_text(node.item)
-    return True
+    """Return whether a plain node matches any text."""
+    match node:
+        case Sequence():
+            return all(map(_has_text, node.items))
+        case Choice():
+            return any(map(_has_text, node.items))
+        case Repeat():
+            return node.low == 0 or _has_text(node.item)
+        case Literal() | Chars() | ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+            return True
+        case And() | Not() | NoneOf() | MultipleOf():
+            raise AssertionError(f"{type(node).__name__} is not plain")
+        case _:
+            assert_never(node)
 
 
 def matches(node: Node, text: str) -> bool:
-    """Whether a regular node matches the whole text."""
-    state = _normal(node)
+    """Return whether a regular node matches the whole text."""
+    state = _normal_form(node)
     for char in text:
         state = _derivative(state, ord(char))
         if state == NOTHING:
@@ -143,110 +172,77 @@ def matches(node: Node, text: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 14)
 def is_plain(node: Node) -> bool:
-    """Whether a node is made without intersection, complement and multiples, so that it can be written as it is."""
-    return not isinstance(node, And | Not | Except | Multiple) and all(map(is_plain, children(node)))
+    """Return whether a node has no intersection, complement or multiple, so that it can be written as it is."""
+    match node:
+        case And() | Not() | NoneOf() | MultipleOf():
+            return False
+        case _:
+            return all(map(is_plain, children(node)))
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def lengths(node: Node) -> tuple[int, int | None]:
-    """Least and most characters of what a node matches; bounds that may be wide where it intersects."""
-    if isinstance(node, Literal):
-        return len(node.text), len(node.text)
-    if isinstance(node, Chars):
-        return 1, 1
-    if isinstance(node, Sequence):
-        parts = [lengths(item) for item in node.items]
-        most = [high for _, high in parts if high is not None]
-        return sum(low for low, _ in parts), sum(most) if len(most) == len(parts) else None
-    if isinstance(node, Choice):
-        parts = [lengths(item) for item in node.items] or [(0, 0)]
-        most = [high for _, high in parts if high is not None]
-        return min(low for low, _ in parts), max(most) if len(most) == len(parts) else None
-    if isinstance(node, Repeat):
-        low, high = lengths(node.item)
-        return low * node.low, 0 if high == 0 else None if high is None or node.high is None else high * node.high
-    return 0, None
+def length_bounds(node: Node) -> tuple[int, int | None]:
+    """Return the fewest and most characters of a node's texts; None: no bound. Not tight for intersections."""
+    match node:
+        case Literal():
+            return len(node.text), len(node.text)
+        case Chars():
+            return 1, 1
+        case Sequence():
+            parts = [length_bounds(item) for item in node.items]
+            most = [high for _, high in parts if high is not None]
+            return sum(low for low, _ in parts), sum(most) if len(most) == len(parts) else None
+        case Choice():
+            parts = [length_bounds(item) for item in node.items] or [(0, 0)]
+            most = [high for _, high in parts if high is not None]
+            return min(low for low, _ in parts), max(most) if len(most) == len(parts) else None
+        case Repeat():
+            low, high = length_bounds(node.item)
+            if high == 0:
+                return low * node.low, 0
+            return low * node.low, None if high is None or node.high is None else high * node.high
+        case ControlToken() | Ref() | Lexeme() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | JsonString():
+            return 0, None
+        case _:
+            assert_never(node)
 
 
-def ranges_of(node: Chars) -> Ranges:
-    """The code points a node of characters stands for, surrogates left out."""
-    ranges = merged(node.ranges)
-    return without(((0, LAST),), (*ranges, *_SURROGATES)) if node.negated else without(ranges, _SURROGATES)
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Sorted, and neighbours joined."""
-    out: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if out and low <= out[-1][1] + 1:
-            out[-1] = (out[-1][0], max(high, out[-1][1]))
-        else:
-            out.append((low, high))
-    return tuple(out)
-
-
-def without(ranges: Iterable[tuple[int, int]], other: Iterable[tuple[int, int]]) -> Ranges:
-    """What is left of sorted ranges."""
-    out: list[tuple[int, int]] = []
-    cuts = merged(other)
-    for low, high in ranges:
-        start = low
-        for first, last in cuts:
-            if last < start or first > high:
-                continue
-            if first > start:
-                out.append((start, first - 1))
-            start = last + 1
-        if start <= high:
-            out.append((start, high))
-    return tuple(out)
-
-
-_SURROGATES = ((0xD800, 0xDFFF),)
-
-
-def _trimmed(moves: list[list[tuple[Ranges, int]]], accepts: list[bool]) -> Automaton:
-    """Only states from which some text is accepted."""
-    before: list[list[int]] = [[] for _ in moves]
-    for state, ways in enumerate(moves):
-        for _, after in ways:
-            before[after].append(state)
-    alive = {state for state, accept in enumerate(accepts) if accept}
-    pending = list(alive)
-    while pending:
-        for state in before[pending.pop()]:
-            if state not in alive:
-                alive.add(state)
-                pending.append(state)
-    if 0 not in alive:
-        return Automaton((), ())
-    numbers = {state: number for number, state in enumerate(sorted(alive))}
-    kept = (tuple((ranges, numbers[after]) for ranges, after in moves[state] if after in alive) for state in numbers)
-    return Automaton(tuple(kept), tuple(accepts[state] for state in numbers))
+def code_points(node: Chars) -> Ranges:
+    """Return the characters that a node stands for, without surrogates."""
+    ranges = merge(node.ranges)
+    return subtract(EVERY_CODE, (*ranges, *SURROGATES)) if node.negated else subtract(ranges, SURROGATES)
 
 
 # -- derivatives ---------------------------------------------------------------------------------------------
-# Nodes here are in a normal form: choices and intersections flat, sorted, without doubles. It is what makes the
+# Nodes here are in a normal form: choices and intersections are flat, sorted and without duplicates, which makes the
 # number of derivatives finite.
 
 
-def _normal(node: Node) -> Node:
-    if isinstance(node, Literal | Chars | Except | Multiple):
-        return node
-    if isinstance(node, Sequence):
-        return _cat([_normal(item) for item in node.items])
-    if isinstance(node, Choice):
-        return _alt([_normal(item) for item in node.items])
-    if isinstance(node, And):
-        return _both([_normal(item) for item in node.items])
-    if isinstance(node, Not):
-        return _not(_normal(node.item))
-    if isinstance(node, Repeat):
-        return _repeat(_normal(node.item), node.low, node.high)
-    raise AssertionError(f"{type(node).__name__} is not regular")
+def _not_regular(node: Node) -> AssertionError:
+    return AssertionError(f"{type(node).__name__} is not regular")
 
 
-def _cat(items: list[Node]) -> Node:
+def _normal_form(node: Node) -> Node:
+    match node:
+        case Literal() | Chars() | NoneOf() | MultipleOf():
+            return node
+        case Sequence():
+            return _concatenate([_normal_form(item) for item in node.items])
+        case Choice():
+            return _union([_normal_form(item) for item in node.items])
+        case And():
+            return _intersect([_normal_form(item) for item in node.items])
+        case Not():
+            return _complement(_normal_form(node.item))
+        case Repeat():
+            return _repeat(_normal_form(node.item), node.low, node.high)
+        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+            raise _not_regular(node)
+        case _:
+            assert_never(node)
+
+
+def _concatenate(items: list[Node]) -> Node:
     flat: list[Node] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Sequence) else (item,))
@@ -255,7 +251,7 @@ def _cat(items: list[Node]) -> Node:
     return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
 
 
-def _alt(items: Iterable[Node]) -> Node:
+def _union(items: Iterable[Node]) -> Node:
     flat: dict[Node, None] = {}
     for item in items:
         flat.update(dict.fromkeys(item.items if isinstance(item, Choice) else (item,)))
@@ -264,7 +260,7 @@ def _alt(items: Iterable[Node]) -> Node:
     return next(iter(flat)) if len(flat) == 1 else Choice(tuple(sorted(flat, key=hash)))
 
 
-def _both(items: Iterable[Node]) -> Node:
+def _intersect(items: Iterable[Node]) -> Node:
     flat: dict[Node, None] = {}
     for item in items:
         flat.update(dict.fromkeys(item.items if isinstance(item, And) else (item,)))
@@ -276,7 +272,7 @@ def _both(items: Iterable[Node]) -> Node:
     return next(iter(flat)) if len(flat) == 1 else And(tuple(sorted(flat, key=hash)))
 
 
-def _not(item: Node) -> Node:
+def _complement(item: Node) -> Node:
     return item.item if isinstance(item, Not) else Not(item)
 
 
@@ -292,164 +288,126 @@ def _repeat(item: Node, low: int, high: int | None) -> Node:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _nullable(node: Node) -> bool:
-    if isinstance(node, Sequence | And):
-        return all(map(_nullable, node.items))
-    if isinstance(node, Choice):
-        return any(map(_nullable, node.items))
-    if isinstance(node, Repeat):
-        return node.low == 0 or _nullable(node.item)
-    if isinstance(node, Not):
-        return not _nullable(node.item)
-    if isinstance(node, Except):
-        return node.texts[0] != ""
-    return isinstance(node, Multiple) and node.rest * 10**node.places % node.divisor == 0
+    """Return whether a node matches the empty text."""
+    match node:
+        case Literal() | Chars():
+            return False
+        case Sequence() | And():
+            return all(map(_nullable, node.items))
+        case Choice():
+            return any(map(_nullable, node.items))
+        case Repeat():
+            return node.low == 0 or _nullable(node.item)
+        case Not():
+            return not _nullable(node.item)
+        case NoneOf():
+            return node.texts[0] != ""
+        case MultipleOf():
+            return bool(node.remainder * 10**node.places % node.divisor == 0)
+        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+            raise _not_regular(node)
+        case _:
+            assert_never(node)
 
 
 @functools.lru_cache(maxsize=1 << 15)
 def _derivative(node: Node, code: int) -> Node:
-    if isinstance(node, Literal):
-        return EMPTY if node.text == chr(code) else Literal(node.text[1:]) if ord(node.text[0]) == code else NOTHING
-    if isinstance(node, Chars):
-        return EMPTY if any(low <= code <= high for low, high in node.ranges) != node.negated else NOTHING
-    if isinstance(node, Multiple):
-        return _after_digit(node, code)
-    if isinstance(node, Except):
-        rest = tuple(text[1:] for text in node.texts if text and ord(text[0]) == code)
-        return Except(rest) if rest else EVERYTHING
-    if isinstance(node, Choice):
-        return _alt(_derivative(item, code) for item in node.items)
-    if isinstance(node, And):
-        return _both(_derivative(item, code) for item in node.items)
-    if isinstance(node, Not):
-        return _not(_derivative(node.item, code))
-    if isinstance(node, Repeat):
-        first = _derivative(node.item, code)
-        high = None if node.high is None else node.high - 1
-        return _cat([first, _repeat(node.item, max(0, node.low - 1), high)])
-    assert isinstance(node, Sequence)
-    ways: list[Node] = []
-    for number, item in enumerate(node.items):
-        ways.append(_cat([_derivative(item, code), *node.items[number + 1 :]]))
-        if not _nullable(item):
-            break
-    return _alt(ways)
+    """Return the node of what may follow the character of this code point."""
+    match node:
+        case Literal():
+            if ord(node.text[0]) != code:
+                return NOTHING
+            return Literal(node.text[1:]) if len(node.text) > 1 else EMPTY
+        case Chars():
+            return EMPTY if any(low <= code <= high for low, high in node.ranges) != node.negated else NOTHING
+        case Sequence():
+            branches: list[Node] = []
+            for number, item in enumerate(node.items):
+                branches.append(_concatenate([_derivative(item, code), *node.items[number + 1 :]]))
+                if not _nullable(item):
+                    break
+            return _union(branches)
+        case Choice():
+            return _union(_derivative(item, code) for item in node.items)
+        case Repeat():
+            first = _derivative(node.item, code)
+            high = None if node.high is None else node.high - 1
+            return _concatenate([first, _repeat(node.item, max(0, node.low - 1), high)])
+        case And():
+            return _intersect(_derivative(item, code) for item in node.items)
+        case Not():
+            return _complement(_derivative(node.item, code))
+        case NoneOf():
+            rest = tuple(text[1:] for text in node.texts if text and ord(text[0]) == code)
+            return NoneOf(rest) if rest else EVERYTHING
+        case MultipleOf():
+            return _after_digit(node, code)
+        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+            raise _not_regular(node)
+        case _:
+            assert_never(node)
 
 
-def _after_digit(node: Multiple, code: int) -> Node:
+def _after_digit(node: MultipleOf, code: int) -> Node:
+    """Return the derivative of a multiple by a digit or the decimal point."""
     if code == _POINT:
-        return NOTHING if node.point else Multiple(node.divisor, node.places, node.rest, point=True)
+        return NOTHING if node.point else MultipleOf(node.divisor, node.places, node.remainder, point=True)
     if not 48 <= code <= 57:
         return NOTHING
     if node.point and node.places == 0:
         return node if code == 48 else NOTHING
-    return Multiple(node.divisor, node.places - node.point, (node.rest * 10 + code - 48) % node.divisor, node.point)
-
-
-def _classes(node: Node) -> list[Ranges]:
-    """Sets of characters by which the derivatives are the same."""
-    return _partition(_leading(node))
+    places = node.places - 1 if node.point else node.places
+    return MultipleOf(node.divisor, places, (node.remainder * 10 + code - 48) % node.divisor, node.point)
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _partition(leading: frozenset[Ranges]) -> list[Ranges]:
-    sets = sorted(leading)
+def _derivative_classes(first_chars: frozenset[Ranges]) -> list[Ranges]:
+    """Split all characters into classes by the sets that contain them: within a class, derivatives are equal."""
+    sets = sorted(first_chars)
     edges = sorted({0, 0xD800, 0xE000, *(e for ranges in sets for low, high in ranges for e in (low, high + 1))})
-    found: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    inside: dict[int, tuple[int, ...]] = {}
-    marks: dict[int, list[tuple[int, bool]]] = {}
+    changes: dict[int, list[tuple[int, bool]]] = {}  # the sets that begin or end at an edge
     for number, ranges in enumerate(sets):
         for low, high in ranges:
-            marks.setdefault(low, []).append((number, True))
-            marks.setdefault(high + 1, []).append((number, False))
+            changes.setdefault(low, []).append((number, True))
+            changes.setdefault(high + 1, []).append((number, False))
     active: set[int] = set()
+    active_at: dict[int, tuple[int, ...]] = {}
     for edge in edges:
-        for number, begins in sorted(marks.get(edge, ()), key=lambda mark: mark[1]):
+        for number, begins in sorted(changes.get(edge, ()), key=lambda change: change[1]):
             active.symmetric_difference_update({number})
             assert (number in active) == begins
-        inside[edge] = tuple(sorted(active))
-    for edge, after in zip(edges, [*edges[1:], LAST + 1], strict=True):
+        active_at[edge] = tuple(sorted(active))
+    classes: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for edge, following in zip(edges, [*edges[1:], LAST + 1], strict=True):
         if edge <= LAST and not 0xD800 <= edge < 0xE000:
-            found.setdefault(inside[edge], []).append((edge, after - 1))
-    return [tuple(ranges) for ranges in found.values()]
+            classes.setdefault(active_at[edge], []).append((edge, following - 1))
+    return [tuple(ranges) for ranges in classes.values()]
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _leading(node: Node) -> frozenset[Ranges]:
-    """The sets of characters that a text of the node may begin with."""
-    if isinstance(node, Literal):
-        return frozenset({((ord(node.text[0]), ord(node.text[0])),)})
-    if isinstance(node, Chars):
-        return frozenset({merged(node.ranges)}) if node.ranges else frozenset()
-    if isinstance(node, Except):
-        return frozenset(((ord(text[0]), ord(text[0])),) for text in node.texts if text)
-    if isinstance(node, Multiple):
-        return frozenset(((code, code),) for code in (_POINT, *range(48, 58)))
-    if isinstance(node, Sequence):
-        found: frozenset[Ranges] = frozenset()
-        for item in node.items:
-            found |= _leading(item)
-            if not _nullable(item):
-                break
-        return found
-    return frozenset().union(*map(_leading, children(node)))
-
-
-# -- and back ------------------------------------------------------------------------------------------------
-
-
-def expression(machine: Automaton, most: int) -> Node | None:
-    """A plain node for an automaton, by eliminating its states one by one; None when it takes over `most` nodes."""
-    machine = _minimal(machine)
-    start, end = -1, -2
-    edges: dict[tuple[int, int], tuple[Node, int]] = {(start, 0): (EMPTY, 0)}
-
-    def add(pair: tuple[int, int], node: Node, size: int) -> None:
-        before = edges.get(pair)
-        edges[pair] = (choice(before[0], node), before[1] + size) if before else (node, size)
-
-    for state, (moves, accepts) in enumerate(zip(machine.moves, machine.accepts, strict=True)):
-        for ranges, after in moves:
-            add((state, after), Chars(ranges), 1)
-        if accepts:
-            add((state, end), EMPTY, 0)
-    left = set(range(len(machine.accepts)))
-    while left:
-        state = min(left, key=lambda s: (sum(b == s for _, b in edges) * sum(a == s for a, _ in edges), s))
-        left.remove(state)
-        loop = edges.pop((state, state), None)
-        turns = (Repeat(loop[0], 0, None), loop[1]) if loop else (EMPTY, 0)
-        into = [(a, edges.pop((a, b))) for a, b in list(edges) if b == state]
-        out = [(b, edges.pop((a, b))) for a, b in list(edges) if a == state]
-        for a, (first, size) in into:
-            for b, (last, other) in out:
-                add((a, b), sequence(first, turns[0], last), size + turns[1] + other)
-        if sum(size for _, size in edges.values()) > most:
-            return None
-    return edges[start, end][0] if (start, end) in edges else NOTHING
-
-
-def _minimal(machine: Automaton) -> Automaton:
-    """The same language with the fewest states (Moore): states that nothing tells apart are one."""
-    block = [int(accepts) for accepts in machine.accepts]
-    while True:
-        marks: dict[tuple[object, ...], int] = {}
-        after = []
-        for state, moves in enumerate(machine.moves):
-            by_block: dict[int, list[tuple[int, int]]] = {}
-            for ranges, target in moves:
-                by_block.setdefault(block[target], []).extend(ranges)
-            mark = (block[state], tuple(sorted((merged(ranges), b) for b, ranges in by_block.items())))
-            after.append(marks.setdefault(mark, len(marks)))
-        if len(marks) == len(set(block)):
-            break
-        block = after
-    # Block numbers in order of their first state: the start stays 0.
-    numbers = {old: new for new, old in enumerate(dict.fromkeys(block))}
-    first = {numbers[block[state]]: state for state in reversed(range(len(block)))}
-    moves_of = []
-    for number in range(len(numbers)):
-        joined: dict[int, list[tuple[int, int]]] = {}
-        for ranges, target in machine.moves[first[number]]:
-            joined.setdefault(numbers[block[target]], []).extend(ranges)
-        moves_of.append(tuple((merged(ranges), target) for target, ranges in joined.items()))
-    return Automaton(tuple(moves_of), tuple(machine.accepts[first[number]] for number in range(len(numbers))))
+def _first_chars(node: Node) -> frozenset[Ranges]:
+    """Return the sets of characters with which a node's texts may begin."""
+    match node:
+        case Literal():
+            return frozenset({((ord(node.text[0]), ord(node.text[0])),)})
+        case Chars():
+            return frozenset({merge(node.ranges)}) if node.ranges else frozenset()
+        case Sequence():
+            found: frozenset[Ranges] = frozenset()
+            for item in node.items:
+                found |= _first_chars(item)
+                if not _nullable(item):
+                    break
+            return found
+        case Choice() | And():
+            return frozenset().union(*map(_first_chars, node.items))
+        case Repeat() | Not():
+            return _first_chars(node.item)
+        case NoneOf():
+            return frozenset(((ord(text[0]), ord(text[0])),) for text in node.texts if text)
+        case MultipleOf():
+            return frozenset(((code, code),) for code in (_POINT, *range(48, 58)))
+        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+            raise _not_regular(node)
+        case _:
+            assert_never(node)

@@ -1,30 +1,31 @@
-"""Tools and a family's output syntax → the grammar of everything the model may say."""
+"""Tools and a family's output syntax → the grammar of every answer the model may give."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgefc.cache import TextCache
 from edgefc.errors import RequestError, SchemaError
-from edgefc.grammar.answers import AnswerBuilder, at_tool, check_syntax, spoken_control
+from edgefc.grammar.answers import AnswerBuilder, AnswerTool, at_tool, control_tokens_of
 from edgefc.grammar.automata import TooLargeError
 from edgefc.grammar.deadline import OutOfTimeError, deadline
 from edgefc.grammar.gbnf import GbnfWriter
 from edgefc.grammar.json_schema.compiler import SchemaCompiler
-from edgefc.grammar.json_schema.document import check_document
+from edgefc.grammar.json_schema.document import to_json_checked
 from edgefc.grammar.json_schema.findings import Finding
+from edgefc.grammar.json_schema.layout import Spacing
 from edgefc.grammar.lark import LarkWriter
-from edgefc.grammar.rules import EMPTY, NOTHING, Rules, endings, pruned, simplified
-from edgefc.types import OutputSyntax, ToolChoice, Tools
+from edgefc.grammar.rules import EMPTY, NOTHING, Rules, finite_rules, prune, simplify
+from edgefc.limits import MAX_TOOLS
+from edgefc.tools import ToolLike, ToolSet
+from edgefc.types import OutputSyntax, ToolChoice
 
-MAX_TOOLS = 256
-MAX_NAME = 256
-DEADLINE_S, DEADLINE_EACH_S = 0.25, 0.004  # of one compilation, and more for each tool
-# How the calls of `calls_gbnf` are written: a bare JSON array.
+DEADLINE_S, DEADLINE_PER_TOOL_S = 0.25, 0.004  # of one compilation
+# The syntax of `calls_gbnf`: a bare JSON array.
 ARRAY = OutputSyntax(
     call='{"name": "{name}", "arguments": {arguments}}',
     marker="[",
@@ -35,8 +36,8 @@ ARRAY = OutputSyntax(
 
 
 @dataclass(frozen=True)
-class _Built:
-    """A rule graph, and what there is to say about it."""
+class _RuleGraph:
+    """A compiled grammar before it is written, with the findings about its schemas."""
 
     rules: Rules
     unenforced: tuple[Finding, ...]
@@ -45,12 +46,12 @@ class _Built:
 
 @dataclass(frozen=True, slots=True)
 class CompiledGrammar:
-    """One grammar in two spellings.
+    """One grammar in two notations.
 
-    lark        what llguidance executes
-    unenforced  keywords that the grammar does not assert: what it accepts must be checked against them afterwards.
-                Empty: all that it accepts is valid
-    changes     what was read otherwise than it is written, such as the type `dict`
+    lark        executed by llguidance
+    unenforced  keywords that the grammar does not assert: accepted values must be checked against them afterwards.
+                Empty: every accepted value is valid
+    changes     schemas that are read differently from their text, such as the type `dict`
     control     ids of the control tokens that are part of the syntax
     """
 
@@ -58,99 +59,99 @@ class CompiledGrammar:
     unenforced: tuple[Finding, ...] = ()
     changes: tuple[Finding, ...] = ()
     control: frozenset[int] = frozenset()
-    # Rules and GBNF are many times larger than what they come from, and seldom asked for: kept is what makes them.
-    build: Callable[[], _Built] | None = field(default=None, repr=False, compare=False)
+    # Rules and GBNF are many times larger than their source and seldom needed, so they are built again instead.
+    build: Callable[[], _RuleGraph] | None = field(default=None, repr=False, compare=False)
 
     @property
     def gbnf(self) -> str:
-        """The same language in llama.cpp's own notation, starting at `root`. Written anew each time."""
-        return "" if self.build is None else _gbnf(self.build, MAX_TOOLS)
+        """The grammar in llama.cpp's own notation, starting at `root`; written anew on each access."""
+        return "" if self.build is None else _write_gbnf(self.build, MAX_TOOLS)
 
 
-# A small grammar holds more than its text: about 4 KB with what it can be built from again.
+# A small grammar takes more memory than its text: about 4 KB with the source it can be built from again.
 _grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: 4096 + len(grammar.lark))
 _texts: TextCache[str] = TextCache(len)
 
 
-def compile_schema(schema: Any, *, spaced: bool | None = True, any_order: bool = False) -> CompiledGrammar:
-    """The grammar of the JSON values that satisfy a schema. Raises SchemaError.
+def compile_schema(schema: Any, *, spacing: Spacing = "json", any_order: bool = False) -> CompiledGrammar:
+    """Return the grammar of the JSON values that satisfy a schema. Raises SchemaError.
 
-    spaced     spaces after commas and colons; None: at most one space wherever JSON allows some, which leaves a model
-               more to choose
-    any_order  objects of up to 6 declared properties may have them in any order, else in the schema's
+    spacing    "json": `", "` and `": "`, as json.dumps writes by default; "compact": no spaces; "flexible": at most
+               one space wherever JSON allows white space, which leaves a model more freedom
+    any_order  objects of up to 6 declared properties may have them in any order, not only the schema's
     """
-    content = check_document(schema)
-    build = _schema_builder(content, spaced=spaced, any_order=any_order)
-    return _grammars.get(f"schema {spaced} {any_order} {content}", lambda: _compiled(build))
+    content = to_json_checked(schema)
+    build = _schema_builder(content, spacing=spacing, any_order=any_order)
+    return _grammars.get(f"schema {spacing} {any_order} {content}", lambda: _compile(build))
 
 
 def compile_output(
     syntax: OutputSyntax,
-    tools: Tools,
+    tools: ToolSet | Sequence[ToolLike],
     choice: ToolChoice,
     *,
     parallel: bool = True,
     any_order: bool = False,
     control: Mapping[str, int] | None = None,
 ) -> CompiledGrammar:
-    """The grammar of all a family may answer with these tools and this choice.
+    """Return the grammar of every answer a family may give with these tools and this choice.
 
     none → text alone; auto → text, a clarification, "no tool fits" or calls; required → calls alone. Calls name
-    only `choice.names`, with arguments that fit the tool's parameters. Without tools only text is left. `any_order` is
-    that of `compile_schema`. `control` are the texts and ids of the vocabulary's control tokens: where the syntax has
-    one, only the token itself will do.
-    Raises SchemaError with a path that begins at `tools[i]`, RequestError for a choice that the tools do not
-    allow, FormatError for a syntax that nothing could tell apart.
+    only `choice.names`, with arguments that fit the tool's parameters. Without tools, only text is left. `any_order`
+    is that of `compile_schema`. `control` are text and id of the vocabulary's control tokens: where the syntax has
+    one, only the token itself is accepted.
+    Raises SchemaError with a path that begins at `tools[i]`, RequestError for tools that ToolSet refuses, FormatError
+    for an ambiguous syntax. `choice` must be one that `parse_tool_choice` returns for these tools.
     """
-    content = _tools_text(tools)
-    check_syntax(syntax)
-    names = {tool["name"] for tool in map(_function, tools)}
-    if unknown := set(choice.names) - names:
-        raise RequestError("tool_choice", f"there is no tool {min(unknown)!r}", f"Tools: {', '.join(sorted(names))}.")
-    if choice.mode == "required" and not choice.names:
-        raise RequestError("tool_choice", "a call is required, but there is no tool to call")
-    spoken = spoken_control(syntax, control or {})
-    build = _output_builder(content, syntax, choice, parallel=parallel, any_order=any_order, control=spoken)
-    key = f"output {syntax!r} {choice!r} {parallel} {any_order} {sorted(spoken.items())} {content}"
-    return _grammars.get(key, lambda: _compiled(build, len(tools), frozenset(spoken.values())))
+    tools = ToolSet.of(tools)
+    assert set(choice.names) <= set(tools.names)
+    assert choice.names or choice.mode != "required"
+    content = _tools_content(tools)
+    used = control_tokens_of(syntax, control or {})
+    build = _output_builder(content, syntax, choice, parallel=parallel, any_order=any_order, control=used)
+    key = f"output {syntax!r} {choice!r} {parallel} {any_order} {sorted(used.items())} {content}"
+    return _grammars.get(key, lambda: _compile(build, len(tools), frozenset(used.values())))
 
 
-def compile_calls(tools: Tools) -> CompiledGrammar:
-    """The grammar of a JSON array of one or more `{"name", "arguments"}` calls of these tools.
+def compile_calls(tools: ToolSet | Sequence[ToolLike]) -> CompiledGrammar:
+    """Return the grammar of a JSON array of one or more `{"name", "arguments"}` calls of these tools.
 
-    Raises as `compile_output` does.
+    Raises as `compile_output` does, and RequestError without tools.
     """
+    tools = ToolSet.of(tools)
     return compile_output(ARRAY, tools, _any_of(tools))
 
 
-def calls_gbnf(tools: Tools) -> str:
-    """The GBNF of `compile_calls`."""
-    content, choice = _tools_text(tools), _any_of(tools)
-    return _texts.get(
-        f"calls {content}", lambda: _gbnf(_output_builder(content, ARRAY, choice, parallel=True), len(tools))
-    )
+def calls_gbnf(tools: ToolSet | Sequence[ToolLike]) -> str:
+    """Return the GBNF of `compile_calls`."""
+    tools = ToolSet.of(tools)
+    content = _tools_content(tools)
+    build = _output_builder(content, ARRAY, _any_of(tools), parallel=True)
+    return _texts.get(f"calls {content}", lambda: _write_gbnf(build, len(tools)))
 
 
-def _any_of(tools: Tools) -> ToolChoice:
+def _any_of(tools: ToolSet) -> ToolChoice:
     if not tools:
-        raise RequestError("tools", "there is no tool to call")
-    return ToolChoice("required", tuple((_function(tool) or {}).get("name", "") for tool in tools))
+        raise RequestError("tools", "must contain at least one tool")
+    return ToolChoice("required", tools.names)
 
 
 def schema_gbnf(schema: Any) -> str:
-    """GBNF of the JSON values that satisfy a schema, with a space or none wherever JSON allows some."""
-    content = check_document(schema)
-    return _texts.get(f"schema {content}", lambda: _gbnf(_schema_builder(content, spaced=None)))
+    """Return GBNF of the JSON values that satisfy a schema, in flexible spacing."""
+    content = to_json_checked(schema)
+    build = _schema_builder(content, spacing="flexible")
+    return _texts.get(f"schema {content}", lambda: _write_gbnf(build))
 
 
-def _schema_builder(content: str, *, spaced: bool | None, any_order: bool = False) -> Callable[[], _Built]:
-    def build() -> _Built:
+def _schema_builder(content: str, *, spacing: Spacing, any_order: bool = False) -> Callable[[], _RuleGraph]:
+    def build() -> _RuleGraph:
         rules: Rules = {"root": EMPTY}
-        compiler = SchemaCompiler(json.loads(content), rules, "value", spaced=spaced, closed=False, any_order=any_order)
+        schema = json.loads(content)
+        compiler = SchemaCompiler(schema, rules, "value", spacing=spacing, closed=False, any_order=any_order)
         rules["root"] = compiler.compile()
-        if simplified(rules["root"], endings(rules)) == NOTHING:
+        if simplify(rules["root"], finite_rules(rules)) == NOTHING:
             raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
-        return _Built(pruned(rules), tuple(compiler.unenforced.values()), tuple(compiler.changes))
+        return _RuleGraph(prune(rules), compiler.unenforced, compiler.changes)
 
     return build
 
@@ -163,82 +164,60 @@ def _output_builder(
     parallel: bool,
     any_order: bool = False,
     control: Mapping[str, int] | None = None,
-) -> Callable[[], _Built]:
-    def build() -> _Built:
-        tools = json.loads(content)
+) -> Callable[[], _RuleGraph]:
+    def build() -> _RuleGraph:
+        tools = [AnswerTool(*parts) for parts in json.loads(content)]
         builder = AnswerBuilder(syntax, tools, choice, parallel=parallel, any_order=any_order, control=control or {})
         rules = builder.build()
         unenforced: list[Finding] = []
         changes: list[Finding] = []
         for number, compiler in builder.compilers.items():
-            if tools[number]["bare"]:
+            if tools[number].is_bare:
                 changes.append(Finding(("tools", number), "a bare function is read as a tool of type function"))
-            where = ("tools", number, "function", "parameters")
-            unenforced += (finding.under(*where) for finding in compiler.unenforced.values())
-            changes += (finding.under(*where) for finding in compiler.changes)
-        return _Built(pruned(rules), tuple(unenforced), tuple(changes))
+            path = ("tools", number, "function", "parameters")
+            unenforced += (finding.under(*path) for finding in compiler.unenforced)
+            changes += (finding.under(*path) for finding in compiler.changes)
+        return _RuleGraph(prune(rules), tuple(unenforced), tuple(changes))
 
     return build
 
 
-def _compiled(build: Callable[[], _Built], tools: int = 0, control: frozenset[int] = frozenset()) -> CompiledGrammar:
-    with _in_time(tools):
-        built = build()
-        return CompiledGrammar(LarkWriter(built.rules).text(), built.unenforced, built.changes, control, build)
+def _compile(build: Callable[[], _RuleGraph], tools: int = 0, control: frozenset[int] = frozenset()) -> CompiledGrammar:
+    with _time_limit(tools):
+        graph = build()
+        return CompiledGrammar(LarkWriter(graph.rules).text(), graph.unenforced, graph.changes, control, build)
 
 
-def _gbnf(build: Callable[[], _Built], tools: int = 0) -> str:
-    with _in_time(tools):
+def _write_gbnf(build: Callable[[], _RuleGraph], tools: int = 0) -> str:
+    with _time_limit(tools):
         return GbnfWriter(build().rules).text()
 
 
 @contextmanager
-def _in_time(tools: int = 0) -> Iterator[None]:
-    """Raises SchemaError when compiling takes too long altogether."""
+def _time_limit(tools: int = 0) -> Iterator[None]:
+    """Limit a compilation. Raises SchemaError when it takes too long or grows too large altogether."""
+    hint = "Simplify the schema."
     try:
-        with deadline(DEADLINE_S + DEADLINE_EACH_S * tools):
+        with deadline(DEADLINE_S + DEADLINE_PER_TOOL_S * tools):
             yield
     except OutOfTimeError as error:
-        raise SchemaError((), f"compiling takes longer than {error.seconds * 1000:.0f} ms") from None
+        raise SchemaError((), f"compiling takes longer than {error.seconds * 1000:.0f} ms", hint) from None
     except TooLargeError:
-        raise SchemaError((), "patterns or numbers together take too many rules", "Make them simpler.") from None
+        raise SchemaError((), "patterns or numbers together take too many rules", hint) from None
     except RecursionError:
         raise SchemaError((), "schemas depend on one another too deeply", "Flatten some of them.") from None
 
 
-def _tools_text(tools: Tools) -> str:
-    """What a grammar depends on, as JSON: names that a call can carry, each once, and schemas within the limits.
+def _tools_content(tools: ToolSet) -> str:
+    """Return the part of tools that a grammar depends on, as JSON: descriptions change nothing.
 
-    Descriptions of tools change nothing.
+    Raises SchemaError for schemas that are not JSON or exceed a limit.
     """
-    if len(tools) > MAX_TOOLS:
-        raise RequestError("tools", f"{len(tools)} tools; at most {MAX_TOOLS} are allowed")
-    names: set[str] = set()
-    texts: list[str] = []
+    parts: list[str] = []
     for number, tool in enumerate(tools):
-        function = _function(tool)
-        if function is None:
-            raise SchemaError(("tools", number, "function"), "a tool is an object with a function in it")
-        place = ("tools", number, "function", "name")
-        name = function.get("name")
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-            raise SchemaError(place, f"must be a text of 1 to {MAX_NAME} characters")
-        if odd := [c for c in name if not c.isprintable() or c.isspace() or c in '"\\']:
-            raise SchemaError(place, f"{odd[0]!r} cannot stand in a tool's name")
-        if name in names:
-            raise SchemaError(place, f"two tools are called {name!r}")
-        names.add(name)
+        function = tool["function"]
         with at_tool(number):
-            parameters = check_document(function.get("parameters"))
-        bare, code = json.dumps(function is tool), json.dumps(tool.get("type") == "code_interpreter")
-        head = f'"name": {json.dumps(name, ensure_ascii=False)}, "bare": {bare}, "code": {code}'
-        texts.append(f'{{{head}, "parameters": {parameters}}}')
-    return f"[{', '.join(texts)}]"
-
-
-def _function(tool: Any) -> Any:
-    """A tool's function; a bare one stands for itself. None: there is none."""
-    if not isinstance(tool, Mapping):
-        return None
-    function = tool.get("function", tool if "name" in tool else None)
-    return function if isinstance(function, Mapping) else None
+            parameters = to_json_checked(function.get("parameters"))
+        flags = json.dumps([function["name"], tool["type"] == "code_interpreter", number in tools.bare])
+        parts.append(f"{flags[:-1]}, {parameters}]")
+    return f"[{', '.join(parts)}]"

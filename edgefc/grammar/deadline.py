@@ -1,7 +1,7 @@
-"""Bounds on the work that one schema may take, checked wherever work is done in small pieces.
+"""Bounds on the work that one schema may cost, checked wherever work is done in small pieces.
 
-Steps are counted where the outcome depends on the bound, so that the same schema always gives the same grammar; the
-clock, which is the processor time of the thread, only ends what would take too long altogether.
+Steps are counted where the outcome depends on the bound, so that the same schema always gives the same grammar. The
+clock, which is the thread's processor time, only ends a compilation that would take too long altogether.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class OutOfTimeError(Exception):
-    """The time is up. `seconds` is how much there was."""
+    """The deadline has passed. `seconds` is the time that was allowed."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -23,13 +23,13 @@ class OutOfTimeError(Exception):
 
 
 class OutOfStepsError(Exception):
-    """The work is more than so many steps."""
+    """The work needs more steps than were allowed."""
 
 
 class _Budget:
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.ends, self.steps = seconds, time.thread_time() + seconds, 0
-        self.most: int | None = None
+        self.seconds, self.end, self.steps = seconds, time.thread_time() + seconds, 0
+        self.max_steps: int | None = None
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
@@ -37,44 +37,45 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """What is done inside must be done in so many seconds, or `tick` raises OutOfTimeError."""
+    """Limit the block to this processor time: past it, `tick` raises OutOfTimeError."""
     budget = _Budget(seconds)
     token = _budget.set(budget)
 
-    def collecting(phase: str, _: Mapping[str, Any]) -> None:
-        """A garbage collection takes the longer the larger the program around is: it is no work of the schema's."""
+    def exclude_collection(phase: str, _: Mapping[str, Any]) -> None:
+        """Add the time of a garbage collection to the deadline: it grows with the program, not with the schema."""
         if _budget.get() is budget:
-            budget.ends += -time.thread_time() if phase == "start" else time.thread_time()
+            budget.end += -time.thread_time() if phase == "start" else time.thread_time()
 
-    gc.callbacks.append(collecting)  # no longer than needed: Python drops a Ctrl-C that comes inside of it
+    # Registered for as short a time as possible: Python drops a Ctrl-C that arrives inside of it.
+    gc.callbacks.append(exclude_collection)
     try:
         yield
     finally:
-        gc.callbacks.remove(collecting)
+        gc.callbacks.remove(exclude_collection)
         _budget.reset(token)
 
 
 @contextmanager
-def at_most(steps: int | None) -> Iterator[None]:
-    """What is done inside, with a deadline around it, may take so many steps, or `tick` raises OutOfStepsError."""
+def step_limit(steps: int | None) -> Iterator[None]:
+    """Limit the block to so many steps: past them, `tick` raises OutOfStepsError. Needs a deadline around it."""
     budget = _budget.get()
     if budget is None:
         yield
         return
-    before, budget.most = budget.most, None if steps is None else budget.steps + steps
+    before, budget.max_steps = budget.max_steps, None if steps is None else budget.steps + steps
     try:
         yield
     finally:
-        budget.most = before
+        budget.max_steps = before
 
 
 def tick(steps: int = 1) -> None:
-    """To be called for each piece of work; a step is some ten microseconds of it."""
+    """Count a piece of work; one step is about ten microseconds."""
     budget = _budget.get()
     if budget is None:
         return
     budget.steps += steps
-    if budget.most is not None and budget.steps > budget.most:
+    if budget.max_steps is not None and budget.steps > budget.max_steps:
         raise OutOfStepsError
-    if time.thread_time() > budget.ends:
+    if time.thread_time() > budget.end:
         raise OutOfTimeError(budget.seconds)

@@ -1,41 +1,45 @@
 """Rule graph → GBNF text, as llama.cpp's own sampler reads it.
 
 llama.cpp refuses a repetition above 2,000 and multiplies nested ones, so long counts are written as groups of
-groups, each a rule of its own; no NUL can stand in its text, so one is written as an escape.
+groups, each a rule of its own. Its text cannot contain NUL, which is written as an escape.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import assert_never
 
 from edgefc.grammar import numbers, strings
-from edgefc.grammar.automata import Ranges, automaton, is_plain
+from edgefc.grammar.automata import automaton, is_plain
+from edgefc.grammar.char_ranges import Ranges
 from edgefc.grammar.deadline import tick
 from edgefc.grammar.rules import (
     And,
     Chars,
     Choice,
-    Control,
-    Except,
+    ControlToken,
+    FreeText,
+    JsonString,
+    Lexeme,
     Literal,
-    Multiple,
+    MultipleOf,
     Node,
+    NoneOf,
     Not,
-    Quoted,
     Ref,
     Repeat,
     Rules,
     Sequence,
-    Token,
-    Without,
-    excluding,
+    as_intersection,
     sequence,
 )
 
 MAX_REPEAT = 500
-MAX_INLINE = 150  # a longer string is a rule of its own
+MAX_INLINE = 150  # a longer string becomes a rule of its own
 _QUOTE = Literal('"')
+
+SpellChars = Callable[[Ranges], Node]  # how an automaton's characters are written
 
 
 class GbnfWriter:
@@ -46,8 +50,8 @@ class GbnfWriter:
         self._lines: dict[str, str] = {}
         self._helpers: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
-        # What stands everywhere gets a name, so that the text stays readable.
         self._shared: dict[Node, str] = {}
+        # Frequent nodes have fixed rule names, so that the text stays readable.
         self._common: dict[Node, str] = {
             strings.CHARACTER: "char",
             strings.ESCAPED: "escape",
@@ -55,10 +59,10 @@ class GbnfWriter:
         }
         self._owner = "root"
         self._states = 0
-        self._leaves: dict[tuple[Ranges, bool], str] = {}
+        self._spelled_chars: dict[tuple[Ranges, bool], str] = {}
 
     def text(self) -> str:
-        """The grammar, `root` first, one rule a line; the same graph gives the same text."""
+        """Return the grammar, `root` first, one rule a line. The same graph gives the same text."""
         for name, node in self._rules.items():
             tick()
             self._owner = name
@@ -67,171 +71,186 @@ class GbnfWriter:
         return "".join(f"{name} ::= {body}\n" for name, body in self._lines.items())
 
     def _write(self, node: Node, *, inner: bool = False) -> str:
-        """A node's text; `inner` asks for one that a repetition or sequence may stand around."""
-        if isinstance(node, Token):
-            return self._write(node.item, inner=inner)
-        if isinstance(node, Literal | Control):
-            return _literal(node.text)
-        if isinstance(node, Ref):
-            return node.name
-        if isinstance(node, Chars):
-            body = "".join(_span(low, high) for low, high in node.ranges)
-            return f"[{'^' if node.negated else ''}{body}]"
-        if isinstance(node, Quoted):
-            text = self._quoted(node.item)
-            return f"({text})" if inner else text
-        if isinstance(node, And | Not | Except | Multiple):
-            return self._automaton(node, Chars)
-        if name := self._common.get(node):
-            if name not in self._lines:
-                self._lines[name] = ""
-                del self._common[node]
-                self._lines[name] = self._write(node)
-                self._common[node] = name
-            return name
-        if isinstance(node, Without):
-            one = len(node.markers) == 1 and not node.not_first
-            return self._without(node, node.markers[0]) if one else self._automaton(excluding(node), Chars)
-        if isinstance(node, Sequence):
-            items = _joined(node.items)
-            if not items:
-                return '""'
-            text = " ".join(self._write(item, inner=True) for item in items)
-            return f"({text})" if inner and len(items) > 1 else text
-        if isinstance(node, Choice):
-            text = " | ".join(self._write(item) for item in node.items)
-            return f"({text})" if inner else text
-        return self._repeat(node)
+        """Return a node's text; with `inner`, in parentheses where a sequence or repetition around it needs them."""
+        match node:
+            case Lexeme():
+                return self._write(node.item, inner=inner)
+            case Literal() | ControlToken():
+                return _literal(node.text)
+            case Ref():
+                return node.name
+            case Chars():
+                body = "".join(_span(low, high) for low, high in node.ranges)
+                return f"[{'^' if node.negated else ''}{body}]"
+            case Sequence():
+                return self._common_rule(node) or self._sequence(node, inner=inner)
+            case Choice():
+                return self._common_rule(node) or self._choice(node, inner=inner)
+            case Repeat():
+                return self._repeat(node)
+            case JsonString():
+                text = self._json_string(node)
+                return f"({text})" if inner else text
+            case FreeText():
+                if len(node.markers) == 1 and not node.not_first:
+                    return self._text_without(node, node.markers[0])
+                return self._automaton(as_intersection(node), Chars)
+            case And() | Not() | NoneOf() | MultipleOf():
+                return self._automaton(node, Chars)
+            case _:
+                assert_never(node)
+
+    def _sequence(self, node: Sequence, *, inner: bool = False) -> str:
+        items = _join_literals(node.items)
+        if not items:
+            return '""'
+        text = " ".join(self._write(item, inner=True) for item in items)
+        return f"({text})" if inner and len(items) > 1 else text
+
+    def _choice(self, node: Choice, *, inner: bool = False) -> str:
+        text = " | ".join(self._write(item) for item in node.items)
+        return f"({text})" if inner else text
+
+    def _common_rule(self, node: Sequence | Choice) -> str | None:
+        """Return the fixed rule name of a frequent node, with its rule written; None for any other node."""
+        name = self._common.get(node)
+        if name and name not in self._lines:
+            self._lines[name] = ""  # keeps the order
+            self._lines[name] = self._sequence(node) if isinstance(node, Sequence) else self._choice(node)
+        return name
 
     def _repeat(self, node: Repeat) -> str:
         item = self._write(node.item, inner=True)
         if isinstance(node.item, Repeat):
             item = f"({item})"
-        if (node.low, node.high) in _SHORT:
-            return item + _SHORT[node.low, node.high]
+        if (node.low, node.high) in _SHORT_COUNTS:
+            return item + _SHORT_COUNTS[node.low, node.high]
         if max(node.low, node.high or 0) <= MAX_REPEAT:
             return f"{item}{_count(node.low, node.high)}"
         # The item becomes a rule so that its text stands once, whatever the count.
-        unit = self._helper(node.item, item)
+        unit = self._unit(node.item, item)
         parts = [self._exactly(unit, node.low)] if node.low else []
         if node.high is None:
             parts.append(f"{unit}*")
         elif node.high > node.low:
-            parts.append(self._up_to(unit, node.high - node.low))
+            parts.append(self._at_most(unit, node.high - node.low))
         return f"({' '.join(parts)})"
 
+    def _unit(self, node: Node, text: str) -> str:
+        """Return the name of a rule for a repeated node."""
+        if node not in self._shared:
+            self._shared[node] = text if isinstance(node, Ref) else self._helper(text)
+        return self._shared[node]
+
     def _exactly(self, unit: str, count: int) -> str:
-        """`count` units: groups of MAX_REPEAT, and what remains."""
+        """Write `count` units: groups of MAX_REPEAT, and the remainder."""
         if count <= MAX_REPEAT:
             return f"{unit}{_count(count, count)}"
-        group = self._named(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
+        group = self._helper(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
         rest = count % MAX_REPEAT
         tail = f" {unit}{_count(rest, rest)}" if rest else ""
         return f"({self._exactly(group, count // MAX_REPEAT)}{tail})"
 
-    def _up_to(self, unit: str, count: int) -> str:
-        """At most `count` units: fewer than one group, or a group and at most the rest."""
+    def _at_most(self, unit: str, count: int) -> str:
+        """Write at most `count` units: fewer than all groups and a part of one, or all groups and the remainder."""
         if count <= MAX_REPEAT:
             return f"{unit}{_count(0, count)}"
-        group = self._named(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
+        group = self._helper(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
         groups, rest = divmod(count, MAX_REPEAT)
-        below = self._named(f"{unit}{_count(0, MAX_REPEAT - 1)}")
+        below = self._helper(f"{unit}{_count(0, MAX_REPEAT - 1)}")
         last = f"{unit}{_count(0, rest)}" if rest else '""'
-        return f"({self._up_to(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
+        return f"({self._at_most(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
 
-    def _quoted(self, value: Node) -> str:
-        if is_plain(value):
-            text = self._write(sequence(_QUOTE, strings.spelled(value), _QUOTE))
-            return self._named(text) if len(text) > MAX_INLINE else text
-        return f'"\\"" {self._automaton(value, strings.spelled_chars)} "\\""'
+    def _json_string(self, node: JsonString) -> str:
+        if is_plain(node.item):
+            text = self._write(sequence(_QUOTE, strings.spell(node.item), _QUOTE))
+            return self._helper(text) if len(text) > MAX_INLINE else text
+        return f'"\\"" {self._automaton(node.item, strings.spell_chars, key=node)} "\\""'
 
-    def _automaton(self, node: Node, spelled: Callable[[Ranges], Node]) -> str:
-        """An automaton, one rule a state."""
-        key = Quoted(node) if spelled is strings.spelled_chars else node
+    def _automaton(self, node: Node, spell: SpellChars, *, key: Node | None = None) -> str:
+        """Write a node's automaton, one rule a state; return the name of the start. `key` tells spellings apart."""
+        key = key or node
         if key not in self._shared:
             machine = automaton(node)
-            names = [self._state() for _ in machine.accepts]
+            names = [self._state_name() for _ in machine.accepts]
             self._lines.update(dict.fromkeys(names, ""))
             for name, moves, accepts in zip(names, machine.moves, machine.accepts, strict=True):
-                ways = []
-                for ranges, after in moves:
-                    leaf = self._leaf(ranges, spelled)
-                    # A state that only ends needs no mention.
-                    ways.append(f"{leaf} {names[after]}" if machine.moves[after] else leaf)
-                text = " | ".join(ways)
-                self._lines[name] = f"({text})?" if accepts and ways else text or '""'
+                branches = []
+                for ranges, target in moves:
+                    chars = self._chars(ranges, spell)
+                    # A state without moves only ends the text and needs no rule.
+                    branches.append(f"{chars} {names[target]}" if machine.moves[target] else chars)
+                text = " | ".join(branches)
+                self._lines[name] = f"({text})?" if accepts and branches else text or '""'
             self._shared[key] = names[0]
         return self._shared[key]
 
-    def _without(self, node: Without, marker: str) -> str:
-        """The automaton of texts that do not contain the marker, one rule a state (Knuth, Morris, Pratt)."""
+    def _chars(self, ranges: Ranges, spell: SpellChars) -> str:
+        """Write the characters of an automaton's move."""
+        key = (ranges, spell is strings.spell_chars)
+        if key not in self._spelled_chars:
+            self._spelled_chars[key] = self._write(spell(ranges), inner=True)
+        return self._spelled_chars[key]
+
+    def _text_without(self, node: FreeText, marker: str) -> str:
+        """Write the automaton of texts without the marker, one rule a state (Knuth, Morris, Pratt)."""
         if node in self._shared:
             return self._shared[node]
-        names = [self._fresh() for _ in marker]
-        self._shared[node] = some = self._fresh()
+        names = [self._helper_name() for _ in marker]
+        self._shared[node] = one_or_more = self._helper_name()
         alphabet = sorted(set(marker))
         for state, name in enumerate(names):
-            onward = {char: _next_state(marker, state, char) for char in alphabet}
-            onward = {char: following for char, following in onward.items() if following}
-            ways = [f"{_literal(c)} {names[n]}" for c, n in onward.items() if n < len(marker)]
-            others = "".join(_escape(char, quote="]") for char in onward)
-            ways.append(f"[^{others}] {names[0]}")
-            self._lines[name] = f"({' | '.join(ways)})?"
+            moves = {char: target for char in alphabet if (target := _next_state(marker, state, char))}
+            branches = [f"{_literal(c)} {names[n]}" for c, n in moves.items() if n < len(marker)]
+            others = "".join(_escape(char, quote="]") for char in moves)
+            branches.append(f"[^{others}] {names[0]}")
+            self._lines[name] = f"({' | '.join(branches)})?"
             if state == 0:
-                self._lines[some] = " | ".join(ways)
+                self._lines[one_or_more] = " | ".join(branches)
         return self._shared[node]
 
-    def _helper(self, node: Node, text: str) -> str:
-        if node not in self._shared:
-            self._shared[node] = text if isinstance(node, Ref) else self._named(text)
-        return self._shared[node]
-
-    def _named(self, text: str) -> str:
+    def _helper(self, text: str) -> str:
+        """Return the name of a helper rule with this text."""
         name = self._helpers.get(text)
         if name is None:
-            name = self._helpers[text] = self._fresh()
+            name = self._helpers[text] = self._helper_name()
             self._lines[name] = text
         return name
 
-    def _leaf(self, ranges: Ranges, spelled: Callable[[Ranges], Node]) -> str:
-        """What a move of an automaton is written as."""
-        key = (ranges, spelled is strings.spelled_chars)
-        if key not in self._leaves:
-            self._leaves[key] = self._write(spelled(ranges), inner=True)
-        return self._leaves[key]
-
-    def _state(self) -> str:
-        """A short name: automata have many states."""
-        while True:
-            self._states += 1
-            name = f"s{self._states}"
-            if name not in self._rules and name not in self._lines:
-                return name
-
-    def _fresh(self) -> str:
-        """A free name for a helper of the rule that is being written."""
+    def _helper_name(self) -> str:
+        """Return a free name for a helper of the rule that is being written."""
         while True:
             number = self._numbers[self._owner] = self._numbers.get(self._owner, 0) + 1
             name = f"{self._owner}-{number}"
-            if name not in self._rules and name not in self._lines:
+            if self._is_free(name):
                 return name
 
+    def _state_name(self) -> str:
+        """Return a short free name: automata have many states."""
+        while True:
+            self._states += 1
+            if self._is_free(name := f"s{self._states}"):
+                return name
 
-_SHORT = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
+    def _is_free(self, name: str) -> bool:
+        return name not in self._rules and name not in self._lines
+
+
+_SHORT_COUNTS = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
 _NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
-def _joined(items: tuple[Node, ...]) -> list[Node]:
-    """A sequence's items with neighbouring literals put together: lexemes are of no concern here."""
+def _join_literals(items: tuple[Node, ...]) -> list[Node]:
+    """Join neighbouring literals of a sequence; GBNF has no lexemes."""
     joined: list[Node] = []
     for item in items:
-        bare = item.item if isinstance(item, Token) else item
-        bare = Literal(bare.text) if isinstance(bare, Control) else bare
+        bare = item.item if isinstance(item, Lexeme) else item
+        bare = Literal(bare.text) if isinstance(bare, ControlToken) else bare
         last = joined[-1] if joined else None
         if isinstance(bare, Literal) and isinstance(last, Literal):
             joined[-1] = Literal(last.text + bare.text)
         elif isinstance(bare, Sequence):
-            joined[-1:] = _joined((*joined[-1:], *bare.items))
+            joined[-1:] = _join_literals((*joined[-1:], *bare.items))
         else:
             joined.append(bare)
     return joined
@@ -255,7 +274,7 @@ def _span(low: int, high: int) -> str:
 
 
 def _escape(char: str, *, quote: str) -> str:
-    """A character inside a GBNF literal or class."""
+    """Write a character inside a GBNF literal (`quote` is `"`) or class (`]`)."""
     if char in _NAMED_ESCAPES:
         return _NAMED_ESCAPES[char]
     code = ord(char)
@@ -269,6 +288,6 @@ def _escape(char: str, *, quote: str) -> str:
 
 
 def _next_state(marker: str, state: int, char: str) -> int:
-    """How much of the marker has been seen after `state` characters of it and then `char`."""
+    """Return how many characters of the marker have been seen, after its first `state` ones and then `char`."""
     seen = marker[:state] + char
     return next(size for size in range(len(seen), -1, -1) if marker.startswith(seen[len(seen) - size :]))

@@ -1,7 +1,7 @@
 """GBNF text → regular nodes, for the grammars that edgefc keeps as files.
 
 The notation is llama.cpp's: literals, classes, groups, `|`, `?`, `*`, `+`, `{m}`, `{m,}`, `{m,n}`, comments. A rule
-goes on until the next one begins. Rules may not refer to themselves: what is read is put in place of its name.
+extends to the beginning of the next one. Rules may not be recursive: each reference is replaced by the rule's node.
 """
 
 from __future__ import annotations
@@ -13,50 +13,50 @@ from typing import NoReturn
 from edgefc.errors import GrammarError
 from edgefc.grammar.rules import Chars, Literal, Node, Repeat, choice, sequence
 
-_TOKEN = re.compile(
+_PART = re.compile(
     r"""(?P<space>[ \t]+|\#[^\n]*)|(?P<line>\n)|(?P<rule>[a-zA-Z][a-zA-Z0-9-]*)(?P<define>\s*::=)?
     |(?P<literal>"(?:[^"\\\n]|\\.)*")|(?P<chars>\[(?:[^\]\\\n]|\\.)*\])
     |(?P<count>[?*+]|\{\d+(?:,\d*)?\})|(?P<mark>[()|])""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))")
-_SHORT = {"n": "\n", "r": "\r", "t": "\t"}
+_NAMED_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _COUNTS: dict[str, tuple[int, int | None]] = {"?": (0, 1), "*": (0, None), "+": (1, None)}
 
 Part = tuple[str, str, int]  # kind, text, line
 
 
 class GbnfRules:
-    """The rules of a grammar; each is made when it is asked for. Raises GrammarError with the line."""
+    """The rules of a grammar, each parsed on first use. Raises GrammarError with the line."""
 
     def __init__(self, text: str) -> None:
         self._rules = _split(text)
-        self._made: dict[str, Node] = {}
+        self._nodes: dict[str, Node] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rules)
 
     def __getitem__(self, name: str) -> Node:
-        """A rule's node, with what it refers to in the place of its name."""
-        return _Reader(self._rules, self._made, (name,)).rule()
+        """Return a rule's node, with every reference replaced by the node of its rule."""
+        return _RuleParser(self._rules, self._nodes, (name,)).rule()
 
 
 def _split(text: str) -> dict[str, list[Part]]:
     rules: dict[str, list[Part]] = {}
-    name, at, line = "", 0, 1
-    while at < len(text):
-        found = _TOKEN.match(text, at)
+    name, pos, line = "", 0, 1
+    while pos < len(text):
+        found = _PART.match(text, pos)
         if found is None:
-            _fail(line, f"{text[at : at + 10]!r} is not GBNF")
-        at, kind = found.end(), str(found.lastgroup)
+            _fail(line, f"invalid GBNF at {text[pos : pos + 10]!r}")
+        pos, kind = found.end(), str(found.lastgroup)
         if kind == "define":
             name = found["rule"]
             if name in rules:
-                _fail(line, f"the rule {name!r} is there already")
+                _fail(line, f"duplicate rule {name!r}")
             rules[name] = []
         elif kind not in {"space", "line"}:
             if not name:
-                _fail(line, "a rule's name is missing")
+                _fail(line, "missing rule name")
             rules[name].append((kind, found[kind], line))
         line += found[0].count("\n")
     return rules
@@ -66,84 +66,88 @@ def _fail(line: int, reason: str) -> NoReturn:
     raise GrammarError(f"line {line}: {reason}")
 
 
-class _Reader:
-    def __init__(self, rules: dict[str, list[Part]], made: dict[str, Node], way: tuple[str, ...]) -> None:
-        self.rules, self.made, self.way = rules, made, way
-        self.parts, self.at = rules[way[-1]], 0
+class _RuleParser:
+    """Recursive descent over one rule; `stack` are the rules being read, this one last."""
+
+    def __init__(self, rules: dict[str, list[Part]], nodes: dict[str, Node], stack: tuple[str, ...]) -> None:
+        self.rules, self.nodes, self.stack = rules, nodes, stack
+        self.parts, self.pos = rules[stack[-1]], 0
 
     def rule(self) -> Node:
-        name = self.way[-1]
-        if name not in self.made:
+        name = self.stack[-1]
+        if name not in self.nodes:
             node = self.alternatives()
-            if self.at < len(self.parts):
-                _fail(self.parts[self.at][2], "a ')' too many")
-            self.made[name] = node
-        return self.made[name]
+            if self.pos < len(self.parts):
+                _fail(self.parts[self.pos][2], "unmatched ')'")
+            self.nodes[name] = node
+        return self.nodes[name]
 
     def peek(self) -> Part:
-        return self.parts[self.at] if self.at < len(self.parts) else ("end", "", self.parts[-1][2] if self.parts else 0)
+        if self.pos < len(self.parts):
+            return self.parts[self.pos]
+        return "end", "", self.parts[-1][2] if self.parts else 0
 
     def alternatives(self) -> Node:
-        ways = [self.terms()]
+        branches = [self.terms()]
         while self.peek()[1] == "|" and self.peek()[0] == "mark":
-            self.at += 1
-            ways.append(self.terms())
-        return choice(*ways)
+            self.pos += 1
+            branches.append(self.terms())
+        return choice(*branches)
 
     def terms(self) -> Node:
         items: list[Node] = []
         while self.peek()[0] in {"rule", "literal", "chars"} or self.peek()[:2] == ("mark", "("):
             item = self.item()
             while self.peek()[0] == "count":
-                item = _counted(item, self.peek()[1])
-                self.at += 1
+                item = _repeat(item, self.peek()[1])
+                self.pos += 1
             items.append(item)
         return sequence(*items)
 
     def item(self) -> Node:
         kind, text, line = self.peek()
-        self.at += 1
+        self.pos += 1
         if kind == "literal":
-            return Literal(_unescaped(text[1:-1])) if len(text) > 2 else sequence()
+            return Literal(_unescape(text[1:-1])) if len(text) > 2 else sequence()
         if kind == "chars":
-            return _class(text[1:-1], line)
+            return _char_class(text[1:-1], line)
         if kind == "rule":
-            if text in self.way:
+            if text in self.stack:
                 _fail(line, f"the rule {text!r} refers to itself")
             if text not in self.rules:
-                _fail(line, f"there is no rule {text!r}")
-            return _Reader(self.rules, self.made, (*self.way, text)).rule()
+                _fail(line, f"unknown rule {text!r}")
+            return _RuleParser(self.rules, self.nodes, (*self.stack, text)).rule()
         node = self.alternatives()
         if self.peek()[1] != ")":
-            _fail(line, "a '(' that is not closed")
-        self.at += 1
+            _fail(line, "unclosed '('")
+        self.pos += 1
         return node
 
 
-def _counted(item: Node, count: str) -> Node:
+def _repeat(item: Node, count: str) -> Node:
     if count in _COUNTS:
         return Repeat(item, *_COUNTS[count])
     low, comma, high = count[1:-1].partition(",")
     return Repeat(item, int(low), (int(high) if high else None) if comma else int(low))
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     def char(found: re.Match[str]) -> str:
         digits = found[1] or found[2] or found[3]
-        return chr(int(digits, 16)) if digits else _SHORT.get(found[4], found[4])
+        return chr(int(digits, 16)) if digits else _NAMED_ESCAPES.get(found[4], found[4])
 
     return _ESCAPE.sub(char, text)
 
 
-def _class(text: str, line: int) -> Node:
-    """A class's characters; a dash between two makes a range, an escaped one is itself."""
+def _char_class(text: str, line: int) -> Node:
+    """Parse the inside of a class: a dash between two characters makes a range, an escaped dash stands for itself."""
     negated = text.startswith("^")
-    chars: list[tuple[str, bool]] = []
-    at = 1 if negated else 0
-    while at < len(text):
-        found = _ESCAPE.match(text, at)
-        chars.append((_unescaped(found[0]), True) if found else (text[at], False))
-        at = found.end() if found else at + 1
+    chars: list[tuple[str, bool]] = []  # the character, and whether it was escaped
+    pos = 1 if negated else 0
+    while pos < len(text):
+        found = _ESCAPE.match(text, pos)
+        chars.append((_unescape(found[0]), True) if found else (text[pos], False))
+        pos = found.end() if found else pos + 1
     ranges: list[tuple[int, int]] = []
     while chars:
         low = ord(chars.pop(0)[0])
@@ -151,7 +155,7 @@ def _class(text: str, line: int) -> Node:
             chars.pop(0)
             high = ord(chars.pop(0)[0])
             if high < low:
-                _fail(line, "a range out of order")
+                _fail(line, "range out of order")
             ranges.append((low, high))
         else:
             ranges.append((low, low))

@@ -1,7 +1,7 @@
-"""The rule graph: what a grammar is before it becomes text.
+"""The rule graph: a grammar before it is written as text.
 
-Nodes are immutable values. `Token` marks what a lexer may treat as one lexeme: it changes nothing in GBNF, and
-is what keeps the Lark text of the same graph exact, see `edgefc.grammar.lark`.
+Nodes are immutable values. `Lexeme` marks text that a lexer may treat as one unit. It changes nothing in GBNF, but
+keeps the Lark text of the same graph exact; see `edgefc.grammar.lark`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import operator
 import os.path
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
+
+from edgefc.grammar.char_ranges import Ranges
 
 
-class _Hashed:
-    """Hashes once: nodes are keys everywhere, and the hash of a deep one visits all of it."""
+class _CachedHash:
+    """Computes its hash once: nodes are keys everywhere, and hashing a deep one visits all of it."""
 
     __slots__ = ("_hash",)
     _hash: int
@@ -36,8 +39,8 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """A control token of the model's vocabulary: its text, and its id. No text of other tokens matches it."""
+class ControlToken:
+    """A control token of the model's vocabulary: its text and its id. The text of other tokens never matches it."""
 
     text: str
     id: int
@@ -45,36 +48,36 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Chars:
-    """One character within, or with `negated` outside, these inclusive code point ranges."""
+    """One character inside these ranges, or outside of them if `negated`."""
 
-    ranges: tuple[tuple[int, int], ...]
+    ranges: Ranges
     negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence(_Hashed):
-    """All items, one after the other; without items it matches the empty text."""
+class Sequence(_CachedHash):
+    """All items, one after the other; without items, the empty text."""
 
     items: tuple[Node, ...]
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(_Hashed):
+class Choice(_CachedHash):
     """One of the items."""
 
     items: tuple[Node, ...]
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat(_Hashed):
+class Repeat(_CachedHash):
     """`item` at least `low` and at most `high` times; `high` None: any number of times."""
 
     item: Node
     low: int
     high: int | None
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,109 +88,110 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
-class Token(_Hashed):
-    """A regular item (it refers to no rule) that is one lexeme."""
+class Lexeme(_CachedHash):
+    """A regular item (one that refers to no rule) that is one lexeme."""
 
     item: Node
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Without(_Hashed):
-    """One or more characters of text that contains no `marker`, nor NUL, which llama.cpp cannot match.
+class FreeText(_CachedHash):
+    """One or more characters of text that contains no `marker`, and no NUL, which llama.cpp cannot match.
 
-    With `not_first` it begins with none of those either, not even after white space.
+    It does not begin with a text of `not_first` either, not even after white space.
     """
 
     markers: tuple[str, ...]
     not_first: tuple[str, ...] = ()
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class And(_Hashed):
+class And(_CachedHash):
     """Texts that match all of these regular items."""
 
     items: tuple[Node, ...]
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Not(_Hashed):
-    """Texts, the empty one too, that do not match this regular item."""
+class Not(_CachedHash):
+    """Texts that do not match this regular item; the empty text may be one of them."""
 
     item: Node
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Except(_Hashed):
-    """Texts, the empty one too, that are none of these; sorted, and at least one."""
+class NoneOf(_CachedHash):
+    """Texts that differ from all of these; the empty text may be one of them. `texts` is sorted and not empty."""
 
     texts: tuple[str, ...]
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Multiple:
-    """The rest of a decimal number that is a multiple of `divisor` · 10^-`places`, or nothing.
+class MultipleOf:
+    """The rest of a decimal number that is a multiple of `divisor` · 10^-`places`; it may be empty.
 
-    `rest` is the remainder of the digits already written; with `point` the decimal point is among them, and `places`
-    counts from there.
+    `remainder` is that of the digits before it. With `point`, the decimal point is among them, and `places` counts
+    from there.
     """
 
     divisor: int
     places: int = 0
-    rest: int = 0
+    remainder: int = 0
     point: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Quoted(_Hashed):
-    """A JSON string of which the value matches this regular item; written plainly, escaped only where it must be."""
+class JsonString(_CachedHash):
+    """A JSON string whose value matches this regular item; characters are escaped only where JSON demands it."""
 
     item: Node
-    __hash__ = _Hashed.__hash__
+    __hash__ = _CachedHash.__hash__
 
 
 Node = (
     Literal
-    | Control
+    | ControlToken
     | Chars
     | Sequence
     | Choice
     | Repeat
     | Ref
-    | Token
-    | Without
+    | Lexeme
+    | FreeText
     | And
     | Not
-    | Except
-    | Multiple
-    | Quoted
+    | NoneOf
+    | MultipleOf
+    | JsonString
 )
-Rules = dict[str, Node]  # `root` is where it starts
+Rules = dict[str, Node]  # the grammar begins at `root`
 
-FLAT = 24  # so many texts are written out one beside the other, for a reader's sake
-DEEPEST = 40
+MAX_FLAT_TEXTS = 24  # up to so many texts stay a plain choice, which is easier to read
+MAX_TREE_DEPTH = 40
 EMPTY = Sequence(())
-NOTHING = Choice(())  # matches no text at all; `pruned` leaves none of it
+NOTHING = Choice(())  # matches no text at all; `prune` leaves none of it
 DIGIT = Chars(((48, 57),))
-ANY = Chars((), negated=True)
+ANY_CHAR = Chars((), negated=True)
+ANY_TEXT = Repeat(ANY_CHAR, 0, None)
 
 
 def is_nothing(node: Node) -> bool:
-    """Whether a node is NOTHING; quicker than comparing."""
+    """Return whether a node is NOTHING; faster than a comparison."""
     return type(node) is Choice and not node.items
 
 
-def token(text: str) -> Node:
-    """A literal as one lexeme; nothing for the empty text."""
-    return Token(Literal(text)) if text else EMPTY
+def lexeme(text: str) -> Node:
+    """Return a literal as one lexeme; EMPTY for the empty text."""
+    return Lexeme(Literal(text)) if text else EMPTY
 
 
 def sequence(*items: Node) -> Node:
-    """A flat sequence without empty parts; NOTHING if one of them is."""
+    """Return a flat sequence without empty parts; NOTHING if one of its items is."""
     flat: list[Node] = []
     for item in items:
         if type(item) is Sequence:
@@ -200,7 +204,7 @@ def sequence(*items: Node) -> Node:
 
 
 def choice(*items: Node) -> Node:
-    """A flat choice without doubles."""
+    """Return a flat choice without duplicates."""
     flat: dict[Node, None] = {}
     for item in items:
         flat.update(dict.fromkeys(item.items if isinstance(item, Choice) else (item,)))
@@ -214,27 +218,27 @@ def optional(item: Node) -> Node:
 
 
 def one_of(texts: Iterable[str]) -> Node:
-    """One of these texts. Many of them become a tree of what they share, for else an executor tries each."""
-    every = list(dict.fromkeys(texts))
-    return choice(*map(Literal, every)) if len(every) <= FLAT else _tree(sorted(every), 0)
+    """Return a choice of these texts. Many of them become a prefix tree, or an executor would try each in turn."""
+    distinct = list(dict.fromkeys(texts))
+    return choice(*map(Literal, distinct)) if len(distinct) <= MAX_FLAT_TEXTS else _prefix_tree(sorted(distinct), 0)
 
 
-def _tree(texts: list[str], level: int) -> Node:
-    """Sorted texts by their first characters; flat where the tree would be too deep."""
-    if len(texts) <= 2 or level >= DEEPEST:
+def _prefix_tree(texts: list[str], level: int) -> Node:
+    """Group sorted texts by their first characters; beyond MAX_TREE_DEPTH they stay flat."""
+    if len(texts) <= 2 or level >= MAX_TREE_DEPTH:
         return choice(*(Literal(text) if text else EMPTY for text in texts))
-    ways: list[Node] = []
-    empty = texts[0] == ""
-    for _, group in itertools.groupby(texts[1:] if empty else texts, key=lambda text: text[0]):
-        alike = list(group)
-        shared = os.path.commonprefix([alike[0], alike[-1]])  # noqa: RUF071 - of characters is what is meant
-        rest = _tree([text[len(shared) :] for text in alike], level + 1)
-        ways.append(sequence(Literal(shared), rest))
-    return optional(choice(*ways)) if empty else choice(*ways)
+    branches: list[Node] = []
+    has_empty = texts[0] == ""
+    for _, group in itertools.groupby(texts[1:] if has_empty else texts, key=lambda text: text[0]):
+        members = list(group)
+        prefix = os.path.commonprefix([members[0], members[-1]])  # noqa: RUF071 - compares characters, not path parts
+        rest = _prefix_tree([text[len(prefix) :] for text in members], level + 1)
+        branches.append(sequence(Literal(prefix), rest))
+    return optional(choice(*branches)) if has_empty else choice(*branches)
 
 
-def listed(item: Node, comma: Node, low: int, high: int | None) -> Node:
-    """`low` to `high` items with commas between them."""
+def separated(item: Node, comma: Node, low: int, high: int | None) -> Node:
+    """Return `low` to `high` items with commas between them."""
     if high == 0:
         return EMPTY
     more = Repeat(sequence(comma, item), max(0, low - 1), None if high is None else high - 1)
@@ -245,34 +249,41 @@ def listed(item: Node, comma: Node, low: int, high: int | None) -> Node:
 _SPACE = Chars(((9, 10), (13, 13), (32, 32)))
 
 
-def excluding(node: Without) -> Node:
-    """The same texts by nodes that an automaton can be made of."""
-    anything = Repeat(ANY, 0, None)
-    banned = [Sequence((anything, Literal(text), anything)) for text in node.markers]
-    banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), anything)) for text in node.not_first]
+def as_intersection(node: FreeText) -> Node:
+    """Return the same texts as regular nodes, of which an automaton can be built."""
+    banned = [Sequence((ANY_TEXT, Literal(text), ANY_TEXT)) for text in node.markers]
+    banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), ANY_TEXT)) for text in node.not_first]
     return And((Repeat(Chars(((0, 0),), negated=True), 1, None), *map(Not, banned)))
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """A node's direct parts."""
-    if isinstance(node, Sequence | Choice | And):
-        return node.items
-    return (node.item,) if isinstance(node, Repeat | Token | Not | Quoted) else ()
+    """Return a node's direct parts."""
+    match node:
+        case Literal() | Chars():  # first, for they are the most frequent
+            return ()
+        case Sequence() | Choice() | And():
+            return node.items
+        case Repeat() | Lexeme() | Not() | JsonString():
+            return (node.item,)
+        case ControlToken() | Ref() | FreeText() | NoneOf() | MultipleOf():
+            return ()
+        case _:
+            assert_never(node)
 
 
 def references(node: Node) -> Iterator[str]:
-    """Names of the rules that a node refers to."""
+    """Yield the names of the rules that a node refers to."""
     pending = [node]
     while pending:
         part = pending.pop()
         if isinstance(part, Ref):
             yield part.name
-        elif not isinstance(part, Token):
+        elif not isinstance(part, Lexeme):
             pending += reversed(children(part))
 
 
-def endings(rules: Rules) -> set[str]:
-    """Names of the rules that some text satisfies; the others go round in circles for ever."""
+def finite_rules(rules: Rules) -> set[str]:
+    """Return the names of the rules that some finite text matches; the others recurse for ever."""
     users: dict[str, set[str]] = {name: set() for name in rules}
     for name, node in rules.items():
         for other in references(node):
@@ -281,46 +292,50 @@ def endings(rules: Rules) -> set[str]:
     pending = list(reversed(rules))
     while pending:
         name = pending.pop()
-        if name not in finite and simplified(rules[name], finite) != NOTHING:
+        if name not in finite and simplify(rules[name], finite) != NOTHING:
             finite.add(name)
             pending += users[name]
     return finite
 
 
-def pruned(rules: Rules) -> Rules:
-    """The same language without rules and alternatives that can never be completed, or never be reached.
+def prune(rules: Rules) -> Rules:
+    """Return the same language without rules and alternatives that can never be completed or reached.
 
-    An executor that entered one would find no way on. `root` is NOTHING when no text is left at all.
+    An executor that entered one would have no token left to allow. `root` is NOTHING if the language is empty.
     """
-    finite = endings(rules)
-    kept: Rules = {}
+    finite = finite_rules(rules)
+    reached: Rules = {}
     pending = ["root"]
     while pending:
         name = pending.pop()
-        if name not in kept:
-            kept[name] = simplified(rules[name], finite)
-            pending += references(kept[name])
-    return {name: kept[name] for name in rules if name in kept}
+        if name not in reached:
+            reached[name] = simplify(rules[name], finite)
+            pending += references(reached[name])
+    return {name: reached[name] for name in rules if name in reached}
 
 
-def simplified(node: Node, finite: set[str]) -> Node:
-    """A node without what refers to rules that are not among those known to end."""
-    if isinstance(node, Token):
-        return NOTHING if is_nothing(node.item) else node
-    if isinstance(node, Ref):
-        return node if node.name in finite else NOTHING
-    if isinstance(node, Sequence | Choice):
-        items = [simplified(item, finite) for item in node.items]
-        if all(map(operator.is_, items, node.items)) and not any(map(is_nothing, items)):
+def simplify(node: Node, finite: set[str]) -> Node:
+    """Return a node without the parts that refer to rules outside of `finite`."""
+    match node:
+        case Lexeme():
+            return NOTHING if is_nothing(node.item) else node
+        case Ref():
+            return node if node.name in finite else NOTHING
+        case Sequence() | Choice():
+            items = [simplify(item, finite) for item in node.items]
+            if all(map(operator.is_, items, node.items)) and not any(map(is_nothing, items)):
+                return node
+            if isinstance(node, Sequence):
+                return sequence(*items)
+            return choice(*(item for item in items if not is_nothing(item)))
+        case Repeat():
+            item = simplify(node.item, finite)
+            if is_nothing(item):
+                return NOTHING if node.low else EMPTY
+            if item == EMPTY:
+                return EMPTY
+            return node if item is node.item else Repeat(item, node.low, node.high)
+        case Literal() | ControlToken() | Chars() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | JsonString():
             return node
-        if isinstance(node, Sequence):
-            return sequence(*items)
-        return choice(*(item for item in items if not is_nothing(item)))
-    if isinstance(node, Repeat):
-        item = simplified(node.item, finite)
-        if is_nothing(item):
-            return NOTHING if node.low else EMPTY
-        if item == EMPTY:
-            return EMPTY
-        return node if item is node.item else Repeat(item, node.low, node.high)
-    return node
+        case _:
+            assert_never(node)

@@ -1,6 +1,6 @@
-"""The two executors of a compiled grammar, byte by byte: llguidance, which the engine uses, and llama.cpp's own.
+"""The two executors of a compiled grammar, byte by byte: llguidance, used by the engine, and llama.cpp's own.
 
-Both get a vocabulary of the 256 bytes and an end token, made here, so that no test needs a file from elsewhere.
+Both get a vocabulary of the 256 bytes and an end token, generated here, so that no test needs an external file.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ class Walk(Protocol):
     """A grammar in execution."""
 
     def allowed(self, token: int) -> bool:
-        """Whether this byte, or END, may come next."""
+        """Return whether this byte, or END, may come next."""
 
     def accept(self, byte: int) -> None:
-        """Take a byte that is allowed."""
+        """Advance by an allowed byte."""
+
+    def advance(self, text: bytes) -> int:
+        """Advance by the longest legal beginning of a text, and return its length."""
 
 
 class Guidance:
@@ -46,8 +49,13 @@ class Guidance:
     def accept(self, byte: int) -> None:
         assert self.matcher.consume_token(byte), self.matcher.get_error()
 
+    def advance(self, text: bytes) -> int:
+        count: int = self.matcher.validate_tokens(list(text))
+        assert self.matcher.consume_tokens(list(text[:count])), self.matcher.get_error()
+        return count
+
     def mask(self) -> set[int]:
-        """Every byte that may come next, and END."""
+        """Return every byte that may come next, with END among them."""
         bits = int.from_bytes(self.matcher.compute_bitmask(), "little")
         assert not self.matcher.is_error(), self.matcher.get_error()
         return {token for token in range(END + 1) if bits >> token & 1}
@@ -65,41 +73,47 @@ class LlamaCpp:
             raise ValueError(f"llama.cpp refuses the grammar:\n{gbnf[:2000]}")
         self.data = (llama_cpp.llama_token_data * (END + 1))()
         self.array = llama_cpp.llama_token_data_array(self.data, 1, -1, False)
+        self._reference = ctypes.byref(self.array)
 
     def __del__(self) -> None:
         if getattr(self, "sampler", None):
             llama_cpp.llama_sampler_free(self.sampler)
 
     def allowed(self, token: int) -> bool:
-        return self._among([token]) == {token}
+        entry = self.data[0]
+        entry.id, entry.logit = token, 1.0
+        self.array.size, self.array.selected = 1, -1
+        llama_cpp.llama_sampler_apply(self.sampler, self._reference)
+        return entry.logit > 0
 
     def mask(self) -> set[int]:
-        return self._among(range(END + 1))
-
-    def _among(self, tokens: range | list[int]) -> set[int]:
-        for place, token in enumerate(tokens):
-            self.data[place] = llama_cpp.llama_token_data(token, 1.0, 0.0)
-        self.array.size, self.array.selected = len(tokens), -1
-        llama_cpp.llama_sampler_apply(self.sampler, ctypes.byref(self.array))
+        for token in range(END + 1):
+            self.data[token] = llama_cpp.llama_token_data(token, 1.0, 0.0)
+        self.array.size, self.array.selected = END + 1, -1
+        llama_cpp.llama_sampler_apply(self.sampler, self._reference)
         return {self.data[i].id for i in range(self.array.size) if self.data[i].logit > 0}
 
     def accept(self, byte: int) -> None:
         assert self.allowed(byte), byte  # it would abort the process
         llama_cpp.llama_sampler_accept(self.sampler, byte)
 
+    def advance(self, text: bytes) -> int:
+        for index, byte in enumerate(text):
+            if not self.allowed(byte):
+                return index
+            llama_cpp.llama_sampler_accept(self.sampler, byte)
+        return len(text)
+
 
 def reach(walk: Walk, text: str) -> int:
-    """-1 when the whole text is in the language, else the index of the first byte refused (its length: the end)."""
+    """Return -1 if the whole text is in the language, else the index of the first refused byte (its length: the end)."""
     raw = text.encode("utf-8", "surrogatepass")
-    for place, byte in enumerate(raw):
-        if not walk.allowed(byte):
-            return place
-        walk.accept(byte)
-    return -1 if walk.allowed(END) else len(raw)
+    count = walk.advance(raw)
+    return count if count < len(raw) else -1 if walk.allowed(END) else len(raw)
 
 
 def accepts(grammar: CompiledGrammar, text: str) -> bool:
-    """Whether the text is in the grammar's language; both executors must agree, and at the same byte."""
+    """Return whether the text is in the grammar's language; both executors must agree, and at the same byte."""
     by_guidance, by_llama = reach(Guidance(grammar.lark), text), reach(LlamaCpp(grammar.gbnf), text)
     assert by_guidance == by_llama, f"llguidance stops at {by_guidance}, llama.cpp at {by_llama}: {text!r}"
     return by_guidance == -1
@@ -109,9 +123,9 @@ CLOSERS = {ord(char) for char in '"]}'} | {END}
 
 
 def walk(grammar: CompiledGrammar, rng: random.Random, limit: int = 400, patience: float = 0.3) -> str | None:
-    """A random text of the language, or None when it did not end within the limit of bytes.
+    """Return a random text of the language; None if it did not end within `limit` bytes.
 
-    At every byte both executors must allow the same. They may differ in bytes that cannot continue UTF-8.
+    Both executors must allow the same bytes at every step. They may differ in bytes that cannot continue UTF-8.
     """
     guidance, llama = Guidance(grammar.lark), LlamaCpp(grammar.gbnf)
     raw = bytearray()
@@ -120,7 +134,7 @@ def walk(grammar: CompiledGrammar, rng: random.Random, limit: int = 400, patienc
         ascii_only = {token for token in mine ^ reference if token < 0x80 or token == END}
         assert not ascii_only, (bytes(raw), ascii_only, grammar.gbnf)
         assert mine <= reference, (bytes(raw), mine - reference, grammar.gbnf)
-        assert mine, f"no way on after {bytes(raw)!r}"
+        assert mine, f"no byte is allowed after {bytes(raw)!r}"
         likely = sorted(mine & CLOSERS) if rng.random() < patience else []
         token = rng.choice(likely or sorted(mine))
         if token == END:
@@ -163,10 +177,10 @@ def _byte_vocab() -> llama_cpp.llama_vocab_p:
 
 
 def _gguf() -> bytes:
-    """A GGUF file that is nothing but the vocabulary, in GPT-2's spelling of bytes."""
+    """Return a GGUF file that contains only the vocabulary, in GPT-2's spelling of bytes."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in visible]
-    spelled = [chr(b) if b in visible else chr(256 + hidden.index(b)) for b in range(256)] + ["<|end|>"]
+    pieces = [chr(b) if b in visible else chr(256 + hidden.index(b)) for b in range(256)] + ["<|end|>"]
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value.encode())) + value.encode()
@@ -175,7 +189,7 @@ def _gguf() -> bytes:
         text("general.architecture") + struct.pack("<I", 8) + text("llama"),
         text("tokenizer.ggml.model") + struct.pack("<I", 8) + text("gpt2"),
         text("tokenizer.ggml.pre") + struct.pack("<I", 8) + text("gpt-2"),
-        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, END + 1) + b"".join(map(text, spelled)),
+        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, END + 1) + b"".join(map(text, pieces)),
         text("tokenizer.ggml.token_type") + struct.pack(f"<IIQ{END + 1}i", 9, 5, END + 1, *([1] * END), 3),
         text("tokenizer.ggml.merges") + struct.pack("<IIQ", 9, 8, 1) + text("h e"),
         *(text(f"tokenizer.ggml.{name}_token_id") + struct.pack("<II", 4, END) for name in ("eos", "bos")),

@@ -1,4 +1,4 @@
-"""Output syntaxes of every shape a family has, and tools to call."""
+"""Output syntaxes in every form that families use, and tools to call."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ TOOLS = [tool("get", city=CITY), tool("get_weather", city=CITY, unit=UNIT), tool
 
 
 def written(syntax: OutputSyntax, calls: Sequence[tuple[str, Any]]) -> str:
-    """Calls as a family writes them."""
-    style = (", ", ": ") if syntax.spaced else (",", ":")
+    """Write calls as a family does."""
+    separators = (", ", ": ") if syntax.spaced else (",", ":")
     texts = [
-        syntax.call.replace("{name}", name).replace("{arguments}", json.dumps(arguments, separators=style))
+        syntax.call.replace("{name}", name).replace("{arguments}", json.dumps(arguments, separators=separators))
         for name, arguments in calls
     ]
     body = syntax.calls_begin + syntax.calls_separator.join(texts) + syntax.calls_end

@@ -1,4 +1,4 @@
-"""The grammar of a whole answer: which of text, clarification and calls a choice leaves, in every syntax."""
+"""The grammar of a whole answer, in every syntax: text, clarifications and calls, as the tool choice allows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from edgefc.errors import FormatError, RequestError, SchemaError
+from edgefc.errors import FormatError, LocatedError, RequestError
 from edgefc.grammar import CompiledGrammar, calls_gbnf, compile_output
+from edgefc.tools import parse_tool_choice
 from edgefc.types import OutputSyntax, ToolChoice
 from tests.grammar.executors import END, Guidance, LlamaCpp, accepts, reach
 from tests.grammar.syntaxes import HERMES, SYNTAXES, TEMPLATES, TOOLS, tool, written
@@ -25,7 +26,7 @@ def grammar(
 
 
 @pytest.mark.parametrize("family", SYNTAXES)
-def test_a_required_choice_takes_calls_and_nothing_else(family: str) -> None:
+def test_a_required_choice_accepts_only_calls(family: str) -> None:
     syntax = SYNTAXES[family]
     compiled = grammar(syntax)
     for call in (ROME, PARIS, ("now", {})):
@@ -41,7 +42,7 @@ def test_a_required_choice_takes_calls_and_nothing_else(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", SYNTAXES)
-def test_several_calls_are_taken_where_the_family_and_the_request_allow_them(family: str) -> None:
+def test_several_calls_are_accepted_where_family_and_request_allow_them(family: str) -> None:
     syntax = SYNTAXES[family]
     both = written(syntax, [ROME, PARIS, ROME])
     assert accepts(grammar(syntax), both) == syntax.parallel
@@ -50,14 +51,14 @@ def test_several_calls_are_taken_where_the_family_and_the_request_allow_them(fam
 
 
 @pytest.mark.parametrize("family", SYNTAXES)
-def test_no_call_is_taken_when_the_choice_is_none(family: str) -> None:
+def test_no_call_is_accepted_when_the_choice_is_none(family: str) -> None:
     syntax = SYNTAXES[family]
     assert not accepts(grammar(syntax, "none"), written(syntax, [ROME]))
     assert not accepts(compile_output(syntax, [], ToolChoice("auto", ())), written(syntax, [ROME]))
 
 
 @pytest.mark.parametrize("family", SYNTAXES)
-def test_only_allowed_names_are_taken(family: str) -> None:
+def test_only_allowed_names_are_accepted(family: str) -> None:
     syntax = SYNTAXES[family]
     for mode in ("auto", "required"):
         only = grammar(syntax, mode, ("get_weather",))
@@ -66,7 +67,7 @@ def test_only_allowed_names_are_taken(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", [name for name in SYNTAXES if SYNTAXES[name].text is None])
-def test_free_text_is_taken_unless_it_holds_the_marker(family: str) -> None:
+def test_free_text_is_accepted_unless_it_contains_the_marker(family: str) -> None:
     syntax = SYNTAXES[family]
     for compiled in (grammar(syntax, "auto"), grammar(syntax, "none")):
         marker = syntax.marker
@@ -76,7 +77,7 @@ def test_free_text_is_taken_unless_it_holds_the_marker(family: str) -> None:
             assert not accepts(compiled, text), text
 
 
-def test_text_may_stand_before_calls_only_where_the_family_says_so_and_the_choice_is_free() -> None:
+def test_text_may_precede_calls_only_where_the_family_allows_it_and_calls_are_optional() -> None:
     call = written(HERMES, [ROME])
     for text in (call, f"Let me see.\n{call}", f"<tool_call\n\n{call}\n{call}"):
         assert accepts(grammar(HERMES, "auto"), text), text
@@ -86,7 +87,7 @@ def test_text_may_stand_before_calls_only_where_the_family_says_so_and_the_choic
     assert not accepts(grammar(replace(HERMES, calls_preamble=None), "auto"), f"Let me see.\n{call}")
 
 
-def test_templates_hold_text_clarifications_and_no_tool() -> None:
+def test_templates_accept_text_clarifications_and_no_tool() -> None:
     def fenced(text: str) -> str:
         return f"```json\n{text}\n```"
 
@@ -113,7 +114,7 @@ def test_templates_hold_text_clarifications_and_no_tool() -> None:
     assert not accepts(auto, answer[8:])
 
 
-def test_names_that_begin_alike_are_told_apart() -> None:
+def test_names_with_a_common_beginning_are_distinguished() -> None:
     tools = [tool("get", a={"const": 1}), tool("get_weather", a={"const": 2}), tool("get_weather_now", a={"const": 3})]
     for syntax in SYNTAXES.values():
         names = tuple(one["function"]["name"] for one in tools)
@@ -123,7 +124,7 @@ def test_names_that_begin_alike_are_told_apart() -> None:
             assert not accepts(compiled, written(syntax, [(name, {"a": number % 3 + 1})]))
 
 
-def test_a_tool_may_be_called_like_a_rule() -> None:
+def test_a_tool_may_have_the_name_of_a_rule() -> None:
     names = ("json", "root", "call", "char", "number")
     inner = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
     tools = [tool(name, value=inner, array={}, number={"type": "number"}) for name in names]
@@ -133,21 +134,23 @@ def test_a_tool_may_be_called_like_a_rule() -> None:
         assert not accepts(compiled, written(TEMPLATES, [(name, {"value": 1})]))
 
 
-def test_odd_names_are_taken_exactly() -> None:
-    names = ("a", "é", "名前", "ns:look.up/x-1", "🙂")
+def test_unusual_names_are_accepted_exactly() -> None:
+    names = ("a", "A", "9", "ns:look.up-x_1", "..", "-")
     tools = [tool(name) for name in names]
     compiled = compile_output(TEMPLATES, tools, ToolChoice("required", names))
     for name in names:
         assert accepts(compiled, written(TEMPLATES, [(name, {})]))
-    assert not accepts(compiled, written(TEMPLATES, [("b", {})]))
+    for name in ("b", "aa", "ns:look.up-x_", "."):
+        assert not accepts(compiled, written(TEMPLATES, [(name, {})]))
 
 
 @pytest.mark.parametrize(
     "parameters",
     [None, {}, {"type": "object"}, {"type": "object", "properties": {}}, {"type": "dict", "properties": {}}],
 )
-def test_a_tool_without_properties_takes_no_arguments(parameters: Any) -> None:
-    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+def test_a_tool_without_properties_accepts_no_arguments(parameters: Any) -> None:
+    declared = {} if parameters is None else {"parameters": parameters}
+    tools = [{"type": "function", "function": {"name": "f", **declared}}]
     compiled = compile_output(TEMPLATES, tools, ToolChoice("required", ("f",)))
     assert accepts(compiled, written(TEMPLATES, [("f", {})]))
     assert not accepts(compiled, written(TEMPLATES, [("f", {"a": 1})]))
@@ -172,7 +175,7 @@ def test_an_answer_ends_by_itself_where_its_syntax_ends() -> None:
             assert walk.mask() == {END}
 
 
-def test_what_stands_fast_is_forced() -> None:
+def test_fixed_text_is_forced() -> None:
     walk = Guidance(grammar(HERMES, names=("get_weather",)).lark)
     forced = walk.forced()
     assert forced == b'<tool_call>\n{"name": "get_weather", "arguments": {"city": "'
@@ -183,19 +186,20 @@ def test_what_stands_fast_is_forced() -> None:
     assert walk.forced() == b'"unit": "'
 
 
-def test_a_broken_tool_is_refused_with_its_number() -> None:
+def test_an_invalid_tool_is_refused_with_its_path() -> None:
     def path(*tools: Any) -> tuple[str | int, ...]:
-        with pytest.raises(SchemaError) as caught:
+        with pytest.raises(LocatedError) as caught:
             calls_gbnf([TOOLS[0], *tools])
         return caught.value.path
 
     function = ("tools", 1, "function")
-    assert path({}) == function
+    assert path({}) == ("tools", 1)
     assert path({"type": "function", "function": {}}) == (*function, "name")
     assert path(tool("")) == (*function, "name")
     assert path(tool("a b")) == (*function, "name")
     assert path(tool('a"b')) == (*function, "name")
     assert path(tool("a\nb")) == (*function, "name")
+    assert path(tool("é")) == (*function, "name")
     assert path(tool("get")) == (*function, "name")
     assert path(tool("f", a={"type": "x"})) == (*function, "parameters", "properties", "a", "type")
     assert path({"function": {"name": "f", "parameters": []}}) == (*function, "parameters")
@@ -204,10 +208,14 @@ def test_a_broken_tool_is_refused_with_its_number() -> None:
 
 
 def test_a_choice_that_the_tools_do_not_allow_is_refused() -> None:
-    for choice in (ToolChoice("required", ()), ToolChoice("auto", ("nothing",)), ToolChoice("required", ("get", "ge"))):
+    named = {"type": "function", "function": {"name": "nothing"}}
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"name": "get"}, {"name": "ge"}]}
+    for value, tools in (("required", []), (named, TOOLS), (allowed, TOOLS)):
         with pytest.raises(RequestError) as caught:
-            compile_output(HERMES, TOOLS, choice)
-        assert caught.value.param == "tool_choice"
+            parse_tool_choice(value, tools)  # type: ignore[arg-type]
+        assert caught.value.path == ("tool_choice",)
+    with pytest.raises(AssertionError):  # the grammar relies on it
+        compile_output(HERMES, TOOLS, ToolChoice("required", ("get", "ge")))
 
 
 def test_more_than_256_tools_are_refused() -> None:
@@ -234,6 +242,6 @@ def test_more_than_256_tools_are_refused() -> None:
     ],
     ids=str,
 )
-def test_a_syntax_whose_parts_cannot_be_told_apart_is_refused(change: dict[str, Any]) -> None:
+def test_an_ambiguous_syntax_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         grammar(replace(HERMES, **change), "auto")

@@ -1,6 +1,6 @@
-"""Patterns, negations and what is made of them: what their grammars take and refuse, through both executors.
+"""Patterns, negations and keywords built on them: texts that both executors must accept or refuse.
 
-Every text is judged by the jsonschema package as well, so the table cannot promise nonsense.
+Every text is also checked with the jsonschema package, so the table cannot promise nonsense.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CASES: list[tuple[str, Any, list[str], list[str]]] = [
     ("not a pattern", {**S, "not": {"pattern": "^x-"}}, ['"x"', '"ax-"', '""'], ['"x-"', '"x-1"']),
     ("not lengths", {**S, "not": {"minLength": 2, "maxLength": 3}}, ['""', '"a"', '"abcd"'], ['"ab"', '"abc"']),
     ("not bounds", {**INT, "not": {"minimum": 3, "maximum": 5}}, ["2", "6"], ["3", "5"]),
-    ("not needed", {**OBJ, "not": {"required": ["a"]}}, ["{}", '{"b": 1}'], ['{"a": 1}', '{"b": 1, "a": 2}']),
-    ("not needed together", {**OBJ, "properties": {"a": INT, "b": INT}, "not": {"required": ["a", "b"]}}, ["{}", '{"a": 1}', '{"b": 1}'], ['{"a": 1, "b": 2}']),
+    ("not required", {**OBJ, "not": {"required": ["a"]}}, ["{}", '{"b": 1}'], ['{"a": 1}', '{"b": 1, "a": 2}']),
+    ("not required together", {**OBJ, "properties": {"a": INT, "b": INT}, "not": {"required": ["a", "b"]}}, ["{}", '{"a": 1}', '{"b": 1}'], ['{"a": 1, "b": 2}']),
     ("not a property's value", {**OBJ, "not": {"properties": {"a": S}}}, ['{"a": 1}'], ["{}", '{"a": "x"}', '{"b": 1}']),
     ("not items", {"type": "array", "not": {"items": INT}}, ['["a"]', '[1, "a"]'], ["[]", "[1]"]),
     ("not contains", {"type": "array", "not": {"contains": INT}}, ["[]", '["a"]'], ["[1]", '["a", 1]']),
@@ -97,14 +97,14 @@ CASES: list[tuple[str, Any, list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("schema", "good", "bad"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_a_grammar_takes_just_what_its_schema_allows(schema: Any, good: list[str], bad: list[str]) -> None:
+def test_a_grammar_accepts_exactly_what_its_schema_allows(schema: Any, good: list[str], bad: list[str]) -> None:
     grammar = compile_schema(schema)
     assert grammar.unenforced == ()
     assert [text for text in good if not accepts(grammar, text)] == []
     assert [text for text in bad if accepts(grammar, text)] == []
 
 
-# Patterns that Python's re reads otherwise than ECMA-262.
+# Patterns that Python's re reads differently from ECMA-262.
 ECMA = {"pattern with a property", "pattern with Unicode"}
 
 
@@ -113,7 +113,7 @@ def test_the_table_agrees_with_jsonschema(case: tuple[str, Any, list[str], list[
     _, schema, good, bad = case
     draft = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     assert [text for text in good if not draft(schema).is_valid(json.loads(text))] == []
-    # A name written twice is one property to a validator, and is refused here for what its first value was.
+    # To a validator, a name written twice is one property; the grammar refuses it because of its first value.
     assert [text for text in bad if text.count('"a":') < 2 and draft(schema).is_valid(json.loads(text))] == []
 
 
@@ -130,7 +130,7 @@ UNENFORCED = [
 
 
 @pytest.mark.parametrize(("schema", "path"), UNENFORCED, ids=[str(case[0])[:60] for case in UNENFORCED])
-def test_what_a_grammar_cannot_say_is_listed(schema: Any, path: tuple[str | int, ...]) -> None:
+def test_keywords_that_a_grammar_cannot_enforce_are_listed(schema: Any, path: tuple[str | int, ...]) -> None:
     found = compile_schema(schema).unenforced
     assert path in [finding.path for finding in found]
     assert all(finding.reason for finding in found)
@@ -141,22 +141,21 @@ def test_findings_of_tools_name_the_tool() -> None:
     tools = [{"type": "function", "function": {"name": name, "parameters": parameters}} for name in "ab"]
     syntax = OutputSyntax(call='{"name": "{name}", "arguments": {arguments}}', marker="{")
     grammar = compile_output(syntax, tools, ToolChoice("required", ("b",)))
-    where = ("tools", 1, "function", "parameters")
-    assert [finding.path for finding in grammar.unenforced] == [(*where, "properties", "a", "uniqueItems")]
+    path = ("tools", 1, "function", "parameters")
+    assert [finding.path for finding in grammar.unenforced] == [(*path, "properties", "a", "uniqueItems")]
     assert [str(finding) for finding in grammar.changes] == [
         "tools[1].function.parameters.type: 'dict' is read as 'object'",
         "tools[1].function.parameters.properties.a.type: 'list' is read as 'array'",
     ]
 
 
-def test_the_compilers_own_keywords_are_not_for_schemas() -> None:
-    """A schema that uses their names gets annotations."""
+def test_the_compilers_own_keywords_are_annotations_in_a_schema() -> None:
     grammar = compile_schema({"type": "string", "~pattern": "a", "~enum": ["b"], "~type": ["string"]})
     assert accepts(grammar, '"ab"')
     assert accepts(grammar, '"b"')
 
 
-def test_properties_may_come_in_any_order_where_that_is_asked() -> None:
+def test_properties_may_come_in_any_order_on_request() -> None:
     inner = {**OBJ, "properties": {"x": INT, "y": INT}, "additionalProperties": False}
     schema = {
         **OBJ,
@@ -179,7 +178,7 @@ def test_properties_may_come_in_any_order_where_that_is_asked() -> None:
     assert not accepts(compile_schema(schema), good[1])
 
 
-def test_an_order_is_kept_where_any_would_take_too_many_rules() -> None:
+def test_the_schemas_order_stays_where_any_order_would_take_too_many_rules() -> None:
     names = "abcdefgh"
     schema = {
         **OBJ,
@@ -204,11 +203,11 @@ def test_dialects_of_tools_are_read_and_reported() -> None:
     bad = ["{}", '{"days": 2}', '{"city": 1}', '{"city": "x", "more": 1}']
     assert [text for text in good if not accepts(grammar, f'[{{"name": "f", "arguments": {text}}}]')] == []
     assert [text for text in bad if accepts(grammar, f'[{{"name": "f", "arguments": {text}}}]')] == []
-    said = [str(finding) for finding in grammar.changes]
-    assert said[0] == "tools[0]: a bare function is read as a tool of type function"
-    assert any("bare properties" in line for line in said)
-    assert any("'int, optional' is read as 'integer'" in line for line in said)
+    changes = [str(finding) for finding in grammar.changes]
+    assert changes[0] == "tools[0]: a bare function is read as a tool of type function"
+    assert any("bare properties" in line for line in changes)
+    assert any("'int, optional' is read as 'integer'" in line for line in changes)
     untyped = compile_calls([{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": S}}}}])
     assert [str(finding) for finding in untyped.changes] == [
-        "tools[0].function.parameters: has no type, and is read as that of an object"
+        "tools[0].function.parameters: a schema without a type is read as that of an object"
     ]

@@ -1,4 +1,4 @@
-"""The grammars of string formats, and the reader of the file that holds them."""
+"""The grammars of string formats, and the reader of their file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_format_takes_what_its_rfc_does(name: str) -> None:
+def test_a_format_accepts_what_its_rfc_does(name: str) -> None:
     node, (good, bad) = format_node(name), CASES[name]
     assert node is not None
     assert [text for text in good if not matches(node, text)] == []
@@ -48,7 +48,7 @@ def test_a_format_takes_what_its_rfc_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_both_executors_take_the_same(name: str) -> None:
+def test_both_executors_accept_the_same_formats(name: str) -> None:
     grammar = compile_schema({"type": "string", "format": name})
     good, bad = CASES[name]
     assert [text for text in good if not accepts(grammar, json.dumps(text, ensure_ascii=False))] == []
@@ -56,7 +56,7 @@ def test_both_executors_take_the_same(name: str) -> None:
 
 
 @pytest.mark.skipif(not SUITE.is_file(), reason="the official suite is not here")
-def test_nothing_that_the_official_suite_calls_invalid_is_taken() -> None:
+def test_nothing_that_the_official_suite_calls_invalid_is_accepted() -> None:
     seen = 0
     for row in map(json.loads, filter(None, SUITE.read_text(encoding="utf-8").split("\n"))):
         schema = row["schema"]
@@ -68,9 +68,9 @@ def test_nothing_that_the_official_suite_calls_invalid_is_taken() -> None:
     assert seen > 50
 
 
-def test_formats_of_ones_own_assert_nothing() -> None:
+def test_other_formats_assert_nothing() -> None:
     assert format_node("phone") is None
-    assert format_node("octet") is None, "helper rules are no formats"
+    assert format_node("octet") is None, "helper rules are not formats"
 
 
 def test_every_rule_of_the_file_can_be_read() -> None:
@@ -84,16 +84,16 @@ def test_every_rule_of_the_file_can_be_read() -> None:
     ("text", "reason"),
     [
         ('a ::= "b', "line 1"),
-        ("a ::= b", "no rule 'b'"),
+        ("a ::= b", "unknown rule 'b'"),
         ("a ::= b\nb ::= a", "refers to itself"),
-        ("a ::= (b\nb ::= [c]", "not closed"),
-        ("a ::= [c])", "too many"),
+        ("a ::= (b\nb ::= [c]", "unclosed"),
+        ("a ::= [c])", "unmatched"),
         ("a ::= [z-a]", "out of order"),
-        ('a ::= "b"\na ::= "c"', "there already"),
-        ('"b"', "name is missing"),
+        ('a ::= "b"\na ::= "c"', "duplicate"),
+        ('"b"', "missing rule name"),
     ],
 )
-def test_a_damaged_grammar_is_an_error_with_its_line(text: str, reason: str) -> None:
+def test_an_invalid_grammar_is_refused_with_its_line(text: str, reason: str) -> None:
     with pytest.raises(GrammarError, match="line") as caught:
         _ = [GbnfRules(text)[name] for name in GbnfRules(text)]
     assert reason in str(caught.value)

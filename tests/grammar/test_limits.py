@@ -1,4 +1,4 @@
-"""Limits, at their boundary; hostile sizes end in a typed error or a small grammar, never in a big one."""
+"""Limits at their boundary: hostile sizes end in a typed error or a small grammar, never in a large one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WRAPS = {
 
 
 @pytest.mark.parametrize("keyword", WRAPS)
-def test_schemas_nest_as_deep_as_the_limit(keyword: str) -> None:
+def test_schemas_may_nest_up_to_the_limit(keyword: str) -> None:
     wrap = WRAPS[keyword]
     deep = MAX_DEPTH // (2 if keyword in {"anyOf", "allOf"} else 1)
     LlamaCpp(schema_gbnf(nested(deep, wrap)))
@@ -42,12 +42,12 @@ def test_schemas_nest_as_deep_as_the_limit(keyword: str) -> None:
 
 @pytest.mark.parametrize("keyword", WRAPS)
 @pytest.mark.parametrize("depth", [1_000, 100_000])
-def test_far_deeper_schemas_are_refused_too(keyword: str, depth: int) -> None:
+def test_much_deeper_schemas_are_refused(keyword: str, depth: int) -> None:
     with pytest.raises(SchemaError):
         compile_schema(nested(depth, WRAPS[keyword]))
 
 
-def test_a_schema_may_have_a_mebibyte() -> None:
+def test_a_schema_may_have_one_mebibyte() -> None:
     empty = len(json.dumps({"const": ""}))
     compile_schema({"const": "a" * (MAX_BYTES - empty)})
     with pytest.raises(SchemaError):
@@ -89,7 +89,7 @@ def test_combinations_that_multiply_are_refused() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000, 1999, 2000, 2001, 250_000, 250_001, 10**9, 10**30])
 @pytest.mark.parametrize("keywords", [("string", "minLength", "maxLength"), ("array", "minItems", "maxItems")])
-def test_any_count_makes_a_small_grammar(keywords: tuple[str, str, str], count: int) -> None:
+def test_every_count_has_a_small_grammar(keywords: tuple[str, str, str], count: int) -> None:
     kind, low, high = keywords
     for schema in ({high: count}, {low: count}, {low: count, high: count}, {low: count // 2, high: count}):
         try:
@@ -102,7 +102,7 @@ def test_any_count_makes_a_small_grammar(keywords: tuple[str, str, str], count: 
         Guidance(grammar.lark)
 
 
-def test_counts_are_exact_around_the_groups() -> None:
+def test_counts_are_exact_around_groups_of_repetitions() -> None:
     for low, high in ((499, 501), (0, 1001), (1003, None), (1000, 1000)):
         schema = {"type": "array", "items": {"const": 1}, "minItems": low}
         grammar = compile_schema(schema if high is None else {**schema, "maxItems": high})
@@ -111,7 +111,7 @@ def test_counts_are_exact_around_the_groups() -> None:
             assert accepts(grammar, json.dumps([1] * count)) == fits, (low, high, count)
 
 
-def test_many_optional_properties_make_a_linear_grammar() -> None:
+def test_the_grammar_of_optional_properties_is_linear() -> None:
     properties = {f"p{n}": {"type": "null"} for n in range(300)}
     grammar = compile_schema({"type": "object", "properties": properties})
     assert len(grammar.gbnf) < 40_000
@@ -136,14 +136,14 @@ def test_a_cache_stays_within_its_bound() -> None:
     cache: TextCache[str] = TextCache(len, bound=100)
     for number in range(1_000):
         assert cache.get(f"content {number}", lambda: "x" * 30) == "x" * 30
-        assert cache.held <= 100
+        assert cache.total <= 100
     assert cache.get("large", lambda: "y" * 101) == "y" * 101
-    assert cache.held <= 100
+    assert cache.total <= 100
     assert cache.get("content 999", lambda: "new") == "x" * 30
     assert cache.get("content 1", lambda: "new") == "new"
 
 
-def test_an_enum_written_as_a_tree_takes_each_value_and_no_other() -> None:
+def test_an_enum_written_as_a_tree_accepts_exactly_its_values() -> None:
     values = [
         "",
         *("ab"[:n] for n in (1, 2)),
@@ -159,7 +159,7 @@ def test_an_enum_written_as_a_tree_takes_each_value_and_no_other() -> None:
     assert [text for text in ('"aa"', '"b"', '"value"', '"value 40"', '"value 1', '"éb"', "777", "", '"') if accepts(grammar, text)] == []  # fmt: skip
 
 
-def test_a_garbage_collection_is_no_work_of_the_schema_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_collections_do_not_count_as_work(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
     monkeypatch.setattr(time, "thread_time", lambda: next(clock) * 1.0)
     gc.disable()
@@ -173,8 +173,8 @@ def test_a_garbage_collection_is_no_work_of_the_schema_s(monkeypatch: pytest.Mon
         gc.enable()
 
 
-def test_nothing_of_ours_is_called_at_garbage_collections_otherwise() -> None:
-    """Python drops what is raised there, a Ctrl-C too."""
+def test_no_callback_stays_registered_for_garbage_collections() -> None:
+    """Python drops exceptions raised there, a Ctrl-C among them."""
     before = list(gc.callbacks)
     with deadline.deadline(1):
         assert len(gc.callbacks) == len(before) + 1

@@ -1,6 +1,6 @@
-"""Both executors, step by step over random texts: at every byte they must allow the same next bytes.
+"""Both executors in lockstep over random texts: at every step they must allow the same next bytes.
 
-And what they allow must be valid: random schemas, random texts of their grammars, judged by the jsonschema package.
+The texts must be valid: the jsonschema package checks random texts of random schemas' grammars.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefc.errors import SchemaError
@@ -19,7 +19,8 @@ from edgefc.grammar import compile_output, compile_schema
 from edgefc.types import ToolChoice
 from tests.grammar.executors import walk
 from tests.grammar.syntaxes import SYNTAXES, TOOLS
-from tests.grammar.test_keywords import CASES, OWN
+from tests.grammar.test_keywords import CASES, DIALECTS
+from tests.property_settings import property_settings
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -27,7 +28,7 @@ def test_both_executors_allow_the_same_and_only_valid_values(case: tuple[str, An
     grammar = compile_schema(case[1])
     for seed in range(3):
         text = walk(grammar, random.Random(seed))
-        if text is not None and case[0] not in OWN:
+        if text is not None and case[0] not in DIALECTS:
             jsonschema.validate(json.loads(text), case[1])
 
 
@@ -72,32 +73,32 @@ def compound(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def at_root(schema: Any) -> Any:
-    """Definitions moved to the root, where their references point."""
-    found: dict[str, Any] = {}
+    """Move definitions to the root, where their references point."""
+    definitions: dict[str, Any] = {}
 
-    def moved(node: Any) -> Any:
+    def move(node: Any) -> Any:
         if isinstance(node, list):
-            return [moved(item) for item in node]
+            return [move(item) for item in node]
         if not isinstance(node, dict):
             return node
         if "$defs" in node:
-            name = f"d{len(found)}"
-            found[name] = None
-            found[name] = moved(node["$defs"]["d"])
+            name = f"d{len(definitions)}"
+            definitions[name] = None
+            definitions[name] = move(node["$defs"]["d"])
             return {"$ref": f"#/$defs/{name}"}
-        return {key: value if key in {"const", "enum"} else moved(value) for key, value in node.items()}
+        return {key: value if key in {"const", "enum"} else move(value) for key, value in node.items()}
 
-    return {"allOf": [moved(schema)], "$defs": found}
+    return {"allOf": [move(schema)], "$defs": definitions}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@property_settings(60)
 @given(st.recursive(scalars(), compound, max_leaves=8), st.integers(0, 1000))
-def test_what_a_random_schema_allows_is_valid(schema: Any, seed: int) -> None:
+def test_texts_of_a_random_schemas_grammar_are_valid(schema: Any, seed: int) -> None:
     document = at_root(schema)
     try:
         grammar = compile_schema(document)
     except SchemaError:
-        return  # overlapping branches, or nothing that satisfies all of it
+        return  # overlapping branches, or contradictions
     text = walk(grammar, random.Random(seed), limit=300, patience=0.5)
     if text is not None:
         jsonschema.validate(json.loads(text), document, cls=jsonschema.Draft202012Validator)

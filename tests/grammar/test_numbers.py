@@ -1,4 +1,4 @@
-"""Bounds of numbers, against arithmetic: every integer around every small range, and decimals at random."""
+"""Bounds of numbers, checked with arithmetic: every integer around small ranges, and random decimals."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgefc.grammar.rules import NOTHING, Node
 
 
 def matcher(node: Node) -> re.Pattern[str]:
-    """The node as Python's re; llguidance reads the same text but for how it escapes."""
+    """Compile a node with Python's re; llguidance reads the same text apart from its escapes."""
     text = "(?!)" if node == NOTHING else _regex(node)
     return re.compile(re.sub(r"\\x\{([0-9A-F]+)\}", lambda found: f"\\x{int(found[1], 16):02x}", text))
 
 
 @pytest.mark.parametrize("low", [None, -1000, -101, -100, -99, -10, -9, -1, 0, 1, 9, 10, 42, 99, 100, 101, 999])
-def test_integers_within_bounds_are_taken_and_no_others(low: int | None) -> None:
+def test_only_integers_within_bounds_are_accepted(low: int | None) -> None:
     for high in (None, -999, -100, -42, -10, -1, 0, 1, 5, 10, 11, 19, 20, 99, 100, 109, 110, 111, 999, 1000, 1234):
         pattern = matcher(numbers.integer(low, high))
         for value in range(-1300, 1300):
@@ -28,7 +28,7 @@ def test_integers_within_bounds_are_taken_and_no_others(low: int | None) -> None
             assert bool(pattern.fullmatch(str(value))) == fits, (low, high, value)
 
 
-def test_decimals_within_bounds_are_taken_and_no_others() -> None:
+def test_only_decimals_within_bounds_are_accepted() -> None:
     rng = random.Random(1)
     edges = [
         "0",
@@ -53,7 +53,7 @@ def test_decimals_within_bounds_are_taken_and_no_others() -> None:
         for text in texts:
             value = Decimal(text)
             if value.is_signed() and value == 0:
-                continue  # a negative zero is nothing that needs to be written
+                continue  # a negative zero need not be accepted
             fits = (low is None or value > low[0] or (value == low[0] and not low[1])) and (
                 high is None or value < high[0] or (value == high[0] and not high[1])
             )

@@ -1,39 +1,32 @@
-"""Random schemas: all that a grammar lets a model write is valid, and what is valid can be written.
+"""Random schemas: every text of a grammar is valid, and every valid value can be written.
 
-A small run is part of the tests; EDGEFC_PROPERTY_EXAMPLES=20000 asks for a long one with other examples each time.
+The tests include a short run; EDGEFC_PROPERTY_EXAMPLES=20000 makes it a long one, with new examples each time.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgefc.errors import SchemaError
 from edgefc.grammar import CompiledGrammar, compile_schema
 from tests.grammar.executors import Guidance, LlamaCpp, reach, walk
+from tests.property_settings import property_settings
 
 T = TypeVar("T")
-EXAMPLES = os.environ.get("EDGEFC_PROPERTY_EXAMPLES", "")
-RUN = settings(
-    max_examples=int(EXAMPLES) if EXAMPLES else 150,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+RUN = property_settings(150)
 NAMES = ["a", "b", "ab", "x-"]
-# Without dots: those of ECMA-262 leave out more line ends than Python's.
+# Without dots: ECMA-262's exclude more line ends than Python's.
 PATTERNS = ["^a", "b$", "^[ab]*$", "^x-", "a[^c]*b", "^(?!a)", "^[^c]{1,2}$", "^(a|b)b?$"]
-# Without line ends: Python's `$` stands before one at the end, ECMA-262's does not.
+# Without line ends: Python's `$` matches before a final one, ECMA-262's does not.
 TEXTS = ["", "a", "b", "ab", "ba", "aab", "x-", "é", '"\\\t']
 NUMBERS = [0, 1, 2, 3, 5, -1, -4, 6, 12, 0.5, -1.5, 2.25]
 LEAVES = [None, True, False, *NUMBERS, *TEXTS, [], {}, [1], ["a", "b"], {"a": 1}, {"b": "ab"}]
@@ -46,7 +39,7 @@ KINDS = ["string", "integer", "number", "boolean", "null", "array", "object"]
 
 
 def _any_of(keywords: dict[str, st.SearchStrategy[Any]], most: int) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of these keywords."""
+    """Generate objects with some of these keywords."""
     chosen = st.lists(st.sampled_from(sorted(keywords)), max_size=most, unique=True)
     return chosen.flatmap(lambda picked: st.fixed_dictionaries({key: keywords[key] for key in picked}))
 
@@ -90,7 +83,7 @@ leaves: st.SearchStrategy[Any] = st.one_of(
     st.lists(st.sampled_from(LEAVES), min_size=1, max_size=4).map(lambda values: {"enum": values}),
     st.sampled_from(LEAVES).map(lambda value: {"const": value}),
 )
-# Schemas on their own, and one that others may refer to.
+# Schemas, each with a definition that it may refer to.
 schemas = st.tuples(st.recursive(leaves, _schemas, max_leaves=6), st.recursive(leaves, _schemas, max_leaves=3)).map(
     lambda pair: {**pair[0], "$defs": {"one": pair[1]}} if isinstance(pair[0], dict) else pair[0]
 )
@@ -106,17 +99,17 @@ def _compiled(schema: Any) -> CompiledGrammar:
 
 
 def _terminating(judge: Callable[[], T]) -> T | None:
-    """A validator's judgement; None when it goes round in circles, which draft 2020-12 leaves undefined."""
+    """Return a validator's judgement; None if it recurses endlessly, which draft 2020-12 leaves undefined."""
     try:
         return judge()
-    except BaseException as error:  # its reference library, in Rust, panics
+    except BaseException as error:  # the `referencing` library, in Rust, panics
         if isinstance(error, RecursionError) or type(error).__name__ == "PanicException":
             return None
         raise
 
 
 def _keywords(error: jsonschema.ValidationError) -> Iterator[str]:
-    """All keywords on the way to an error and to what it is made of."""
+    """Yield the keywords on the path to an error and to the errors that caused it."""
     yield from map(str, error.absolute_schema_path)
     for part in error.context or ():
         yield from _keywords(part)
@@ -124,8 +117,8 @@ def _keywords(error: jsonschema.ValidationError) -> Iterator[str]:
 
 @RUN
 @given(schemas, st.integers(0, 2**32))
-def test_whatever_a_grammar_lets_through_is_valid(schema: Any, seed: int) -> None:
-    """Random walks on which llguidance and llama.cpp allow the same at every byte."""
+def test_every_text_of_a_grammar_is_valid(schema: Any, seed: int) -> None:
+    """On random walks, llguidance and llama.cpp allow the same bytes at every step."""
     grammar = _compiled(schema)
     validator = jsonschema.Draft202012Validator(schema)
     rng = random.Random(seed)
@@ -143,7 +136,7 @@ def test_whatever_a_grammar_lets_through_is_valid(schema: Any, seed: int) -> Non
 
 
 def _orders(value: Any) -> Iterator[Any]:
-    """A value with the names of its objects in every order."""
+    """Yield a value with the names of its objects in every order."""
     if isinstance(value, dict):
         for order in itertools.permutations(value):
             for items in itertools.product(*(list(_orders(value[name])) for name in order)):
@@ -164,21 +157,21 @@ values = st.recursive(
 
 @RUN
 @given(schemas, st.lists(values, min_size=1, max_size=12))
-def test_whatever_is_valid_can_be_written(schema: Any, instances: list[Any]) -> None:
-    """In one order of the properties at least; numbers as JSON writes them shortest."""
+def test_every_valid_value_can_be_written(schema: Any, instances: list[Any]) -> None:
+    """At least one order of the properties is accepted; numbers have their shortest spelling."""
     grammar = _compiled(schema)
     validator = jsonschema.Draft202012Validator(schema)
     for instance in instances:
         if _terminating(lambda instance=instance: validator.is_valid(instance)):
             texts = [json.dumps(each, ensure_ascii=False) for each in itertools.islice(_orders(instance), 150)]
             assert any(reach(Guidance(grammar.lark), text) == -1 for text in texts), (texts[0], schema)
-            taken = next(text for text in texts if reach(Guidance(grammar.lark), text) == -1)
-            assert reach(LlamaCpp(grammar.gbnf), taken) == -1
+            accepted = next(text for text in texts if reach(Guidance(grammar.lark), text) == -1)
+            assert reach(LlamaCpp(grammar.gbnf), accepted) == -1
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}', "[1, 2.5]", '"é"', "null"])
-def test_the_walk_can_fail(text: str) -> None:
-    """What the properties rest on: an executor refuses what is not in its grammar."""
+def test_the_executors_can_refuse(text: str) -> None:
+    """The properties rely on it: an executor refuses texts outside of its grammar."""
     grammar = compile_schema({"type": "boolean"})
     assert reach(Guidance(grammar.lark), text) != -1
     assert reach(LlamaCpp(grammar.gbnf), text) != -1

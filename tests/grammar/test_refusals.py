@@ -1,4 +1,4 @@
-"""What cannot be enforced, is malformed or beyond a limit: refused, with the path of the place."""
+"""Schemas that are malformed, contradictory or not enforceable: refused with the path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CASES: list[tuple[Any, tuple[str | int, ...]]] = [
     ({"anyOf": []}, ("anyOf",)),
     ({"anyOf": {}}, ("anyOf",)),
     ({"allOf": [5]}, ("allOf", 0)),
-    # What nothing can satisfy.
+    # Contradictions.
     ({"type": "string", "enum": [1]}, ()),
     ({"type": "string", "minLength": 3, "maxLength": 2}, ()),
     ({"type": "integer", "minimum": 3, "maximum": 2}, ()),
@@ -57,7 +57,7 @@ CASES: list[tuple[Any, tuple[str | int, ...]]] = [
     ({"$ref": "other.json#/a"}, ("$ref",)),
     ({"$ref": "#"}, ()),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"allOf": [{"$ref": "#/$defs/a"}]}}}, ("$defs", "a")),
-    # Patterns that no automaton has, or that are none.
+    # Patterns that are malformed, or that no automaton can express.
     ({"properties": {"a": {**S, "pattern": "(a)\\1"}}}, ("properties", "a", "pattern")),
     ({"pattern": "(?<=a)b"}, ("pattern",)),
     ({"pattern": "a\\b"}, ("pattern",)),
@@ -85,14 +85,14 @@ CASES: list[tuple[Any, tuple[str | int, ...]]] = [
     ({"type": "string", "allOf": [{"pattern": "^a"}, {"pattern": "^b"}]}, ("allOf", 0)),
     ({"type": "integer", "minimum": 8, "maximum": 13, "multipleOf": 7}, ()),
     ({"type": "integer", "$recursiveRef": "#"}, ("$recursiveRef",)),
-    # Misspelt keywords would else be annotations that promise what nothing enforces.
+    # Misspelt keywords would otherwise be annotations, and promise something that nothing enforces.
     ({"type": "string", "maxLenght": 3}, ("maxLenght",)),
     ({"type": "object", "properties": {"a": {"type": "string", "minlength": 3}}}, ("properties", "a", "minlength")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("schema", "path"), CASES, ids=lambda value: str(value)[:60])
-def test_a_schema_is_refused_at_its_place(schema: Any, path: tuple[str | int, ...]) -> None:
+def test_a_schema_is_refused_with_its_path(schema: Any, path: tuple[str | int, ...]) -> None:
     with pytest.raises(SchemaError) as caught:
         compile_schema(schema)
     assert caught.value.path == path
@@ -102,6 +102,6 @@ def test_a_schema_is_refused_at_its_place(schema: Any, path: tuple[str | int, ..
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), {1: 2}, {"a": {1}}, object(), 1 << 20000], ids=lambda v: type(v).__name__
 )
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_values_that_are_not_json_are_refused(value: Any) -> None:
     with pytest.raises(SchemaError):
         compile_schema({"const": value})

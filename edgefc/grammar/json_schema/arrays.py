@@ -1,209 +1,173 @@
-"""Arrays as rules: items in order, counted, and what some of them must be."""
+"""Arrays as rules: items in order, counted, some of them with demands of their own."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgefc.errors import SchemaError
-from edgefc.grammar.json_schema.combine import Flat
-from edgefc.grammar.json_schema.document import Place, kind_of
-from edgefc.grammar.json_schema.keywords import same, size
-from edgefc.grammar.rules import EMPTY, NOTHING, Node, Ref, Repeat, choice, listed, optional, sequence
-
-if TYPE_CHECKING:
-    from edgefc.grammar.json_schema.compiler import SchemaCompiler
+from edgefc.grammar.json_schema.context import RuleContext
+from edgefc.grammar.json_schema.document import Conjunction
+from edgefc.grammar.json_schema.findings import unenforceable
+from edgefc.grammar.json_schema.keywords import count_bounds, json_equal, json_types
+from edgefc.grammar.json_schema.members import CountedItems, counted_items, item_subschemas, prefix_items
+from edgefc.grammar.rules import EMPTY, NOTHING, Node, Ref, Repeat, choice, optional, separated, sequence
 
 MAX_STATES = 400
-MAX_UNIQUE = 7  # values of which each is written at most once: a rule for every set of them
+MAX_UNIQUE = 7  # distinct values of unique items: there is a rule for every set of them
 
 
-def heads_of(place: Place) -> tuple[int, str, str]:
-    """How many items have schemas of their own, the keyword of those, and the keyword of all later items.
-
-    Up to draft 2019-09 `items` could be the array, with `additionalItems` for the rest.
-    """
-    if isinstance(place.get("items"), list):
-        return len(place.get("items")), "items", "additionalItems"
-    heads = place.get("prefixItems", [])
-    if not isinstance(heads, list):
-        raise SchemaError((*place.path, "prefixItems"), f"must be an array of schemas, not {kind_of(heads)}")
-    return len(heads), "prefixItems", "items"
-
-
-def item_of(flat: Flat, number: int | None) -> list[Place]:
-    """The schemas that must all hold of an item; None: of every item that has none of its own."""
-    places: list[Place] = []
-    for place in flat:
-        count, head, rest = heads_of(place)
-        if number is not None and number < count:
-            places.append(place.inside(head, number))
-        elif place.has(rest):
-            places.append(place.inside(rest))
-    return places
-
-
-def array_of(compiler: SchemaCompiler, flat: Flat, name: str) -> Node:
-    """An array that satisfies all places."""
-    low, high = size(flat, "minItems", "maxItems")
-    for place in flat:
-        if any(isinstance(value, list) for value in place.get("~enum", ())):
-            if any(value != [] for value in place.get("~enum") if isinstance(value, list)):
-                raise compiler.give_up(place, "not", "that an array is not one of some others cannot be enforced")
-            low = max(low, 1)
-    heads = max((heads_of(place)[0] for place in flat), default=0)
-    wanted = wanted_of(flat)
-    if (unique := next((place for place in flat if place.get("uniqueItems") is True), None)) is not None:
-        if heads == 0 and not wanted and (values := _few_values(compiler, flat)) is not None:
-            return _unique(compiler, name, values, low, high)
+def array_node(context: RuleContext, conjunction: Conjunction, name: str) -> Node:
+    """Return the arrays that satisfy a conjunction."""
+    low, high = count_bounds(conjunction, "minItems", "maxItems")
+    low = max(low, _least_without_excluded(conjunction))
+    prefix = max((prefix_items(subschema)[0] for subschema in conjunction), default=0)
+    counted = counted_items(conjunction)
+    if (unique := next((s for s in conjunction if s.get("uniqueItems") is True), None)) is not None:
+        if prefix == 0 and not counted and (values := _few_values(context, conjunction)) is not None:
+            return _unique(context, name, values, low, high)
         if high is None or high > 1:
-            compiler.note(unique, "uniqueItems", "equal items cannot be ruled out")
+            context.schemas.note(unique, "uniqueItems", "equal items cannot be ruled out")
     if high is not None and high < low:
         return NOTHING
-    if wanted:
-        return _Counted(compiler, flat, name, wanted, low, high).node()
-    heads = heads if high is None else min(heads, high)
-    more = None if high is None else high - heads
-    rest = item_of(flat, None)
+    if counted:
+        return _CountedArray(context, conjunction, name, counted, low, high).node()
+    return _plain(context, conjunction, name, prefix if high is None else min(prefix, high), low, high)
+
+
+def _least_without_excluded(conjunction: Conjunction) -> int:
+    """Return the least number of items that excluded values allow: 1 where `[]` is excluded."""
+    least = 0
+    for subschema in conjunction:
+        excluded = [value for value in subschema.get("~enum", ()) if isinstance(value, list)]
+        if any(excluded):
+            raise unenforceable(subschema, "not", "that an array differs from others cannot be enforced")
+        least = 1 if excluded else least
+    return least
+
+
+def _plain(context: RuleContext, conjunction: Conjunction, name: str, prefix: int, low: int, high: int | None) -> Node:
+    """Return arrays of `low` to `high` items, the first `prefix` of which have subschemas of their own."""
+    layout = context.layout
+    more = None if high is None else high - prefix
+    rest = item_subschemas(conjunction, None)
     body: Node = EMPTY
-    if more != 0 and compiler.alternatives(rest):
-        item = compiler.value(*rest)
-        if heads == 0:
-            return compiler.braces("[", listed(item, compiler.comma, low, high), "]")
-        body = Repeat(sequence(compiler.comma, item), max(0, low - heads), more)
-    elif low > heads:
+    if more != 0 and context.schemas.disjuncts(rest):
+        item = context.value(*rest)
+        if prefix == 0:
+            return layout.enclose("[", separated(item, layout.comma, low, high), "]")
+        body = Repeat(sequence(layout.comma, item), max(0, low - prefix), more)
+    elif low > prefix:
         return NOTHING
-    for number in range(heads - 1, -1, -1):
-        part = compiler.value(*item_of(flat, number))
-        body = sequence(*([compiler.comma] if number else []), part, body)
+    for number in range(prefix - 1, -1, -1):
+        part = context.value(*item_subschemas(conjunction, number))
+        body = sequence(*([layout.comma] if number else []), part, body)
         if number >= low:
-            body = optional(compiler.rule(f"{name}-rest", body) if number else body)
-    return compiler.braces("[", body, "]")
+            body = optional(context.names.add(f"{name}-rest", body) if number else body)
+    return layout.enclose("[", body, "]")
 
 
-def _few_values(compiler: SchemaCompiler, flat: Flat) -> list[Any] | None:
-    """The values an item may have, when they are few."""
+def _few_values(context: RuleContext, conjunction: Conjunction) -> list[Any] | None:
+    """Return the values an item may have; None: there are too many, or infinitely many."""
     found: list[Any] = []
-    for way in compiler.alternatives(item_of(flat, None)):
-        values = compiler.values(way)
+    for disjunct in context.schemas.disjuncts(item_subschemas(conjunction, None)):
+        values = context.schemas.values(disjunct)
         if values is None:
-            kinds = compiler.kinds(way)
-            if not way or not set(kinds) <= {"boolean", "null"}:
+            types = json_types(disjunct)
+            if not disjunct or not set(types) <= {"boolean", "null"}:
                 return None
-            values = [word for kind, word in (("boolean", True), ("boolean", False), ("null", None)) if kind in kinds]
-        found += [value for value in values if not any(same(value, other) for other in found)]
+            words = (("boolean", True), ("boolean", False), ("null", None))
+            values = [word for type_, word in words if type_ in types]
+        found += [value for value in values if not any(json_equal(value, other) for other in found)]
         if len(found) > MAX_UNIQUE:
             return None
     return found
 
 
-def _unique(compiler: SchemaCompiler, name: str, values: list[Any], low: int, high: int | None) -> Node:
-    """Each value at most once: a rule for each set of values that are left."""
-    nodes = [compiler.constant(value) for value in values]
+def _unique(context: RuleContext, name: str, values: list[Any], low: int, high: int | None) -> Node:
+    """Return arrays with each value at most once: a rule for each set of values used so far."""
+    layout = context.layout
+    nodes = [layout.constant(value) for value in values]
     high = len(values) if high is None else min(high, len(values))
     rests: dict[frozenset[int], Node] = {}
     for count in range(high, -1, -1):
         for used in map(frozenset, itertools.combinations(range(len(values)), count)):
-            comma = [compiler.comma] if used else []
-            ways = [
+            comma = [layout.comma] if used else []
+            branches = [
                 sequence(*comma, node, rests[used | {number}])
                 for number, node in enumerate(nodes)
                 if number not in used and used | {number} in rests
             ]
-            body = choice(*ways) if ways else NOTHING
+            body = choice(*branches) if branches else NOTHING
             if count >= low:
                 body = optional(body)
-            rests[used] = body if body in {EMPTY, NOTHING} or not used else compiler.rule(f"{name}-rest", body)
-    return compiler.braces("[", rests[frozenset()], "]")
+            is_inline = body in {EMPTY, NOTHING} or not used
+            rests[used] = body if is_inline else context.names.add(f"{name}-rest", body)
+    return layout.enclose("[", rests[frozenset()], "]")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Items of which `low` to `high` must satisfy a place, from the item `first` on."""
-
-    item: Place
-    low: int
-    high: int | None
-    first: int
-    owner: Place
-
-
-def wanted_of(flat: Flat) -> list[Wanted]:
-    """What `contains` of the places, and negations, ask of some of the items."""
-    found: list[Wanted] = []
-    for place in flat:
-        if place.has("contains"):
-            low, high = size([place], "minContains", "maxContains")
-            low = low if place.has("minContains") else 1
-            if low or high is not None:
-                found.append(Wanted(place.inside("contains"), low, high, 0, place))
-        if place.has("~item"):
-            first, item = place.get("~item")
-            found.append(Wanted(item, 1, None, first, place))
-    return found
-
-
-class _Counted:
-    """Arrays in which items of certain kinds are counted: a rule for each number of items and of each kind."""
+class _CountedArray:
+    """Arrays in which items that satisfy some subschemas are counted: a rule for each combination of counts."""
 
     def __init__(
-        self, compiler: SchemaCompiler, flat: Flat, name: str, wanted: list[Wanted], low: int, high: int | None
+        self,
+        context: RuleContext,
+        conjunction: Conjunction,
+        name: str,
+        demands: list[CountedItems],
+        low: int,
+        high: int | None,
     ) -> None:
-        self.compiler, self.flat, self.name, self.wanted = compiler, flat, name, wanted
+        self.context, self.conjunction, self.name, self.demands = context, conjunction, name, demands
         self.low, self.high = low, high
-        heads = max((heads_of(place)[0] for place in flat), default=0)
+        prefix = max((prefix_items(subschema)[0] for subschema in conjunction), default=0)
         # From this number on, the number of items so far makes no difference.
-        self.cap = max(heads, low, *(w.first for w in wanted)) if high is None else high
-        self.caps = [w.low if w.high is None else w.high for w in wanted]
+        self.cap = max(prefix, low, *(demand.first for demand in demands)) if high is None else high
+        self.caps = [demand.low if demand.high is None else demand.high for demand in demands]
         states = self.cap + 1
         for cap in self.caps:
             states *= cap + 1
-        if states > MAX_STATES or len(wanted) > 3:
-            owner = wanted[0].owner
-            raise compiler.give_up(owner, "contains", "counting these items takes too many rules")
+        if states > MAX_STATES or len(demands) > 3:
+            raise unenforceable(demands[0].owner, "contains", "counting these items takes too many rules")
         self.rules: dict[tuple[int, tuple[int, ...]], str] = {}
 
     def node(self) -> Node:
-        return self.compiler.braces("[", self.rest(0, (0,) * len(self.wanted), begun=False), "]")
+        return self.context.layout.enclose("[", self.items(0, (0,) * len(self.demands), comma=[]), "]")
 
-    def rest(self, number: int, counts: tuple[int, ...], *, begun: bool) -> Node:
-        """What may follow `number` items with these counts."""
+    def rest(self, number: int, counts: tuple[int, ...]) -> Node:
+        """Return the rule of the items after the first `number`, which have these counts."""
         state = (number, counts)
-        if begun and state in self.rules:
-            return Ref(self.rules[state])
-        if begun:
-            self.rules[state] = rule = self.compiler.reserve(f"{self.name}-rest")
-        ways: list[Node] = []
+        if state not in self.rules:
+            rule = self.rules[state] = self.context.names.reserve(f"{self.name}-rest")
+            self.context.names.rules[rule] = self.items(number, counts, comma=[self.context.layout.comma])
+        return Ref(self.rules[state])
+
+    def items(self, number: int, counts: tuple[int, ...], *, comma: list[Node]) -> Node:
+        branches: list[Node] = []
         if self.high is None or number < self.high:
-            after = number + 1 if self.high is not None else min(number + 1, self.cap)
-            for matched in itertools.product((True, False), repeat=len(self.wanted)):
+            following = number + 1 if self.high is not None else min(number + 1, self.cap)
+            for matched in itertools.product((True, False), repeat=len(self.demands)):
                 if (item := self.item(number, counts, matched)) is not None:
-                    following = tuple(
+                    new_counts = tuple(
                         min(count + 1, cap) if is_match else count
                         for count, cap, is_match in zip(counts, self.caps, matched, strict=True)
                     )
-                    comma = [self.compiler.comma] if begun else []
-                    ways.append(sequence(*comma, item, self.rest(after, following, begun=True)))
-        body = choice(*ways) if ways else NOTHING
-        if number >= self.low and all(count >= w.low for count, w in zip(counts, self.wanted, strict=True)):
+                    branches.append(sequence(*comma, item, self.rest(following, new_counts)))
+        body = choice(*branches) if branches else NOTHING
+        if number >= self.low and all(count >= demand.low for count, demand in zip(counts, self.demands, strict=True)):
             body = optional(body)
-        if not begun:
-            return body
-        self.compiler.rules[rule] = body
-        return Ref(rule)
+        return body
 
     def item(self, number: int, counts: tuple[int, ...], matched: tuple[bool, ...]) -> Node | None:
-        """An item that is of some of the kinds; None where it may not be."""
-        places = list(item_of(self.flat, number))
-        for is_match, wanted, count in zip(matched, self.wanted, counts, strict=True):
-            counts_here = number >= wanted.first
-            full = wanted.high is not None and count >= wanted.high
+        """Return an item that satisfies the matched demands; None where it must not occur."""
+        subschemas = list(item_subschemas(self.conjunction, number))
+        for is_match, demand, count in zip(matched, self.demands, counts, strict=True):
+            is_counted = number >= demand.first
+            is_full = demand.high is not None and count >= demand.high
             if is_match:
-                # Without an upper bound, what is found needs no more counting.
-                if not counts_here or full or (wanted.high is None and count >= wanted.low):
+                # Without an upper bound, items beyond the lower one need no more counting.
+                if not is_counted or is_full or (demand.high is None and count >= demand.low):
                     return None
-                places.append(wanted.item)
-            elif wanted.high is not None and counts_here:
-                places.append(wanted.item.negated((wanted.owner.path, "contains")))
-        return self.compiler.value(*places) if self.compiler.alternatives(places) else None
+                subschemas.append(demand.item)
+            elif demand.high is not None and is_counted:
+                subschemas.append(demand.item.negated((demand.owner.path, "contains")))
+        return self.context.value(*subschemas) if self.context.schemas.disjuncts(subschemas) else None

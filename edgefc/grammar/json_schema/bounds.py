@@ -1,4 +1,4 @@
-"""The bounds that `minimum`, `maximum` and their exclusive forms put on a number, exactly."""
+"""The exact bounds that `minimum`, `maximum` and their exclusive forms set for a number."""
 
 from __future__ import annotations
 
@@ -8,57 +8,63 @@ from decimal import Decimal
 from fractions import Fraction
 
 from edgefc.errors import SchemaError
-from edgefc.grammar.json_schema.document import Place, kind_of
+from edgefc.grammar.json_schema.document import Subschema, describe_type
+from edgefc.grammar.numbers import Bound
 
-Bound = tuple[Decimal, bool]  # the number, and whether it is excluded itself
 
-
-def _bounds(places: Sequence[Place]) -> tuple[Bound | None, Bound | None]:
+def _bounds(conjunction: Sequence[Subschema]) -> tuple[Bound | None, Bound | None]:
     low: Bound | None = None
     high: Bound | None = None
-    for place in places:
+    for subschema in conjunction:
         for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
-            if not place.has(keyword):
+            bound = _bound_at(subschema, keyword)
+            if bound is None:
                 continue
-            value, plain = place.get(keyword), keyword.removeprefix("exclusive").lower()
-            excluded = keyword != plain
-            if isinstance(value, bool) and excluded:
-                # Draft 4: the flag belongs to the bound beside it.
-                if not value or not place.has(plain):
-                    continue
-                value = place.get(plain)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise SchemaError((*place.path, keyword), f"must be a number, not {kind_of(value)}")
-            bound = (Decimal(repr(value)), excluded)
-            if plain == "minimum":
+            if keyword.lower().endswith("minimum"):
                 low = bound if low is None else max(low, bound)
             else:
                 high = bound if high is None else min(high, bound, key=lambda b: (b[0], not b[1]))
     return low, high
 
 
-def step_of(place: Place, keyword: str) -> Decimal:
-    """The number that `multipleOf` names. Raises SchemaError."""
-    value = place.get(keyword)
+def _bound_at(subschema: Subschema, keyword: str) -> Bound | None:
+    """Return the bound that one keyword sets, if it does. Raises SchemaError."""
+    if not subschema.has(keyword):
+        return None
+    value, inclusive_keyword = subschema.get(keyword), keyword.removeprefix("exclusive").lower()
+    excluded = keyword != inclusive_keyword
+    if isinstance(value, bool) and excluded:
+        # Draft 4: the flag belongs to the bound beside it.
+        if not value or not subschema.has(inclusive_keyword):
+            return None
+        value = subschema.get(inclusive_keyword)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SchemaError((*subschema.path, keyword), f"must be a number, not {describe_type(value)}")
+    return Decimal(repr(value)), excluded
+
+
+def step_of(subschema: Subschema, keyword: str) -> Decimal:
+    """Return the number of `multipleOf`. Raises SchemaError."""
+    value = subschema.get(keyword)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise SchemaError((*place.path, keyword), f"must be a number above 0, not {value!r}")
+        raise SchemaError((*subschema.path, keyword), f"must be a number above 0, not {value!r}")
     return Decimal(repr(value))
 
 
-def integer_bounds(places: Sequence[Place]) -> tuple[int | None, int | None]:
-    """Inclusive bounds of an integer; None: without that bound. They may exclude everything."""
-    low, high = _bounds(places)
+def integer_bounds(conjunction: Sequence[Subschema]) -> tuple[int | None, int | None]:
+    """Return the inclusive bounds of an integer; None: no such bound. They may exclude every value."""
+    low, high = _bounds(conjunction)
     least = most = None
     if low is not None:
-        least = math.ceil(Fraction(low[0]))
-        least += low[1] and least == Fraction(low[0])
+        exact = Fraction(low[0])
+        least = math.floor(exact) + 1 if low[1] else math.ceil(exact)
     if high is not None:
-        most = math.floor(Fraction(high[0]))
-        most -= high[1] and most == Fraction(high[0])
+        exact = Fraction(high[0])
+        most = math.ceil(exact) - 1 if high[1] else math.floor(exact)
     return least, most
 
 
-def number_bounds(places: Sequence[Place]) -> tuple[Bound | None, Bound | None] | None:
-    """Bounds of a number, or None when there are none."""
-    low, high = _bounds(places)
+def number_bounds(conjunction: Sequence[Subschema]) -> tuple[Bound | None, Bound | None] | None:
+    """Return the bounds of a number; None: it has no bounds."""
+    low, high = _bounds(conjunction)
     return None if low is None and high is None else (low, high)

@@ -1,170 +1,170 @@
-"""Keywords that combine schemas: each stands for one or more ways in which a list of places may hold."""
+"""Keywords that combine schemas: each stands for one or more ways in which subschemas may hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from edgefc.errors import SchemaError, SchemaPath
-from edgefc.grammar.json_schema.document import Place
-from edgefc.grammar.json_schema.findings import Unenforceable
-from edgefc.grammar.json_schema.keywords import mapping, schemas
+from edgefc.errors import SchemaError
+from edgefc.grammar.json_schema.context import SchemaContext
+from edgefc.grammar.json_schema.document import Conjunction, Step, Subschema, Trail
+from edgefc.grammar.json_schema.findings import UnenforceableError
+from edgefc.grammar.json_schema.keywords import entries, subschemas_at
 from edgefc.grammar.json_schema.negation import ways_to_fail
 
-if TYPE_CHECKING:
-    from edgefc.grammar.json_schema.compiler import SchemaCompiler
-
-Flat = tuple[Place, ...]  # places without such keywords that must all hold of a value
-Trail = frozenset[tuple[SchemaPath, bool]]  # the places on the way to one, and whether they were negated
-Step = tuple[Place, Trail]
-
 MAX_DEPENDENT = 8
-# In the order in which they are dealt with.
+# In the order in which they are expanded.
 SPLITTING = (
     "$ref", "$dynamicRef", "allOf", "not", "anyOf", "oneOf", "if", "dependentRequired", "dependentSchemas",
     "dependencies",
 )  # fmt: skip
 
+Ways = list[list[Subschema]]
 
-def combinations(compiler: SchemaCompiler, place: Place, trail: Trail) -> list[list[Step]] | None:
-    """The ways in which one place may hold; None: it has no keyword that combines. Raises SchemaError."""
-    inner = trail | {(place.path, place.negative)}
-    if place.negative:
-        return [[(part, inner) for part in way] for way in ways_to_fail(compiler, place)]
+
+def expand_keyword(schemas: SchemaContext, subschema: Subschema, trail: Trail) -> list[list[Step]] | None:
+    """Expand the first combining keyword of a subschema into the ways in which it may hold.
+
+    None: the subschema has no such keyword. Raises SchemaError.
+    """
+    inner = trail | {(subschema.path, subschema.is_negated)}
+    if subschema.is_negated:
+        return [[(part, inner) for part in way] for way in ways_to_fail(schemas, subschema)]
     for keyword in SPLITTING:
-        if place.has(keyword):
-            rest = (place.without(keyword, *(("then", "else") if keyword == "if" else ())), trail)
-            ways = [[(part, inner) for part in way] for way in _WAYS[keyword](compiler, place)]
-            # The order decides in which order properties are written.
+        if subschema.has(keyword):
+            rest = (subschema.without(keyword, *(("then", "else") if keyword == "if" else ())), trail)
+            ways = [[(part, inner) for part in way] for way in _EXPANSIONS[keyword](schemas, subschema)]
+            # The order of the steps becomes the order of properties.
             return [[*way, rest] if keyword in {"$ref", "$dynamicRef", "allOf"} else [rest, *way] for way in ways]
     return None
 
 
-def _ref(compiler: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return [[compiler.document.resolve(place)]]
+def _ref(schemas: SchemaContext, subschema: Subschema) -> Ways:
+    return [[schemas.document.resolve(subschema)]]
 
 
-def _dynamic_ref(compiler: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return [[compiler.document.resolve(place, "$dynamicRef")]]
+def _dynamic_ref(schemas: SchemaContext, subschema: Subschema) -> Ways:
+    return [[schemas.document.resolve(subschema, "$dynamicRef")]]
 
 
-def _all_of(_: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return [schemas(place, "allOf")]
+def _all_of(_: SchemaContext, subschema: Subschema) -> Ways:
+    return [subschemas_at(subschema, "allOf")]
 
 
-def _any_of(_: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return [[branch] for branch in schemas(place, "anyOf")]
+def _any_of(_: SchemaContext, subschema: Subschema) -> Ways:
+    return [[branch] for branch in subschemas_at(subschema, "anyOf")]
 
 
-def _one_of(compiler: SchemaCompiler, place: Place) -> list[list[Place]]:
-    """Each branch, without what satisfies another one too."""
-    branches, key = schemas(place, "oneOf"), (place.path, "oneOf")
-    if compiler.frugal or key in compiler.unenforced:
-        return [[branch] for branch in branches]
-    overlapping = compiler.overlapping(place, branches)
+def _one_of(schemas: SchemaContext, subschema: Subschema) -> Ways:
+    """Return each branch, with those negated that a value of it may satisfy as well."""
+    branches, origin = subschemas_at(subschema, "oneOf"), (subschema.path, "oneOf")
+    overlapping = schemas.overlapping(subschema, branches)
     return [
-        [branch, *(other.negated(key) for j, other in enumerate(branches) if (i, j) in overlapping)]
+        [branch, *(other.negated(origin) for j, other in enumerate(branches) if (i, j) in overlapping)]
         for i, branch in enumerate(branches)
     ]
 
 
-def _not(_: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return [[place.inside("not").negated((place.path, "not"))]]
+def _not(_: SchemaContext, subschema: Subschema) -> Ways:
+    return [[subschema.child("not").negated((subschema.path, "not"))]]
 
 
-def _if(_: SchemaCompiler, place: Place) -> list[list[Place]]:
-    condition = place.inside("if")
-    if not (place.has("then") or place.has("else")):
+def _if(_: SchemaContext, subschema: Subschema) -> Ways:
+    condition = subschema.child("if")
+    if not (subschema.has("then") or subschema.has("else")):
         return [[]]
-    passes = [condition, *([place.inside("then")] if place.has("then") else [])]
-    fails = [condition.negated((place.path, "if")), *([place.inside("else")] if place.has("else") else [])]
-    return [passes, fails]
+    holds = [condition, *([subschema.child("then")] if subschema.has("then") else [])]
+    fails = [condition.negated((subschema.path, "if")), *([subschema.child("else")] if subschema.has("else") else [])]
+    return [holds, fails]
 
 
-def _dependent_required(_: SchemaCompiler, place: Place) -> list[list[Place]]:
+def _dependent_required(_: SchemaContext, subschema: Subschema) -> Ways:
     needs: dict[str, Any] = {}
-    for name, names in mapping(place, "dependentRequired").items():
+    for name, names in entries(subschema, "dependentRequired").items():
         if not isinstance(names, list) or not all(isinstance(other, str) for other in names):
-            raise SchemaError((*place.path, "dependentRequired", name), "must be an array of property names")
+            raise SchemaError((*subschema.path, "dependentRequired", name), "must be an array of property names")
         needs[name] = names
-    return _dependent(place, "dependentRequired", needs)
+    return _dependent(subschema, "dependentRequired", needs)
 
 
-def _dependent_schemas(_: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return _dependent(place, "dependentSchemas", mapping(place, "dependentSchemas"))
+def _dependent_schemas(_: SchemaContext, subschema: Subschema) -> Ways:
+    return _dependent(subschema, "dependentSchemas", entries(subschema, "dependentSchemas"))
 
 
-def _dependencies(_: SchemaCompiler, place: Place) -> list[list[Place]]:
-    return _dependent(place, "dependencies", mapping(place, "dependencies"))
+def _dependencies(_: SchemaContext, subschema: Subschema) -> Ways:
+    return _dependent(subschema, "dependencies", entries(subschema, "dependencies"))
 
 
-def _dependent(place: Place, keyword: str, needs: Mapping[str, Any]) -> list[list[Place]]:
-    """For each property: it is absent, or what it needs is there as well."""
+def _dependent(subschema: Subschema, keyword: str, needs: Mapping[str, Any]) -> Ways:
+    """Return, for each property, two ways: it is absent, or it is present with what it needs."""
     if len(needs) > MAX_DEPENDENT:
-        raise Unenforceable(place.path, keyword, f"more than {MAX_DEPENDENT} properties that need others")
-    ways: list[list[Place]] = [[]]
+        raise UnenforceableError(subschema.path, keyword, f"more than {MAX_DEPENDENT} properties that need others")
+    ways: Ways = [[]]
     for name, needed in needs.items():
-        absent = place.made(f"{keyword} without {name}", {"~absent": [name]})
-        there = [place.made(f"{keyword} {name}", {"type": "object", "required": [name]})]
+        absent = subschema.derive(f"{keyword} without {name}", {"~absent": [name]})
         if isinstance(needed, list):
-            names = [other for other in needed if isinstance(other, str)]
-            there = [place.made(f"{keyword} {name}", {"type": "object", "required": [name, *names]})]
+            required = [name, *(other for other in needed if isinstance(other, str))]
+            present = [subschema.derive(f"{keyword} {name}", {"type": "object", "required": required})]
         else:
-            there.append(place.inside(keyword, name))
-        ways = [[*way, *more] for way in ways for more in ([absent], there)]
+            present = [
+                subschema.derive(f"{keyword} {name}", {"type": "object", "required": [name]}),
+                subschema.child(keyword, name),
+            ]
+        ways = [[*way, *more] for way in ways for more in ([absent], present)]
     return ways
 
 
-_WAYS = {
+_EXPANSIONS: dict[str, Callable[[SchemaContext, Subschema], Ways]] = {
     "$ref": _ref, "$dynamicRef": _dynamic_ref, "allOf": _all_of, "not": _not, "anyOf": _any_of, "oneOf": _one_of,
     "if": _if, "dependentRequired": _dependent_required, "dependentSchemas": _dependent_schemas,
     "dependencies": _dependencies,
 }  # fmt: skip
 
 
-def unevaluated(flat: tuple[Step, ...]) -> Flat:
-    """The places, with what `unevaluatedProperties` and `unevaluatedItems` ask written out.
+def add_unevaluated(steps: tuple[Step, ...]) -> Conjunction:
+    """Return the subschemas of the steps, with their `unevaluatedProperties` and `unevaluatedItems` written out.
 
-    Evaluated is what the schema itself or one that was applied on the way from it declares. That another branch of
-    an `anyOf` might hold as well is left out of account: it would only allow more.
+    A property or item is evaluated if the schema itself, or one that was applied on the way from it, declares it.
+    Other branches of an `anyOf` that might hold as well are ignored: they would only allow more.
     """
-    places = [place for place, _ in flat]
-    for place, _ in flat:
+    found = [subschema for subschema, _ in steps]
+    for subschema, _ in steps:
         applied = [
             other
-            for other, trail in flat
-            if other.path == place.path or ((place.path, False) in trail and not any(negative for _, negative in trail))
+            for other, trail in steps
+            if other.path == subschema.path
+            or ((subschema.path, False) in trail and not any(is_negated for _, is_negated in trail))
         ]
-        if place.has("unevaluatedProperties") and (made := _properties(place, applied)):
-            places.append(made)
-        if place.has("unevaluatedItems") and (made := _items(place, applied)):
-            places.append(made)
-    return tuple(places)
+        if subschema.has("unevaluatedProperties") and (rest := _unevaluated_properties(subschema, applied)):
+            found.append(rest)
+        if subschema.has("unevaluatedItems") and (rest := _unevaluated_items(subschema, applied)):
+            found.append(rest)
+    return tuple(found)
 
 
-def _properties(place: Place, applied: list[Place]) -> Place | None:
-    others = [other for other in applied if other != place]
+def _unevaluated_properties(subschema: Subschema, applied: list[Subschema]) -> Subschema | None:
+    others = [other for other in applied if other != subschema]
     if any(other.has("additionalProperties") for other in applied) or any(
         other.has("unevaluatedProperties") for other in others
     ):
         return None
-    names = {name: True for other in applied for name in mapping(other, "properties")}
-    patterns = {pattern: True for other in applied for pattern in mapping(other, "patternProperties")}
-    rest = place.inside("unevaluatedProperties")
-    made = {"properties": names, "patternProperties": patterns, "additionalProperties": rest}
-    return place.made("unevaluatedProperties", made)
+    names = {name: True for other in applied for name in entries(other, "properties")}
+    patterns = {pattern: True for other in applied for pattern in entries(other, "patternProperties")}
+    rest = subschema.child("unevaluatedProperties")
+    schema = {"properties": names, "patternProperties": patterns, "additionalProperties": rest}
+    return subschema.derive("unevaluatedProperties", schema)
 
 
-def _items(place: Place, applied: list[Place]) -> Place | None:
-    others = [other for other in applied if other != place]
+def _unevaluated_items(subschema: Subschema, applied: list[Subschema]) -> Subschema | None:
+    others = [other for other in applied if other != subschema]
     if any(other.has("items") or other.has("additionalItems") for other in applied) or any(
         other.has("unevaluatedItems") for other in others
     ):
         return None
-    heads = [other.get("prefixItems") for other in applied if isinstance(other.get("prefixItems"), list)]
-    count = max(map(len, heads), default=0)
-    rest: Any = place.inside("unevaluatedItems")
-    contained = [other.inside("contains") for other in applied if other.has("contains")]
+    prefixes = [other.get("prefixItems") for other in applied if isinstance(other.get("prefixItems"), list)]
+    count = max(map(len, prefixes), default=0)
+    rest: Any = subschema.child("unevaluatedItems")
+    contained = [other.child("contains") for other in applied if other.has("contains")]
     if contained:
-        rest = place.made("unevaluated item", {"anyOf": [rest, *contained]})
-    return place.made("unevaluatedItems", {"prefixItems": [True] * count, "items": rest})
+        rest = subschema.derive("unevaluated item", {"anyOf": [rest, *contained]})
+    return subschema.derive("unevaluatedItems", {"prefixItems": [True] * count, "items": rest})

@@ -1,31 +1,37 @@
-"""What a compiler has to tell about a schema besides its grammar."""
+"""Remarks of the compiler about a schema, besides its grammar."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgefc.errors import SchemaPath, format_path
+from edgefc.errors import FieldPath, format_path
+from edgefc.grammar.json_schema.document import Subschema
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about one place of a schema that its author should know."""
+    """A remark about one location of a schema, for its author."""
 
-    path: SchemaPath
+    path: FieldPath
     reason: str
 
     def __str__(self) -> str:
-        place = format_path(self.path)
-        return f"{place}: {self.reason}" if place else self.reason
+        location = format_path(self.path)
+        return f"{location}: {self.reason}" if location else self.reason
 
     def under(self, *outer: str | int) -> Finding:
-        """The same finding seen from an enclosing document."""
+        """Return the same finding seen from an enclosing document."""
         return Finding((*outer, *self.path), self.reason)
 
 
-class Unenforceable(Exception):  # noqa: N818 - it is caught, and becomes a finding
-    """A keyword that the grammar cannot assert. The compiler starts anew without it, and lists it."""
+class UnenforceableError(Exception):
+    """A keyword that the grammar cannot assert. The compiler catches it, lists the keyword and starts again."""
 
-    def __init__(self, path: SchemaPath, keyword: str, reason: str) -> None:
+    def __init__(self, path: FieldPath, keyword: str, reason: str) -> None:
         super().__init__(path, keyword, reason)
         self.path, self.keyword, self.reason = path, keyword, reason
+
+
+def unenforceable(subschema: Subschema, keyword: str, reason: str) -> UnenforceableError:
+    """Return the error of a keyword that cannot be asserted; of a negated one, that of the negation's keyword."""
+    return UnenforceableError(*(subschema.origin or (subschema.path, keyword)), reason)

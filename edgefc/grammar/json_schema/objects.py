@@ -1,125 +1,70 @@
-"""Objects as rules: members in the schema's order, counted, each once; then those of any name."""
+"""Objects as rules: declared properties in the schema's order, counted, each once; then those of any name."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from edgefc.errors import SchemaError
 from edgefc.grammar import strings
-from edgefc.grammar.automata import TooLargeError, is_empty, matches
-from edgefc.grammar.json_schema.combine import Flat
-from edgefc.grammar.json_schema.document import Place
-from edgefc.grammar.json_schema.findings import Unenforceable
-from edgefc.grammar.json_schema.keywords import mapping, size
-from edgefc.grammar.patterns import ANYTHING
+from edgefc.grammar.automata import TooLargeError, is_empty
+from edgefc.grammar.json_schema.context import RuleContext
+from edgefc.grammar.json_schema.document import Conjunction, Subschema
+from edgefc.grammar.json_schema.findings import UnenforceableError, unenforceable
+from edgefc.grammar.json_schema.keywords import count_bounds, entries, json_types
+from edgefc.grammar.json_schema.members import declared_names, is_closed, property_subschemas, required_names
+from edgefc.grammar.json_schema.scalars import pattern_node, text_node
 from edgefc.grammar.rules import (
-    ANY,
+    ANY_CHAR,
+    ANY_TEXT,
     EMPTY,
     NOTHING,
     And,
     Choice,
+    Lexeme,
     Literal,
     Node,
     Not,
     Ref,
     Repeat,
-    Token,
     choice,
-    listed,
     optional,
+    separated,
     sequence,
 )
-
-if TYPE_CHECKING:
-    from edgefc.grammar.json_schema.compiler import SchemaCompiler
 
 MAX_STATES = 5_000
 MAX_PATTERNS = 6
 MAX_DEMANDS = 3
 MAX_DECLARED = 20
-MAX_ANY_ORDER = 6  # properties that may come in any order: a rule for every set of them
+MAX_ANY_ORDER = 6  # properties that may come in any order: there is a rule for every set of them
+
+Member = tuple[Node, bool]  # the pair of a declared property, and whether it is required
 
 
-def required_of(flat: Flat) -> dict[str, None]:
-    """Names that `required` of any of the places lists, in order."""
-    names: dict[str, None] = {}
-    for place in flat:
-        listed_names = place.get("required", [])
-        if isinstance(listed_names, bool):
-            continue  # draft 3, and what tools write beside a property: it says nothing about the value
-        if not isinstance(listed_names, list) or not all(isinstance(name, str) for name in listed_names):
-            raise SchemaError((*place.path, "required"), "must be an array of property names")
-        names.update(dict.fromkeys(listed_names))
-    return names
-
-
-def declared_of(flat: Flat) -> dict[str, None]:
-    """Names of the properties that any of the places declares, in order."""
-    return {name: None for place in flat for keyword in ("properties", "~member") for name in mapping(place, keyword)}
-
-
-def member_of(compiler: SchemaCompiler, flat: Flat, name: str) -> list[Place]:
-    """The schemas that must all hold of a property's value."""
-    places: list[Place] = []
-    for place in flat:
-        if place.has("~absent") and name in place.get("~absent"):
-            places.append(place.made("absent", {"allOf": [False]}))
-        if name in mapping(place, "~member"):
-            places.append(place.inside("~member", name))
-        matching = [
-            pattern
-            for pattern in mapping(place, "patternProperties")
-            if matches(compiler.pattern(place, "patternProperties", pattern), name)
-        ]
-        places += [place.inside("patternProperties", pattern) for pattern in matching]
-        if name in mapping(place, "properties"):
-            places.append(place.inside("properties", name))
-        elif not matching and place.has("additionalProperties"):
-            places.append(place.inside("additionalProperties"))
-        if place.has("propertyNames") and not compiler.admits(name, place.inside("propertyNames")):
-            places.append(place.made("no such name", {"allOf": [False]}))
-    return places
-
-
-def is_closed(compiler: SchemaCompiler, flat: Flat) -> bool:
-    """Whether undeclared properties are left out: where they are forbidden and, of a closed compiler, where nothing
-    is said of them.
-
-    The standard would allow them by default, but a call has no use for invented arguments.
-    """
-    extras = [place.get("additionalProperties") for place in flat if place.has("additionalProperties")]
-    if False in [extra for extra in extras if isinstance(extra, bool)]:
-        return True
-    declares = declared_of(flat) or any(place.has("patternProperties") for place in flat)
-    return compiler.closed and not extras and bool(declares)
-
-
-def object_of(compiler: SchemaCompiler, flat: Flat, name: str) -> Node:
-    """An object that satisfies all places. A rule for each tail keeps its size linear in the properties."""
-    required = required_of(flat)
-    low, high = size(flat, "minProperties", "maxProperties")
-    for place in flat:
-        if any(isinstance(value, Mapping) for value in place.get("~enum", ())):
-            if any(value for value in place.get("~enum") if isinstance(value, Mapping)):
-                raise compiler.give_up(place, "not", "that an object is not one of some others cannot be enforced")
-            low = max(low, 1)
-    demands = [place for place in flat if place.has("~some")]
+def object_node(context: RuleContext, conjunction: Conjunction, name: str) -> Node:
+    """Return the objects that satisfy a conjunction. A rule for each tail keeps the size linear in the properties."""
+    required = required_names(conjunction)
+    low, high = count_bounds(conjunction, "minProperties", "maxProperties")
+    for subschema in conjunction:
+        excluded = [value for value in subschema.get("~enum", ()) if isinstance(value, Mapping)]
+        if any(excluded):
+            raise unenforceable(subschema, "not", "that an object differs from others cannot be enforced")
+        low = max(low, 1) if excluded else low
+    demands = [subschema for subschema in conjunction if subschema.has("~some")]
     if demands:
-        return _demanding(compiler, flat, name, demands)
-    return _object(compiler, flat, name, required, low, high)
+        return _demanding(context, conjunction, name, demands)
+    return _object(context, conjunction, name, required, low, high)
 
 
 def _object(
-    compiler: SchemaCompiler, flat: Flat, name: str, required: dict[str, None], low: int, high: int | None
+    context: RuleContext, conjunction: Conjunction, name: str, required: dict[str, None], low: int, high: int | None
 ) -> Node:
-    members = _members(compiler, flat, required)
+    members = _members(context, conjunction, required)
     if members is None:
         return NOTHING
-    regions = regions_of(compiler, flat, [*declared_of(flat), *required])
-    pairs = [_pair(compiler, region, compiler.value(*region.places)) for region in regions]
+    regions = _regions(context, conjunction, [*declared_names(conjunction), *required])
+    pairs = [_pair(context, region, context.value(*region.subschemas)) for region in regions]
     extra = choice(*pairs) if pairs else None
     if extra is None and high is not None and high >= len(members):
         high = None
@@ -127,283 +72,290 @@ def _object(
         low = 0
     if high is not None and high < max(low, len(required)):
         return NOTHING
-    rules = _Rules(compiler, flat, name, extra=extra, count=(low, high))
+    rules = _MemberRules(context, conjunction, name, extra=extra, count=(low, high))
     if len(members) * rules.cap > MAX_STATES:
-        place = next(place for place in flat if place.has("minProperties") or place.has("maxProperties"))
-        keyword = "minProperties" if place.has("minProperties") else "maxProperties"
-        raise compiler.give_up(place, keyword, "counting this many properties takes too many rules")
-    if compiler.any_order and len(members) <= MAX_ANY_ORDER and (low, high) == (0, None):
-        return compiler.braces("{", _in_any_order(compiler, members, rules), "}")
-    return compiler.braces("{", rules.members(members), "}")
+        owner = next(s for s in conjunction if s.has("minProperties") or s.has("maxProperties"))
+        keyword = "minProperties" if owner.has("minProperties") else "maxProperties"
+        raise unenforceable(owner, keyword, "counting this many properties takes too many rules")
+    if context.any_order and len(members) <= MAX_ANY_ORDER and (low, high) == (0, None):
+        return context.layout.enclose("{", _in_any_order(context, members, rules), "}")
+    return context.layout.enclose("{", rules.members(members), "}")
 
 
-def _in_any_order(compiler: SchemaCompiler, members: list[tuple[Node, bool]], rules: _Rules) -> Node:
-    """The pairs in any order, then undeclared ones: a rule for each set of those that were written."""
-    needed = sum(1 << number for number, (_, is_needed) in enumerate(members) if is_needed)
+def _in_any_order(context: RuleContext, members: list[Member], rules: _MemberRules) -> Node:
+    """Return the pairs in any order, then undeclared ones: a rule for each set of pairs that were written."""
+    required = sum(1 << number for number, (_, is_required) in enumerate(members) if is_required)
     rests: dict[int, Node] = {}
     for written in range((1 << len(members)) - 1, -1, -1):
-        comma = [compiler.comma] if written else []
-        ways = [
+        comma = [context.layout.comma] if written else []
+        branches = [
             sequence(*comma, pair, rests[written | 1 << number])
             for number, (pair, _) in enumerate(members)
             if not written >> number & 1
         ]
-        end = [rules.extras(min(1, written))] if needed & ~written == 0 else []
-        rests[written] = (
-            rules.called(choice(*ways, *end)) if written and (ways or end[0] != EMPTY) else choice(*ways, *end)
-        )
+        end = [rules.extras(1 if written else 0)] if required & ~written == 0 else []
+        body = choice(*branches, *end)
+        rests[written] = rules.as_rule(body) if written and (branches or end[0] != EMPTY) else body
     return rests[0]
 
 
-def _members(compiler: SchemaCompiler, flat: Flat, required: dict[str, None]) -> list[tuple[Node, bool]] | None:
-    """Pairs of declared properties, and whether each is needed; None when one that is needed cannot be."""
-    members: list[tuple[Node, bool]] = []
-    for key in {**declared_of(flat), **required}:
-        places = member_of(compiler, flat, key)
-        if compiler.alternatives(places):
-            members.append((sequence(compiler.key(key), compiler.value(*places)), key in required))
+def _members(context: RuleContext, conjunction: Conjunction, required: dict[str, None]) -> list[Member] | None:
+    """Return the pairs of declared properties; None if a required one is impossible."""
+    members: list[Member] = []
+    for key in {**declared_names(conjunction), **required}:
+        subschemas = property_subschemas(context.schemas, conjunction, key)
+        if context.schemas.disjuncts(subschemas):
+            members.append((sequence(context.layout.key(key), context.value(*subschemas)), key in required))
         elif key in required:
             return None
     return members
 
 
 @dataclass(frozen=True)
-class Region:
-    """Undeclared properties that are all subject to the same schemas.
+class _Region:
+    """Undeclared properties that are all subject to the same subschemas.
 
-    key     what their names match; None: any name
-    places  the schemas of their values
+    key         the names; None: any name
+    subschemas  must hold of their values
     """
 
     key: Node | None
-    places: tuple[Place, ...]
+    subschemas: Conjunction
 
 
-def regions_of(compiler: SchemaCompiler, flat: Flat, names: list[str]) -> list[Region]:
-    """The regions of names that are none of these."""
-    base: list[Node] = [strings.other_than(names)] if names else []
-    for place in flat:
-        if place.has("~absent"):
-            base.append(strings.other_than(place.get("~absent")))
-        if place.has("propertyNames"):
-            base.append(names_of(compiler, place.inside("propertyNames")))
-    sources = {
-        pattern: compiler.pattern(place, "patternProperties", pattern)
-        for place in flat
-        for pattern in mapping(place, "patternProperties")
+def _regions(context: RuleContext, conjunction: Conjunction, names: list[str]) -> list[_Region]:
+    """Return the regions of names other than these."""
+    base: list[Node] = [strings.none_of(names)] if names else []
+    for subschema in conjunction:
+        if subschema.has("~absent"):
+            base.append(strings.none_of(subschema.get("~absent")))
+        if subschema.has("propertyNames"):
+            base.append(_names_node(context, subschema.child("propertyNames")))
+    closed = is_closed(context.schemas, conjunction)
+    found: dict[Conjunction, list[Node]] = {}
+    for nodes, matching in _split_by_patterns(conjunction, base):
+        subschemas = _undeclared_subschemas(conjunction, matching)
+        if (matching or not closed) and context.schemas.disjuncts(subschemas):
+            found.setdefault(subschemas, []).append(_intersection(nodes))
+    return [_Region(choice(*nodes) if ANY_TEXT not in nodes else None, s) for s, nodes in found.items()]
+
+
+def _split_by_patterns(conjunction: Conjunction, base: list[Node]) -> list[tuple[list[Node], frozenset[str]]]:
+    """Split names by the `patternProperties` that match them; each part is an intersection and its patterns."""
+    patterns = {
+        pattern: pattern_node(subschema, "patternProperties", pattern)
+        for subschema in conjunction
+        for pattern in entries(subschema, "patternProperties")
     }
-    if len(sources) > MAX_PATTERNS:
-        place = next(place for place in flat if place.has("patternProperties"))
-        raise compiler.give_up(place, "patternProperties", f"more than {MAX_PATTERNS} patterns")
-    closed = is_closed(compiler, flat)
-    found: dict[tuple[Place, ...], list[Node]] = {}
     parts: list[tuple[list[Node], frozenset[str]]] = [(base, frozenset())]
+    if not patterns:
+        return parts
+    owner = next(subschema for subschema in conjunction if subschema.has("patternProperties"))
+    if len(patterns) > MAX_PATTERNS:
+        raise unenforceable(owner, "patternProperties", f"more than {MAX_PATTERNS} patterns")
     try:
-        for source, node in sources.items():
+        for pattern, node in patterns.items():
             parts = [
-                (nodes, matched)
-                for before, matching in parts
-                for nodes, matched in (([*before, node], matching | {source}), ([*before, Not(node)], matching))
+                (nodes, matching)
+                for before, matched in parts
+                for nodes, matching in (([*before, node], matched | {pattern}), ([*before, Not(node)], matched))
                 if not is_empty(And(tuple(nodes)))
             ]
     except TooLargeError:
-        place = next(place for place in flat if place.has("patternProperties"))
-        raise compiler.give_up(place, "patternProperties", "these patterns take too many rules") from None
-    for nodes, matching in parts:
-        places = _governing(flat, matching)
-        if (matching or not closed) and compiler.alternatives(places):
-            found.setdefault(places, []).append(_both(nodes))
-    return [Region(choice(*nodes) if ANYTHING not in nodes else None, places) for places, nodes in found.items()]
+        raise unenforceable(owner, "patternProperties", "these patterns take too many rules") from None
+    return parts
 
 
-def _both(nodes: list[Node]) -> Node:
-    kept = [node for node in dict.fromkeys(nodes) if node not in {ANYTHING, Not(NOTHING)}]
-    return And(tuple(kept)) if len(kept) > 1 else kept[0] if kept else ANYTHING
+def _intersection(nodes: list[Node]) -> Node:
+    distinct = [node for node in dict.fromkeys(nodes) if node not in {ANY_TEXT, Not(NOTHING)}]
+    return And(tuple(distinct)) if len(distinct) > 1 else distinct[0] if distinct else ANY_TEXT
 
 
-def _governing(flat: Flat, matching: frozenset[str]) -> tuple[Place, ...]:
-    """The schemas of undeclared properties of which the names match exactly these patterns."""
-    places: list[Place] = []
-    for place in flat:
-        mine = [pattern for pattern in mapping(place, "patternProperties") if pattern in matching]
-        places += [place.inside("patternProperties", pattern) for pattern in mine]
-        if not mine and place.has("additionalProperties"):
-            places.append(place.inside("additionalProperties"))
-    return tuple(places)
+def _undeclared_subschemas(conjunction: Conjunction, matching: frozenset[str]) -> Conjunction:
+    """Return the subschemas of undeclared properties whose names match exactly these patterns."""
+    found: list[Subschema] = []
+    for subschema in conjunction:
+        own = [pattern for pattern in entries(subschema, "patternProperties") if pattern in matching]
+        found += [subschema.child("patternProperties", pattern) for pattern in own]
+        if not own and subschema.has("additionalProperties"):
+            found.append(subschema.child("additionalProperties"))
+    return tuple(found)
 
 
-def names_of(compiler: SchemaCompiler, place: Place) -> Node:
-    """The texts that satisfy a schema, as values of strings."""
-    ways: list[Node] = []
-    for flat in compiler.alternatives([place]):
-        values = compiler.values(flat)
+def _names_node(context: RuleContext, subschema: Subschema) -> Node:
+    """Return the string values that satisfy a subschema."""
+    branches: list[Node] = []
+    for conjunction in context.schemas.disjuncts([subschema]):
+        values = context.schemas.values(conjunction)
         if values is not None:
-            ways += [Literal(value) if value else EMPTY for value in values if isinstance(value, str)]
-        elif "string" in compiler.kinds(flat):
-            low, high = size(flat, "minLength", "maxLength")
-            text = compiler.text(flat)
-            ways.append(text if (low, high) == (0, None) else And((text, Repeat(ANY, low, high))))
-    return choice(*ways)
+            branches += [Literal(value) if value else EMPTY for value in values if isinstance(value, str)]
+        elif "string" in json_types(conjunction):
+            low, high = count_bounds(conjunction, "minLength", "maxLength")
+            text = text_node(conjunction)
+            branches.append(text if (low, high) == (0, None) else And((text, Repeat(ANY_CHAR, low, high))))
+    return choice(*branches)
 
 
-def _pair(compiler: SchemaCompiler, region: Region, value: Node) -> Node:
+def _pair(context: RuleContext, region: _Region, value: Node) -> Node:
+    """Return an undeclared property of a region; NOTHING if it has no names."""
     try:
         key = strings.string(0, None) if region.key is None else strings.quoted(region.key)
     except TooLargeError:
-        owner = region.places[0] if region.places else None
-        raise Unenforceable(owner.path if owner else (), "propertyNames", "these names take too many rules") from None
-    return NOTHING if key == NOTHING else sequence(Token(key), compiler.colon, value)
+        path = region.subschemas[0].path if region.subschemas else ()
+        raise UnenforceableError(path, "propertyNames", "these names take too many rules") from None
+    return NOTHING if key == NOTHING else sequence(Lexeme(key), context.layout.colon, value)
 
 
-def _demanding(compiler: SchemaCompiler, flat: Flat, name: str, demands: list[Place]) -> Node:
-    """An object that must have properties of which the names are not fixed.
+def _demanding(context: RuleContext, conjunction: Conjunction, name: str, demands: list[Subschema]) -> Node:
+    """Return objects that must have properties whose names are not fixed (`~some`).
 
-    Such a property is one of the declared ones, or an undeclared one, behind all declared ones.
+    Such a property is a declared one, or an undeclared one after all declared ones.
     """
-    first, others = demands[0], tuple(place for place in flat if place != demands[0])
+    first, others = demands[0], tuple(subschema for subschema in conjunction if subschema != demands[0])
     key, value = first.get("~some")
-    declared = [*declared_of(flat), *required_of(flat)]
+    declared = [*declared_names(conjunction), *required_names(conjunction)]
     if len(demands) > MAX_DEMANDS or len(declared) > MAX_DECLARED:
-        raise compiler.give_up(first, "not", "so many properties of any name cannot be asked for")
-    ways: list[Node] = []
-    for number, known in enumerate(dict.fromkeys(declared)):
-        if compiler.admits(known, key):
-            made = first.made(f"{number}", {"required": [known], "~member": {known: value}})
-            ways.append(object_of(compiler, (*others, made), f"{name}-{number + 1}"))
-    ways.append(_Demands(compiler, flat, name, demands).node())
-    return choice(*(way for way in ways if way != NOTHING))
+        raise unenforceable(first, "not", "so many properties of any name cannot be demanded")
+    branches: list[Node] = []
+    for number, property_name in enumerate(dict.fromkeys(declared)):
+        if context.schemas.admits(property_name, key):
+            schema = {"required": [property_name], "~member": {property_name: value}}
+            met = first.derive(f"{number}", schema)
+            branches.append(object_node(context, (*others, met), f"{name}-{number + 1}"))
+    branches.append(_DemandRules(context, conjunction, name, demands).node())
+    return choice(*(branch for branch in branches if branch != NOTHING))
 
 
-class _Demands:
+class _DemandRules:
     """Objects in which undeclared properties meet demands: a rule for each set of demands that are met.
 
-    A name written again takes back what its first value met, so a property that could do that must meet it too.
+    A name that is written twice takes back what its first value met, so a property that could do so must meet the
+    demand as well.
     """
 
-    def __init__(self, compiler: SchemaCompiler, flat: Flat, name: str, demands: list[Place]) -> None:
-        self.compiler, self.name, self.demands = compiler, name, demands
-        self.flat = tuple(place for place in flat if place not in demands)
-        low, high = size(flat, "minProperties", "maxProperties")
+    def __init__(self, context: RuleContext, conjunction: Conjunction, name: str, demands: list[Subschema]) -> None:
+        self.context, self.name, self.demands = context, name, demands
+        self.conjunction = tuple(subschema for subschema in conjunction if subschema not in demands)
+        low, high = count_bounds(conjunction, "minProperties", "maxProperties")
         if low > len(demands) or high is not None:
             keyword = "maxProperties" if high is not None else "minProperties"
-            place = next(place for place in flat if place.has(keyword))
-            raise compiler.give_up(place, keyword, "cannot be enforced beside properties that are asked for")
-        self.required = required_of(self.flat)
-        self.keys = [names_of(compiler, place.get("~some")[0]) for place in demands]
+            owner = next(subschema for subschema in conjunction if subschema.has(keyword))
+            raise unenforceable(owner, keyword, "cannot be enforced beside demanded properties")
+        self.required = required_names(self.conjunction)
+        self.keys = [_names_node(context, subschema.get("~some")[0]) for subschema in demands]
         self.rules: dict[frozenset[int], str] = {}
         self.pairs = list(self._pairs())
 
     def _pairs(self) -> Iterator[tuple[frozenset[int], frozenset[int], Node]]:
-        """(demands whose names it has, demands it meets, pair)"""
-        regions = regions_of(self.compiler, self.flat, [*declared_of(self.flat), *self.required])
+        """Yield undeclared pairs, each with the demands whose names it has and those that it meets."""
+        regions = _regions(self.context, self.conjunction, [*declared_names(self.conjunction), *self.required])
         numbers = range(len(self.demands))
-        for region in regions:
-            for held in _subsets(numbers):
-                keys = [self.keys[n] if n in held else Not(self.keys[n]) for n in numbers]
-                key = _both([*([] if region.key is None else [region.key]), *keys])
-                if is_empty(key):
-                    continue
-                for met in _subsets(held):
-                    places = [*region.places, *(self.demands[n].get("~some")[1] for n in met)]
-                    if self.compiler.alternatives(places):
-                        value = self.compiler.value(*places)
-                        yield held, met, _pair(self.compiler, Region(key, ()), value)
+        for region, named in itertools.product(regions, _subsets(numbers)):
+            keys = [self.keys[n] if n in named else Not(self.keys[n]) for n in numbers]
+            key = _intersection([*([] if region.key is None else [region.key]), *keys])
+            if is_empty(key):
+                continue
+            for met in _subsets(named):
+                subschemas = [*region.subschemas, *(self.demands[n].get("~some")[1] for n in met)]
+                if self.context.schemas.disjuncts(subschemas):
+                    value = self.context.value(*subschemas)
+                    yield named, met, _pair(self.context, _Region(key, ()), value)
 
     def node(self) -> Node:
-        members = _members(self.compiler, self.flat, self.required)
+        members = _members(self.context, self.conjunction, self.required)
         if members is None:
             return NOTHING
-        tails = {begun: self.tail(frozenset(), begun=begun) for begun in (True, False)}
+        tails = {True: self.tail(frozenset()), False: self.extras(frozenset(), comma=[])}
         if NOTHING in tails.values():
             return NOTHING
-        rules = _Rules(self.compiler, self.flat, self.name, extra=None, count=(0, None), tails=tails)
-        return self.compiler.braces("{", rules.members(members), "}")
+        rules = _MemberRules(self.context, self.conjunction, self.name, extra=None, count=(0, None), tails=tails)
+        return self.context.layout.enclose("{", rules.members(members), "}")
 
-    def tail(self, met: frozenset[int], *, begun: bool) -> Node:
-        """Undeclared properties when these demands are met already."""
-        if begun and met in self.rules:
-            return Ref(self.rules[met])
-        if begun:
-            self.rules[met] = rule = self.compiler.reserve(f"{self.name}-rest")
-        ways: list[Node] = []
-        for held, meets, pair in self.pairs:
-            if held & met <= meets:
-                comma = [self.compiler.comma] if begun else []
-                ways.append(sequence(*comma, pair, self.tail(met | meets, begun=True)))
-        body = choice(*ways) if ways else NOTHING
-        if len(met) == len(self.demands):
-            body = optional(body)
-        if not begun:
-            return body
-        self.compiler.rules[rule] = body
-        return Ref(rule)
+    def tail(self, met: frozenset[int]) -> Node:
+        """Return the rule of undeclared properties after others, when these demands are met already."""
+        if met not in self.rules:
+            rule = self.rules[met] = self.context.names.reserve(f"{self.name}-rest")
+            self.context.names.rules[rule] = self.extras(met, comma=[self.context.layout.comma])
+        return Ref(self.rules[met])
+
+    def extras(self, met: frozenset[int], *, comma: list[Node]) -> Node:
+        branches: list[Node] = []
+        for named, meets, pair in self.pairs:
+            if named & met <= meets:
+                branches.append(sequence(*comma, pair, self.tail(met | meets)))
+        body = choice(*branches) if branches else NOTHING
+        return optional(body) if len(met) == len(self.demands) else body
 
 
-def _subsets(numbers: Iterable[int]) -> Iterator[frozenset[int]]:
+def _subsets(numbers: Iterable[int]) -> list[frozenset[int]]:
     every = list(numbers)
-    for count in range(len(every) + 1):
-        yield from map(frozenset, itertools.combinations(every, count))
+    return [frozenset(part) for count in range(len(every) + 1) for part in itertools.combinations(every, count)]
 
 
-class _Rules:
-    """The rules of what stands between an object's braces, `low` to `high` members.
+class _MemberRules:
+    """The rules of `low` to `high` members between an object's braces.
 
-    A state is a member's number and how many were written before it, up to a cap: with more than one rule for
-    each state the size would be exponential in the optional properties.
+    A state is a member's number and how many were written before it, up to a cap: without shared states, the size
+    would be exponential in the optional properties.
     """
 
     def __init__(
         self,
-        compiler: SchemaCompiler,
-        flat: Flat,
+        context: RuleContext,
+        conjunction: Conjunction,
         name: str,
         *,
         extra: Node | None,
         count: tuple[int, int | None],
         tails: dict[bool, Node] | None = None,
     ) -> None:
-        """tails: what follows the declared members, when some were written and when none were."""
-        self.compiler, self.flat, self.name, self.extra, self.tails = compiler, flat, name, extra, tails
+        """`extra` is an undeclared pair; `tails` replaces it: the rest after some members (True) or after none."""
+        self.context, self.conjunction, self.name, self.extra, self.tails = context, conjunction, name, extra, tails
         low, high = count
         self.low, self.high, self.cap = low, high, max(1, low) if high is None else high
 
-    def steps(self, state: int, *, needed: bool) -> tuple[int | None, int | None]:
-        """The counts after writing a member and after leaving it out; None where that may not be."""
+    def next_states(self, state: int, *, is_required: bool) -> tuple[int | None, int | None]:
+        """Return the states after writing a member and after leaving it out; None where that is not allowed."""
         write = None if self.high is not None and state >= self.high else min(state + 1, self.cap)
-        return write, None if needed else state
+        return write, None if is_required else state
 
-    def members(self, members: list[tuple[Node, bool]]) -> Node:
-        """The pairs in their order, each optional unless it is needed."""
-        users: list[dict[int, int]] = [{0: 1}]
-        for _, needed in members:
-            after: dict[int, int] = {}
-            for state in users[-1]:
-                for following in dict.fromkeys(self.steps(state, needed=needed)):
-                    if following is not None:
-                        after[following] = after.get(following, 0) + 1
-            users.append(after)
+    def members(self, members: list[Member]) -> Node:
+        """Return the pairs in their order, each optional unless it is required."""
+        users = self._count_users(members)
         nodes = {state: self.extras(state) for state in users[-1]}
         for number in range(len(members) - 1, -1, -1):
-            pair, needed = members[number]
+            pair, is_required = members[number]
             shared = {
-                state: node if count == 1 or node in {EMPTY, NOTHING} else self.called(node)
+                state: node if count == 1 or node in {EMPTY, NOTHING} else self.as_rule(node)
                 for (state, node), count in zip(nodes.items(), users[number + 1].values(), strict=True)
             }
             before: dict[int, Node] = {}
             for state in users[number]:
-                write, leave = self.steps(state, needed=needed)
-                written = sequence(self.compiler.comma, pair) if state else pair
+                write, omit = self.next_states(state, is_required=is_required)
+                written = sequence(self.context.layout.comma, pair) if state else pair
                 rest = NOTHING if write is None else shared[write]
-                if write == leave:
-                    before[state] = sequence(optional(written), self.part(rest))
+                if write == omit:
+                    before[state] = sequence(optional(written), self.as_part(rest))
                 else:
-                    left = NOTHING if leave is None else shared[leave]
-                    before[state] = choice(sequence(written, self.part(rest)), left)
+                    omitted = NOTHING if omit is None else shared[omit]
+                    before[state] = choice(sequence(written, self.as_part(rest)), omitted)
             nodes = before
         return nodes[0]
 
+    def _count_users(self, members: list[Member]) -> list[dict[int, int]]:
+        """Count, for the states before each member and after the last one, the states that lead to them."""
+        users: list[dict[int, int]] = [{0: 1}]
+        for _, is_required in members:
+            following: dict[int, int] = {}
+            for state in users[-1]:
+                for target in dict.fromkeys(self.next_states(state, is_required=is_required)):
+                    if target is not None:
+                        following[target] = following.get(target, 0) + 1
+            users.append(following)
+        return users
+
     def extras(self, state: int) -> Node:
-        """Undeclared properties, after `state` others."""
+        """Return undeclared properties after `state` others."""
         if self.tails is not None:
             return self.tails[state > 0]
         least, most = max(0, self.low - state), None if self.high is None else self.high - state
@@ -411,15 +363,15 @@ class _Rules:
             return NOTHING if least else EMPTY
         if least > 1:
             # The same free name could be written twice, and count once.
-            place = next(place for place in self.flat if place.has("minProperties"))
-            self.compiler.note(place, "minProperties", "a name written twice is counted twice")
+            owner = next(subschema for subschema in self.conjunction if subschema.has("minProperties"))
+            self.context.schemas.note(owner, "minProperties", "a name written twice is counted twice")
         if state == 0:
-            return listed(self.extra, self.compiler.comma, least, most)
-        return EMPTY if most == 0 else Repeat(sequence(self.compiler.comma, self.extra), least, most)
+            return separated(self.extra, self.context.layout.comma, least, most)
+        return EMPTY if most == 0 else Repeat(sequence(self.context.layout.comma, self.extra), least, most)
 
-    def called(self, node: Node) -> Node:
-        return node if isinstance(node, Ref) else self.compiler.rule(f"{self.name}-rest", node)
+    def as_rule(self, node: Node) -> Node:
+        return node if isinstance(node, Ref) else self.context.names.add(f"{self.name}-rest", node)
 
-    def part(self, node: Node) -> Node:
-        """A node as part of a sequence; a choice becomes a rule, so that groups do not nest without end."""
-        return self.called(node) if isinstance(node, Choice) and node.items else node
+    def as_part(self, node: Node) -> Node:
+        """Return a node as part of a sequence; a choice becomes a rule, so that groups do not nest without bound."""
+        return self.as_rule(node) if isinstance(node, Choice) and node.items else node

@@ -1,4 +1,4 @@
-"""The formats of draft 2020-12, as grammars/formats.gbnf has them."""
+"""String formats of draft 2020-12, read from grammars/formats.gbnf."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FORMATS = (
 
 
 def format_node(name: str) -> Node | None:
-    """What a string of this format matches; None for a format of one's own, which asserts nothing.
+    """Return the node of strings in this format; None for any other format, which asserts nothing.
 
-    Raises GrammarError when the file is damaged.
+    Raises GrammarError if the file is damaged.
     """
     return _formats()[name] if name in FORMATS else None

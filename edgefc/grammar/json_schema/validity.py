@@ -1,6 +1,4 @@
-"""Two questions about schemas that a compiler must answer without generating: does a value satisfy them, and can
-no value satisfy both of two.
-"""
+"""Two questions answered without building rules: does a value satisfy subschemas, and are two conjunctions disjoint."""
 
 from __future__ import annotations
 
@@ -8,81 +6,102 @@ import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgefc.grammar.automata import TooLargeError, is_empty, matches
 from edgefc.grammar.deadline import tick
-from edgefc.grammar.json_schema.arrays import item_of, wanted_of
 from edgefc.grammar.json_schema.bounds import number_bounds, step_of
-from edgefc.grammar.json_schema.combine import Flat
-from edgefc.grammar.json_schema.document import Place
-from edgefc.grammar.json_schema.keywords import kind, kinds_of, same, size, values_of
-from edgefc.grammar.json_schema.objects import declared_of, is_closed, member_of, required_of
+from edgefc.grammar.json_schema.context import SchemaContext
+from edgefc.grammar.json_schema.document import Conjunction, Subschema
+from edgefc.grammar.json_schema.keywords import (
+    count_bounds,
+    declared_types,
+    enumerated_values,
+    json_equal,
+    json_type,
+    json_types,
+)
+from edgefc.grammar.json_schema.members import (
+    counted_items,
+    declared_names,
+    is_closed,
+    item_subschemas,
+    property_subschemas,
+    required_names,
+)
+from edgefc.grammar.json_schema.scalars import text_node
 from edgefc.grammar.rules import And
-
-if TYPE_CHECKING:
-    from edgefc.grammar.json_schema.compiler import SchemaCompiler
 
 MAX_LEVELS = 4
 
 
-def admits(compiler: SchemaCompiler, value: Any, places: Flat) -> bool:
-    """Whether a value satisfies all places, as the standard reads them: undeclared properties are allowed."""
-    return any(all(_holds(compiler, value, place) for place in flat) for flat in compiler.alternatives(places))
+def satisfies(schemas: SchemaContext, value: Any, subschemas: Conjunction) -> bool:
+    """Return whether a value satisfies all subschemas, as the standard reads them: open to undeclared properties."""
+    return any(
+        all(_holds(schemas, value, subschema) for subschema in conjunction)
+        for conjunction in schemas.disjuncts(subschemas)
+    )
 
 
-def _holds(compiler: SchemaCompiler, value: Any, place: Place) -> bool:
+def _holds(schemas: SchemaContext, value: Any, subschema: Subschema) -> bool:
     tick()
-    kinds, what = kinds_of(place), kind(value)
-    if (kinds is not None and what not in kinds) or what in place.get("~type", ()):
+    types, json_type_ = declared_types(subschema), json_type(value)
+    if (types is not None and json_type_ not in types) or json_type_ in subschema.get("~type", ()):
         return False
-    values = values_of(place)
-    if values is not None and not any(same(value, other) for other in values):
+    values = enumerated_values(subschema)
+    if values is not None and not any(json_equal(value, other) for other in values):
         return False
-    if any(same(value, other) for other in place.get("~enum", ())):
+    if any(json_equal(value, other) for other in subschema.get("~enum", ())):
         return False
-    return _HOLD[what](compiler, value, place) if what in _HOLD else True
+    return _CHECKS[json_type_](schemas, value, subschema) if json_type_ in _CHECKS else True
 
 
-def _text_holds(compiler: SchemaCompiler, value: str, place: Place) -> bool:
-    return _counts(place, len(value), "minLength", "maxLength") and matches(compiler.text((place,)), value)
+def _string_holds(_: SchemaContext, value: str, subschema: Subschema) -> bool:
+    if not _count_holds(subschema, len(value), "minLength", "maxLength"):
+        return False
+    return matches(text_node((subschema,)), value)
 
 
-def _number_holds(_: SchemaCompiler, value: float, place: Place) -> bool:
-    for keyword, wanted in (("multipleOf", True), ("~multiple", False)):
-        if place.has(keyword) and (Fraction(repr(value)) % Fraction(step_of(place, keyword)) == 0) != wanted:
-            return False
-    return _within(value, (place,))
+def _number_holds(_: SchemaContext, value: float, subschema: Subschema) -> bool:
+    for keyword, expected in (("multipleOf", True), ("~multiple", False)):
+        if subschema.has(keyword):
+            is_multiple = Fraction(repr(value)) % Fraction(step_of(subschema, keyword)) == 0
+            if is_multiple != expected:
+                return False
+    return _is_within_bounds(value, (subschema,))
 
 
-def _array_holds(compiler: SchemaCompiler, value: list[Any], place: Place) -> bool:
-    if place.get("uniqueItems") is True and any(
-        same(one, other) for number, one in enumerate(value) for other in value[:number]
+def _array_holds(schemas: SchemaContext, value: list[Any], subschema: Subschema) -> bool:
+    if subschema.get("uniqueItems") is True and any(
+        json_equal(one, other) for number, one in enumerate(value) for other in value[:number]
     ):
         return False
-    for wanted in wanted_of((place,)):
-        found = sum(compiler.admits(item, wanted.item) for item in value[wanted.first :])
-        if found < wanted.low or (wanted.high is not None and found > wanted.high):
+    for counted in counted_items((subschema,)):
+        count = sum(schemas.admits(item, counted.item) for item in value[counted.first :])
+        if count < counted.low or (counted.high is not None and count > counted.high):
             return False
-    return _counts(place, len(value), "minItems", "maxItems") and all(
-        admits(compiler, item, tuple(item_of((place,), number))) for number, item in enumerate(value)
+    return _count_holds(subschema, len(value), "minItems", "maxItems") and all(
+        satisfies(schemas, item, tuple(item_subschemas((subschema,), number))) for number, item in enumerate(value)
     )
 
 
-def _object_holds(compiler: SchemaCompiler, value: Mapping[str, Any], place: Place) -> bool:
-    if place.has("~some"):
-        key, wanted = place.get("~some")
-        if not any(compiler.admits(name, key) and compiler.admits(item, wanted) for name, item in value.items()):
+def _object_holds(schemas: SchemaContext, value: Mapping[str, Any], subschema: Subschema) -> bool:
+    if subschema.has("~some"):
+        key, some = subschema.get("~some")
+        if not any(schemas.admits(name, key) and schemas.admits(item, some) for name, item in value.items()):
             return False
     return (
-        _counts(place, len(value), "minProperties", "maxProperties")
-        and required_of((place,)).keys() <= value.keys()
-        and all(admits(compiler, item, tuple(member_of(compiler, (place,), name))) for name, item in value.items())
+        _count_holds(subschema, len(value), "minProperties", "maxProperties")
+        and required_names((subschema,)).keys() <= value.keys()
+        and all(
+            satisfies(schemas, item, tuple(property_subschemas(schemas, (subschema,), name)))
+            for name, item in value.items()
+        )
     )
 
 
-_HOLD: dict[str, Callable[[SchemaCompiler, Any, Place], bool]] = {
-    "string": _text_holds,
+_CHECKS: dict[str, Callable[[SchemaContext, Any, Subschema], bool]] = {
+    "string": _string_holds,
     "integer": _number_holds,
     "fraction": _number_holds,
     "array": _array_holds,
@@ -90,87 +109,89 @@ _HOLD: dict[str, Callable[[SchemaCompiler, Any, Place], bool]] = {
 }
 
 
-def _counts(place: Place, count: int, least: str, most: str) -> bool:
-    low, high = size((place,), least, most)
+def _count_holds(subschema: Subschema, count: int, minimum: str, maximum: str) -> bool:
+    low, high = count_bounds((subschema,), minimum, maximum)
     return low <= count <= (math.inf if high is None else high)
 
 
-def _within(value: float, places: Flat) -> bool:
-    low, high = number_bounds(places) or (None, None)
+def _is_within_bounds(value: float, conjunction: Conjunction) -> bool:
+    low, high = number_bounds(conjunction) or (None, None)
     number = Decimal(repr(value))
     if low is not None and (number < low[0] or (low[1] and number == low[0])):
         return False
     return high is None or not (number > high[0] or (high[1] and number == high[0]))
 
 
-def apart(compiler: SchemaCompiler, a: Flat, b: Flat, level: int = 0) -> bool:
-    """Whether nothing generated from one satisfies the other; False when that cannot be told."""
-    values = [compiler.values(flat) for flat in (a, b)]
-    for mine, flat in ((values[0], b), (values[1], a)):
-        if mine is not None and not any(admits(compiler, value, flat) for value in mine):
+def are_disjoint(schemas: SchemaContext, a: Conjunction, b: Conjunction, level: int = 0) -> bool:
+    """Return whether nothing generated from one conjunction satisfies the other; False when that cannot be decided."""
+    values_a, values_b = schemas.values(a), schemas.values(b)
+    for values, other in ((values_a, b), (values_b, a)):
+        if values is not None and not any(satisfies(schemas, value, other) for value in values):
             return True
-    common = set(compiler.kinds(a)) & set(compiler.kinds(b))
-    if values[0] is not None:
-        common &= {kind(value) for value in values[0]}
-    if values[1] is not None:
-        common &= {kind(value) for value in values[1]}
-    return all(_apart_as(compiler, what, a, b, level) for what in common)
+    common = set(json_types(a)) & set(json_types(b))
+    for values in (values_a, values_b):
+        if values is not None:
+            common &= {json_type(value) for value in values}
+    return all(_are_disjoint_as(schemas, type_, a, b, level) for type_ in common)
 
 
-def _apart_as(compiler: SchemaCompiler, what: str, a: Flat, b: Flat, level: int) -> bool:
-    if what == "string":
-        return _lengths_apart(a, b, "minLength", "maxLength") or _texts_apart(compiler, a, b)
-    if what in {"integer", "fraction"}:
-        return _ranges_apart(a, b)
-    if what == "array":
-        return _lengths_apart(a, b, "minItems", "maxItems")
-    return what == "object" and (
-        _lengths_apart(a, b, "minProperties", "maxProperties") or _objects_apart(compiler, a, b, level)
+def _are_disjoint_as(schemas: SchemaContext, type_: str, a: Conjunction, b: Conjunction, level: int) -> bool:
+    """Return whether two conjunctions have no common value of one JSON type."""
+    if type_ == "string":
+        return _counts_disjoint(a, b, "minLength", "maxLength") or _texts_disjoint(a, b)
+    if type_ in {"integer", "fraction"}:
+        return _bounds_disjoint(a, b)
+    if type_ == "array":
+        return _counts_disjoint(a, b, "minItems", "maxItems")
+    return type_ == "object" and (
+        _counts_disjoint(a, b, "minProperties", "maxProperties") or _objects_disjoint(schemas, a, b, level)
     )
 
 
-def _texts_apart(compiler: SchemaCompiler, a: Flat, b: Flat) -> bool:
+def _texts_disjoint(a: Conjunction, b: Conjunction) -> bool:
     try:
-        return is_empty(And((compiler.text(a), compiler.text(b))))
+        return is_empty(And((text_node(a), text_node(b))))
     except TooLargeError:
         return False
 
 
-def _objects_apart(compiler: SchemaCompiler, a: Flat, b: Flat, level: int) -> bool:
-    needed, other = required_of(a), required_of(b)
-    # What one must have, the other does not write, and the other way round.
-    if _lacks(compiler, a, other) and _lacks(compiler, b, needed):
+def _objects_disjoint(schemas: SchemaContext, a: Conjunction, b: Conjunction, level: int) -> bool:
+    required_a, required_b = required_names(a), required_names(b)
+    # One never has a name that the other requires, and the other way round.
+    if _lacks(schemas, a, required_b) and _lacks(schemas, b, required_a):
         return True
     if level >= MAX_LEVELS:
         return False
-    for name in needed:
-        if name in other or _forbidden(compiler, member_of(compiler, b, name)):
-            mine, yours = tuple(member_of(compiler, a, name)), tuple(member_of(compiler, b, name))
-            ways = [(x, y) for x in compiler.alternatives(mine) for y in compiler.alternatives(yours)]
-            if all(apart(compiler, x, y, level + 1) for x, y in ways):
+    for name in required_a:
+        if name in required_b or _is_forbidden(schemas, b, name):
+            of_a, of_b = property_subschemas(schemas, a, name), property_subschemas(schemas, b, name)
+            ways = [(x, y) for x in schemas.disjuncts(of_a) for y in schemas.disjuncts(of_b)]
+            if all(are_disjoint(schemas, x, y, level + 1) for x, y in ways):
                 return True
-    return any(_forbidden(compiler, member_of(compiler, a, name)) for name in other)
+    return any(_is_forbidden(schemas, a, name) for name in required_b)
 
 
-def _lacks(compiler: SchemaCompiler, flat: Flat, names: Mapping[str, None]) -> bool:
-    """Whether objects generated from the places never have one of these properties."""
-    return is_closed(compiler, flat) and not names.keys() <= {**declared_of(flat), **required_of(flat)}.keys()
+def _lacks(schemas: SchemaContext, conjunction: Conjunction, names: Mapping[str, None]) -> bool:
+    """Return whether objects generated from a conjunction never have one of these properties."""
+    return is_closed(schemas, conjunction) and not (
+        names.keys() <= {**declared_names(conjunction), **required_names(conjunction)}.keys()
+    )
 
 
-def _forbidden(compiler: SchemaCompiler, places: list[Place]) -> bool:
-    return not compiler.alternatives(places)
+def _is_forbidden(schemas: SchemaContext, conjunction: Conjunction, name: str) -> bool:
+    return not schemas.disjuncts(property_subschemas(schemas, conjunction, name))
 
 
-def _lengths_apart(a: Flat, b: Flat, least: str, most: str) -> bool:
-    (low, high), (other_low, other_high) = size(a, least, most), size(b, least, most)
-    return (high is not None and high < other_low) or (other_high is not None and other_high < low)
+def _counts_disjoint(a: Conjunction, b: Conjunction, minimum: str, maximum: str) -> bool:
+    (low_a, high_a), (low_b, high_b) = count_bounds(a, minimum, maximum), count_bounds(b, minimum, maximum)
+    return (high_a is not None and high_a < low_b) or (high_b is not None and high_b < low_a)
 
 
-def _ranges_apart(a: Flat, b: Flat) -> bool:
-    (low, high), (other_low, other_high) = (number_bounds(flat) or (None, None) for flat in (a, b))
-    for top, bottom in ((high, other_low), (other_high, low)):
-        if top is None or bottom is None:
+def _bounds_disjoint(a: Conjunction, b: Conjunction) -> bool:
+    (low_a, high_a), (low_b, high_b) = (number_bounds(conjunction) or (None, None) for conjunction in (a, b))
+    for high, low in ((high_a, low_b), (high_b, low_a)):
+        if high is None or low is None:
             continue
-        if top[0] < bottom[0] or (top[0] == bottom[0] and (top[1] or bottom[1])):
+        if high[0] < low[0] or (high[0] == low[0] and (high[1] or low[1])):
             return True
     return False

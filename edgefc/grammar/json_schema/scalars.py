@@ -1,0 +1,122 @@
+"""Strings, numbers, booleans and null as nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgefc.errors import SchemaError
+from edgefc.grammar import numbers, strings
+from edgefc.grammar.automata import TooLargeError
+from edgefc.grammar.json_schema.bounds import integer_bounds, number_bounds, step_of
+from edgefc.grammar.json_schema.document import Conjunction, Subschema, describe_type
+from edgefc.grammar.json_schema.findings import UnenforceableError, unenforceable
+from edgefc.grammar.json_schema.keywords import (
+    count_bounds,
+    excluded_values,
+    json_equal,
+    json_type,
+    json_types,
+    to_json,
+)
+from edgefc.grammar.json_schema.string_formats import format_node
+from edgefc.grammar.patterns import PatternError, compile_pattern
+from edgefc.grammar.rules import ANY_TEXT, NOTHING, And, Literal, Node, Not, choice
+
+
+def number_node(conjunction: Conjunction) -> Node:
+    """Return the numbers that satisfy a conjunction: integers, fractions or both."""
+    types = json_types(conjunction)
+    if "integer" in types and any(
+        subschema.has("multipleOf") and step_of(subschema, "multipleOf") % 1 == 0 for subschema in conjunction
+    ):
+        types = ["integer"]
+    bounds, conditions = number_bounds(conjunction), _number_conditions(conjunction)
+    if "fraction" not in types:
+        form = numbers.integer(*integer_bounds(conjunction)) if bounds or not conditions else numbers.WHOLE
+    elif bounds is not None:
+        form = numbers.decimal(*bounds)
+    else:
+        form = numbers.DECIMAL if conditions or "integer" not in types else numbers.number()
+    if "integer" not in types:
+        conditions.append(Not(numbers.INTEGRAL))
+    if not conditions or form == NOTHING:
+        return form
+    if "fraction" in types:
+        conditions.append(numbers.EXACT)
+    try:
+        return numbers.intersection(form, conditions)
+    except TooLargeError:
+        owner = next(s for s in reversed(conjunction) if s.has("multipleOf") or s.has("~multiple") or s.has("~enum"))
+        raise unenforceable(owner, "multipleOf", "multiples of this number take too many rules") from None
+
+
+def _number_conditions(conjunction: Conjunction) -> list[Node]:
+    """Return the demands of `multipleOf` and of negations."""
+    nodes: list[Node] = []
+    for subschema in conjunction:
+        for keyword in ("multipleOf", "~multiple"):
+            if subschema.has(keyword):
+                node = numbers.multiple_of(step_of(subschema, keyword))
+                nodes.append(node if keyword == "multipleOf" else Not(node))
+    values = [value for value in excluded_values(conjunction) if json_type(value) in {"integer", "fraction"}]
+    return nodes + [Not(numbers.equal_to(value)) for value in values]
+
+
+def string_node(conjunction: Conjunction) -> Node:
+    """Return the JSON strings that satisfy a conjunction."""
+    low, high = count_bounds(conjunction, "minLength", "maxLength")
+    if high is not None and high < low:
+        return NOTHING
+    try:
+        return strings.quoted(text_node(conjunction), low, high)
+    except TooLargeError:
+        raise _text_too_large(conjunction) from None
+
+
+def text_node(conjunction: Conjunction) -> Node:
+    """Return the string values that satisfy a conjunction, whatever their length."""
+    nodes: list[Node] = []
+    for subschema in conjunction:
+        for keyword in ("pattern", "~pattern"):
+            if subschema.has(keyword):
+                node = pattern_node(subschema, keyword, subschema.get(keyword))
+                nodes.append(node if keyword == "pattern" else Not(node))
+        if isinstance(name := subschema.get("format"), str) and (of_format := format_node(name)) is not None:
+            nodes.append(of_format)
+    if values := [value for value in excluded_values(conjunction) if isinstance(value, str)]:
+        nodes.append(strings.none_of(values))
+    nodes = [node for node in dict.fromkeys(nodes) if node != ANY_TEXT]
+    return And(tuple(nodes)) if len(nodes) > 1 else nodes[0] if nodes else ANY_TEXT
+
+
+def pattern_node(subschema: Subschema, keyword: str, pattern: Any) -> Node:
+    """Return the texts that a pattern matches. Raises SchemaError."""
+    path = (*subschema.path, keyword)
+    if not isinstance(pattern, str):
+        raise SchemaError(path, f"must be a string, not {describe_type(pattern)}")
+    try:
+        return compile_pattern(pattern)
+    except PatternError as error:
+        raise SchemaError(
+            path, f"invalid pattern {pattern[:80]!r}: {error}", "Correct or simplify the pattern."
+        ) from None
+
+
+def _text_too_large(conjunction: Conjunction) -> UnenforceableError:
+    keyword, owner = next(
+        (keyword, subschema)
+        for keyword in ("maxLength", "minLength", "~pattern", "pattern", "format", "~enum")
+        for subschema in reversed(conjunction)
+        if subschema.has(keyword)
+    )
+    return unenforceable(owner, keyword, "together with the rest takes too many rules")
+
+
+def boolean_node(conjunction: Conjunction) -> Node:
+    excluded = excluded_values(conjunction)
+    allowed = [word for word in (True, False) if not any(json_equal(word, value) for value in excluded)]
+    return choice(*(Literal(to_json(word)) for word in allowed))
+
+
+def null_node(conjunction: Conjunction) -> Node:
+    return NOTHING if None in excluded_values(conjunction) else Literal("null")
