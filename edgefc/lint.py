@@ -72,7 +72,7 @@ def lint_tools(tools: Sequence[Any], count: Callable[[ToolSet], int] | None = No
 def _report(number: int, tool: Any) -> ToolReport:
     report = ToolReport(_name_of(tool))
     try:
-        toolset = ToolSet.of([tool])
+        toolset = ToolSet.of(list(ToolSet.of([tool])))  # in OpenAI's form: a bare function is not a finding
         started = time.perf_counter()
         compiled = compile_calls(toolset)
         report.compile_ms = (time.perf_counter() - started) * 1000
