@@ -89,11 +89,11 @@ def all_answers(cases: list[Case], calls: Path | None) -> Iterator[tuple[Case, s
             yield case, kind, answer
     for line in gzip.decompress(calls.read_bytes()).splitlines() if calls else ():
         entry = json.loads(line)
-        if case := by_id.get(entry["id"]):
-            yield case, "right", entry["correct"]
+        if (found := by_id.get(entry["id"])) is not None:
+            yield found, "right", entry["correct"]
             for other in entry["accept_also"] + entry["wrong"]:
                 if "calls" in other:
-                    yield case, other["kind"], other["calls"]
+                    yield found, other["kind"], other["calls"]
 
 
 def main() -> None:

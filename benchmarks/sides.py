@@ -41,7 +41,11 @@ class _RecordingBackend:
     """A backend that raises each submitted request instead of computing it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer, self.n_ctx = tokenizer, 1 << 20
+        self.tokenizer, self.n_ctx, self.prefix_bytes = tokenizer, 1 << 20, 0
+
+    @property
+    def setup(self) -> NoReturn:
+        raise NotImplementedError("nothing is computed here")
 
     def submit(self, prompt: list[int], **options: Any) -> NoReturn:
         raise _SubmittedError(Request(prompt, options["grammar"], options["stop"], options["grammar"].gbnf))
