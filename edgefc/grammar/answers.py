@@ -286,7 +286,8 @@ class AnswerBuilder:
             head = tool.name + self._syntax.before_arguments
             if clash := [other for other in (*calls, *reserved) if other.startswith(head) or head.startswith(other)]:
                 path = ("tools", number, "function", "name")
-                raise SchemaError(path, f"ambiguous names: {head!r} and {clash[0]!r}", "Rename the tool.")
+                reason = f"ambiguous tool name {tool.name!r}: {head!r} and {clash[0]!r} begin alike"
+                raise SchemaError(path, reason, "Rename the tool.")
             with at_tool(number):
                 compiler = _arguments_compiler(tool, self.rules, spacing=self._spacing, any_order=self._any_order)
                 self.compilers[number] = compiler

@@ -149,8 +149,9 @@ def test_a_named_choice_narrows_functionary_s_tools_and_none_removes_them() -> N
 
 def test_a_tool_called_like_a_recipient_is_refused_by_name() -> None:
     tools = [{"type": "function", "function": {"name": "all", "parameters": {}}}]
-    with pytest.raises(SchemaError, match="cannot be told apart"):
+    with pytest.raises(SchemaError, match="ambiguous tool name") as caught:
         compile_output(load_family("functionary-v3.llama3").syntax, tools, ToolChoice("auto", ("all",)))  # type: ignore[arg-type]
+    assert caught.value.path == ("tools", 0, "function", "name")
 
 
 INTERPRETERS = ["functionary-v2", "functionary-v2.llama3", "functionary-v3.llama3", "functionary-v3.1"]

@@ -16,6 +16,7 @@ from edgefc.grammar.json_schema.document import (
     Step,
     Subschema,
     Trail,
+    describe_type,
 )
 from edgefc.grammar.json_schema.findings import Finding, UnenforceableError, unenforceable
 from edgefc.grammar.json_schema.keywords import (
@@ -157,7 +158,7 @@ class Expander:
         if isinstance(schema, bool) or path in self._checked:
             return
         if not isinstance(schema, Mapping):
-            raise SchemaError(path, f"a schema must be an object, true or false, not {type(schema).__name__}")
+            raise SchemaError(path, f"a schema must be an object, true or false, not {describe_type(schema)}")
         self._checked.add(path)
         if len(self._checked) > MAX_SCHEMAS:
             raise SchemaError(path, f"more than {MAX_SCHEMAS:,} schemas")
