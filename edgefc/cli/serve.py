@@ -190,17 +190,16 @@ def _print_banner(
     """Print the address, the models, and how to call them."""
     from edgefc.server.settings import LOOPBACK
 
-    err.print(
-        f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time", markup=False
-    )
+    lines = [f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time"]
     if others:
-        err.print(f"  loaded on demand: {', '.join(others)}", markup=False)
+        lines.append(f"  loaded on demand: {', '.join(others)}")
     header = ' -H "Authorization: Bearer $EDGEFC_API_KEY"' if settings.api_keys else ""
     body = '{"messages": [{"role": "user", "content": "Hello"}]}'
-    err.print(f"  curl {url}/v1/chat/completions{header} --json '{body}'", markup=False)
+    lines.append(f"  curl {url}/v1/chat/completions{header} --json '{body}'")
     key = "os.environ['EDGEFC_API_KEY']" if settings.api_keys else "'none'"
-    err.print(f"  OpenAI(base_url='{url}/v1', api_key={key})", markup=False)
+    lines.append(f"  OpenAI(base_url='{url}/v1', api_key={key})")
     if settings.host not in LOOPBACK:
-        err.print("  reachable from other machines; traffic is not encrypted", markup=False)
+        lines.append("  reachable from other machines; traffic is not encrypted")
     if transcripts is not None:
-        err.print(f"  all prompts and answers are written to {transcripts}", markup=False)
+        lines.append(f"  all prompts and answers are written to {transcripts}")
+    err.print("\n".join(lines), markup=False)

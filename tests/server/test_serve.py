@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgefc.server import Settings
+from edgefc.server.run import listening_socket
 from tests.server.server_process import ServerProcess
 
 
@@ -25,9 +26,9 @@ def stderr_of_refusal(*options: str, **environment: str) -> str:
 
 
 def test_the_banner_shows_how_to_call_the_server(server: ServerProcess) -> None:
+    server.wait_until_idle()
     banner = "".join(server.lines)
     assert f"demo (demo) at {server.url}: context 2048 tokens, 4 requests at a time" in banner
-    server.wait_until_idle()
     assert f"curl {server.url}/chat/completions --json" in banner
     assert f"OpenAI(base_url='{server.url}'" in banner
 
@@ -67,6 +68,12 @@ def test_a_port_in_use(demo_path: Path) -> None:
         taken.listen()
         message = stderr_of_refusal("--port", str(taken.getsockname()[1]))
     assert "Choose another --port" in message
+
+
+def test_responses_do_not_wait_for_acknowledgements() -> None:
+    """asyncio sets TCP_NODELAY on the connections of such a listener only."""
+    with listening_socket(Settings(port=0)) as (listener, _):
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_an_ipv6_loopback(demo_path: Path) -> None:
