@@ -1,7 +1,7 @@
-"""JSON Schema and tools → GBNF. Knows nothing of models: usable in milliseconds, and against a remote engine.
+"""JSON Schema and tools → grammars, without any model: compiled in milliseconds, also for a remote engine.
 
-The same rule graph is written as GBNF, which anyone can print and llama.cpp runs, and as Lark for llguidance,
-which executes it here.
+One rule graph is written as GBNF, which people can read and llama.cpp runs, and as Lark, which llguidance executes
+in this process.
 """
 
 from edgefc.grammar.calls import (

@@ -57,7 +57,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def step_limit(steps: int | None) -> Iterator[None]:
-    """Limit the block to so many steps: past them, `tick` raises OutOfStepsError. Needs a deadline around it."""
+    """Limit the block to a number of steps: past it, `tick` raises OutOfStepsError. Needs a deadline around it."""
     budget = _budget.get()
     if budget is None:
         yield

@@ -92,7 +92,7 @@ class GbnfWriter:
                 text = self._json_string(node)
                 return f"({text})" if inner else text
             case FreeText():
-                if len(node.markers) == 1 and not node.not_first:
+                if len(node.markers) == 1 and not node.forbidden_starts:
                     return self._text_without(node, node.markers[0])
                 return self._automaton(as_intersection(node), Chars)
             case And() | Not() | NoneOf() | MultipleOf():

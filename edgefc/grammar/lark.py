@@ -119,8 +119,8 @@ def _terminal(node: Node) -> str:
             return _terminal(sequence(_QUOTE, strings.spell(node.item), _QUOTE))
         case FreeText():
             parts = ["/[^\\x{0}]+/", *(f"~/(?s:.*){_quote(text)}(?s:.*)/" for text in node.markers)]
-            if node.not_first:
-                parts.append(f"~/[ \\n\\r\\t]*(?:{'|'.join(map(_quote, node.not_first))})(?s:.*)/")
+            if node.forbidden_starts:
+                parts.append(f"~/[ \\n\\r\\t]*(?:{'|'.join(map(_quote, node.forbidden_starts))})(?s:.*)/")
             return " & ".join(parts)
         case Sequence():
             return " ".join(_terminal_part(item) for item in node.items)

@@ -115,7 +115,7 @@ def multiple_of(step: Decimal) -> Node:
     divisor = int("".join(map(str, digits)))
     if exponent <= 0:
         return sequence(optional(_MINUS), MultipleOf(divisor, -exponent))
-    # A power of ten is so many zeros at the end, which takes far fewer states than remainders.
+    # A power of ten is a fixed number of zeros at the end, which takes far fewer states than remainders.
     multiples = sequence(And((Repeat(DIGIT, 1, None), MultipleOf(divisor))), Literal("0" * exponent))
     return sequence(optional(_MINUS), choice(Literal("0"), multiples), _ZEROS_AFTER_POINT)
 
@@ -204,7 +204,7 @@ def _after_digit(bound: _Fraction | None, digit: int) -> _Fraction | None:
 
 
 def _digits_from(digits: int) -> Node:
-    """Return the positive integers of at least so many digits."""
+    """Return the positive integers of at least this many digits."""
     return sequence(_NON_ZERO, Repeat(DIGIT, digits - 1, max(_MAX_DIGITS, digits) - 1))
 
 

@@ -99,11 +99,11 @@ class Lexeme(_CachedHash):
 class FreeText(_CachedHash):
     """One or more characters of text that contains no `marker`, and no NUL, which llama.cpp cannot match.
 
-    It does not begin with a text of `not_first` either, not even after white space.
+    It does not begin with one of `forbidden_starts` either, not even after white space.
     """
 
     markers: tuple[str, ...]
-    not_first: tuple[str, ...] = ()
+    forbidden_starts: tuple[str, ...] = ()
     __hash__ = _CachedHash.__hash__
 
 
@@ -171,7 +171,7 @@ Node = (
 )
 Rules = dict[str, Node]  # the grammar begins at `root`
 
-MAX_FLAT_TEXTS = 24  # up to so many texts stay a plain choice, which is easier to read
+MAX_FLAT_TEXTS = 24  # up to this many texts stay a plain choice, which is easier to read
 MAX_TREE_DEPTH = 40
 EMPTY = Sequence(())
 NOTHING = Choice(())  # matches no text at all; `prune` leaves none of it
@@ -252,7 +252,7 @@ _SPACE = Chars(((9, 10), (13, 13), (32, 32)))
 def as_intersection(node: FreeText) -> Node:
     """Return the same texts as regular nodes, of which an automaton can be built."""
     banned = [Sequence((ANY_TEXT, Literal(text), ANY_TEXT)) for text in node.markers]
-    banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), ANY_TEXT)) for text in node.not_first]
+    banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), ANY_TEXT)) for text in node.forbidden_starts]
     return And((Repeat(Chars(((0, 0),), negated=True), 1, None), *map(Not, banned)))
 
 
