@@ -13,8 +13,8 @@ from edgefc.chat.request import new_request
 from tests.server.examples import TOOLS, WEATHER
 
 
-def test_thoughts_are_counted(tiny_qwen2: Path) -> None:
-    with edgefc.load(tiny_qwen2, family="qwen3", n_ctx=512) as model:
+def test_thoughts_are_counted(tiny_model: Path) -> None:
+    with edgefc.load(tiny_model, family="qwen3", n_ctx=512) as model:
         vocabulary = model.engine.tokenizer.vocabulary
         said = ["<think>\nHm, well.", "\n</think>\n\n", "Hello!"]
         parts = [vocabulary.tokenize(text, parse_special=True) for text in said]
@@ -42,9 +42,9 @@ def test_tokens_that_only_the_grammar_could_give_are_counted(demo_path: Path) ->
     assert both["completion_tokens_details"]["forced_tokens"] == 2 * details["forced_tokens"]
 
 
-def test_logprobs_come_with_the_text_that_they_are_of(tiny_qwen2: Path) -> None:
+def test_logprobs_come_with_the_text_that_they_are_of(tiny_model: Path) -> None:
     """Also where the reader is far behind the model."""
-    with edgefc.load(tiny_qwen2, family="hermes", n_ctx=512) as model:
+    with edgefc.load(tiny_model, family="hermes", n_ctx=512) as model:
         stream = model.chat([{"role": "user", "content": "x"}], max_tokens=12, logprobs=0, temperature=0, stream=True)
         deltas, said = [next(stream)], [stream.pop_logprobs()]
         model.complete("y", max_tokens=40)  # begun later, and longer: the first is over

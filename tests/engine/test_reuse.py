@@ -47,14 +47,14 @@ def empty_folder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cold(tiny_qwen2: Path) -> Callable[[list[int], int], list[int]]:
+def cold(tiny_model: Path) -> Callable[[list[int], int], list[int]]:
     """Answers without anything cached: a new engine for each."""
     answers: dict[tuple[int, int], list[int]] = {}
 
     def tokens(tools: list[int], number: int) -> list[int]:
         if (len(tools), number) not in answers:
             options = EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)
-            with Engine.load(tiny_qwen2, options) as loaded:
+            with Engine.load(tiny_model, options) as loaded:
                 answers[len(tools), number] = ask(loaded, tools, number).token_ids
         return answers[len(tools), number]
 
@@ -64,8 +64,8 @@ def cold(tiny_qwen2: Path) -> Callable[[list[int], int], list[int]]:
 Cold = Callable[[list[int], int], list[int]]
 
 
-def test_wherever_a_prefix_comes_from_the_answer_is_the_same(tiny_qwen2: Path, cold: Cold) -> None:
-    with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=2)) as loaded:
+def test_wherever_a_prefix_comes_from_the_answer_is_the_same(tiny_model: Path, cold: Cold) -> None:
+    with Engine.load(tiny_model, EngineOptions(n_ctx=1024, n_seq_max=2)) as loaded:
         results = [(ask(loaded, TOOLS, number), number) for number in (1, 2)]
         assert [result.stats.cached_from for result, _ in results] == ["", "slot"]
         assert results[1][0].stats.cached_tokens == len(TOOLS)
@@ -74,7 +74,7 @@ def test_wherever_a_prefix_comes_from_the_answer_is_the_same(tiny_qwen2: Path, c
         results += [(generation.result(), number) for generation, number in zip(both, (3, 4), strict=True)]
         assert {results[2][0].stats.cached_from, results[3][0].stats.cached_from} == {"slot", "copy"}
         assert [path.stat().st_mode & 0o777 for path in loaded.save_prefixes()] == [0o600]
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         results.append((ask(loaded, TOOLS, 5), 5))
         assert results[-1][0].stats.cached_from == "disk"
         ask(loaded, OTHER, 1)
@@ -84,9 +84,9 @@ def test_wherever_a_prefix_comes_from_the_answer_is_the_same(tiny_qwen2: Path, c
         assert result.token_ids == cold(TOOLS, number)
 
 
-def test_a_conversation_that_made_room_comes_back_from_memory(tiny_qwen2: Path) -> None:
+def test_a_conversation_that_made_room_comes_back_from_memory(tiny_model: Path) -> None:
     long = [*TOOLS, *question(1, 320)]
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         first = loaded.submit(long, max_tokens=20, prefix=len(TOOLS)).result()
         ask(loaded, OTHER, 1)
         turn = [*long, *first.token_ids, *question(2)]
@@ -94,16 +94,16 @@ def test_a_conversation_that_made_room_comes_back_from_memory(tiny_qwen2: Path) 
         again = loaded.submit(turn, max_tokens=12, prefix=len(TOOLS), answer_spans=answer_spans).result()
         assert again.stats.cached_from == "memory"
         assert again.stats.cached_tokens >= len(long) + len(first.token_ids) - 1
-    with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
+    with Engine.load(tiny_model, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
         anew = loaded.submit(turn, max_tokens=12, prefix=len(TOOLS), answer_spans=answer_spans).result()
         assert anew.stats.cached_tokens == 0
     assert anew.token_ids == again.token_ids
 
 
-def test_answers_are_the_same_whatever_was_asked_before_and_beside(tiny_qwen2: Path, cold: Cold) -> None:
+def test_answers_are_the_same_whatever_was_asked_before_and_beside(tiny_model: Path, cold: Cold) -> None:
     """Tools, questions, neighbours and cancellations at random; every answer as if it were the only one."""
     chance = random.Random(1)
-    with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=3)) as loaded:
+    with Engine.load(tiny_model, EngineOptions(n_ctx=1024, n_seq_max=3)) as loaded:
         for _ in range(8):
             batch = []
             for _ in range(chance.randint(1, 5)):
@@ -116,10 +116,10 @@ def test_answers_are_the_same_whatever_was_asked_before_and_beside(tiny_qwen2: P
                 assert generation.result().token_ids == cold(tools, number)
 
 
-def test_drafts_change_nothing_but_the_steps(tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drafts_change_nothing_but_the_steps(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights end up in a loop, which is easy to foresee."""
     prompt = question(1, 30) * 4
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         loaded.submit(prompt, max_tokens=1).result()
         drafted = loaded.submit(prompt, max_tokens=60).result()
         monkeypatch.setattr(engine, "MAX_DRAFT", 0)
@@ -131,22 +131,22 @@ def test_drafts_change_nothing_but_the_steps(tiny_qwen2: Path, monkeypatch: pyte
     assert plain.stats.model_steps - drafted.stats.model_steps == drafted.stats.accepted_tokens
 
 
-def test_only_prefixes_are_saved_on_disk(tiny_qwen2: Path) -> None:
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+def test_only_prefixes_are_saved_on_disk(tiny_model: Path) -> None:
+    with Engine.load(tiny_model, ONE) as loaded:
         ask(loaded, TOOLS, 1, prefix=0)
         ask(loaded, TOOLS[:20], 1, prefix=20)
         assert loaded.save_prefixes() == []
     assert kv_files() == []
 
 
-def test_closing_writes_what_is_due(tiny_qwen2: Path) -> None:
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+def test_closing_writes_what_is_due(tiny_model: Path) -> None:
+    with Engine.load(tiny_model, ONE) as loaded:
         ask(loaded, TOOLS, 1)
     assert len(kv_files()) == 1
 
 
-def test_nothing_is_saved_where_the_caller_does_not_want_it(tiny_qwen2: Path) -> None:
-    with Engine.load(tiny_qwen2, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
+def test_nothing_is_saved_where_the_caller_does_not_want_it(tiny_model: Path) -> None:
+    with Engine.load(tiny_model, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
         ask(loaded, TOOLS, 1)
         assert ask(loaded, TOOLS, 2).stats.cached_from == "slot"
         ask(loaded, OTHER, 1)
@@ -220,16 +220,16 @@ def test_damaged_files_are_not_used() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_costs_the_time_to_compute_it_anew(
-    kind: str, tiny_qwen2: Path, cold: Cold, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: str, tiny_model: Path, cold: Cold, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         ask(loaded, TOOLS, 1)
     (path,) = kv_files()
     content = path.read_bytes()
     path.write_bytes(damaged(content, kind, random.Random(1)))
     restored: list[object] = []
     monkeypatch.setattr(Context, "restore", lambda *args: restored.append(args))
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         result = ask(loaded, TOOLS, 2)
     assert (result.stats.cached_from, result.token_ids) == ("", cold(TOOLS, 2))
     assert not restored, "llama.cpp trusts the data"
@@ -238,9 +238,9 @@ def test_a_damaged_file_costs_the_time_to_compute_it_anew(
 
 
 def test_a_restore_that_fails_half_way_leaves_nothing_behind(
-    tiny_qwen2: Path, cold: Cold, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, cold: Cold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         ask(loaded, TOOLS, 1)
     real = Context.restore
 
@@ -248,20 +248,20 @@ def test_a_restore_that_fails_half_way_leaves_nothing_behind(
         return real(self, sequence, data[: len(data) // 2], length)
 
     monkeypatch.setattr(Context, "restore", half)
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         result = ask(loaded, TOOLS, 2)
         assert (result.stats.cached_from, result.token_ids) == ("", cold(TOOLS, 2))
         assert ask(loaded, TOOLS, 3).token_ids == cold(TOOLS, 3)
 
 
 def test_a_full_disk_costs_a_warning(
-    tiny_qwen2: Path, cold: Cold, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_model: Path, cold: Cold, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_file", full)
-    with Engine.load(tiny_qwen2, ONE) as loaded:
+    with Engine.load(tiny_model, ONE) as loaded:
         assert ask(loaded, TOOLS, 1).token_ids == cold(TOOLS, 1)
         assert loaded.save_prefixes() == []
         assert ask(loaded, TOOLS, 2).token_ids == cold(TOOLS, 2)
@@ -269,9 +269,9 @@ def test_a_full_disk_costs_a_warning(
     assert kv_files() == []
 
 
-def test_a_changed_model_has_no_use_for_old_files(tiny_qwen2: Path, tmp_path: Path) -> None:
+def test_a_changed_model_has_no_use_for_old_files(tiny_model: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model.gguf"
-    copy.write_bytes(tiny_qwen2.read_bytes())
+    copy.write_bytes(tiny_model.read_bytes())
     with Engine.load(copy, ONE) as loaded:
         ask(loaded, TOOLS, 1)
     with copy.open("r+b") as file:

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefc.formats import Family, ParsedReply, StreamParser, family_names, load_family
@@ -15,9 +15,9 @@ from edgefc.formats.write import write_assistant
 from edgefc.grammar import CompiledGrammar, compile_output
 from edgefc.types import Delta, Tool, ToolChoice
 from tests.grammar import executors
+from tests.property_settings import property_settings
 
 FAMILIES = family_names()
-EXAMPLES = 200
 MODES = ["none", "auto", "required", "named", "allowed"]
 
 
@@ -106,9 +106,7 @@ def streamed_calls(deltas: list[Delta]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
-)
+@property_settings(50, share=0.1)
 @given(conversations(), st.sampled_from(["", "Let me <see>.", "naïve 🙂\n\nok"]), st.integers(0, 1 << 30))
 def test_the_loop_closes(
     name: str, conversation: tuple[list[Tool], list[dict[str, Any]]], text_beside: str, seed: int

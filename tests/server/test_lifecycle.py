@@ -20,9 +20,9 @@ from tests.server.server_process import CHAT, ServerProcess, endless_server, rea
 
 
 @pytest.fixture(scope="module")
-def endless(tiny_qwen2: Path) -> Iterator[ServerProcess]:
+def endless(tiny_model: Path) -> Iterator[ServerProcess]:
     """Serve a model that never ends its answer: four requests run and two may wait."""
-    with endless_server(tiny_qwen2, "--waiting", "2") as server:
+    with endless_server(tiny_model, "--waiting", "2") as server:
         yield server
 
 
@@ -58,9 +58,9 @@ def test_requests_beyond_the_queue_are_rejected(endless: ServerProcess) -> None:
     assert endless.post(CHAT, {**ENDLESS, "stream": False, "max_tokens": 3}).status == 200
 
 
-def test_a_silent_stream_sends_comments(demo_path: Path, tiny_qwen2: Path) -> None:
+def test_a_silent_stream_sends_comments(demo_path: Path, tiny_model: Path) -> None:
     """While it waits for one of four slots."""
-    with endless_server(tiny_qwen2, "--heartbeat", "0.2") as server:
+    with endless_server(tiny_model, "--heartbeat", "0.2") as server:
         busy = [server.send_chat(ENDLESS) for _ in range(4)]
         for connection in busy:  # they occupy the slots
             read_until(connection, b'"content"')
@@ -71,8 +71,8 @@ def test_a_silent_stream_sends_comments(demo_path: Path, tiny_qwen2: Path) -> No
         server.wait_until_idle()
 
 
-def test_a_request_times_out(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--timeout", "1") as server:
+def test_a_request_times_out(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--timeout", "1") as server:
         body = {**ENDLESS, "stream": False}
         late = server.post(CHAT, body)
         assert late.status == 408
@@ -136,8 +136,8 @@ def test_a_signal_lets_running_requests_finish(demo_path: Path, number: signal.S
             assert [call["function"] for call in calls] == [call["function"] for call in whole]
 
 
-def test_a_second_signal_cancels_running_requests(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--drain", "600") as server:
+def test_a_second_signal_cancels_running_requests(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--drain", "600") as server:
         connection = server.send_chat(ENDLESS)
         server.wait_until_running(1)
         server.process.send_signal(signal.SIGTERM)
@@ -148,8 +148,8 @@ def test_a_second_signal_cancels_running_requests(tiny_qwen2: Path) -> None:
         connection.close()
 
 
-def test_requests_that_outlast_the_drain_are_cancelled(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--drain", "1") as server:
+def test_requests_that_outlast_the_drain_are_cancelled(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--drain", "1") as server:
         connection = server.send_chat(ENDLESS)
         server.wait_until_running(1)
         server.process.send_signal(signal.SIGTERM)

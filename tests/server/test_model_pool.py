@@ -80,8 +80,8 @@ def test_the_least_recently_used_model_makes_room(files: list[str]) -> None:
         assert loaded(server) == {"two", "three"}
 
 
-def test_a_model_in_use_is_not_unloaded(files: list[str], tiny_qwen2: Path) -> None:
-    both = (str(tiny_qwen2), files[0])
+def test_a_model_in_use_is_not_unloaded(files: list[str], tiny_model: Path) -> None:
+    both = (str(tiny_model), files[0])
     limit = max(needed_memory(path, n_ctx=2048) for path in both) / 2**30 + 1e-4
     with (
         ServerProcess(("--n-ctx", "2048", "--memory", f"{limit:.6f}"), models=both) as server,
@@ -92,15 +92,15 @@ def test_a_model_in_use_is_not_unloaded(files: list[str], tiny_qwen2: Path) -> N
         waiting = [pool.submit(ask_model, server, "one") for _ in range(3)]
         with pytest.raises(TimeoutError):
             waiting[0].result(1)
-        assert loaded(server) == {tiny_qwen2.stem}
+        assert loaded(server) == {tiny_model.stem}
         long.close()
         assert [answer.result(60) for answer in waiting] == ["one"] * 3
         assert loaded(server) == {"one"}
 
 
-def test_a_client_that_waits_for_a_model_may_disconnect(files: list[str], tiny_qwen2: Path) -> None:
+def test_a_client_that_waits_for_a_model_may_disconnect(files: list[str], tiny_model: Path) -> None:
     """Later requests for the loaded model are answered again."""
-    both = (str(tiny_qwen2), files[0])
+    both = (str(tiny_model), files[0])
     limit = max(needed_memory(path, n_ctx=2048) for path in both) / 2**30 + 1e-4
     with ServerProcess(("--n-ctx", "2048", "--memory", f"{limit:.6f}"), models=both) as server:
         long = server.send_chat(ENDLESS)
@@ -108,7 +108,7 @@ def test_a_client_that_waits_for_a_model_may_disconnect(files: list[str], tiny_q
         disconnected = server.send_chat({**SMALL, "model": "one"})
         disconnected.close()
         long.close()
-        assert ask_model(server, tiny_qwen2.stem) == tiny_qwen2.stem
+        assert ask_model(server, tiny_model.stem) == tiny_model.stem
         assert ask_model(server, "one") == "one"
 
 
@@ -139,9 +139,9 @@ def test_a_broken_model_fails_its_own_requests_only(files: list[str], tmp_path: 
         assert ask_model(server, "broken") == "broken"
 
 
-def test_a_model_above_the_memory_limit_is_refused(files: list[str], tiny_qwen2: Path) -> None:
-    with ServerProcess(("--n-ctx", "512", "--memory", gib(files[0])), models=(files[0], str(tiny_qwen2))) as server:
-        answer = server.post(CHAT, {**SMALL, "model": tiny_qwen2.stem})
+def test_a_model_above_the_memory_limit_is_refused(files: list[str], large_model: Path) -> None:
+    with ServerProcess(("--n-ctx", "512", "--memory", gib(files[0])), models=(files[0], str(large_model))) as server:
+        answer = server.post(CHAT, {**SMALL, "model": large_model.stem})
         assert answer.status == 503
         assert "--memory" in answer.error["message"]
         assert loaded(server) == {"one"}

@@ -144,13 +144,13 @@ def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of address space")
-def test_too_little_memory_for_another_model_fails_its_own_requests_only(demo_path: Path, tiny_qwen2: Path) -> None:
+def test_too_little_memory_for_another_model_fails_its_own_requests_only(demo_path: Path, large_model: Path) -> None:
     """Under `ulimit -v`, which also counts mapped files."""
     options = ("--n-ctx", "512")
     with ServerProcess(options) as alone:
         mapped = psutil.Process(alone.process.pid).memory_info().vms
-    spare = RESERVED + RESERVED_PER_CORE * hardware.usable_cores() + (needed_memory(tiny_qwen2, n_ctx=512) >> 1)
-    command = [sys.executable, "-m", "edgefc", "serve", "demo", str(tiny_qwen2), *options, "--port", "0"]
+    spare = RESERVED + RESERVED_PER_CORE * hardware.usable_cores() + (needed_memory(large_model, n_ctx=512) >> 1)
+    command = [sys.executable, "-m", "edgefc", "serve", "demo", str(large_model), *options, "--port", "0"]
     limited = f"ulimit -v {(mapped + spare) >> 10}; exec {shlex.join(command)}"
     process = subprocess.Popen(["bash", "-c", limited], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -163,7 +163,7 @@ def test_too_little_memory_for_another_model_fails_its_own_requests_only(demo_pa
         server = ServerProcess()
         server.host, server.port = "127.0.0.1", int(lines[-1].split("/v1:")[0].rpartition(":")[2])
         for _ in range(2):
-            large = server.post(CHAT, {**SMALL, "model": tiny_qwen2.stem})
+            large = server.post(CHAT, {**SMALL, "model": large_model.stem})
             assert large.status == 503, large.body
             assert "memory" in large.error["message"]
             with ThreadPoolExecutor(4) as pool:

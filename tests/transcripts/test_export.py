@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefc.errors import RequestError
 from edgefc.transcripts import Dataset, export, read
+from tests.property_settings import property_settings
 from tests.transcripts.conftest import WEATHER, calls, edgefc, record, result, says, user, write
 
-EXAMPLES = os.environ.get("EDGEFC_PROPERTY_EXAMPLES", "")
-RUN = settings(
-    max_examples=int(EXAMPLES) if EXAMPLES else 100,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+RUN = property_settings(100)
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
 Call = tuple[str, dict[str, Any]]
 

@@ -470,9 +470,9 @@ def test_both_key_headers_of_the_sdk_are_accepted(demo_path: Path) -> None:
         error_message(locked.post(MESSAGES, SMALL), 401, "authentication_error")
 
 
-def test_an_error_during_a_stream_is_an_event(tiny_qwen2: Path) -> None:
+def test_an_error_during_a_stream_is_an_event(tiny_model: Path) -> None:
     """With a model that never ends its answer, and a short timeout."""
-    with endless_server(tiny_qwen2, "--timeout", "1") as server, client_of(server) as client:
+    with endless_server(tiny_model, "--timeout", "1") as server, client_of(server) as client:
         with pytest.raises(anthropic.APIStatusError) as raised, client.messages.stream(**ENDLESS) as stream:
             for _ in stream:
                 pass
@@ -481,8 +481,8 @@ def test_an_error_during_a_stream_is_an_event(tiny_qwen2: Path) -> None:
         error_message(late, 408, "timeout_error")
 
 
-def test_a_crash_of_the_worker_process(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--worker") as server, client_of(server) as client:
+def test_a_crash_of_the_worker_process(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--worker") as server, client_of(server) as client:
         wrong = error_message(server.post(MESSAGES, {**SMALL, "messages": []}), 400, "invalid_request_error")
         assert wrong.startswith("messages: ")
         with client.messages.stream(**ENDLESS) as stream:
@@ -496,7 +496,7 @@ def test_a_crash_of_the_worker_process(tiny_qwen2: Path) -> None:
         assert again.stop_reason == "max_tokens"
 
 
-def test_thoughts_are_blocks_in_both_directions(tiny_qwen2: Path) -> None:
+def test_thoughts_are_blocks_in_both_directions(tiny_model: Path) -> None:
     parser = load_family("qwen3").parser()
     chat_deltas = [*parser.feed("<think>\nHm.\n</think>\n\nHello!"), *parser.finish("stop").deltas]
     blocks = api.BlockEvents()
@@ -510,7 +510,7 @@ def test_thoughts_are_blocks_in_both_directions(tiny_qwen2: Path) -> None:
     use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
     call = {"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     thought = {"type": "thinking", "thinking": "I should call f.", "signature": ""}
-    with ServerProcess(("--family", "qwen3"), models=(str(tiny_qwen2),)) as server:
+    with ServerProcess(("--family", "qwen3"), models=(str(tiny_model),)) as server:
 
         def tokens(content: list[Any]) -> int:
             turns = [*HELLO, {"role": "assistant", "content": content}, {"role": "user", "content": [RESULT]}]

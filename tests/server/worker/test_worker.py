@@ -72,8 +72,8 @@ def test_errors_are_those_of_a_single_process(worker_server: ServerProcess, serv
     assert len(worker_server.request("GET", "/health").headers["x-request-id"]) == 16
 
 
-def test_a_client_that_disconnects_frees_its_slot_in_the_worker(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--worker") as server:
+def test_a_client_that_disconnects_frees_its_slot_in_the_worker(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--worker") as server:
         for stream in (True, False):
             connections = [server.send_chat({**ENDLESS, "stream": stream}) for _ in range(4)]
             server.wait_until_running(4)
@@ -131,8 +131,8 @@ def test_a_crash_costs_the_running_requests_and_nothing_else(demo_path: Path) ->
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_stream_that_breaks_off_ends_in_an_error(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--worker") as server:
+def test_a_stream_that_breaks_off_ends_in_an_error(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--worker") as server:
         connection = server.send_chat(ENDLESS)
         read_until(connection, b'"content"')
         server.worker_process().kill()
@@ -162,8 +162,8 @@ def test_a_signal_lets_running_requests_finish_and_leaves_no_process(demo_path: 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_the_worker_does_not_outlive_its_parent(tiny_qwen2: Path) -> None:
-    with endless_server(tiny_qwen2, "--worker") as server:
+def test_the_worker_does_not_outlive_its_parent(tiny_model: Path) -> None:
+    with endless_server(tiny_model, "--worker") as server:
         connection = server.send_chat(ENDLESS)
         read_until(connection, b'"content"')
         process = server.worker_process()
