@@ -21,11 +21,11 @@ from edgefc.errors import (
     SchemaError,
 )
 from edgefc.llama_cpp import chat_handler
-from edgefc.tools import as_tools
+from edgefc.tools import ToolSet
 from edgefc.tools.examples import EXAMPLE_TOOLS as TOOLS
 
 WEATHER = [{"role": "user", "content": "What is the weather in Paris and in Oslo?"}]
-TOOL_SCHEMAS = as_tools(TOOLS)[0]
+TOOL_SCHEMAS = list(ToolSet.of(TOOLS))
 NAMES = [tool["function"]["name"] for tool in TOOL_SCHEMAS]
 
 
