@@ -1,13 +1,14 @@
-"""Sets edgefc up in `.venv` beside this file and runs it. Needs only Python 3.11+ and a C++ compiler.
+"""Set edgefc up in `.venv` beside this file and run it. Needs Python 3.11 or newer and a C++ compiler.
 
     python3 bootstrap.py edgefc run "What is the weather in Paris and in Oslo?"
     python3 bootstrap.py test                 lint, types and tests, as continuous integration runs them
     python3 bootstrap.py test -k grammar      the same, with arguments for pytest
-    python3 bootstrap.py python script.py     any program of the environment
+    python3 bootstrap.py test --nightly       the same, with long property runs
+    python3 bootstrap.py python script.py     a program with the environment's Python
 
-llama.cpp comes as source and is compiled once for this machine (about 5 minutes on 2 cores); the wheel is
-kept in the user's cache directory, so that another checkout takes seconds. Everything installed is pinned by
-hash in requirements/.
+llama.cpp is compiled once for this machine (about 2 minutes on 2 cores) while the other packages are installed.
+The wheel stays in the user's cache directory, so setting up another checkout takes seconds. Everything that is
+installed is pinned by hash in requirements/.
 """
 
 from __future__ import annotations
@@ -16,21 +17,40 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 import venv
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+PROGRAMS: list[subprocess.Popen[str]] = []  # started by run_quietly
 LLAMA = "llama-cpp-python"
+LLAMA_RECIPE = HERE / "requirements" / "llama.cmake"
+# Without the library for images and sound; without warnings, so that the end of the log shows the errors.
+LLAMA_OPTIONS = "-DLLAVA_BUILD=OFF -DLLAMA_ALL_WARNINGS=OFF -DGGML_ALL_WARNINGS=OFF"
 # gcc <= 12 drops the stores of AMX tile configurations; ggml's AMX kernels then crash at the first decode.
 WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+
+
+# pip prints one such line for each package and each local index that lacks it.
+PIP_NOISE = re.compile(r"WARNING: Location '.*' is ignored: it is neither a file nor a directory\.")
+LOG_TAIL = 60  # lines of a failed program's output that an error shows
+
+
+class SetupError(Exception):
+    """Setting up failed; the text says why and what to do."""
 
 
 def main(arguments: list[str]) -> int:
@@ -39,12 +59,16 @@ def main(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in {"edgefc", "test", "python"}:
-        print(f"bootstrap.py: unknown command {command!r}; say edgefc, test or python", file=sys.stderr)
+        print(f"bootstrap.py: unknown command {command!r}; use edgefc, test or python", file=sys.stderr)
         return 2
     if sys.version_info < (3, 11):  # noqa: UP036 - this file is what an older Python meets first
-        print(f"edgefc needs Python 3.11 or newer; this is {platform.python_version()}", file=sys.stderr)
+        print(f"bootstrap.py: edgefc needs Python 3.11 or newer; this is {platform.python_version()}", file=sys.stderr)
         return 2
-    set_up("test" if command == "test" else "run")
+    try:
+        set_up("test" if command == "test" else "run")
+    except SetupError as error:
+        print(f"bootstrap.py: {error}", file=sys.stderr)
+        return 1
     if command == "test":
         return run_checks(rest)
     program = [str(PYTHON), "-m", "edgefc", *rest] if command == "edgefc" else [str(PYTHON), *rest]
@@ -54,39 +78,67 @@ def main(arguments: list[str]) -> int:
         return 130
 
 
-def run_checks(pytest_arguments: list[str]) -> int:
-    """Formatting, lint, types, tests; stops at the first that fails."""
+def run_checks(arguments: list[str]) -> int:
+    """Check formatting, lint and types, then run the tests; stop at the first failure.
+
+    arguments  for pytest; `--nightly` adds the long property runs and all of llama-server's tests
+    """
+    environment = dict(os.environ)
+    if "--nightly" in arguments:
+        arguments = [argument for argument in arguments if argument != "--nightly"]
+        environment |= {"EDGEFC_PROPERTY_EXAMPLES": "10000", "EDGEFC_CONFORMANCE": "1"}
     checks = (
         ("ruff", "format", "--check", "."),
         ("ruff", "check", "."),
         ("mypy",),
-        ("pytest", *pytest_arguments),
+        ("pytest", *parallel(arguments), *arguments),
     )
     for check in checks:
         say(" ".join(check))
-        if code := subprocess.call([str(PYTHON), "-m", *check], cwd=HERE):
+        if code := subprocess.call([str(PYTHON), "-m", *check], cwd=HERE, env=environment):
             return code
     return 0
 
 
-def set_up(wanted: str) -> None:
-    """Bring `.venv` to what `requirements/<wanted>.txt` says; does nothing when it is there already."""
+def parallel(arguments: list[str]) -> list[str]:
+    """Options that make pytest use all cores, unless its arguments say otherwise."""
+    if any(argument.startswith(("-n", "--numprocesses", "--pdb", "--trace", "-s")) for argument in arguments):
+        return []
+    return ["-n", str(min(8, usable_cores())), "--dist", "worksteal"]
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_up(kind: str) -> None:
+    """Install what `requirements/<kind>.txt` pins into `.venv`, unless it is there already."""
     flags = compiler_flags()
-    # What tests need includes what running needs.
-    if any(stamp(kind).exists() and stamp(kind).read_text() == digest(kind, flags) for kind in {wanted, "test"}):
+    # The packages for tests include those for running.
+    if any(stamp(name).exists() and stamp(name).read_text() == digest(name, flags) for name in (kind, "test")):
         return
     say(f"Setting up {VENV}")
     if not PYTHON.exists():
         create_environment()
-    pinned, llama = split_lock(lock(wanted).read_text())
-    own = VENV / "edgefc-pinned.txt"
-    own.write_text(pinned)
-    pip("install", "--require-hashes", "-r", str(own))
-    wheel = llama_wheel(llama, flags)
-    pip("install", "--no-deps", "--force-reinstall", str(wheel))
-    # The package itself, editable, so that the checkout is what runs; hatchling builds it.
+    packages, llama = split_lock(lock(kind).read_text())
+    progress = Progress()
+    with ThreadPoolExecutor() as pool:
+        try:
+            compilation = pool.submit(llama_wheel, llama, flags, progress)
+            progress.watch([compilation, pool.submit(install_packages, packages)])
+        except BaseException:
+            stop_programs()
+            raise
+    pip("install", "--no-deps", "--force-reinstall", str(compilation.result()))
+    stamp(kind).write_text(digest(kind, flags))
+
+
+def install_packages(requirements: str) -> None:
+    """Install the pinned packages, and edgefc itself as an editable package."""
+    file = VENV / "edgefc-pinned.txt"
+    file.write_text(requirements)
+    pip("install", "--require-hashes", "-r", str(file))
     pip("install", "--no-deps", "-e", str(HERE))
-    stamp(wanted).write_text(digest(wanted, flags))
 
 
 def lock(kind: str) -> Path:
@@ -94,12 +146,13 @@ def lock(kind: str) -> Path:
 
 
 def stamp(kind: str) -> Path:
-    """The file in `.venv` that says what is installed there."""
+    """The file in `.venv` that records what is installed there."""
     return VENV / f"edgefc-{kind}.stamp"
 
 
 def digest(kind: str, flags: str) -> str:
-    parts = (lock(kind).read_bytes(), (HERE / "pyproject.toml").read_bytes(), flags.encode())
+    files = (lock(kind), HERE / "pyproject.toml", LLAMA_RECIPE)
+    parts = (*(file.read_bytes() for file in files), LLAMA_OPTIONS.encode(), flags.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -108,7 +161,11 @@ def create_environment() -> None:
         venv.create(VENV, with_pip=True)
     except (subprocess.CalledProcessError, OSError) as error:
         shutil.rmtree(VENV, ignore_errors=True)
-        fail(f"could not create a virtual environment: {error}\nOn Debian and Ubuntu: sudo apt install python3-venv")
+        hint = "On Debian and Ubuntu: sudo apt install python3-venv"
+        raise SetupError(f"could not create a virtual environment: {error}\n{hint}") from error
+    except KeyboardInterrupt:
+        shutil.rmtree(VENV, ignore_errors=True)  # half an environment has a Python but no pip
+        raise
 
 
 def split_lock(text: str) -> tuple[str, str]:
@@ -138,71 +195,67 @@ def cpu_features() -> str:
         return ""
 
 
-def llama_wheel(requirement: str, flags: str) -> Path:
-    """A llama-cpp-python wheel compiled for this machine, from the cache or fresh."""
-    settings = "\0".join(
-        (requirement, flags, os.environ.get("CMAKE_ARGS", ""), sysconfig.get_platform(), cpu_features())
-    )
-    folder = cache_folder() / "wheels" / hashlib.sha256(settings.encode()).hexdigest()[:16]
-    if found := sorted(folder.glob("*.whl")):
-        return found[0]
-    say("Compiling llama.cpp for this machine: once, about 5 minutes on 2 cores")
+def llama_wheel(requirement: str, flags: str, progress: Progress) -> Path:
+    """A llama-cpp-python wheel for this machine, from the cache or compiled now."""
+    user_options = os.environ.get("CMAKE_ARGS", "")
+    settings = (
+        requirement, flags, LLAMA_OPTIONS, LLAMA_RECIPE.read_text(),
+        user_options, sysconfig.get_platform(), cpu_features(),
+    )  # fmt: skip
+    folder = cache_folder() / "wheels" / hashlib.sha256("\0".join(settings).encode()).hexdigest()[:16]
+    if wheels := sorted(folder.glob("*.whl")):
+        return wheels[0]
+    say("Compiling llama.cpp for this machine: once, about 2 minutes on 2 cores")
+    options = [LLAMA_OPTIONS, f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={shlex.quote(LLAMA_RECIPE.as_posix())}", user_options]
+    if flags:
+        say(f"AMX processor and gcc 12 or older: compiling with {flags}")
+        options.append(f"-DCMAKE_C_FLAGS='{flags}' -DCMAKE_CXX_FLAGS='{flags}'")
     staging = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     staging.mkdir(parents=True)
     try:
-        own = staging / "requirement.txt"
-        own.write_text(requirement)
-        environment = dict(os.environ)
-        if flags:
-            say(f"AMX processor and gcc 12 or older: compiling with {flags}")
-            extra = f"-DCMAKE_C_FLAGS='{flags}' -DCMAKE_CXX_FLAGS='{flags}'"
-            environment["CMAKE_ARGS"] = f"{environment.get('CMAKE_ARGS', '')} {extra}".strip()
-        # pip's own cache is keyed without compiler flags, so a broken build could come back from it.
-        compile_wheel(
-            ["wheel", "-v", "--no-deps", "--no-cache-dir", "--no-binary", LLAMA, "--require-hashes"],
-            ["-r", str(own), "-w", str(staging)],
-            environment,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
+        (staging / "requirement.txt").write_text(requirement)
+        compile_wheel(staging, " ".join(options), progress)
+        folder.mkdir(exist_ok=True)
         wheel = next(staging.glob("*.whl"))
         return wheel.replace(folder / wheel.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def compile_wheel(options: list[str], paths: list[str], environment: dict[str, str]) -> None:
-    """Run pip and show the compiler's progress as one changing line; all of it when it fails."""
-    log: list[str] = []
-    begun, shown = time.monotonic(), 0.0
-    command = [str(PYTHON), "-m", "pip", *options, *paths]
-    live = sys.stdout.isatty()
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            log.append(line)
-            step = re.search(r"\[(\d+)/(\d+)\]", line)
-            if step and time.monotonic() - shown >= (1 if live else 30):
-                shown = time.monotonic()
-                text = f"    {step[1]} of {step[2]} steps, {shown - begun:.0f} s"
-                print(f"\r{text}" if live else text, end="" if live else "\n", flush=True)
-    if live:
-        print()
-    if process.returncode:
-        sys.stderr.writelines(log[-60:])
-        fail(
-            "llama.cpp did not compile; the end of the log is above. It needs a C++17 compiler:\n"
+def compile_wheel(folder: Path, cmake_options: str, progress: Progress) -> None:
+    """Build the wheel that `requirement.txt` in the folder pins, and leave it there."""
+
+    def follow(line: str) -> None:
+        if step := re.search(r"\[(\d+)/(\d+)\]", line):
+            progress.text = f"compiling llama.cpp: {step[1]} of {step[2]} steps"
+
+    progress.text = "fetching llama.cpp"
+    started = time.monotonic()
+    # pip's own cache is keyed without compiler flags, so a broken build could come back from it.
+    options = ["-v", "--no-deps", "--no-cache-dir", "--no-binary", LLAMA, "--require-hashes"]
+    command = [*PIP, "wheel", *options, "-r", str(folder / "requirement.txt"), "-w", str(folder)]
+    environment = {"CMAKE_BUILD_PARALLEL_LEVEL": str(compiler_jobs()), **os.environ, "CMAKE_ARGS": cmake_options}
+    code, log = run_quietly(command, environment, follow)
+    if code:
+        raise SetupError(
+            f"llama.cpp did not compile; the end of the log:\n{log}\n"
+            "Compiling it needs a C++17 compiler:\n"
             "  Debian, Ubuntu: sudo apt install build-essential python3-dev\n"
             "  macOS: xcode-select --install\n"
             "  Windows: Visual Studio Build Tools with 'Desktop development with C++'"
         )
-    say(f"Compiled in {time.monotonic() - begun:.0f} s")
+    progress.text = Progress.text
+    say(f"Compiled llama.cpp in {time.monotonic() - started:.0f} s")
+
+
+def compiler_jobs() -> int:
+    """One for each core, and at most one for each GiB of memory, which the largest files need."""
+    cores = usable_cores()
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return cores
+    return max(1, min(cores, memory >> 30))
 
 
 def cache_folder() -> Path:
@@ -216,18 +269,73 @@ def cache_folder() -> Path:
 
 
 def pip(*arguments: str) -> None:
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
-    if code := subprocess.call(command):
-        fail(f"pip {' '.join(arguments[:3])} … ended with {code}; its message is above")
+    code, log = run_quietly([*PIP, "-q", *arguments])
+    if code:
+        raise SetupError(f"`pip {' '.join(arguments[:3])} …` failed with exit code {code}:\n{log}")
+
+
+def run_quietly(
+    command: list[str], environment: dict[str, str] | None = None, on_line: Callable[[str], None] | None = None
+) -> tuple[int, str]:
+    """Run a program without showing its output. Returns the exit code and the end of the output."""
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        PROGRAMS.append(process)
+        for line in process.stdout or ():
+            if not PIP_NOISE.match(line.strip()):
+                lines.append(line)
+            if on_line:
+                on_line(line)
+    return process.returncode, "".join(lines[-LOG_TAIL:]).rstrip()
+
+
+def stop_programs() -> None:
+    """Interrupt the programs that `run_quietly` started and that are still running."""
+    for program in PROGRAMS:
+        try:
+            program.wait(3)  # Ctrl-C in a terminal has reached them too; let them clean up
+        except subprocess.TimeoutExpired:
+            program.terminate() if os.name == "nt" else program.send_signal(signal.SIGINT)
+
+
+class Progress:
+    """A line about the work of other threads: changes in place in a terminal, and is repeated elsewhere."""
+
+    text = "installing packages"
+
+    def watch(self, jobs: Iterable[Future[Any]]) -> None:
+        """Show the text until all jobs are done. Raises the first error of a job at once."""
+        live = sys.stdout.isatty()
+        started = time.monotonic()
+        pending = set(jobs)
+        while True:
+            done, pending = wait(pending, timeout=1 if live else 15, return_when=FIRST_EXCEPTION)
+            clear_line()
+            for job in done:
+                job.result()
+            if not pending:
+                return
+            text = f"    {self.text}, {time.monotonic() - started:.0f} s"
+            print(text, end="" if live else "\n", flush=True)
+
+
+def clear_line() -> None:
+    """Remove the progress line from a terminal."""
+    if sys.stdout.isatty():
+        print(end=f"\r{'':70}\r")
 
 
 def say(text: str) -> None:
+    clear_line()
     print(f"==> {text}", flush=True)
-
-
-def fail(text: str) -> None:
-    print(f"bootstrap.py: {text}", file=sys.stderr)
-    raise SystemExit(1)
 
 
 if __name__ == "__main__":
