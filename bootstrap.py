@@ -34,19 +34,18 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-PROGRAMS: list[subprocess.Popen[str]] = []  # started by run_quietly
 LLAMA = "llama-cpp-python"
 LLAMA_RECIPE = HERE / "requirements" / "llama.cmake"
 # Without the library for images and sound; without warnings, so that the end of the log shows the errors.
 LLAMA_OPTIONS = "-DLLAVA_BUILD=OFF -DLLAMA_ALL_WARNINGS=OFF -DGGML_ALL_WARNINGS=OFF"
 # gcc <= 12 drops the stores of AMX tile configurations; ggml's AMX kernels then crash at the first decode.
 WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
-
-
+PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
 # pip prints one such line for each package and each local index that lacks it.
 PIP_NOISE = re.compile(r"WARNING: Location '.*' is ignored: it is neither a file nor a directory\.")
+INSTALLING = "installing packages"
 LOG_TAIL = 60  # lines of a failed program's output that an error shows
+PROGRAMS: list[subprocess.Popen[str]] = []  # started by run_quietly
 
 
 class SetupError(Exception):
@@ -244,7 +243,7 @@ def compile_wheel(folder: Path, cmake_options: str, progress: Progress) -> None:
             "  macOS: xcode-select --install\n"
             "  Windows: Visual Studio Build Tools with 'Desktop development with C++'"
         )
-    progress.text = Progress.text
+    progress.text = INSTALLING
     say(f"Compiled llama.cpp in {time.monotonic() - started:.0f} s")
 
 
@@ -255,7 +254,7 @@ def compiler_jobs() -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return cores
-    return max(1, min(cores, memory >> 30))
+    return max(1, min(cores, round(memory / 2**30)))
 
 
 def cache_folder() -> Path:
@@ -307,9 +306,10 @@ def stop_programs() -> None:
 
 
 class Progress:
-    """A line about the work of other threads: changes in place in a terminal, and is repeated elsewhere."""
+    """Shows what other threads are doing: one line that changes in a terminal, a line every 15 s elsewhere."""
 
-    text = "installing packages"
+    def __init__(self) -> None:
+        self.text = INSTALLING
 
     def watch(self, jobs: Iterable[Future[Any]]) -> None:
         """Show the text until all jobs are done. Raises the first error of a job at once."""
@@ -342,4 +342,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
+        print("\nbootstrap.py: interrupted", file=sys.stderr)
         sys.exit(130)
