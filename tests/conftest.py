@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from edgefc import paths
+from edgefc import inspection, paths
+from edgefc.engine import Tokenizer
 from tests.model_files import OF_FAMILY, TINY, VOCABULARIES, Shape, write_model
 from tests.vocabularies import find_vocabulary, write_stand_in
 
@@ -30,8 +32,8 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests away from the user's folders; all tests of a process share these, as a user's commands do."""
+def isolated_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests away from the user's folders; all tests of a process share these, as a user's commands do."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("cache", "config", "models"):
             monkeypatch.setenv(f"EDGEFC_{name.upper()}_DIR", str(tmp_path_factory.getbasetemp() / name))
@@ -111,3 +113,10 @@ def family_model(vocabulary: Callable[[str], Path], write_once: WriteOnce) -> Ca
         return write_once(f"{key}.gguf", lambda path: write_model(source, path, renamed=renamed, added=added))
 
     return of
+
+
+@pytest.fixture(scope="session")
+def family_tokenizer(family_model: Callable[[str], Path]) -> Callable[[str], Tokenizer]:
+    """Return a function that gives the tokenizer of a family's model."""
+    open_tokenizer = functools.cache(inspection.tokenizer_of)
+    return lambda family: open_tokenizer(str(family_model(family)))

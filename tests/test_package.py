@@ -1,4 +1,4 @@
-"""The wheel holds what a user needs, and works away from the checkout."""
+"""The wheel contains everything a user needs, and works away from the checkout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "site"
 
 
-def test_the_wheel_holds_code_data_and_the_demo_model_and_nothing_else(unpacked: Path) -> None:
+def test_the_wheel_contains_code_data_and_the_demo_model_and_nothing_else(unpacked: Path) -> None:
     for name in (
         "data/models.toml",
         "data/chat_formats/hermes.jinja",
@@ -40,10 +40,10 @@ def test_the_wheel_holds_code_data_and_the_demo_model_and_nothing_else(unpacked:
 
 
 def test_the_wheel_works_by_itself(unpacked: Path, tmp_path: Path) -> None:
-    def run(*words: str) -> str:
+    def run(*arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(unpacked), "PYTHONSAFEPATH": "1"}
         done = subprocess.run(
-            [sys.executable, "-m", "edgefc", *words],
+            [sys.executable, *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -52,21 +52,17 @@ def test_the_wheel_works_by_itself(unpacked: Path, tmp_path: Path) -> None:
         )
         return done.stdout
 
-    where = [sys.executable, "-c", "import edgefc.paths as r; print(r.root())"]
-    told = subprocess.run(
-        where, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=True
-    )
-    assert Path(told.stdout.strip()) == unpacked / "edgefc" / "data"
-    assert "get_time" in run("call", "What time is it in Rome?")
+    assert Path(run("-c", "import edgefc.paths; print(edgefc.paths.root())").strip()) == unpacked / "edgefc" / "data"
+    assert "get_time" in run("-m", "edgefc", "call", "What time is it in Rome?")
 
 
-def test_the_public_names_are_all_there() -> None:
+def test_all_public_names_exist() -> None:
     for name in edgefc.__all__:
         assert getattr(edgefc, name) is not None
     with pytest.raises(AttributeError, match="nonsense"):
         _ = edgefc.nonsense
 
 
-def test_the_version_is_the_changelog_s() -> None:
+def test_the_changelog_has_the_version() -> None:
     assert f"## {edgefc.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f'version = "{edgefc.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

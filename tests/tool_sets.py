@@ -1,4 +1,4 @@
-"""Twenty seeded tool sets that together use every schema feature the grammar knows, with bounded sizes."""
+"""Twenty seeded tool sets, of bounded sizes, that together use every schema feature of the grammar."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def obj(rng: random.Random, size: int, value: Any) -> dict[str, Any]:
 
 
 def tree() -> dict[str, Any]:
-    """A recursive schema, bounded by its arrays."""
+    """Return a recursive schema, bounded by its arrays."""
     node = {
         "type": "object",
         "properties": {

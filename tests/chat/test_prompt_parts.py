@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -81,13 +80,8 @@ class Prompts:
 
 
 @pytest.fixture(scope="module")
-def prompts(family_model: Callable[[str], Path]) -> Callable[[str], Prompts]:
-    read = functools.cache(inspection.tokenizer_of)
-
-    def of(family: str) -> Prompts:
-        return Prompts(load_family(family), read(str(family_model(family))))
-
-    return of
+def prompts(family_tokenizer: Callable[[str], Tokenizer]) -> Callable[[str], Prompts]:
+    return lambda family: Prompts(load_family(family), family_tokenizer(family))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -91,7 +91,10 @@ def test_nothing_is_kept_where_nothing_shall_be_or_it_is_not_worth_it(empty_cach
 
 
 def test_tools_that_do_not_fit_into_the_context_say_so() -> None:
-    with edgefc.load("demo", n_ctx=128) as model, pytest.raises(ContextOverflowError, match="the context holds only 128"):
+    with (
+        edgefc.load("demo", n_ctx=128) as model,
+        pytest.raises(ContextOverflowError, match="the context holds only 128"),
+    ):
         model.warm(tools=EXAMPLE_TOOLS)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgefc import inspection
+from edgefc.engine import Tokenizer
 from edgefc.errors import RequestError
 from edgefc.formats import Family, family_names, family_of, load_family
 from edgefc.tools import ToolSet
@@ -46,9 +45,9 @@ def conversation(text: str, fields: tuple[str, ...] = FIELDS) -> tuple[list[Any]
 
 
 @pytest.mark.parametrize("family", [*family_names(), "own template"])
-def test_no_special_token_s_text_becomes_its_id(family: str, family_model: Callable[[str], Path]) -> None:
+def test_no_special_token_s_text_becomes_its_id(family: str, family_tokenizer: Callable[[str], Tokenizer]) -> None:
     name = "generic" if family == "own template" else family
-    tokenizer = inspection.tokenizer_of(str(family_model(name)))
+    tokenizer = family_tokenizer(name)
     chat_format: Family = load_family(name)
     if family == "own template":
         chat_format, detection = family_of({"tokenizer.chat_template": CHATML}, name="generic")
@@ -73,9 +72,8 @@ def test_no_special_token_s_text_becomes_its_id(family: str, family_model: Calla
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_each_field_alone(field: str, qwen2_vocab: Path) -> None:
-    tokenizer = inspection.tokenizer_of(str(qwen2_vocab))
-    family = load_family("hermes")
+def test_each_field_alone(field: str, family_tokenizer: Callable[[str], Tokenizer]) -> None:
+    tokenizer, family = family_tokenizer("hermes"), load_family("hermes")
     end = tokenizer.special_id("<|im_end|>")
 
     def ends(text: str) -> int:

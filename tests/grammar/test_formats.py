@@ -55,7 +55,9 @@ def test_both_executors_accept_the_same_formats(name: str) -> None:
     assert [text for text in bad if accepts(grammar, json.dumps(text, ensure_ascii=False))] == []
 
 
-@pytest.mark.skipif(not SUITE.is_file(), reason="the official suite is not here")
+@pytest.mark.skipif(
+    not SUITE.is_file(), reason="needs the official test suite of JSON Schema, which is not part of the project"
+)
 def test_nothing_that_the_official_suite_calls_invalid_is_accepted() -> None:
     seen = 0
     for row in map(json.loads, filter(None, SUITE.read_text(encoding="utf-8").split("\n"))):

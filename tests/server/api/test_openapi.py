@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.property_settings import NIGHTLY
 from tests.server.server_process import ServerProcess
 
 
@@ -18,7 +19,7 @@ def test_generated_requests_find_no_fault(server: ServerProcess, tmp_path: Path)
         pytest.skip("needs schemathesis")
     command = [
         str(program), "run", f"http://{server.host}:{server.port}/openapi.json", "--no-color", "--seed", "1",
-        "--max-examples", "25", "--exclude-checks", "positive_data_acceptance", "--request-timeout", "120",
+        "--max-examples", str(max(10, NIGHTLY // 100)), "--exclude-checks", "positive_data_acceptance", "--request-timeout", "120",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout[-8000:]
