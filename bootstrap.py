@@ -45,6 +45,14 @@ PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
 PIP_NOISE = re.compile(r"WARNING: Location '.*' is ignored: it is neither a file nor a directory\.")
 INSTALLING = "installing packages"
 LOG_TAIL = 60  # lines of a failed program's output that an error shows
+# How long the nightly run is.
+NIGHTLY = {
+    "EDGEFC_PROPERTY_EXAMPLES": "10000",
+    "EDGEFC_GUARANTEE_REQUESTS": "500",
+    "EDGEFC_FAMILY_REQUESTS": "100",
+    "EDGEFC_KILLS": "200",
+    "EDGEFC_CONFORMANCE": "1",
+}
 PROGRAMS: list[subprocess.Popen[str]] = []  # started by run_quietly
 
 
@@ -80,12 +88,12 @@ def main(arguments: list[str]) -> int:
 def run_checks(arguments: list[str]) -> int:
     """Check formatting, lint and types, then run the tests; stop at the first failure.
 
-    arguments  for pytest; `--nightly` adds the long property runs and all of llama-server's tests
+    arguments  for pytest; `--nightly` adds the long runs and all of llama-server's tests
     """
     environment = dict(os.environ)
     if "--nightly" in arguments:
         arguments = [argument for argument in arguments if argument != "--nightly"]
-        environment |= {"EDGEFC_PROPERTY_EXAMPLES": "10000", "EDGEFC_CONFORMANCE": "1"}
+        environment |= NIGHTLY
     checks = (
         ("ruff", "format", "--check", "."),
         ("ruff", "check", "."),
