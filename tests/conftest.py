@@ -88,18 +88,22 @@ def tiny_qwen2(qwen2_vocab: Path, write_once: WriteOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(write_once: WriteOnce) -> Path:
-    """The same with a small vocabulary: it loads in 0.1 seconds of processor time instead of 1.7."""
-    source = write_once("small-vocabulary.gguf", lambda path: write_stand_in("qwen2", path))
-    return write_once("tiny.gguf", lambda path: write_model(source, path, shape=TINY, chat_template=True))
+def small_vocab(write_once: WriteOnce) -> Path:
+    """The stand-in for the Qwen2 vocabulary, for tests that need no real one: a GGUF without weights."""
+    return write_once("small-vocabulary.gguf", lambda path: write_stand_in("qwen2", path))
 
 
 @pytest.fixture(scope="session")
-def large_model(write_once: WriteOnce) -> Path:
+def tiny_model(small_vocab: Path, write_once: WriteOnce) -> Path:
+    """A `tiny_qwen2` with a small vocabulary: it loads in 0.1 seconds of processor time instead of 1.7."""
+    return write_once("tiny.gguf", lambda path: write_model(small_vocab, path, shape=TINY, chat_template=True))
+
+
+@pytest.fixture(scope="session")
+def large_model(small_vocab: Path, write_once: WriteOnce) -> Path:
     """A model that needs about 60 MB: several times as much as the demo model."""
-    source = write_once("small-vocabulary.gguf", lambda path: write_stand_in("qwen2", path))
     shape = Shape(layers=4, embedding=512, heads=8, kv_heads=2, forward=8192)
-    return write_once("large.gguf", lambda path: write_model(source, path, shape=shape))
+    return write_once("large.gguf", lambda path: write_model(small_vocab, path, shape=shape))
 
 
 @pytest.fixture(scope="session")

@@ -121,13 +121,13 @@ def test_a_scripted_model_follows_its_scripts(large_vocabulary: Path, tmp_path: 
             assert (answer.message.get("content") or "") == case.text
 
 
-def test_scripts_that_contradict_one_another_are_refused(qwen2_vocab: Path, tmp_path: Path) -> None:
+def test_scripts_that_contradict_one_another_are_refused(small_vocab: Path, tmp_path: Path) -> None:
     marker, end = 5_000, 2
     scripts = [scripted.Script((10, 11, 12, 13, marker, 14), (20, 30 + number, end)) for number in range(2)]
     with pytest.raises(scripted.ConflictError, match="2 of 6 positions"):
-        scripted.write(qwen2_vocab, tmp_path / "no.gguf", scripts, [marker], scripted.SHAPES["tiny"])
+        scripted.write(small_vocab, tmp_path / "no.gguf", scripts, [marker], scripted.SHAPES["tiny"])
     with pytest.raises(ValueError, match="must have a marker"):
-        scripted.write(qwen2_vocab, tmp_path / "no.gguf", scripts, [marker + 1], scripted.SHAPES["tiny"])
+        scripted.write(small_vocab, tmp_path / "no.gguf", scripts, [marker + 1], scripted.SHAPES["tiny"])
 
 
 def test_edgefc_answers_the_benchmarks_cases(small: setting.Setting) -> None:

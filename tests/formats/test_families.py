@@ -106,7 +106,7 @@ def streamed_calls(deltas: list[Delta]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@property_settings(50, share=0.1)
+@property_settings(100, share=0.1)
 @given(conversations(), st.sampled_from(["", "Let me <see>.", "naïve 🙂\n\nok"]), st.integers(0, 1 << 30))
 def test_the_loop_closes(
     name: str, conversation: tuple[list[Tool], list[dict[str, Any]]], text_beside: str, seed: int
