@@ -24,8 +24,9 @@ from benchmarks import bfcl_scripts
 from benchmarks.serving import serve_in_thread
 from edgefc.evaluation import bfcl
 from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
+from edgefc.evaluation.judging import read_answer
 from edgefc.evaluation.results import CaseResult
-from edgefc.evaluation.run import evaluate, open_run, read_answer, setting_of
+from edgefc.evaluation.run import evaluate, open_run, setting_of
 from edgefc.evaluation.suites import load_cases
 from edgefc.formats import Family, load_family
 from edgefc.types import Call

@@ -15,6 +15,7 @@ from edgefc.cli.console import err, out, print_json, print_table
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import ContextOption, GpuLayersOption, JsonOption, LoadOptions
 from edgefc.errors import RequestError, SuiteError
+from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from edgefc.evaluation.cases import Case
@@ -37,6 +38,10 @@ CategoryOption = Annotated[
     str | None, Option(help="Comma-separated categories; patterns such as live_* work. Default: all.")
 ]
 GrammarOption = Annotated[str, Option(help="on, off, or on,off: with the grammar, without it, or both.")]
+ToolChoiceOption = Annotated[
+    str,
+    Option(help="auto, required, or auto,required. Cases whose right answer calls nothing are asked in auto only."),
+]
 LimitOption = Annotated[int | None, Option(help="Number of cases per category, always the same ones.")]
 FamiliesOption = Annotated[str | None, Option(help="Comma-separated chat formats. Default: the model's own.")]
 AnswerTokensOption = Annotated[int, Option("--max-tokens", help="Maximum number of tokens per answer.")]
@@ -52,12 +57,12 @@ MarkdownOption = Annotated[bool, Option("--markdown", help="Print the table as M
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The runs to make with each model: one for each family and grammar mode."""
+    """The runs to make with each model: one for each family, grammar mode and tool choice."""
 
     suite: str
     cases: Sequence[Case]
     families: Sequence[str | None]
-    grammar_modes: Sequence[bool]
+    modes: Sequence[tuple[bool, str]]
     max_tokens: int
     parallel: int
     load: LoadOptions
@@ -71,6 +76,7 @@ def evaluate(
     data: DataOption = None,
     category: CategoryOption = None,
     grammar: GrammarOption = "on",
+    tool_choice: ToolChoiceOption = "auto",
     limit: LimitOption = None,
     family: FamiliesOption = None,
     max_tokens: AnswerTokensOption = 512,
@@ -93,7 +99,7 @@ def evaluate(
     sources = models or ["demo"]
     saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
     names = [name for name in sources if not name.endswith(".jsonl")]
-    grammar_modes = _grammar_modes(grammar)
+    modes = _modes(grammar, tool_choice)
     if plot is not None and plot.suffix != ".svg":
         raise RequestError("plot", f"invalid file name '{plot}': it must end in .svg")
     runs: list[EvalRun] = []
@@ -103,7 +109,7 @@ def evaluate(
             suite=suite,
             cases=load_cases(suite, data, categories=category.split(",") if category else (), limit=limit),
             families=family.split(",") if family else [None],
-            grammar_modes=grammar_modes,
+            modes=modes,
             max_tokens=max_tokens,
             parallel=parallel,
             # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
@@ -122,42 +128,62 @@ def evaluate(
         _print_report(runs, failures, markdown=markdown)
 
 
-def _grammar_modes(text: str) -> list[bool]:
+def _modes(grammar: str, tool_choice: str) -> list[tuple[bool, str]]:
+    """Return the combinations to run, grammar or not and the tool choice. Raises RequestError."""
+    grammars = _words("grammar", grammar, ("on", "off"))
+    choices = _words("tool_choice", tool_choice, ("auto", "required"))
+    if "off" in grammars and "required" in choices:
+        if (grammars, choices) == (["off"], ["required"]):
+            raise RequestError("tool_choice", "without the grammar nothing requires a call", "Use --tool-choice auto.")
+        err.print("without the grammar nothing requires a call: --grammar off runs in auto only", markup=False)
+    return [(mode == "on", choice) for mode in grammars for choice in choices if mode == "on" or choice == "auto"]
+
+
+def _words(option: str, text: str, allowed: Sequence[str]) -> list[str]:
+    """Split a list at its commas. Raises RequestError for a word that is not allowed."""
     words = [word.strip() for word in text.split(",")]
-    if unknown := [word for word in words if word not in {"on", "off"}]:
-        raise RequestError("grammar", f"invalid value {unknown[0]!r}", "Use on, off, or on,off.")
-    return [word == "on" for word in dict.fromkeys(words)]
+    if unknown := [word for word in words if word not in allowed]:
+        one, other = allowed
+        raise RequestError(option, f"invalid value {unknown[0]!r}", f"Use {one}, {other}, or {one},{other}.")
+    return list(dict.fromkeys(words))
 
 
 def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
     from edgefc.evaluation.run import open_run, setting_of
+    from edgefc.evaluation.suites import cases_for
 
     for family in plan.families:
         with load_model(found, replace(plan.load, family=family)) as model:
-            for mode in plan.grammar_modes:
-                setting = setting_of(model, plan.suite, grammar=mode, max_tokens=plan.max_tokens)
+            for grammar, choice in plan.modes:
+                setting = setting_of(model, plan.suite, grammar=grammar, max_tokens=plan.max_tokens, tool_choice=choice)
+                cases = cases_for(plan.suite, plan.cases, choice)
+                if len(cases) < len(plan.cases):
+                    left_out = (
+                        f"{choice}: left out {len(plan.cases) - len(cases)} cases whose right answer calls nothing"
+                    )
+                    err.print(left_out, markup=False)
                 run = open_run(plan.folder, setting, resume=plan.resume)
-                _ask_cases(model, plan, run)
+                _ask_cases(model, cases, plan.parallel, run)
                 yield run
 
 
-def _ask_cases(model: edgefc.Model, plan: _Plan, run: EvalRun) -> None:
+def _ask_cases(model: edgefc.Model, cases: Sequence[Case], parallel: int, run: EvalRun) -> None:
     """Ask the remaining cases, with a bar on a terminal, else with a line now and then."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgefc.evaluation import report
     from edgefc.evaluation.run import evaluate as run_cases
 
-    name, total = run.setting.name, len(plan.cases)
+    name, total = f"{run.setting.name}, {run.setting.tool_choice}", len(cases)
     started = last_report = time.monotonic()
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[right]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[right]}"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
         task = progress.add_task(name, total=total, right="")
         try:
-            for number, _ in enumerate(run_cases(model, plan.cases, run, parallel=plan.parallel), 1):
+            for number, _ in enumerate(run_cases(model, cases, run, parallel=parallel), 1):
                 rate = report.rates(run.results.values())[report.ALL]
                 progress.update(task, completed=rate.cases, right=f"{rate.share:.0%} right")
                 now = time.monotonic()
@@ -198,12 +224,12 @@ def _print_report(runs: Sequence[EvalRun], failures: int, *, markdown: bool) -> 
         kinds = ", ".join(f"{kind} {count}" for kind, count in report.mistake_kinds(run))
         out.print(f"\n{label}: {len(wrong)} wrong{f' ({kinds})' if wrong else ''}", markup=False)
         for result in wrong[:failures]:
-            out.print(f"  {result.id}: {result.reason}", markup=False)
+            out.print(f"  {_shorten(f'{result.id}: {result.reason}')}", markup=False)
             out.print(f"    question  {_shorten(result.question)}", markup=False)
             out.print(f"    output    {_shorten(result.output)}", markup=False)
         out.print(f"  all results, with the exact prompts of wrong answers: {run.path}", markup=False)
 
 
 def _shorten(text: str) -> str:
-    line = " ".join(text.split())
+    line = single_line(" ".join(text.split()))
     return line if len(line) <= LONGEST_OUTPUT else f"{line[:LONGEST_OUTPUT]}… ({len(line):,} characters)"

@@ -28,7 +28,8 @@ CATEGORIES = (
     "simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple", "irrelevance",
     "live_simple", "live_multiple", "live_parallel", "live_parallel_multiple", "live_irrelevance", "live_relevance",
 )  # fmt: skip
-WITHOUT_EXPECTED = ("irrelevance", "live_irrelevance", "live_relevance")
+IRRELEVANCE = ("irrelevance", "live_irrelevance")
+WITHOUT_EXPECTED = (*IRRELEVANCE, "live_relevance")
 
 _PYTHON: dict[str, type] = {
     "string": str, "integer": int, "float": float, "boolean": bool, "array": list, "tuple": list, "dict": dict,

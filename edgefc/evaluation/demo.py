@@ -19,6 +19,7 @@ from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
 CATEGORIES = (
     "examples", "paraphrases", "hand_written", "made_up", "parallel", "clarify", "no_tool", "grounded", "multi_turn",
 )  # fmt: skip
+WITHOUT_CALL = ("clarify", "no_tool", "grounded")
 _FORMS: dict[str, type] = {"calls": list, "clarify": list, "no_tool": bool, "figures": list}
 _FIGURE = re.compile(r"(?:(?<![\w.,:-])-)?\d+(?:[.,:-]\d+)*")
 

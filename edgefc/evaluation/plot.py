@@ -1,16 +1,18 @@
-"""An SVG chart of several runs: a bar for each category and run, with its confidence interval."""
+"""An SVG chart of several runs: a bar for each category and run with its confidence interval, and risk by coverage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
+from edgefc.evaluation.measures import risk_coverage
 from edgefc.evaluation.report import ALL, labels, rates
 from edgefc.evaluation.results import EvalRun
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
 _LEFT, _RIGHT, _WIDTH, _BAR, _GAP, _LEGEND, _AXIS = 190, 70, 480, 14, 12, 20, 30
+_RISK_HEIGHT, _RISK_GAP = 240, 56
 
 
 def svg(runs: Sequence[EvalRun]) -> str:
@@ -46,12 +48,38 @@ def svg(runs: Sequence[EvalRun]) -> str:
         x = _LEFT + _WIDTH * tick / 100
         parts.insert(0, f'<path d="M{x:g} {top - 4:g}V{y:g}" stroke="#ddd"/>')
         parts.append(_text(x, y + 16, f"{tick} %", anchor="middle", size=10))
+    curves = [risk_coverage(run.results.values()) for run in runs]
+    if any(curves):
+        y += _AXIS + _RISK_GAP
+        parts += _risk_chart(curves, y)
+        y += _RISK_HEIGHT + _AXIS
     width, height = _LEFT + _WIDTH + _RIGHT, y + _AXIS
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:g}" '
         f'viewBox="0 0 {width} {height:g}" font-family="sans-serif">\n'
         f'<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
+
+
+def _risk_chart(curves: Sequence[Sequence[tuple[float, float]]], top: float) -> list[str]:
+    """Draw the share of wrong answers among the surest ones, by their share of all answers."""
+    highest = max(risk for curve in curves for _, risk in curve)
+    scale = next(limit for limit in (0.05, 0.1, 0.2, 0.5, 1.0) if highest <= limit)
+    bottom = top + _RISK_HEIGHT
+    parts = [
+        _text(_LEFT, top - 14, "wrong among the surest answers, by the share of answers that these are", bold=True)
+    ]
+    for number in range(6):
+        x, y = _LEFT + _WIDTH * number / 5, bottom - _RISK_HEIGHT * number / 5
+        parts.append(f'<path d="M{x:g} {top:g}V{bottom:g}M{_LEFT} {y:g}H{_LEFT + _WIDTH}" stroke="#ddd"/>')
+        parts.append(_text(x, bottom + 16, f"{number / 5:.0%}", anchor="middle", size=10))
+        parts.append(_text(_LEFT - 8, y + 4, f"{scale * number / 5:.0%}", anchor="end", size=10))
+    parts.append(_text(_LEFT + _WIDTH / 2, bottom + 34, "coverage", anchor="middle"))
+    for number, curve in enumerate(curves):
+        points = " ".join(f"{_LEFT + _WIDTH * c:.1f},{bottom - _RISK_HEIGHT * r / scale:.1f}" for c, r in curve)
+        if points:
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{_colour(number)}" stroke-width="2"/>')
+    return parts
 
 
 def _colour(number: int) -> str:

@@ -1,14 +1,16 @@
-"""Reports on runs: rates with confidence intervals, side by side."""
+"""Reports on runs: rates with confidence intervals and other measures, side by side."""
 
 from __future__ import annotations
 
 import collections
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgefc.evaluation.measures import Measures, measure, risk_coverage
 from edgefc.evaluation.results import CaseResult, EvalRun
+from edgefc.evaluation.suites import SUITES
 
 ALL = "all"
 _Z = 1.959963984540054  # two-sided, 95 %
@@ -51,10 +53,12 @@ def rates(results: Iterable[CaseResult]) -> dict[str, Rate]:
 
 
 def labels(runs: Sequence[EvalRun]) -> list[str]:
-    """Return a unique label per run, with the family where names alone are ambiguous."""
+    """Return a unique label per run, with the tool choice and the family where names alone are ambiguous."""
     names = [run.setting.name for run in runs]
+    if any(run.setting.tool_choice != "auto" for run in runs):
+        names = [f"{name}, {run.setting.tool_choice}" for name, run in zip(names, runs, strict=True)]
     if len(set(names)) < len(names):
-        names = [f"{run.setting.name}, {run.setting.family}" for run in runs]
+        names = [f"{name}, {run.setting.family}" for name, run in zip(names, runs, strict=True)]
     counts: collections.Counter[str] = collections.Counter()
     unique = []
     for name in names:
@@ -64,7 +68,7 @@ def labels(runs: Sequence[EvalRun]) -> list[str]:
 
 
 def comparison(runs: Sequence[EvalRun]) -> list[tuple[str, ...]]:
-    """Return a table with a row per category and a column per run; the first row holds the headings."""
+    """Return a table with a row per category and measure, and a column per run; the first row holds the headings."""
     columns = [rates(run.results.values()) for run in runs]
     categories = [name for name in dict.fromkeys(name for column in columns for name in column) if name != ALL]
     rows: list[tuple[str, ...]] = [("category", "cases", *labels(runs))]
@@ -72,7 +76,38 @@ def comparison(runs: Sequence[EvalRun]) -> list[tuple[str, ...]]:
         found = [column.get(category) for column in columns]
         counts = sorted({rate.cases for rate in found if rate})
         rows.append((category, " / ".join(map(str, counts)), *(str(rate) if rate else "–" for rate in found)))
-    return rows
+    measured = [measures_of(run) for run in runs]
+    texts = [measure_texts(measures) if measures else {} for measures in measured]
+    names = dict.fromkeys(name for column in texts for name in column)
+    return rows + [(name, "", *(column.get(name, "–") for column in texts)) for name in names]
+
+
+def measures_of(run: EvalRun) -> Measures | None:
+    """Return the measures of a run; None if an earlier version of edgefc, which recorded less, made it."""
+    return measure(run.results.values(), SUITES[run.setting.suite].without_call)
+
+
+def measure_texts(measures: Measures) -> dict[str, str]:
+    """Return the known measures by their names in tables."""
+
+    def share(count: int) -> str:
+        return f"{count / measures.cases:.1%}"
+
+    numbers = {
+        "tokens per right call": (measures.tokens_per_right_call, ".0f"),
+        "seconds per right call": (measures.seconds_per_right_call, ".2f"),
+        "steps per answer": (measures.steps, ".1f"),
+        "AUROC of P(call)": (measures.auroc, ".3f"),
+        "risk, mean over coverage": (measures.aurc, ".1%"),
+    }
+    return {
+        "valid but wrong": share(measures.valid_but_wrong),
+        "no call": share(measures.no_call),
+        "cut without a call": share(measures.cut_without_call),
+        "a call repeated": share(measures.repeated),
+        "calls only as text": share(measures.text_calls),
+        **{name: format(value, form) for name, (value, form) in numbers.items() if value is not None},
+    }
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -93,18 +128,22 @@ def as_data(run: EvalRun) -> dict[str, Any]:
     for name, rate in rates(run.results.values()).items():
         low, high = rate.interval
         categories[name] = {"right": rate.right, "cases": rate.cases, "share": rate.share, "low": low, "high": high}
-    setting = run.setting
+    setting, measures = run.setting, measures_of(run)
     return {
         "model": setting.model,
         "family": setting.family,
         "suite": setting.suite,
         "grammar": setting.grammar,
+        "tool_choice": setting.tool_choice,
+        "runtime": setting.runtime,
         "max_tokens": setting.max_tokens,
         "file": str(run.path),
         "prompt_tokens": sum(result.prompt_tokens for result in run.results.values()),
         "completion_tokens": sum(result.completion_tokens for result in run.results.values()),
         "categories": categories,
         "kinds": dict(mistake_kinds(run)),
+        "measures": asdict(measures) if measures else None,
+        "risk_coverage": risk_coverage(run.results.values()),
         "failures": [
             {
                 "id": result.id,

@@ -18,7 +18,8 @@ from edgefc._version import __version__
 from edgefc.errors import SuiteError
 from edgefc.evaluation.cases import Case
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READABLE = {1, FORMAT_VERSION}  # 1: results without `calls` and what follows it, settings without a tool choice
 _REQUIRED_FIELDS = {"id", "case", "category", "kind", "reason", "outcome", "question", "output"}
 
 
@@ -26,9 +27,12 @@ _REQUIRED_FIELDS = {"id", "case", "category", "kind", "reason", "outcome", "ques
 class EvalSetting:
     """The setting of a run; results of two runs with the same setting are interchangeable.
 
-    model    its name
-    file     hash that distinguishes its file from others of the same name
-    grammar  True: answers are constrained by the grammar
+    model        its name
+    file         hash that distinguishes its file from others of the same name
+    grammar      True: answers are constrained by the grammar
+    version      of the runtime
+    tool_choice  auto or required
+    runtime      edgefc, or what else computed the answers
     """
 
     model: str
@@ -39,26 +43,39 @@ class EvalSetting:
     max_tokens: int
     n_ctx: int
     version: str = __version__
+    tool_choice: str = "auto"
+    runtime: str = "edgefc"
 
     @property
     def name(self) -> str:
         """A short name for people."""
-        return f"{self.model}, {'grammar' if self.grammar else 'no grammar'}"
+        if self.runtime != "edgefc":
+            return f"{self.model}, {self.runtime}"
+        return f"{self.model}, {'grammar' if self.grammar else 'no grammar, any spelling'}"
 
     @property
     def stem(self) -> str:
         """The beginning of the names of its files."""
-        grammar = "on" if self.grammar else "off"
-        return re.sub(r"[^\w.-]+", "-", f"{self.model}-{self.family}-{self.suite}-grammar-{grammar}-")
+        parts = [self.model, self.family, self.suite, f"grammar-{'on' if self.grammar else 'off'}"]
+        parts += [self.runtime] * (self.runtime != "edgefc") + [self.tool_choice] * (self.tool_choice != "auto")
+        return re.sub(r"[^\w.-]+", "-", "-".join([*parts, ""]))
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """The judged answer to one case: `kind` and `reason` describe the mistake and are "" for a right one.
 
-    case    the digest of the case
-    output  the calls as JSON, or the text; without the grammar, the raw text of the model
-    prompt  the exact prompt; stored for wrong answers only
+    case         the digest of the case
+    output       the calls as JSON, or the text; without the grammar, the raw text of the model
+    prompt       the exact prompt; stored for wrong answers only
+    calls        number of calls; None: not recorded, and so are the fields below
+    valid        it calls existing tools, with arguments that fit their schemas
+    repeated     number of calls equal to an earlier one of the same answer
+    cut          max_tokens ended it
+    text_call    it calls nothing, but its text can be read as calls
+    model_steps  batches computed for it, prefill included
+    seconds      from the first batch to the last; with several cases at once, they share the processor
+    p_call, confidence   probability of a call, and of the decision taken; None: unknown
     """
 
     id: str
@@ -72,6 +89,15 @@ class CaseResult:
     prompt: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    calls: int | None = None
+    valid: bool = False
+    repeated: int = 0
+    cut: bool = False
+    text_call: bool = False
+    model_steps: int = 0
+    seconds: float = 0.0
+    p_call: float | None = None
+    confidence: float | None = None
 
     @property
     def right(self) -> bool:
@@ -156,7 +182,7 @@ def _parse_setting(path: Path, line: bytes) -> EvalSetting:
     try:
         entry = json.loads(line)
         version = entry.pop("format")
-        setting = EvalSetting(**entry) if version == FORMAT_VERSION else None
+        setting = EvalSetting(**entry) if version in _READABLE else None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _not_a_result(path, 1, error) from None
     if setting is None:
@@ -169,9 +195,9 @@ def _not_a_result(path: Path, number: int, error: Exception) -> SuiteError:
 
 
 def _to_entry(result: CaseResult) -> dict[str, Any]:
-    """Return a result as JSON, without empty optional fields."""
-    values = {field.name: getattr(result, field.name) for field in fields(CaseResult)}
-    return {name: value for name, value in values.items() if value or name in _REQUIRED_FIELDS}
+    """Return a result as JSON, without optional fields that have their default."""
+    values = {field: getattr(result, field.name) for field in fields(CaseResult)}
+    return {f.name: value for f, value in values.items() if f.name in _REQUIRED_FIELDS or value != f.default}
 
 
 def _to_line(entry: Mapping[str, Any]) -> str:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from edgefc.chat.options import sampling_options
 from edgefc.chat.reply import Reply
 from edgefc.engine.prefix_store import model_identity
 from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
-from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
+from edgefc.evaluation.cases import Case, ModelAnswer
+from edgefc.evaluation.judging import Answered, calls_text, judge_answer, judge_refusal, read_answer
 from edgefc.evaluation.results import CaseResult, EvalRun, EvalSetting
-from edgefc.evaluation.suites import SUITES
 from edgefc.formats import ParsedReply
 from edgefc.model import Model
-from edgefc.types import Call, Delta, Message
+from edgefc.types import Delta
 
 AHEAD = 2  # waiting requests per running one, so that the engine is never idle
 
 
-def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int) -> EvalSetting:
+def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int, tool_choice: str = "auto") -> EvalSetting:
     """Return the setting of a run of this model."""
     return EvalSetting(
         model=model.name,
@@ -33,6 +33,7 @@ def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int) -> E
         grammar=grammar,
         max_tokens=max_tokens,
         n_ctx=model.n_ctx,
+        tool_choice=tool_choice,
     )
 
 
@@ -75,19 +76,10 @@ def _check_ids(cases: Sequence[Case]) -> None:
         ids.add(case.id)
 
 
-class _Completed(NamedTuple):
-    """A complete answer, as the model wrote it and as it was read."""
-
-    answer: ModelAnswer
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
 class _PendingAnswer(Protocol):
     """An answer that is being generated."""
 
-    def wait(self) -> _Completed:
+    def wait(self) -> Answered:
         """Return the complete answer. Raises EdgefcError."""
 
     def cancel(self) -> None: ...
@@ -99,7 +91,7 @@ class _Refused:
     def __init__(self, error: EdgefcError) -> None:
         self._error = error
 
-    def wait(self) -> _Completed:
+    def wait(self) -> Answered:
         raise self._error
 
     def cancel(self) -> None:
@@ -109,41 +101,67 @@ class _Refused:
 class _Constrained:
     """An answer under the grammar."""
 
-    def __init__(self, model: Model, case: Case, max_tokens: int) -> None:
-        self._stream = model.chat(case.messages, tools=case.tools, stream=True, temperature=0.0, max_tokens=max_tokens)
+    def __init__(self, model: Model, case: Case, setting: EvalSetting) -> None:
+        self._stream = model.chat(
+            case.messages,
+            tools=case.tools,
+            tool_choice=setting.tool_choice,
+            stream=True,
+            temperature=0.0,
+            max_tokens=setting.max_tokens,
+        )
 
-    def wait(self) -> _Completed:
+    def wait(self) -> Answered:
         streamed = "".join(map(_delta_text, self._stream))
         reply = self._stream.reply
-        answer = read_answer(reply)
-        calls = json.dumps([{"name": c.name, "arguments": c.arguments} for c in answer.calls], ensure_ascii=False)
-        return _Completed(
-            answer,
-            calls if answer.calls else streamed,
-            reply.usage["prompt_tokens"],
-            reply.usage["completion_tokens"],
-        )
+        return answered_by(reply, streamed)
 
     def cancel(self) -> None:
         self._stream.close()
 
 
-class _Unconstrained:
-    """An answer without a grammar, with the same prompt and parser."""
+def answered_by(reply: Reply, text: str) -> Answered:
+    """Return a reply as an answer to be judged; `text` is what it says where it calls nothing."""
+    answer, stats = read_answer(reply), reply.stats
+    p_call, confidence = _confidence(reply, answer)
+    return Answered(
+        answer,
+        calls_text(answer.calls) if answer.calls else text,
+        stats.prompt_tokens,
+        stats.completion_tokens,
+        is_cut=getattr(reply, "is_cut", reply.outcome == "length"),
+        model_steps=stats.model_steps,
+        seconds=stats.prefill_s + stats.decode_s,
+        p_call=p_call,
+        confidence=confidence,
+    )
 
-    def __init__(self, model: Model, case: Case, max_tokens: int) -> None:
+
+class _Unconstrained:
+    """An answer without a grammar, with the same prompt and parser; calls are read in any spelling."""
+
+    def __init__(self, model: Model, case: Case, setting: EvalSetting) -> None:
         self._family, self._tools = model.family, case.tools
         self._generation = model.engine.submit(
-            model.prompt(case.messages, case.tools).ids,
-            max_tokens=max_tokens,
+            model.prompt(case.messages, case.tools, tool_choice=setting.tool_choice).ids,
+            max_tokens=setting.max_tokens,
             sampling=sampling_options({"temperature": 0.0}, model.family),
             stop=model.family.stop,
         )
 
-    def wait(self) -> _Completed:
+    def wait(self) -> Answered:
         result = self._generation.result()
-        reply = self._parse(result.text, cut_off=result.finish_reason == "length")
-        return _Completed(read_answer(reply), result.text, result.stats.prompt_tokens, result.stats.completion_tokens)
+        is_cut = result.finish_reason == "length"
+        stats = result.stats
+        return Answered(
+            read_answer(self._parse(result.text, cut_off=is_cut)),
+            result.text,
+            stats.prompt_tokens,
+            stats.completion_tokens,
+            is_cut=is_cut,
+            model_steps=stats.model_steps,
+            seconds=stats.prefill_s + stats.decode_s,
+        )
 
     def cancel(self) -> None:
         self._generation.cancel()
@@ -158,7 +176,7 @@ class _Unconstrained:
 
 def _submit(model: Model, case: Case, setting: EvalSetting) -> _PendingAnswer:
     try:
-        return (_Constrained if setting.grammar else _Unconstrained)(model, case, setting.max_tokens)
+        return (_Constrained if setting.grammar else _Unconstrained)(model, case, setting)
     except EngineClosedError:
         raise
     except EdgefcError as error:
@@ -167,40 +185,22 @@ def _submit(model: Model, case: Case, setting: EvalSetting) -> _PendingAnswer:
 
 def judge_case(model: Model, case: Case, pending: _PendingAnswer, setting: EvalSetting) -> CaseResult:
     """Wait for the answer to a case and judge it. Raises EngineClosedError or CancelledError."""
-    mistake: Mistake | None
     try:
-        answer, text, prompt_tokens, completion_tokens = pending.wait()
-        mistake = SUITES[setting.suite].judge(case, answer)
-        outcome: str = answer.outcome
+        answered = pending.wait()
     except (EngineClosedError, CancelledError):
         raise
     except EdgefcError as error:
-        outcome, text, prompt_tokens, completion_tokens = "refused", "", 0, 0
-        mistake = Mistake("refused", f"{error.code}: {error}")
-    if mistake is not None and outcome == "length":
-        mistake = Mistake("incomplete", f"the answer is not complete after {completion_tokens} tokens")
-    prompt = ""
-    if mistake is not None:
-        with suppress(EdgefcError):  # the prompt itself may be the reason for the refusal
-            prompt = model.prompt(case.messages, case.tools).text
-    return CaseResult(
-        id=case.id,
-        case=case.digest,
-        category=case.category,
-        kind=mistake.kind if mistake else "",
-        reason=mistake.reason if mistake else "",
-        outcome=outcome,
-        question=question_of(case.messages),
-        output=text,
-        prompt=prompt,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-    )
+        result = judge_refusal(case, f"{error.code}: {error}")
+    else:
+        result = judge_answer(case, setting.suite, answered)
+    return result if result.right else replace(result, prompt=_prompt_of(model, case, setting))
 
 
-def question_of(messages: Sequence[Message]) -> str:
-    """Return the last message of the user."""
-    return next((str(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
+def _prompt_of(model: Model, case: Case, setting: EvalSetting) -> str:
+    """Return the exact prompt, "" where it is itself the reason for the refusal."""
+    with suppress(EdgefcError):
+        return model.prompt(case.messages, case.tools, tool_choice=setting.tool_choice).text
+    return ""
 
 
 def _delta_text(delta: Delta) -> str:
@@ -210,16 +210,10 @@ def _delta_text(delta: Delta) -> str:
     return delta.get("content", "") + "".join(calls)
 
 
-def read_answer(reply: Reply | ParsedReply) -> ModelAnswer:
-    """Return the answer in a reply. A reply with arguments that are not a JSON object is an answer in plain text."""
-    calls: list[Call] = []
-    for tool_call in reply.message.get("tool_calls") or ():
-        function = tool_call["function"]
-        try:
-            arguments = json.loads(function["arguments"])
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
-            return ModelAnswer("answer", (), function["arguments"])
-        calls.append(Call(tool_call["id"], function["name"], arguments))
-    return ModelAnswer(reply.outcome, tuple(calls), reply.message.get("content") or "", reply.missing)
+def _confidence(reply: Reply, answer: ModelAnswer) -> tuple[float | None, float | None]:
+    """Return P(call), and the probability of the decision that the model took, None where they are unknown."""
+    found = getattr(reply, "confidence", None)
+    p_call = getattr(found, "p_call", None)
+    if p_call is None:
+        return None, None
+    return p_call, getattr(found, "product", p_call) if answer.calls else 1 - p_call

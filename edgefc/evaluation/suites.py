@@ -32,9 +32,13 @@ _BFCL_FILE = re.compile(r"BFCL_v\d+_(.+)\.json\Z")
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite: its categories, the rules for answers, and a function that reads its cases."""
+    """A suite: its categories, the rules for answers, and a function that reads its cases.
+
+    without_call  the categories in which the right answer calls nothing
+    """
 
     categories: tuple[str, ...]
+    without_call: tuple[str, ...]
     judge: Callable[[Case, ModelAnswer], Mistake | None]
     read: Callable[[Path | None], Iterator[Case]]
 
@@ -64,6 +68,12 @@ def load_cases(
     if limit is not None:
         by_category = {category: sorted(cases, key=_id_hash)[:limit] for category, cases in by_category.items()}
     return [case for cases in by_category.values() for case in cases]
+
+
+def cases_for(suite: str, cases: Sequence[Case], tool_choice: str) -> list[Case]:
+    """Return the cases with a right answer under a tool choice: `required` has none where nothing is to be called."""
+    without_call = SUITES[suite].without_call
+    return [case for case in cases if tool_choice != "required" or case.category not in without_call]
 
 
 def match_categories(suite: str, names: Sequence[str]) -> list[str]:
@@ -211,6 +221,6 @@ def _parse_object(location: str, line: bytes, fields: Sequence[str]) -> dict[str
 
 
 SUITES = {
-    "bfcl": Suite(bfcl.CATEGORIES, bfcl.judge, read_bfcl),
-    "demo": Suite(demo.CATEGORIES, demo.judge, read_demo),
+    "bfcl": Suite(bfcl.CATEGORIES, bfcl.IRRELEVANCE, bfcl.judge, read_bfcl),
+    "demo": Suite(demo.CATEGORIES, demo.WITHOUT_CALL, demo.judge, read_demo),
 }

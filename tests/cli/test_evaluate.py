@@ -20,7 +20,7 @@ def test_one_table_of_both_and_failures_with_their_reasons(edgefc: Edgefc, tmp_p
     done = edgefc(*words, "--grammar", "on,off", "--out", "runs", "--plot", "chart.svg", "--failures", "99")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split("  ")[-1].strip() == "demo, no grammar"
+    assert lines[0].split("  ")[-1].strip() == "demo, no grammar, any spelling"
     assert [line.split()[:2] for line in lines[1:4]] == [["examples", "3"], ["parallel", "3"], ["all", "6"]]
     files = sorted((tmp_path / "runs").iterdir())
     assert len(files) == 2
@@ -37,7 +37,18 @@ def test_one_table_of_both_and_failures_with_their_reasons(edgefc: Edgefc, tmp_p
             assert f"{failure['id']}: {failure['reason']}" in done.stdout
 
     table = edgefc("eval", f"runs/{files[0].name}", "--markdown").stdout
-    assert table.startswith("| category | cases | demo, no grammar |\n|---|--:|--:|\n")
+    assert table.startswith("| category | cases | demo, no grammar, any spelling |\n|---|--:|--:|\n")
+
+
+def test_tool_choices_stand_side_by_side(edgefc: Edgefc, tmp_path: Path) -> None:
+    words = ("eval", "demo", "--category", "examples,clarify", "--limit", "1", "--max-tokens", "100", "--out", "runs")
+    done = edgefc(*words, "--grammar", "on,off", "--tool-choice", "auto,required")
+    assert done.returncode == 0, done.stderr
+    assert "--grammar off runs in auto only" in done.stderr
+    assert "required: left out 1 cases whose right answer calls nothing" in done.stderr
+    head = [cell.strip() for cell in done.stdout.splitlines()[0].split("  ") if cell.strip()]
+    assert head[2:] == ["demo, grammar, auto", "demo, grammar, required", "demo, no grammar, any spelling, auto"]
+    assert "valid but wrong" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are a Unix thing")
@@ -95,6 +106,8 @@ def test_bfcl_is_read_from_a_checkout(edgefc: Edgefc, tmp_path: Path) -> None:
         (("--data", "nowhere"), "no such folder: nowhere"),
         (("--data", "broken"), "broken/multiple.jsonl line 1: invalid JSON"),
         (("--grammar", "on,maybe"), "invalid value 'maybe'"),
+        (("--tool-choice", "auto,none"), "invalid value 'none'"),
+        (("--tool-choice", "required", "--grammar", "off"), "nothing requires a call"),
         (("--limit", "0"), "limit"),
         (("--plot", "chart.png"), "invalid file name 'chart.png'"),
         (("--family", "hermess"), "Did you mean hermes"),

@@ -14,7 +14,7 @@ from edgefc.errors import RequestError, SuiteError
 from edgefc.evaluation.cases import Case
 from edgefc.evaluation.results import EvalRun
 from edgefc.evaluation.run import evaluate, open_run, setting_of
-from edgefc.evaluation.suites import load_cases
+from edgefc.evaluation.suites import cases_for, load_cases
 from tests.evaluation.checkout import write_checkout
 
 TOKENS = 120
@@ -32,9 +32,16 @@ def cases() -> list[Case]:
 
 
 def start(
-    model: edgefc.Model, folder: Path, *, grammar: bool = True, resume: bool = False, suite: str = "demo"
+    model: edgefc.Model,
+    folder: Path,
+    *,
+    grammar: bool = True,
+    resume: bool = False,
+    suite: str = "demo",
+    choice: str = "auto",
 ) -> EvalRun:
-    return open_run(folder, setting_of(model, suite, grammar=grammar, max_tokens=TOKENS), resume=resume)
+    setting = setting_of(model, suite, grammar=grammar, max_tokens=TOKENS, tool_choice=choice)
+    return open_run(folder, setting, resume=resume)
 
 
 @pytest.mark.parametrize("grammar", [True, False])
@@ -48,6 +55,9 @@ def test_every_case_is_asked_and_its_result_stored(
     assert stored.setting == run.setting
     assert list(stored.results.values()) == results
     assert any(result.right for result in results)
+    assert any(result.valid for result in results)
+    assert all(result.model_steps > 0 and result.seconds > 0 for result in results)
+    assert all((result.calls or 0) > 0 or not result.valid for result in results)
     for case, result in zip(cases, results, strict=True):
         assert bool(result.reason) == bool(result.prompt) == (not result.right)
         if not result.right:
@@ -71,6 +81,19 @@ def test_answers_are_those_of_chat_and_complete(model: edgefc.Model, cases: list
         assert model.complete(prompt, temperature=0, max_tokens=TOKENS, stop=stop).completion.text == result.output
 
 
+def test_a_required_call_is_made_where_one_is_due(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+    due = cases_for("demo", cases, "required")
+    assert {case.category for case in cases} - {case.category for case in due} == {"clarify", "no_tool", "grounded"}
+    assert cases_for("demo", cases, "auto") == cases
+    required = start(model, tmp_path, choice="required")
+    results = list(evaluate(model, due, required))
+    assert all(result.calls or result.cut for result in results)
+    for case, result in zip(due, results, strict=True):
+        assert result.right or result.prompt == model.prompt(case.messages, case.tools, tool_choice="required").text
+    assert start(model, tmp_path, resume=True).path != required.path
+    assert start(model, tmp_path, choice="required", resume=True).path == required.path
+
+
 def test_bfcls_cases_are_asked_and_judged(model: edgefc.Model, tmp_path: Path) -> None:
     cases = load_cases("bfcl", write_checkout(tmp_path / "gorilla"), limit=1)
     assert len(cases) == 11
@@ -89,7 +112,8 @@ def test_a_killed_run_resumes_where_it_stopped(model: edgefc.Model, cases: list[
     assert run.path == whole.path
     assert [result.id for result in run.results.values()] == [case.id for case in cases[:5]]
     assert [result.id for result in evaluate(model, cases, run)] == [case.id for case in cases[5:]]
-    assert list(EvalRun.read(run.path).results.values()) == expected
+    answers = [replace(result, seconds=0, model_steps=0) for result in EvalRun.read(run.path).results.values()]
+    assert answers == [replace(result, seconds=0, model_steps=0) for result in expected]
     assert list(evaluate(model, cases, start(model, tmp_path, resume=True))) == []
 
 
