@@ -106,6 +106,18 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class CallSpellings:
+    """Spellings of calls that a model may use besides its family's own, as templates of `edgefc.grammar.spelled`.
+
+    around  texts before and after one or more calls
+    each    one call, with {name} and, after it, {arguments}
+    """
+
+    around: tuple[tuple[str, str], ...]
+    each: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSyntax:
     r"""The spelling of one family's answers. Grammar, parser and history are derived from these strings alone.
 
@@ -131,6 +143,7 @@ class OutputSyntax:
     think_begin, think_end   around the thoughts before an answer; "": the family does not think
     parallel      the family can make several calls in one answer
     text_schema   not a part of the spelling: a JSON schema, as text, that a request demands of text without calls
+    spellings     other spellings that are calls, too, when an answer begins with one
     """
 
     call: str
@@ -153,6 +166,7 @@ class OutputSyntax:
     spaced: bool = True
     parallel: bool = True
     text_schema: str = ""
+    spellings: CallSpellings | None = None
 
     @property
     def before_name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from edgefc.formats.parse import overlap
+from edgefc.formats.json_text import overlap
 
 
 class Detokenizer:

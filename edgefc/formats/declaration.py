@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgefc.errors import FormatError
+from edgefc.formats.spellings import load_spellings
 from edgefc.types import OutputSyntax
 
 # Section → key → type. A tuple of strings lists the legal values.
@@ -19,7 +20,7 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     },
     "calls": {
         "begin": str, "each": str, "separator": str, "end": str, "lead": str, "marker": str, "preamble": str,
-        "code": str, "spaced": bool, "parallel": bool,
+        "code": str, "spaced": bool, "parallel": bool, "spellings": list,
     },
     "text": {
         "begin": str, "not_first": list, "answer": str, "clarify": str, "no_tool": str, "always": bool,
@@ -82,6 +83,7 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
         think_end=thinking.get("end", ""),
         spaced=calls.get("spaced", True),
         parallel=calls.get("parallel", True),
+        spellings=load_spellings(tuple(calls["spellings"])) if "spellings" in calls else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgefc import paths
 from edgefc.errors import FormatError, RequestError
+from edgefc.formats import spellings
 from edgefc.formats.call_ids import new_call_id, new_short_id
 from edgefc.formats.canonical import canonicalize
 from edgefc.formats.declaration import check_declaration, history_syntax, output_syntax
@@ -107,6 +108,10 @@ class Family:
             syntax = replace(_PLAIN_TEXT, think_begin=syntax.think_begin, think_end=syntax.think_end)
         if thinking is False:
             syntax = replace(syntax, think_begin="", think_end="")
+        if syntax.spellings is not None and (
+            text_schema or not tools or (choice is not None and choice.mode == "none")
+        ):
+            syntax = replace(syntax, spellings=None)
         return replace(syntax, text_schema=text_schema) if text_schema else syntax
 
     def parser(
@@ -124,7 +129,7 @@ class Family:
         return StreamParser(
             self.syntax_for(tools, choice, thinking=thinking, text_schema=text_schema),
             self._make_id,
-            names=[tool["function"]["name"] for tool in tools],
+            names=[tool["function"]["name"] for tool in tools] if choice is None else choice.names,
             code=interpreters[0] if interpreters and self.syntax.code else None,
         )
 
@@ -209,7 +214,8 @@ def plain_parser() -> StreamParser:
 def family_names() -> list[str]:
     """List the names of all families, sorted."""
     folder = paths.root() / "chat_formats"
-    return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
+    files = (path.name for path in folder.iterdir() if path.name.endswith(".toml"))
+    return sorted(name.removesuffix(".toml") for name in files if name != spellings.FILE_NAME)
 
 
 def load_family(name: str) -> Family:

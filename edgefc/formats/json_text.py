@@ -41,6 +41,25 @@ class JsonEnd:
         return False
 
 
+class BlankNormalizer:
+    """Rewrites streamed JSON with the white space of json.dumps: one space after commas and colons."""
+
+    def __init__(self) -> None:
+        self._in_string = self._escaped = False
+
+    def feed(self, text: str) -> str:
+        """Return the next piece of JSON in that form."""
+        return "".join(map(self._rewrite, text))
+
+    def _rewrite(self, char: str) -> str:
+        if self._in_string:
+            self._in_string = self._escaped or char != '"'
+            self._escaped = not self._escaped and char == "\\"
+            return char
+        self._in_string = char == '"'
+        return {" ": "", "\n": "", "\r": "", "\t": "", ",": ", ", ":": ": "}.get(char, char)
+
+
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -91,3 +110,13 @@ def _decode_escape(code: str) -> str:
     except ValueError:
         return "\ufffd"
     return "".join("\ufffd" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
+
+
+def escaped_inside(text: str) -> str:
+    """Return a text as the inside of a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def overlap(text: str, marker: str) -> int:
+    """Return how many characters at the end of `text` may be the beginning of `marker`."""
+    return next(size for size in range(min(len(marker) - 1, len(text)), -1, -1) if text.endswith(marker[:size]))

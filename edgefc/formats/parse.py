@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from edgefc.formats.call_ids import new_call_id
-from edgefc.formats.json_text import JsonEnd, unescape
-from edgefc.types import Delta, FunctionCallDelta, Message, Outcome, OutputSyntax, ToolCall
+from edgefc.formats.json_text import JsonEnd, escaped_inside, overlap, unescape
+from edgefc.formats.message_builder import MessageBuilder
+from edgefc.formats.spellings import SpelledCallReader
+from edgefc.types import Delta, Message, Outcome, OutputSyntax
 
 _State = Callable[[], bool]
 _SPACE = " \t\r\n"
@@ -56,8 +58,10 @@ class StreamParser:
         names: Collection[str] | None = None,
         code: str | None = None,
     ) -> None:
-        self._syntax, self._make_id, self._code = syntax, make_id, code
-        self._names = None if names is None else {_json_escaped(name): name for name in names if name != code}
+        self._syntax, self._code = syntax, code
+        self._message = MessageBuilder(make_id)
+        functions = None if names is None else [name for name in names if name != code]
+        self._names = None if functions is None else {escaped_inside(name): name for name in functions}
         self._code_head = (syntax.code or "").removesuffix("{code}") if code is not None else ""
         before, has_text, rest = syntax.calls_begin.partition("{text}")
         # With a text beside the calls, calls begin with the part of calls_begin that follows the text.
@@ -65,10 +69,7 @@ class StreamParser:
         self._calls_head = (rest if has_text else syntax.calls_begin) + syntax.before_name
         self._buffer = ""
         self._state: _State = self._at_start
-        self._deltas: list[Delta] = []
-        self._content: list[str] = []
-        self._thoughts: list[str] = []
-        self._calls: list[ToolCall] = []
+        self._spelled = None if syntax.spellings is None else SpelledCallReader(syntax.spellings, functions)
         self._n_complete = 0  # calls that were read to their end
         self._missing: tuple[str, ...] = ()
         self._outcome: Outcome = "answer"
@@ -82,49 +83,58 @@ class StreamParser:
         self._buffer += text
         while self._state():
             pass
-        deltas, self._deltas = self._deltas, []
-        return deltas
+        return self._message.take_deltas()
+
+    @property
+    def after_call(self) -> bool:
+        """True from the end of a call until the next one is opened by its name."""
+        if self._spelled is not None and self._state == self._in_spelled_calls:
+            return self._spelled.is_between_calls
+        return self._n_complete > 0 and self._state in (self._between_calls, self._at_end)
+
+    @property
+    def in_thoughts(self) -> bool:
+        """True while the model's thoughts are read."""
+        return self._state == self._in_thoughts
 
     def finish(self, reason: Literal["stop", "length"]) -> ParsedReply:
         """Return the message once no more text can come, with the deltas that were still held back."""
         self._flush(cut_off=reason == "length")
-        cut_off = reason == "length" or len(self._calls) > self._n_complete
-        # Calls of an answer that is cut off must not run: the next turn could not answer them all.
-        calls = [] if cut_off else self._calls
-        content = "".join(self._content)
-        message: Message = {"role": "assistant", "content": content if content or not calls else None}
-        if self._thoughts:
-            message["reasoning_content"] = "".join(self._thoughts)
-        if calls:
-            message["tool_calls"] = calls
-            self._outcome = "call"
+        # Complete calls of an answer that is cut off are good; an incomplete one is dropped. The rest of a call after
+        # its arguments is fixed text and adds nothing.
+        n_complete = len(self._message.calls) if self._state == self._after_arguments else self._n_complete
+        cut_off = reason == "length" or len(self._message.calls) > n_complete
+        calls = self._message.calls[:n_complete]
+        message = self._message.message(calls)
         if self._outcome == "clarify":
             message["required_functions"] = list(self._missing)
         if self._outcome == "no_tool":
             message["no_tool"] = True
-        if cut_off or self._state in (self._in_name, self._in_functions):
+        if calls:
+            self._outcome = "call"
+        elif cut_off or self._state in (self._in_name, self._in_functions):
             self._outcome = "length"
-        deltas, self._deltas = tuple(self._deltas), []
-        return ParsedReply(message, self._outcome, self._missing if self._outcome == "clarify" else (), deltas)
+        missing = self._missing if self._outcome == "clarify" else ()
+        return ParsedReply(message, self._outcome, missing, tuple(self._message.take_deltas()))
 
     def _flush(self, *, cut_off: bool) -> None:
         """Emit the rest of the buffer; the beginning of a call or template that was cut off is dropped."""
         if self._state == self._in_code:
             if not cut_off:
-                self._emit_arguments('"}')
+                self._message.add_arguments('"}')
                 self._n_complete += 1
         elif self._state == self._in_thoughts:
-            self._emit_thoughts(self._buffer.rstrip(_SPACE))
+            self._message.add_thoughts(self._buffer.rstrip(_SPACE))
         elif self._state == self._at_branch and self._buffer.strip(_SPACE) == self._syntax.no_tool:
             self._outcome = "no_tool"
         elif self._state == self._in_name:
-            self._emit_text("" if cut_off or self._calls_head else self._buffer)
+            self._message.add_text("" if cut_off or self._calls_head else self._buffer)
         elif not cut_off and self._state in (self._at_start, self._at_branch, self._in_free_text):
-            self._emit_text(self._buffer)
+            self._message.add_text(self._buffer)
         elif self._state == self._in_free_text:
             before = min((self._buffer.partition(marker)[0] for marker in self._syntax.markers), key=len, default="")
             if before != self._buffer:
-                self._emit_text(before.removesuffix(self._syntax.calls_preamble or ""))
+                self._message.add_text(before.removesuffix(self._syntax.calls_preamble or ""))
 
     # -- states: each consumes the part of the buffer it understands and returns True if it made progress -----------
 
@@ -145,7 +155,7 @@ class StreamParser:
             thoughts = thoughts[: len(thoughts) - overlap(thoughts, end)]
         # White space before the end mark belongs to the mark.
         thoughts = thoughts.rstrip(_SPACE)
-        self._emit_thoughts(thoughts)
+        self._message.add_thoughts(thoughts)
         self._buffer = rest if found else self._buffer[len(thoughts) :]
         return bool(found) and self._enter(self._after_thoughts)
 
@@ -159,6 +169,8 @@ class StreamParser:
             return True
         if syntax.text is not None:
             return self._at_template()
+        if self._spelled is not None and (may_begin := self._spelled.may_begin(self._buffer)) is not False:
+            return may_begin is True and self._enter(self._in_spelled_calls)
         if syntax.text_begin and self._consume(syntax.text_begin):
             return self._enter(self._text_state)
         if syntax.text_begin and self._may_become(syntax.text_begin):
@@ -215,7 +227,7 @@ class StreamParser:
 
     def _in_string(self) -> bool:
         text, size, ended = unescape(self._buffer)
-        self._emit_text(text)
+        self._message.add_text(text)
         self._buffer = self._buffer[size:]
         return ended and self._enter(self._after_string if self._text_head else self._at_end)
 
@@ -227,7 +239,7 @@ class StreamParser:
         return bool(self._buffer) and not is_undecided and self._enter(self._at_end)
 
     def _in_plain(self) -> bool:
-        self._emit_text(self._buffer)
+        self._message.add_text(self._buffer)
         self._buffer = ""
         return False
 
@@ -240,18 +252,18 @@ class StreamParser:
         if not positions:
             marks = [mark for marker in syntax.markers for mark in (marker, preamble + marker)]
             ready = self._buffer[: len(self._buffer) - max(overlap(self._buffer, mark) for mark in marks)]
-            self._emit_text(ready)
+            self._message.add_text(ready)
             self._buffer = self._buffer[len(ready) :]
             return False
         before, self._buffer = self._buffer[: min(positions)], self._buffer[min(positions) :]
         if start := self._find_call(syntax.calls_intro, first=False):
-            self._emit_text(before.removesuffix(preamble) if preamble else before)
+            self._message.add_text(before.removesuffix(preamble) if preamble else before)
             return self._begin_call(start)
         if self._may_become_call(syntax.calls_intro, first=False):
             self._buffer = before + self._buffer
             return False
         # It only looks like a call: text, at least up to the first character of the marker.
-        self._emit_text(before + self._buffer[:1])
+        self._message.add_text(before + self._buffer[:1])
         self._buffer = self._buffer[1:]
         return bool(self._buffer)
 
@@ -294,7 +306,7 @@ class StreamParser:
         if start.name is not None:
             self._open_call(start.name)
             if start.state == self._in_code:
-                self._emit_arguments('{"code": "')
+                self._message.add_arguments('{"code": "')
         return self._enter(start.state)
 
     def _in_name(self) -> bool:
@@ -310,7 +322,7 @@ class StreamParser:
         piece = self._buffer if size is None else self._buffer[:size]
         self._buffer = self._buffer[len(piece) :]
         self._json.drop(len(piece))
-        self._emit_arguments(piece)
+        self._message.add_arguments(piece)
         return size is not None and self._enter(self._after_arguments)
 
     def _after_arguments(self) -> bool:
@@ -322,7 +334,7 @@ class StreamParser:
             self._buffer = before + after + self._buffer[len(before) + 9 + len(after) :]
         if not self._consume(before + after):
             return False
-        self._n_complete = len(self._calls)
+        self._n_complete = len(self._message.calls)
         return self._enter(self._between_calls)
 
     def _between_calls(self) -> bool:
@@ -337,9 +349,16 @@ class StreamParser:
         self._consume(syntax.calls_end)
         return self._enter(self._at_end)
 
+    def _in_spelled_calls(self) -> bool:
+        """Read calls in other spellings than the family's own."""
+        assert self._spelled is not None
+        self._buffer = self._spelled.read(self._buffer, self._message)
+        self._n_complete = self._spelled.n_complete
+        return self._spelled.has_ended and self._enter(self._at_end)
+
     def _in_code(self) -> bool:
         """Emit raw code as the JSON of its arguments."""
-        self._emit_arguments(_json_escaped(self._buffer))
+        self._message.add_arguments(escaped_inside(self._buffer))
         self._buffer = ""
         return False
 
@@ -375,34 +394,8 @@ class StreamParser:
         return text.startswith(self._buffer)
 
     def _open_call(self, name: str) -> None:
-        call: ToolCall = {"id": self._make_id(), "type": "function", "function": {"name": name, "arguments": ""}}
-        self._calls.append(call)
-        function: FunctionCallDelta = {"name": name, "arguments": ""}
-        index = len(self._calls) - 1
-        self._deltas.append(
-            {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": function}]}
-        )
+        self._message.open_call(name)
         self._json = JsonEnd()
-
-    def _emit_arguments(self, piece: str) -> None:
-        if piece:
-            self._calls[-1]["function"]["arguments"] += piece
-            self._deltas.append({"tool_calls": [{"index": len(self._calls) - 1, "function": {"arguments": piece}}]})
-
-    def _emit_text(self, text: str) -> None:
-        if text:
-            self._content.append(text)
-            self._deltas.append({"content": text})
-
-    def _emit_thoughts(self, text: str) -> None:
-        if text:
-            self._thoughts.append(text)
-            self._deltas.append({"reasoning_content": text})
-
-
-def _json_escaped(text: str) -> str:
-    """Return a text as the inside of a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _split_at_placeholder(template: str) -> tuple[str, str, str]:
@@ -412,8 +405,3 @@ def _split_at_placeholder(template: str) -> tuple[str, str, str]:
         return template, "", ""
     index, name = min(positions)
     return template[:index], name, template[index + len(name) :]
-
-
-def overlap(text: str, marker: str) -> int:
-    """Return how many characters at the end of `text` may be the beginning of `marker`."""
-    return next(size for size in range(min(len(marker) - 1, len(text)), -1, -1) if text.endswith(marker[:size]))

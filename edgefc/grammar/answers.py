@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from edgefc.errors import FormatError, RequestError, SchemaError
-from edgefc.grammar import strings
+from edgefc.grammar import spelled, strings
 from edgefc.grammar.json_schema.compiler import SchemaCompiler
 from edgefc.grammar.json_schema.keywords import COMBINING
 from edgefc.grammar.json_schema.layout import Spacing
@@ -82,7 +82,7 @@ def _check_free_text(syntax: OutputSyntax) -> None:
 
 def control_tokens_of(syntax: OutputSyntax, control: Mapping[str, int]) -> dict[str, int]:
     """Return those of a vocabulary's control tokens, text and id, that occur in the syntax."""
-    names = [field.name for field in fields(syntax) if field.name != "text_schema"]
+    names = [field.name for field in fields(syntax) if field.name not in {"text_schema", "spellings"}]
     text = "\0".join(value for name in names if isinstance(value := getattr(syntax, name), str))
     return {token: token_id for token, token_id in control.items() if token and token in text}
 
@@ -148,7 +148,12 @@ class AnswerBuilder:
     def _free_text_or_calls(self, calls: list[CallStart]) -> Node:
         syntax = self._syntax
         thoughts = (syntax.think_begin.strip(),) if syntax.think_begin else ()
-        free = FreeText(syntax.markers, (*syntax.forbidden_starts, *thoughts))
+        starts = (*syntax.forbidden_starts, *thoughts)
+        if calls and syntax.spellings is not None:
+            heads = spelled.named_heads(syntax.spellings, self._allowed.names)
+            free = FreeText(syntax.markers, starts, heads, spelled.unnamed_heads(syntax.spellings))
+        else:
+            free = FreeText(syntax.markers, starts)
         branches = [sequence(*self._lexemes(syntax.text_begin), Lexeme(free))]
         if not calls:
             return branches[0]
@@ -167,7 +172,7 @@ class AnswerBuilder:
             between = Literal(syntax.calls_preamble) if syntax.calls_preamble else EMPTY
             before = optional(sequence(free, between))
             branches += [sequence(*self._prepend(before, self._lexemes(head)), rest) for head, rest in calls]
-        return choice(*branches)
+        return choice(*branches, *self._spelled_calls(whole_heads=True))
 
     def _json_or_calls(self, calls: list[CallStart]) -> Node:
         """Return text that is JSON of the caller's schema, or calls; their beginnings must differ."""
@@ -247,7 +252,57 @@ class AnswerBuilder:
         """Return calls without free text before them."""
         lead = self._lexemes(self._syntax.calls_lead)
         branches = [sequence(*self._lexemes(head), rest) for head, rest in calls]
-        return sequence(optional(sequence(*lead)), choice(*branches))
+        declared = sequence(optional(sequence(*lead)), choice(*branches))
+        return choice(declared, *self._spelled_calls()) if self._allowed.mode == "required" else declared
+
+    def _spelled_calls(self, *, whole_heads: bool = False) -> list[Node]:
+        """Return the calls in the other spellings that the family accepts.
+
+        whole_heads  one lexeme per tool up to its arguments, where only the tool's name distinguishes calls from text
+        """
+        if self._syntax.spellings is None:
+            return []
+        forms = spelled.call_forms(self._syntax.spellings)
+        tail = optional(Lexeme(spelled.calls_tail(self._syntax.spellings)))
+        arguments = self._spelled_arguments()
+        again: list[Node] = []
+        for number, form in enumerate(forms):
+            self.rules[f"spelled-{number}"] = choice(
+                *(
+                    sequence(Lexeme(sequence(Literal(name), form.before_arguments)), node, Lexeme(form.after_arguments))
+                    for name, node in arguments.items()
+                )
+            )
+            again.append(sequence(Lexeme(form.next_name), Ref(f"spelled-{number}")))
+        rest = sequence(Repeat(choice(*again), 0, None), tail) if self._parallel else tail
+        self.rules["spelled-rest"] = rest
+        if not whole_heads:
+            return [
+                sequence(Lexeme(form.before_name), Ref(f"spelled-{number}"), Ref("spelled-rest"))
+                for number, form in enumerate(forms)
+            ]
+        return [
+            sequence(
+                Lexeme(sequence(form.before_name, Literal(name), form.before_arguments)),
+                node,
+                Lexeme(form.after_arguments),
+                Ref("spelled-rest"),
+            )
+            for form in forms
+            for name, node in arguments.items()
+        ]
+
+    def _spelled_arguments(self) -> dict[str, Node]:
+        """Compile the arguments of each tool, in any white space, by the tool's name as the inside of a JSON string."""
+        blank = optional(Lexeme(Repeat(spelled.BLANK.item, 1, spelled.MAX_BLANK)))
+        nodes: dict[str, Node] = {}
+        for number, tool in enumerate(self._tools):
+            if tool.name in self._allowed.names and not (tool.is_code and self._syntax.code):
+                with at_tool(number):
+                    compiler = _arguments_compiler(tool, self.rules, spacing="indented", any_order=self._any_order)
+                    self.rules[f"spelled-arguments-{number}"] = compiler.compile()
+                nodes[spelled.escaped_name(tool.name)] = sequence(blank, Ref(f"spelled-arguments-{number}"))
+        return nodes
 
     def _call_starts(self) -> list[CallStart]:
         """Return the ways in which calls may begin: as a function's call, as raw code."""

@@ -32,6 +32,7 @@ from edgefc.grammar.rules import (
     Rules,
     Sequence,
     as_intersection,
+    is_nothing,
     sequence,
 )
 
@@ -92,7 +93,7 @@ class GbnfWriter:
                 text = self._json_string(node)
                 return f"({text})" if inner else text
             case FreeText():
-                if len(node.markers) == 1 and not node.forbidden_starts:
+                if len(node.markers) == 1 and not node.forbidden_starts and is_nothing(node.forbidden_stems):
                     return self._text_without(node, node.markers[0])
                 return self._automaton(as_intersection(node), Chars)
             case And() | Not() | NoneOf() | MultipleOf():

@@ -31,6 +31,7 @@ from edgefc.grammar.rules import (
     Rules,
     Sequence,
     children,
+    is_nothing,
     sequence,
 )
 
@@ -121,6 +122,8 @@ def _terminal(node: Node) -> str:
             parts = ["/[^\\x{0}]+/", *(f"~/(?s:.*){_quote(text)}(?s:.*)/" for text in node.markers)]
             if node.forbidden_starts:
                 parts.append(f"~/[ \\n\\r\\t]*(?:{'|'.join(map(_quote, node.forbidden_starts))})(?s:.*)/")
+            if not is_nothing(node.forbidden_heads):
+                parts.append(f"~/{_regex(node.forbidden_heads, inner=True)}(?s:.*)/")
             return " & ".join(parts)
         case Sequence():
             return " ".join(_terminal_part(item) for item in node.items)

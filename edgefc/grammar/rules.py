@@ -99,11 +99,14 @@ class Lexeme(_CachedHash):
 class FreeText(_CachedHash):
     """One or more characters of text that contains no `marker`, and no NUL, which llama.cpp cannot match.
 
-    It does not begin with one of `forbidden_starts` either, not even after white space.
+    It does not begin with one of `forbidden_starts` either, not even after white space, nor with a text that matches
+    `forbidden_heads`. Automata use the simpler `forbidden_stems`, which match a beginning of each of the heads.
     """
 
     markers: tuple[str, ...]
     forbidden_starts: tuple[str, ...] = ()
+    forbidden_heads: Node = Choice(())
+    forbidden_stems: Node = Choice(())
     __hash__ = _CachedHash.__hash__
 
 
@@ -253,6 +256,8 @@ def as_intersection(node: FreeText) -> Node:
     """Return the same texts as regular nodes, of which an automaton can be built."""
     banned = [Sequence((ANY_TEXT, Literal(text), ANY_TEXT)) for text in node.markers]
     banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), ANY_TEXT)) for text in node.forbidden_starts]
+    if not is_nothing(node.forbidden_stems):
+        banned.append(Sequence((node.forbidden_stems, ANY_TEXT)))
     return And((Repeat(Chars(((0, 0),), negated=True), 1, None), *map(Not, banned)))
 
 

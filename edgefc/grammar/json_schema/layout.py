@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from edgefc.grammar.json_schema.keywords import to_json
-from edgefc.grammar.rules import Lexeme, Literal, Node, lexeme, optional, sequence
+from edgefc.grammar.rules import Chars, Lexeme, Literal, Node, Repeat, lexeme, optional, sequence
 
 # "json": `", "` and `": "`, as json.dumps writes by default. "compact": no spaces. "flexible": at most one space
-# wherever JSON allows white space, which leaves a model more freedom.
-Spacing = typing.Literal["json", "compact", "flexible"]
+# wherever JSON allows white space, which leaves a model more freedom. "indented": line breaks and indentation, too.
+Spacing = typing.Literal["json", "compact", "flexible", "indented"]
 
-_SPACE = optional(Literal(" "))
+_SPACES: dict[str, Node] = {
+    "flexible": optional(Literal(" ")),
+    "indented": Repeat(Chars(((9, 10), (13, 13), (32, 32))), 0, 64),
+}
 
 
 class JsonLayout:
@@ -26,16 +29,17 @@ class JsonLayout:
                 self.comma, self.colon = lexeme(", "), lexeme(": ")
             case "compact":
                 self.comma, self.colon = lexeme(","), lexeme(":")
-            case "flexible":
-                self.comma, self.colon = (Lexeme(sequence(Literal(mark), _SPACE)) for mark in ",:")
+            case "flexible" | "indented":
+                self.comma, self.colon = (Lexeme(sequence(Literal(mark), _SPACES[spacing])) for mark in ",:")
             case _:
                 assert_never(spacing)
 
     def enclose(self, left: str, body: Node, right: str) -> Node:
         """Put brackets or braces around a body."""
-        if self._spacing != "flexible":
+        if self._spacing not in _SPACES:
             return sequence(lexeme(left), body, lexeme(right))
-        opening, closing = sequence(Literal(left), _SPACE), sequence(_SPACE, Literal(right))
+        space = _SPACES[self._spacing]
+        opening, closing = sequence(Literal(left), space), sequence(space, Literal(right))
         return sequence(Lexeme(opening), body, Lexeme(closing))
 
     def key(self, name: str) -> Node:

@@ -1,0 +1,104 @@
+"""The spellings of calls beside a family's own, as regular nodes: for the grammar, and for the parser's automata.
+
+In their templates a space stands for any white space and {word} for the name of a code fence.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgefc.grammar.rules import EMPTY, Chars, Literal, Node, Repeat, choice, one_of, optional, sequence
+from edgefc.types import CallSpellings
+
+BLANK = Repeat(Chars(((9, 10), (13, 13), (32, 32))), 0, None)
+_WORD = Repeat(Chars(((48, 57), (65, 90), (95, 95), (97, 122))), 0, 20)
+_PARTS = re.compile(r" |\{word\}|(?:(?! |\{word\}).)+", re.DOTALL)
+MAX_BEGINS = 3  # marks around calls may be nested: a tag inside a fence
+MAX_BLANK = 64
+MAX_BETWEEN = 6  # marks between two calls, such as the end of a list, the end of a fence and the next fence
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """One way to write a call, in regular nodes: the text up to the name, between name and arguments, and after them.
+
+    `before_name` is what may begin an answer, `next_name` what may stand between a call and the next one's name.
+    """
+
+    before_name: Node
+    next_name: Node
+    before_arguments: Node
+    after_arguments: Node
+
+
+@functools.lru_cache(maxsize=64)
+def call_forms(spellings: CallSpellings) -> tuple[CallForm, ...]:
+    """Return the forms of calls; texts that end alike are one form."""
+    by_end: dict[str, tuple[list[str], list[str]]] = {}
+    for template in spellings.each:
+        before, _, rest = template.partition("{name}")
+        between, _, after = rest.partition("{arguments}")
+        befores, betweens = by_end.setdefault(after, ([], []))
+        befores.append(before)
+        betweens.append(between)
+    begin, between_calls = _begin(spellings), _between(spellings)
+    return tuple(
+        CallForm(
+            before_name=sequence(begin, _any(befores)),
+            next_name=sequence(between_calls, _any(befores)),
+            before_arguments=_any(betweens),
+            after_arguments=_node(after),
+        )
+        for after, (befores, betweens) in by_end.items()
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def calls_tail(spellings: CallSpellings) -> Node:
+    """Return what may stand between the last call and the end of the answer."""
+    marks = choice(Literal("]"), *(_node(end) for _, end in spellings.around if end))
+    return sequence(Repeat(sequence(BLANK, marks), 0, MAX_BETWEEN), BLANK)
+
+
+def named_heads(spellings: CallSpellings, names: Iterable[str]) -> Node:
+    """Return the beginnings of answers that call one of these tools, up to the arguments."""
+    name = one_of(map(escaped_name, names))
+    return choice(*(sequence(form.before_name, name, form.before_arguments) for form in call_forms(spellings)))
+
+
+def unnamed_heads(spellings: CallSpellings) -> Node:
+    """Return the beginnings of answers that call anything, up to the tool's name."""
+    return choice(*(form.before_name for form in call_forms(spellings)))
+
+
+def escaped_name(name: str) -> str:
+    """Return a tool's name as the inside of a JSON string."""
+    return json.dumps(name, ensure_ascii=False)[1:-1]
+
+
+def _begin(spellings: CallSpellings) -> Node:
+    """Return what may stand before the first call."""
+    marks = choice(*(_node(begin) for begin, _ in spellings.around if begin))
+    marked = Repeat(sequence(marks, BLANK), 0, MAX_BEGINS) if spellings.around else EMPTY
+    return sequence(BLANK, marked, optional(sequence(Literal("["), BLANK)))
+
+
+def _between(spellings: CallSpellings) -> Node:
+    """Return what may stand between two calls."""
+    texts = [text for pair in spellings.around for text in pair if text]
+    marks = choice(*map(Literal, ",;[]"), *map(_node, texts))
+    return sequence(BLANK, Repeat(sequence(marks, BLANK), 0, MAX_BETWEEN))
+
+
+def _any(templates: Iterable[str]) -> Node:
+    return choice(*map(_node, dict.fromkeys(templates)))
+
+
+def _node(template: str) -> Node:
+    """Return a template as a regular node."""
+    blanks: dict[str, Node] = {" ": BLANK, "{word}": _WORD}
+    return sequence(*(blanks.get(part) or Literal(part) for part in _PARTS.findall(template)))
