@@ -15,8 +15,8 @@ from edgefc.cli.options import JsonOption, StoredNameArgument, YesOption
 from edgefc.errors import StoreError
 
 if TYPE_CHECKING:
+    from edgefc.models.manifest import StoredModel
     from edgefc.models.registry import ModelCard
-    from edgefc.models.store import StoredModel
 
 SourceArgument = Annotated[str, Argument(help="Id, OWNER/NAME[:QUANTIZATION], URL of a .gguf file, or its path.")]
 QuantizationOption = Annotated[

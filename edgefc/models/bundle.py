@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import tarfile
 import uuid
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
-from edgefc import files, gguf, paths
+from edgefc import files, gguf
 from edgefc.errors import StoreError
 from edgefc.files import BLOCK
 from edgefc.models import store
-from edgefc.models.store import MANIFEST, Progress, StoredModel
+from edgefc.models.archive import ArchiveError, Entry, read_entries
+from edgefc.models.manifest import MANIFEST, MAX_MANIFEST, StoredModel, parse_manifest
+from edgefc.models.store import Progress
+from edgefc.paths import inside, models_dir
 
-MAX_MANIFEST = 1 << 20  # bytes
 HASH_HEADER = "EDGEFC.sha256"
+DISK_RESERVE = 64 << 20  # bytes that an import leaves free on the disk
+MADE_BY = "Bundles are made by `edgefc bundle`."
 
 
 def write_bundle(model: StoredModel, out: Path, progress: Progress = lambda _: None) -> Path:
@@ -33,7 +37,7 @@ def write_bundle(model: StoredModel, out: Path, progress: Progress = lambda _: N
     try:
         with store.translate_os_errors(out), tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
             for name in (MANIFEST, *(file.name for file in model.files)):
-                path = model.folder / name
+                path = inside(model.folder, name)
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = path.stat().st_size, 0o644
                 if name == MANIFEST:
@@ -50,68 +54,75 @@ def write_bundle(model: StoredModel, out: Path, progress: Progress = lambda _: N
 def read_bundle(archive: Path, progress: Progress = lambda _: None) -> StoredModel:
     """Add the model of an archive to this machine's. Raises StoreError or ModelFileError for a bad archive."""
     try:
-        with tarfile.open(archive, "r:") as tar:
-            return _unpack(tar, archive, progress)
-    except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"invalid bundle {archive}: {error}", "Bundles are made by `edgefc bundle`.") from None
+        with files.open_regular(archive) as file:
+            return _unpack(file, archive, progress)
+    except ArchiveError as error:
+        raise StoreError(f"invalid bundle {archive}: {error}", MADE_BY) from None
     except OSError as error:
         raise store.store_error(error, archive) from error
 
 
-def _unpack(tar: tarfile.TarFile, archive: Path, progress: Progress) -> StoredModel:
-    manifest = _read_manifest_entry(tar, archive)
-    work = paths.models_dir() / f".{uuid.uuid4().hex}"
-    with store.translate_os_errors(work):
-        work.mkdir(parents=True)
-    try:
-        (work / MANIFEST).write_bytes(manifest)
-        listed = {file["name"]: file for file in json.loads(manifest.decode("utf-8"))["files"]}
-        while (entry := tar.next()) is not None:
-            content = tar.extractfile(entry) if entry.isreg() else None
-            if content is None or entry.name not in listed:
+def _unpack(file: BinaryIO, archive: Path, progress: Progress) -> StoredModel:
+    entries = read_entries(file)
+    manifest = _read_manifest_entry(file, next(entries, None), archive)
+    missing = {stored.name: stored for stored in manifest.files}
+    with store.work_folder() as work:
+        _check_space(manifest, archive, work)
+        for entry in entries:
+            stored = missing.pop(entry.name, None)
+            if stored is None or entry.size != stored.size:
                 raise StoreError(
-                    f"{archive} holds {entry.name[:80]!r}, which its manifest does not list",
+                    f"{archive} holds {entry.name[:80]!r}, which its manifest does not list so",
                     "Make the bundle again with `edgefc bundle`.",
                 )
-            store.check_file_name(entry.name)
-            if _copy(content, work / entry.name, progress) != listed[entry.name]["sha256"]:
-                raise StoreError(f"{archive} is damaged: {entry.name} has another hash", "Copy it over again.")
-        model = store.read_manifest(work / MANIFEST)
-        gguf.read_header(model.path)
-        return _move_into_store(model, work)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{archive}: its manifest is damaged: {error}", "Copy it over again.") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            with store.translate_os_errors(work):
+                sha256 = _copy(file, stored.size, inside(work, stored.name), progress)
+            if sha256 != stored.sha256:
+                raise StoreError(f"{archive} is damaged: {stored.name} has another hash", "Copy it over again.")
+        if missing:
+            raise StoreError(f"{archive} is incomplete: it lacks {min(missing)}", "Copy it over again.")
+        gguf.read_model(replace(manifest, folder=work).path)
+        return store.move_into_store(work, manifest)
 
 
-def _read_manifest_entry(tar: tarfile.TarFile, archive: Path) -> bytes:
-    """Read the manifest, which must be the first entry, and check its hash."""
-    first = tar.next()
-    content = tar.extractfile(first) if first is not None and first.isreg() else None
-    if first is None or first.name != MANIFEST or first.size > MAX_MANIFEST or content is None:
-        raise StoreError(
-            f"invalid bundle {archive}: it does not begin with {MANIFEST}", "Bundles are made by `edgefc bundle`."
-        )
-    data = content.read()
-    if hashlib.sha256(data).hexdigest() != first.pax_headers.get(HASH_HEADER):
+def _read_manifest_entry(file: BinaryIO, entry: Entry | None, archive: Path) -> StoredModel:
+    """Read the manifest, which must be the first entry, and check its hash; returns the model as it will be stored."""
+    if entry is None or entry.name != MANIFEST or entry.size > MAX_MANIFEST:
+        raise StoreError(f"invalid bundle {archive}: it does not begin with {MANIFEST}", MADE_BY)
+    data = file.read(entry.size)
+    if hashlib.sha256(data).hexdigest() != entry.fields.get(HASH_HEADER):
         raise StoreError(f"{archive} is damaged: {MANIFEST} has another hash", "Copy it over again.")
-    return data
+    try:
+        model = parse_manifest(data, Path())
+    except StoreError as error:
+        raise StoreError(f"{archive}: {error.reason}", MADE_BY) from None
+    # `created` decides which of several models of a name is used: it is the time at which this machine got the model.
+    folder = store.model_folder(model.repo or "local/files", model.quantization, model.sha256)
+    return replace(model, folder=folder, created=store.now())
 
 
-def _move_into_store(model: StoredModel, work: Path) -> StoredModel:
-    sha256 = next(file.sha256 for file in model.files if file.role == "model")
-    folder = store.model_folder(model.repo or "local/files", model.quantization, sha256)
-    return store.move_into_store(work, folder) or store.read_manifest(folder / MANIFEST)
+def _check_space(model: StoredModel, archive: Path, folder: Path) -> None:
+    """Raise StoreError unless the disk has room for all files and, at least as large, the archive holds them."""
+    store.make_folder(models_dir())
+    with store.translate_os_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if model.size > archive.stat().st_size:
+        raise StoreError(f"{archive} is incomplete: its files have {model.size:,} bytes", "Copy it over again.")
+    if model.size + DISK_RESERVE > free:
+        raise StoreError(
+            f"{model.name} needs {model.size / 1e9:.2f} GB in {models_dir()}, and {free / 1e9:.2f} GB are free",
+            "Free some space, or set EDGEFC_MODELS_DIR to another disk.",
+        )
 
 
-def _copy(source: IO[bytes], target: Path, progress: Progress) -> str:
-    """Copy to a file and return the sha256."""
+def _copy(source: BinaryIO, size: int, target: Path, progress: Progress) -> str:
+    """Copy the next `size` bytes to a new file and return their sha256."""
     digest = hashlib.sha256()
-    with target.open("wb") as file:
-        while block := source.read(BLOCK):
+    with target.open("xb") as file:
+        while size > 0 and (block := source.read(min(size, BLOCK))):
             file.write(block)
             digest.update(block)
+            size -= len(block)
             progress(len(block))
     return digest.hexdigest()
 

@@ -25,7 +25,8 @@ import psutil
 
 from edgefc.errors import DownloadError, HashMismatchError, StoreError
 from edgefc.files import BLOCK, sync_folder
-from edgefc.models.store import Progress, check_file_name, store_error
+from edgefc.models.store import Progress, store_error
+from edgefc.paths import check_name
 
 log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5  # in a row without a new byte
@@ -71,7 +72,7 @@ def download_file(file: RemoteFile, target: Path, *, headers: Mapping[str, str],
 
     Raises DownloadError, HashMismatchError, StoreError, or huggingface_hub's errors for the server's answers.
     """
-    check_file_name(target.name)
+    check_name(target.name)
     part = _PartFile(target, file, progress)
     _ACTIVE_PARTS.add(part.name)
     try:
@@ -125,6 +126,8 @@ class _PartFile:
 
     def write(self, data: bytes) -> None:
         """Append bytes; they are hashed while the next ones are received."""
+        if self.file.size is None and (self.size + len(data)) // DISK_RESERVE > self.size // DISK_RESERVE:
+            self._check_space()
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -199,10 +202,9 @@ class _PartFile:
             self.restart()
 
     def _check_space(self) -> None:
-        if self.file.size is None:
-            return
         folder = self.target.parent
-        needed, free = self.file.size - self.size + DISK_RESERVE, shutil.disk_usage(folder).free
+        missing = 0 if self.file.size is None else self.file.size - self.size
+        needed, free = missing + DISK_RESERVE, shutil.disk_usage(folder).free
         if needed > free:
             raise StoreError(
                 f"{self.file.name} needs {needed / 1e9:.2f} GB more in {folder}, but only {free / 1e9:.2f} GB are free",
@@ -276,6 +278,8 @@ def _receive_response(part: _PartFile, headers: Mapping[str, str]) -> None:
                 if len(pieces) >= WRITE_SIZE:
                     part.write(bytes(pieces))
                     pieces.clear()
+                if part.file.size is not None and part.size > part.file.size:
+                    break  # the caller starts over; the response may never end
         finally:
             if pieces:
                 part.write(bytes(pieces))

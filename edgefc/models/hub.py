@@ -20,6 +20,7 @@ from edgefc.errors import (
 )
 from edgefc.models import store
 from edgefc.models.download import RemoteFile, download_file
+from edgefc.models.manifest import MAX_SIZE, check_digest, check_repo, check_sha256
 from edgefc.models.source import Repository
 from edgefc.models.store import Progress
 
@@ -41,32 +42,52 @@ def get_repository(repo: str, revision: str | None = None, *, endpoint: str | No
     """List the files of a repository. Raises DownloadError and its subclasses, or ModelNotFoundError."""
     from huggingface_hub import HfApi, hf_hub_url
 
-    store.check_repo(repo)
+    check_repo(repo)
     api = HfApi(endpoint=endpoint, library_name="edgefc", library_version=__version__)
     with _translate_errors(repo, endpoint_url(endpoint)):
         info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
-    commit = info.sha or revision or "main"
+    commit = _check_commit(info.sha) or revision or "main"
     card: Any = info.card_data or {}
     base = card.get("base_model") or ""
     files: dict[str, RemoteFile] = {}
     for sibling in info.siblings or ():
         path = sibling.rfilename
-        with contextlib.suppress(StoreError):  # files with unsafe names are left out
+        with contextlib.suppress(StoreError):  # files with unsafe names, hashes or sizes are left out
             store.local_name(path)
             files[path] = RemoteFile(
                 path=path,
                 url=hf_hub_url(repo, path, revision=commit, endpoint=endpoint),
-                size=sibling.size,
-                sha256=sibling.lfs.sha256 if sibling.lfs else None,
-                git_sha1=None if sibling.lfs else sibling.blob_id,
+                size=_check_size(sibling.size),
+                sha256=check_sha256(sibling.lfs.sha256) if sibling.lfs else None,
+                git_sha1=None if sibling.lfs or sibling.blob_id is None else check_digest(sibling.blob_id),
             )
     return Repository(
         id=repo,
         revision=commit,
-        licence=str(card.get("license") or ""),
-        base_model=str(base[0] if isinstance(base, list) and base else base),
+        licence=_plain_line(card.get("license")),
+        base_model=_plain_line(base[0] if isinstance(base, list) and base else base),
         files=files,
     )
+
+
+def _check_commit(sha: Any) -> str:
+    """Return the commit of a hub's answer, which becomes part of paths and URLs. Raises DownloadError."""
+    try:
+        return check_digest(sha) if sha else ""
+    except (StoreError, TypeError):
+        raise DownloadError(f"the hub names an invalid commit {str(sha)[:80]!r}", "Check HF_ENDPOINT.") from None
+
+
+def _check_size(size: Any) -> int | None:
+    """Return the size of a file in a hub's answer. Raises StoreError for what cannot be one."""
+    if size is not None and (type(size) is not int or not 0 <= size <= MAX_SIZE):
+        raise StoreError(f"invalid size {size!r}")
+    return size
+
+
+def _plain_line(value: Any) -> str:
+    """Return text of a hub's answer as one short line; anything but text is dropped."""
+    return "".join(char for char in value[:200] if char.isprintable()) if isinstance(value, str) else ""
 
 
 def cached_file(repo: Repository, file: RemoteFile) -> Path | None:

@@ -8,7 +8,6 @@ before.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import re
 import shutil
@@ -31,8 +30,11 @@ from edgefc.errors import (
 )
 from edgefc.models import hub, store
 from edgefc.models.download import RemoteFile
+from edgefc.models.manifest import MANIFEST, TOKENIZER, Role, StoredFile, StoredModel
 from edgefc.models.source import ModelSource, Repository, choose_files, parse_source, quantization_of
-from edgefc.models.store import StoredFile, StoredModel
+from edgefc.paths import inside
+
+MAX_LICENCE, MAX_TOKENIZER = 1 << 20, 128 << 20  # bytes; the largest tokenizer.json known has 35 MB
 
 
 class Reporter(Protocol):
@@ -120,7 +122,7 @@ def _pull_repository(
         )
     identity = remote_files[0].sha256 or remote_files[0].git_sha1 or ""
     fetcher = _Fetcher(store.model_folder(source.repo, quantization, identity), endpoint, reporter)
-    manifest = fetcher.folder / store.MANIFEST
+    manifest = fetcher.folder / MANIFEST
     with _lock(fetcher.folder, reporter):
         with contextlib.suppress(StoreError):
             if manifest.is_file():
@@ -132,8 +134,7 @@ def _fetch_all(
     fetcher: _Fetcher, source: ModelSource, repo: Repository, quantization: str, remote_files: list[RemoteFile]
 ) -> StoredModel:
     """Fetch all files of a model, write its manifest, and remove older versions of it."""
-    with store.translate_os_errors(fetcher.folder):
-        fetcher.folder.mkdir(parents=True, exist_ok=True)
+    store.make_folder(fetcher.folder)
     stored_files = [fetcher.copy_cached(repo, file) or fetcher.fetch(file, "model") for file in remote_files]
     _check_model(fetcher.folder, stored_files)
     stored_files += _fetch_extras(fetcher, source, repo)
@@ -147,7 +148,7 @@ def _fetch_all(
             quantization=quantization,
             family=card.family if card else "",
             licence=card.licence if card else repo.licence,
-            created=_now(),
+            created=store.now(),
             files=tuple(stored_files),
         )
     )
@@ -161,16 +162,18 @@ def _fetch_extras(fetcher: _Fetcher, source: ModelSource, repo: Repository) -> l
     """Fetch the licence's text, and the tokenizer of the model that was quantized; the model works without them."""
     extras: list[StoredFile] = []
     for path, file in repo.files.items():
-        if re.fullmatch(r"(?i)licen[cs]e(\.(md|txt))?", path) and (file.size or 0) < 1 << 20:
+        if re.fullmatch(r"(?i)licen[cs]e(\.(md|txt))?", path) and (file.size or MAX_LICENCE) < MAX_LICENCE:
             extras.append(fetcher.fetch(file, "licence"))
             break
     base = source.card.tokenizer_repo if source.card else ""
-    if not base and "tokenizer.json" not in repo.files:
+    if not base and TOKENIZER not in repo.files:
         base = repo.base_model
     try:
         base_repo = hub.get_repository(base, endpoint=fetcher.endpoint) if base and base != repo.id else repo
-        tokenizer = base_repo.files.get("tokenizer.json") or repo.files.get("tokenizer.json")
-        if tokenizer is not None:
+        tokenizer = base_repo.files.get(TOKENIZER) or repo.files.get(TOKENIZER)
+        if tokenizer is not None and (tokenizer.size is None or tokenizer.size > MAX_TOKENIZER):
+            fetcher.reporter.note("its tokenizer.json is too large: using the GGUF's own vocabulary")
+        elif tokenizer is not None:
             extras.append(fetcher.fetch(tokenizer, "tokenizer"))
         else:
             fetcher.reporter.note("no tokenizer.json is published: using the GGUF's own vocabulary")
@@ -187,9 +190,9 @@ class _Fetcher:
     endpoint: str | None
     reporter: Reporter
 
-    def fetch(self, file: RemoteFile, role: store.Role, *, with_token: bool = True) -> StoredFile:
+    def fetch(self, file: RemoteFile, role: Role, *, with_token: bool = True) -> StoredFile:
         name = store.local_name(file.path)
-        target = self.folder / name
+        target = inside(self.folder, name)
         self.reporter.begin(name, file.size)
         if target.is_file():  # from a pull that stopped after this file
             sha256 = files.hash_file(target, self.reporter.advance)
@@ -205,7 +208,8 @@ class _Fetcher:
         """Link or copy a model file from huggingface_hub's cache, if it is there and its hash is right."""
         source = hub.cached_file(repo, file)
         name = store.local_name(file.path)
-        if source is None or file.sha256 is None or (self.folder / name).exists():
+        target = inside(self.folder, name)
+        if source is None or file.sha256 is None or target.exists():
             return None
         self.reporter.begin(f"{name}, from huggingface_hub's cache", file.size)
         part = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
@@ -215,8 +219,8 @@ class _Fetcher:
                 return None
             with part.open("rb") as copy:
                 os.fsync(copy.fileno())
-            part.replace(self.folder / name)
-            return StoredFile(name, "model", (self.folder / name).stat().st_size, file.sha256)
+            part.replace(target)
+            return StoredFile(name, "model", target.stat().st_size, file.sha256)
         except OSError:
             return None  # the download that follows reports what is wrong with the disk
         finally:
@@ -228,40 +232,30 @@ def _pull_url(url: str, reporter: Reporter) -> StoredModel:
     name = store.local_name(unquote(urlsplit(url).path).rpartition("/")[2])
     if not name.lower().endswith(".gguf"):
         raise RequestError("model", f"unsupported file {name!r}", "The URL must name a .gguf file.")
-    folder = paths.models_dir() / "url--files" / f".{uuid.uuid4().hex}"
     reporter.note("this server states no hash: the file cannot be verified")
-    with store.translate_os_errors(folder):
-        folder.mkdir(parents=True)
-    try:
+    with store.work_folder() as folder:
         stored_file = _Fetcher(folder, None, reporter).fetch(RemoteFile(name, url), "model", with_token=False)
         _check_model(folder, [stored_file])
         return _store_folder(folder, [stored_file], repo="url/files")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _import_file(path: Path, reporter: Reporter) -> StoredModel:
     """Store a file of the user's own, with the tokenizer.json beside it: linked if possible, else copied."""
     parts = gguf.split_files(path)
-    tokenizer = path.with_name("tokenizer.json")
-    roles: list[tuple[Path, store.Role]] = [(part, "model") for part in parts]
+    tokenizer = path.with_name(TOKENIZER)
+    roles: list[tuple[Path, Role]] = [(part, "model") for part in parts]
     if tokenizer.is_file():
         roles.append((tokenizer, "tokenizer"))
-    folder = paths.models_dir() / "local--files" / f".{uuid.uuid4().hex}"
-    with store.translate_os_errors(folder):
-        folder.mkdir(parents=True)
-    try:
+    with store.work_folder() as folder:
         stored_files = []
         for source, role in roles:
-            store.check_file_name(source.name)
+            target = inside(folder, source.name)
             reporter.begin(source.name, source.stat().st_size)
             with store.translate_os_errors(folder):
-                _link_or_copy(source, folder / source.name)
-                sha256 = files.hash_file(folder / source.name, reporter.advance)
-            stored_files.append(StoredFile(source.name, role, source.stat().st_size, sha256))
+                _link_or_copy(source, target)
+                sha256 = files.hash_file(target, reporter.advance)
+            stored_files.append(StoredFile(source.name, role, target.stat().st_size, sha256))
         return _store_folder(folder, stored_files, repo="local/files")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -274,21 +268,19 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _store_folder(work: Path, stored_files: list[StoredFile], *, repo: str) -> StoredModel:
     """Move a complete work folder to its final name and write its manifest."""
     model_file = stored_files[0]
-    name, quantization = model_file.name.removesuffix(".gguf"), quantization_of(model_file.name)
-    folder = store.model_folder(repo, quantization, model_file.sha256)
-    return store.move_into_store(work, folder) or store.write_manifest(
-        StoredModel(
-            folder=folder,
-            id=name,
-            repo="",
-            revision="",
-            quantization=quantization,
-            family="",
-            licence="",
-            created=_now(),
-            files=tuple(stored_files),
-        )
+    name, quantization = model_file.name[: -len(".gguf")], quantization_of(model_file.name)
+    model = StoredModel(
+        folder=store.model_folder(repo, quantization, model_file.sha256),
+        id=name,
+        repo="",
+        revision="",
+        quantization=quantization,
+        family="",
+        licence="",
+        created=store.now(),
+        files=tuple(stored_files),
     )
+    return store.move_into_store(work, model)
 
 
 def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:
@@ -297,7 +289,7 @@ def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:
         gguf.read_model(folder / stored_files[0].name)
     except ModelFileError:
         for file in stored_files:
-            (folder / file.name).unlink(missing_ok=True)
+            inside(folder, file.name).unlink(missing_ok=True)
         raise
 
 
@@ -328,7 +320,3 @@ def _lock(folder: Path, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")

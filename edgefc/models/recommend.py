@@ -8,6 +8,7 @@ from edgefc import gguf
 from edgefc.gguf import memory
 from edgefc.hardware import Machine
 from edgefc.models import registry, speeds, store
+from edgefc.models.manifest import StoredModel
 from edgefc.models.source import SMALL
 
 # Bits per weight, scales included, as llama.cpp's quantizations come out on models of 1 to 8B.
@@ -71,7 +72,7 @@ def _suggest(
     card: registry.ModelCard,
     machine: Machine,
     context: int | None,
-    stored: store.StoredModel | None,
+    stored: StoredModel | None,
     measured: list[speeds.Speed],
 ) -> Suggestion | None:
     if card.embedded or not card.repo:
@@ -114,7 +115,7 @@ def _suggestion(
     quantization: str,
     context: int,
     need: int,
-    stored: store.StoredModel | None,
+    stored: StoredModel | None,
     measured: list[speeds.Speed],
 ) -> Suggestion:
     names = {card.id, stored.path.stem} if stored else {card.id}

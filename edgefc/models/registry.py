@@ -17,6 +17,7 @@ from typing import Any
 from edgefc import limits, paths
 from edgefc.errors import FormatError, ModelNotFoundError
 from edgefc.models import store
+from edgefc.models.manifest import REPO_NAME
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([BM])", re.ASCII)
 
@@ -126,7 +127,7 @@ def resolve(name: str | Path | ResolvedModel) -> ResolvedModel:
         return ResolvedModel(stored.path, card or all_cards.get(stored.id))
     if card is not None and not card.repo:
         raise ModelNotFoundError(f"{card.title} is not on this machine, and no GGUF of it is published", card.about)
-    if card is not None or store.REPO_NAME.fullmatch(base):
+    if card is not None or REPO_NAME.fullmatch(base):
         raise ModelNotFoundError(
             f"{card.title if card else name} is not on this machine", f"`edgefc pull {name}` fetches it."
         )
@@ -168,7 +169,7 @@ def _sampling_parameter(name: str) -> _Rule:
 _TEXT: _Rule = ("text, and not empty", lambda value: isinstance(value, str) and bool(value.strip()))
 _BOOL: _Rule = ("true or false", lambda value: isinstance(value, bool))
 _TABLE: _Rule = ("a table", lambda value: isinstance(value, dict))
-_REPO = _matching('a repository such as "owner/name"', store.REPO_NAME.pattern)
+_REPO = _matching('a repository such as "owner/name"', REPO_NAME.pattern)
 
 _CARD_RULES: dict[str, _Rule] = {
     "title": _TEXT,

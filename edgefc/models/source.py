@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from edgefc.errors import DownloadError, ModelNotFoundError, RequestError
 from edgefc.models import registry, store
 from edgefc.models.download import RemoteFile
+from edgefc.models.manifest import check_repo
 
 QUANTIZATION = re.compile(
     r"(?i)(?:^|[-._/])(IQ[1-4]_(?:XXS|XS|S|M|NL)|TQ[12]_0|MXFP4|Q[2-8]_(?:K(?:_[SMLX]{1,2})?|[01](?:_\d_\d)?)|BF16|F16|FP16|F32)"
@@ -103,7 +104,7 @@ def parse_source(name: str, *, endpoint: str) -> ModelSource:
             raise ModelNotFoundError(f"no repository with a GGUF of {card.title} is known", card.about)
         return ModelSource(repo=card.repo, quantization=quantization, card=card)
     if "/" in base:
-        return ModelSource(repo=store.check_repo(base), quantization=quantization, card=_card_with_repo(base))
+        return ModelSource(repo=check_repo(base), quantization=quantization, card=_card_with_repo(base))
     registry.resolve(base)  # its error suggests similar names
     raise ModelNotFoundError(f"unknown model {name!r}", "Give an id of models.toml, OWNER/NAME, a URL or a path.")
 
@@ -121,10 +122,10 @@ def _parse_url(name: str, endpoint: str) -> ModelSource:
     hosts = {"huggingface.co", "hf.co", urlsplit(endpoint).netloc}
     steps = [unquote(step) for step in parts.path.strip("/").split("/")]
     if parts.netloc in hosts and len(steps) == 2:
-        repo = store.check_repo("/".join(steps))
+        repo = check_repo("/".join(steps))
         return ModelSource(repo=repo, card=_card_with_repo(repo))
     if parts.netloc in hosts and len(steps) >= 5 and steps[2] in {"resolve", "blob"}:
-        repo = store.check_repo("/".join(steps[:2]))
+        repo = check_repo("/".join(steps[:2]))
         return ModelSource(repo=repo, revision=steps[3], file="/".join(steps[4:]), card=_card_with_repo(repo))
     store.local_name(unquote(parts.path).rpartition("/")[2])
     return ModelSource(url=name)

@@ -2,6 +2,7 @@
 
     MODELS/OWNER--NAME/QUANTIZATION-HASH/manifest.json   the commit point: without it the folder does not count
                                          NAME.gguf       and the files with it: tokenizer.json, licence
+                                         .edgefc         the mark of a folder that edgefc made, and may delete
 
 A file gets its name once it is complete and its hash is right. Nothing here opens a connection.
 """
@@ -10,105 +11,52 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import errno
-import json
-import re
+import logging
 import shutil
+import stat
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from edgefc.errors import ModelNotFoundError, StoreError
-from edgefc.files import hash_file, sync_folder, write_file
-from edgefc.paths import models_dir
+from edgefc.files import hash_file, read_small, sync_folder, write_file
+from edgefc.models.manifest import (
+    MANIFEST,
+    MAX_MANIFEST,
+    StoredModel,
+    check_digest,
+    check_quantization,
+    check_repo,
+    manifest_bytes,
+    parse_manifest,
+)
+from edgefc.paths import check_name, inside, models_dir
 
-MANIFEST_VERSION = 1
-MANIFEST = "manifest.json"
-Role = Literal["model", "tokenizer", "licence"]
+log = logging.getLogger(__name__)
+MARK = ".edgefc"
 Progress = Callable[[int], None]  # called with the number of new bytes; negative when some are discarded
-REPO_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_DEVICE_NAME = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # reserved on Windows
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of a model: its name, size in bytes, and sha256 in hex."""
-
-    name: str
-    role: Role
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """A model on this machine.
-
-    id        its name in models.toml; empty when it has none
-    repo      the repository it came from, `owner/name`; empty for a file of the user's own
-    revision  the commit it came from
-    created   time of the download, ISO 8601
-    """
-
-    folder: Path
-    id: str
-    repo: str
-    revision: str
-    quantization: str
-    family: str
-    licence: str
-    created: str
-    files: tuple[StoredFile, ...]
-
-    @property
-    def path(self) -> Path:
-        """The GGUF; of a split one, the first part."""
-        return self.folder / next(file.name for file in self.files if file.role == "model")
-
-    @property
-    def name(self) -> str:
-        return f"{self.id or self.repo or self.path.stem}:{self.quantization}"
-
-    @property
-    def size(self) -> int:
-        return sum(file.size for file in self.files)
-
-
-def model_folder(repo: str, quantization: str, sha256: str) -> Path:
-    """Return the folder of a model. Raises StoreError for names that are unsafe as folder names."""
-    check_repo(repo)
-    return models_dir() / repo.replace("/", "--") / f"{check_file_name(quantization)}-{sha256[:12]}"
-
-
-def check_repo(repo: str) -> str:
-    """Return a valid repository name, which becomes part of a path. Raises StoreError for others."""
-    if not REPO_NAME.fullmatch(repo) or ".." in repo or "--" in repo or repo.endswith((".", ".git")):
-        raise StoreError(f"invalid repository name {repo!r}", "Repositories are named OWNER/NAME.")
-    return repo
-
-
-def check_file_name(name: str) -> str:
-    """Return a plain file name that is safe on every system; names come from strangers. Raises StoreError."""
-    is_safe = (
-        0 < len(name.encode("utf-8", "replace")) <= 200
-        and name.isprintable()
-        and not name.startswith(".")
-        and not name.endswith((".", " "))
-        and not set(name) & set('/\\:*?"<>|')
-        and not _DEVICE_NAME.fullmatch(name)
-    )
-    if not is_safe:
-        raise StoreError(f"unsafe file name {name[:80]!r}", "Nothing was written.")
-    return name
+def model_folder(repo: str, quantization: str, digest: str) -> Path:
+    """Return the folder of a model; `digest` is the sha256 or git id of its file. Raises StoreError for other texts."""
+    owner_and_name = check_repo(repo).replace("/", "--")
+    return inside(models_dir(), owner_and_name, f"{check_quantization(quantization)}-{check_digest(digest)[:12]}")
 
 
 def local_name(path: str) -> str:
     """Return the checked last part of a path in a repository. Raises StoreError."""
     parts = PurePosixPath(path).parts
     for part in parts:
-        check_file_name(part)
-    return check_file_name(parts[-1] if parts else "")
+        check_name(part)
+    return check_name(parts[-1] if parts else "")
+
+
+def now() -> str:
+    """Return the time as manifests have it: UTC, ISO 8601."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
@@ -118,8 +66,10 @@ def stored_models() -> list[StoredModel]:
     """List all models here, the newest first; folders without a sound manifest are left out."""
     models: list[StoredModel] = []
     for path in sorted(models_dir().glob(f"*/*/{MANIFEST}")):
-        with contextlib.suppress(StoreError):
+        try:
             models.append(read_manifest(path))
+        except StoreError as error:
+            log.info("left out: %s", error.reason)
     return sorted(models, key=lambda model: model.created, reverse=True)
 
 
@@ -154,17 +104,17 @@ def recorded_hash(path: Path) -> str | None:
 
 def read_manifest(path: Path) -> StoredModel:
     """Read and check a manifest. Raises StoreError when it is malformed, or a file's size is wrong."""
+    hint = "Fetch the model again with `edgefc pull`."
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        files = tuple(StoredFile(**file) for file in data.pop("files"))
-        if data.pop("format") != MANIFEST_VERSION or not any(file.role == "model" for file in files):
-            raise ValueError("unsupported manifest version, or no model file")
-        model = StoredModel(folder=path.parent, files=files, **data)
-        for file in files:
-            if (path.parent / check_file_name(file.name)).stat().st_size != file.size:
-                raise ValueError(f"{file.name} has another size than {file.size:,} bytes")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path}: {error}", "Fetch the model again with `edgefc pull`.") from None
+        model = parse_manifest(read_small(path, MAX_MANIFEST), path.parent)
+        for file in model.files:
+            status = inside(path.parent, file.name).stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+                raise StoreError(f"{file.name} has another size than {file.size:,} bytes")
+    except StoreError as error:
+        raise StoreError(f"{path}: {error.reason}", hint) from None
+    except OSError as error:
+        raise StoreError(f"{path}: {error}", hint) from None
     return model
 
 
@@ -173,9 +123,9 @@ def verify(model: StoredModel, progress: Progress = lambda _: None) -> list[str]
     problems: list[str] = []
     for file in model.files:
         try:
-            sha256 = hash_file(model.folder / file.name, progress)
+            sha256 = hash_file(inside(model.folder, file.name), progress)
         except OSError as error:
-            problems.append(f"{file.name}: {error.strerror}")
+            problems.append(f"{file.name}: {error.strerror or error}")
             continue
         if sha256 != file.sha256:
             problems.append(f"{file.name}: its sha256 is {sha256}, but was {file.sha256} when it was fetched")
@@ -196,42 +146,85 @@ def to_json(model: StoredModel) -> dict[str, Any]:
 # -- writing ----------------------------------------------------------------------------------------------------
 
 
+def make_folder(folder: Path) -> None:
+    """Make a model's folder with its mark; one that is there is left as it is. Raises StoreError."""
+    with translate_os_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if folder.is_dir():
+                return
+            raise
+        (folder / MARK).touch()
+
+
+@contextlib.contextmanager
+def work_folder() -> Iterator[Path]:
+    """Make a folder for files that are not complete yet; it is deleted at the end, unless it was moved."""
+    folder = models_dir() / f".{uuid.uuid4().hex}"
+    make_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_manifest(model: StoredModel) -> StoredModel:
     """Commit a model whose files are in its folder: from now on it counts. Raises StoreError."""
-    data = {field.name: getattr(model, field.name) for field in dataclasses.fields(model) if field.name != "folder"}
-    data["files"] = [dataclasses.asdict(file) for file in model.files]
+    data = manifest_bytes(model)
+    parse_manifest(data, model.folder)
     with translate_os_errors(model.folder):
         sync_folder(model.folder)
-        write_file(model.folder / MANIFEST, json.dumps({"format": MANIFEST_VERSION, **data}, indent=1).encode())
+        write_file(model.folder / MANIFEST, data)
         sync_folder(model.folder.parent)
     return read_manifest(model.folder / MANIFEST)
 
 
-def move_into_store(work: Path, folder: Path) -> StoredModel | None:
-    """Move a finished work folder to `folder`, and return None.
+def move_into_store(work: Path, model: StoredModel) -> StoredModel:
+    """Move the files of a model from a work folder to `model.folder`, and commit it.
 
-    Where a sound model is there already, returns that and moves nothing. Raises StoreError.
+    Where the same model is there already, returns that and moves nothing. Raises StoreError.
     """
+    folder = model.folder
+    with contextlib.suppress(StoreError):
+        stored = read_manifest(folder / MANIFEST)
+        if stored.sha256 == model.sha256:
+            return stored
     with translate_os_errors(folder):
-        if (folder / MANIFEST).is_file():
-            with contextlib.suppress(StoreError):
-                return read_manifest(folder / MANIFEST)
-        if folder.exists():
-            shutil.rmtree(folder)
+        if folder.is_symlink() or folder.exists():
+            _discard(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work.replace(folder)
         sync_folder(folder.parent)
-    return None
+    return write_manifest(model)
 
 
 def remove(model: StoredModel) -> None:
-    """Delete a model, its manifest first so that it is never half there. Raises StoreError."""
+    """Delete a model's files, its manifest first so that it is never half there. Raises StoreError.
+
+    Files that edgefc did not put there stay, and their folder with them.
+    """
     with translate_os_errors(model.folder):
         (model.folder / MANIFEST).unlink(missing_ok=True)
         sync_folder(model.folder)
-        shutil.rmtree(model.folder)
-        with contextlib.suppress(OSError):  # not empty: other quantizations are stored there
-            model.folder.parent.rmdir()
+        for file in model.files:
+            inside(model.folder, file.name).unlink(missing_ok=True)
+            for part in model.folder.iterdir():
+                if part.name.startswith(f"{file.name}.") and part.name.endswith(".part"):
+                    part.unlink(missing_ok=True)
+        if [path.name for path in model.folder.iterdir()] == [MARK]:
+            (model.folder / MARK).unlink()
+        for folder in (model.folder, model.folder.parent):  # not empty: other files or quantizations are stored there
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _discard(folder: Path) -> None:
+    """Delete what a broken or interrupted import left. Raises StoreError for a folder without edgefc's mark."""
+    if folder.is_symlink() or not (folder / MARK).is_file():
+        raise StoreError(f"{folder} is in the way, and edgefc did not make it", "Move it to another place.")
+    shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

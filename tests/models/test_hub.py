@@ -41,6 +41,7 @@ from edgefc.errors import (
 )
 from edgefc.models import download, hub, registry, source, store
 from edgefc.models.bundle import read_bundle, write_bundle
+from edgefc.models.manifest import MANIFEST, StoredModel
 from edgefc.models.pull import SilentReporter, pull_model
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.model_files import split_model
@@ -90,7 +91,7 @@ def server(content: bytes) -> Iterator[HubServer]:
         assert not hub_server.errors
 
 
-def pull(server: HubServer, name: str = REPO, **options: Any) -> store.StoredModel:
+def pull(server: HubServer, name: str = REPO, **options: Any) -> StoredModel:
     return pull_model(name, endpoint=server.url, **options)
 
 
@@ -260,7 +261,7 @@ def test_cut_again_and_again(server: HubServer, content: bytes, after: int, rese
     assert ranges, "it resumes"
 
 
-def pull_with_retries(server: HubServer) -> store.StoredModel:
+def pull_with_retries(server: HubServer) -> StoredModel:
     for _ in range(40):
         try:
             return pull(server)
@@ -672,6 +673,61 @@ def renamed(answer: Any, name: str) -> Any:
     return answer
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("sha", ["../../../x", "main/../x", "0" * 39, 5]),
+        ("sha256", ["../../../x", "/x", "A" * 64, "0" * 63, ""]),
+        ("size", [-1, 1 << 60, "5", 1.5, True]),
+    ],
+)
+def test_a_hostile_hash_size_or_commit_writes_nothing(
+    server: HubServer, tmp_path: Path, key: str, values: list[object]
+) -> None:
+    for value in values:
+        server.clear_faults()
+        server.fault("/api/models", edit=lambda answer, value=value: with_field(answer, key, value))
+        with pytest.raises(EdgefcError):
+            pull(server)
+        assert not paths.models_dir().exists()
+        assert not list(tmp_path.rglob("x"))
+
+
+def with_field(answer: Any, key: str, value: object) -> Any:
+    if key == "sha":
+        return {**answer, "sha": value}
+    for sibling in answer["siblings"]:
+        if sibling["rfilename"] == NAME:
+            (sibling["lfs"] if key == "sha256" else sibling)[key] = value
+    return answer
+
+
+def test_odd_texts_of_a_hub_are_written_as_plain_ones(server: HubServer) -> None:
+    card = {"license": "mit\n\x1b[2J" + "x" * 500, "base_model": {"a": 1}}
+    server.fault("/api/models", edit=lambda answer: {**answer, "cardData": card})
+    model = pull(server)
+    assert model.licence.startswith("mit[2Jx")
+    assert store.stored_models() == [model]
+
+
+def test_a_body_that_is_longer_than_its_size_is_not_written(server: HubServer, content: bytes) -> None:
+    peak = 0
+
+    class Meter(SilentReporter):
+        size = 0
+
+        def advance(self, count: int) -> None:
+            nonlocal peak
+            self.size += count
+            peak = max(peak, self.size)
+
+    server.fault(NAME, server="cdn", method="GET", body=content * 40, framing="close")
+    with pytest.raises(DownloadError):
+        pull(server, reporter=Meter())
+    assert peak < 2 * len(content)
+    assert not store.stored_models()
+
+
 @pytest.mark.parametrize("repo", REPOS)
 def test_a_hostile_repository_name_is_refused(server: HubServer, repo: str) -> None:
     with pytest.raises(EdgefcError):
@@ -785,12 +841,12 @@ def test_a_bundle_carries_everything(server: HubServer, tmp_path: Path, monkeypa
 def test_a_hostile_bundle(server: HubServer, tmp_path: Path, kind: str) -> None:
     model = pull(server)
     hostile = tmp_path / "hostile.tar"
-    manifest = json.loads((model.folder / store.MANIFEST).read_text())
+    manifest = json.loads((model.folder / MANIFEST).read_text())
     if kind == "name":
         manifest["files"][0]["name"] = "../../evil.gguf"
     data = json.dumps(manifest).encode()
     with tarfile.open(hostile, "w") as archive:
-        entry = tarfile.TarInfo(store.MANIFEST)
+        entry = tarfile.TarInfo(MANIFEST)
         entry.size = len(data)
         import io
 

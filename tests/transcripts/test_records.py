@@ -15,7 +15,7 @@ import pytest
 import edgefc as api
 from edgefc.chat.recorder import Recorder
 from edgefc.errors import TranscriptError
-from edgefc.models.store import MANIFEST
+from edgefc.models.manifest import MANIFEST
 from edgefc.transcripts import read
 from tests.server.server_process import ServerProcess
 from tests.transcripts.conftest import WEATHER, calls, edgefc, lines, record, result, says, user, write
