@@ -5,8 +5,8 @@ Command modules import what they run inside their functions, so that `--help` is
 
 from __future__ import annotations
 
-import logging
 import sys
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -26,8 +26,9 @@ from edgefc.cli import (
     transcripts,
     warm,
 )
-from edgefc.cli.console import fail
+from edgefc.cli.console import err, fail, guard_stderr
 from edgefc.errors import EdgefcError
+from edgefc.terminal import send_logs_to_stderr
 
 app = typer.Typer(
     name="edgefc",
@@ -54,12 +55,7 @@ def set_up_logging(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug logs, llama.cpp's included.")] = False,
 ) -> None:
     """Send logs to stderr; without `--verbose`, warnings only."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    logger = logging.getLogger("edgefc")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
-    logging.getLogger("edgefc.llama").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    send_logs_to_stderr(verbose=verbose)
 
 
 # In the order in which `edgefc --help` lists them.
@@ -87,6 +83,7 @@ app.add_typer(transcripts.app, name="transcripts")
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command. An EdgefcError is printed as one message without a traceback, and the exit code is 2."""
+    guard_stderr()
     try:
         app(args=arguments, prog_name="edgefc")
     except EdgefcError as error:
@@ -96,4 +93,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         sys.stderr.close()
         sys.exit(0)
+    except Exception:  # noqa: BLE001 - a bug: the traceback is made printable, as every text on the terminal
+        err.print(traceback.format_exc(), end="")
+        sys.exit(1)
     sys.exit(0)

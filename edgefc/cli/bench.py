@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from edgefc.cli.console import err, out, print_json, print_table
+from edgefc.cli.console import err, has_terminal, out, print_json, print_table
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import JsonOption, LoadOptions, ModelArgument
 
@@ -36,9 +36,9 @@ def bench(model: ModelArgument = "demo", calibrate: CalibrateOption = False, as_
     if as_json:
         print_json({**dataclasses.asdict(speed), "threads": _threads_data(setup), "costs": _costs_data(setup)})
         return
-    out.print(f"{speed.name}: prefill {speed.prefill:.1f} tok/s, decode {speed.decode:.1f} tok/s", markup=False)
+    out.print(f"{speed.name}: prefill {speed.prefill:.1f} tok/s, decode {speed.decode:.1f} tok/s")
     note = "calibrated" if setup.calibrated else f"not calibrated; run `edgefc bench {model} --calibrate`"
-    out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({note})", markup=False)
+    out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({note})")
     if calibrate and setup.calibrated:
         _print_costs(setup.costs)
 
@@ -47,7 +47,7 @@ def _calibrate(path: Path) -> None:
     """Calibrate and save the result, with progress on a terminal."""
     from edgefc.engine import calibration
 
-    if err.is_terminal:
+    if has_terminal(err):
         with err.status("calibrating …") as status:
             result = calibration.measure(path, lambda share: status.update(f"calibrating … {share:.0%}"))
     else:
@@ -65,7 +65,7 @@ def _print_costs(costs: Costs) -> None:
     rows += [(str(n), f"{ms:.2f}", f"{ms / one:.2f}") for n, ms in sorted(costs.by_rows.items())]
     out.print()
     print_table([tuple(row) for row in rows])
-    out.print(f"plus {1000 * costs.per_token:.2f} ms per row for every 1,000 earlier tokens", markup=False)
+    out.print(f"plus {1000 * costs.per_token:.2f} ms per row for every 1,000 earlier tokens")
 
 
 def _threads_data(setup: Setup) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 import edgefc
-from edgefc.cli.console import call_approval, err, out, print_delta, print_error, print_result
+from edgefc.cli.console import call_approval, err, has_terminal, out, print_delta, print_error, print_result
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     ContextOption,
@@ -30,6 +32,7 @@ from edgefc.cli.options import (
     tools_from,
 )
 from edgefc.errors import EdgefcError
+from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from edgefc.tools import ToolSet
@@ -90,7 +93,7 @@ class ChatSession:
         self.system: str | None = None
         self._start_over(system)
         self.commands: dict[str, Callable[[str], None]] = {
-            "/help": lambda _: out.print(HELP, markup=False),
+            "/help": lambda _: out.print(HELP),
             "/tools": lambda _: self._print_tools(),
             "/reset": lambda _: self._start_over(self.system),
             "/system": lambda text: self._start_over(text or None),
@@ -100,11 +103,12 @@ class ChatSession:
 
     def greet(self, *, examples: bool) -> None:
         """Print the model and, with `examples`, the names of the example tools."""
-        out.print(f"[bold]{self.model.name}[/] · {self.model.family.name} · {self.model.n_ctx} tokens · /help")
+        title = f" · {self.model.family.name} · {self.model.n_ctx} tokens · /help"
+        out.print(Text.assemble((single_line(self.model.name), "bold"), title))
         if examples:
-            out.print(f"[dim]example tools: {', '.join(self.tools.names)} (the weather is invented)[/]")
+            out.print(f"example tools: {', '.join(self.tools.names)} (the weather is invented)", style="dim")
         if self.model.name == "demo":
-            out.print("[dim]The demo model is tiny: it can call tools and do little else.[/]")
+            out.print("The demo model is tiny: it can call tools and do little else.", style="dim")
 
     def handle(self, line: str) -> bool:
         """Answer a question or run a command; False if the user wants to leave."""
@@ -118,7 +122,7 @@ class ChatSession:
         elif (command := self.commands.get(word)) is not None:
             command(rest.strip())
         else:
-            err.print(f"unknown command {word}; /help lists the commands", markup=False)
+            err.print(f"unknown command {word}; /help lists the commands")
         return True
 
     def _answer(self, question: str) -> None:
@@ -139,7 +143,7 @@ class ChatSession:
             if result.reply.outcome == "length":
                 err.print("(cut off: the context or --max-tokens is used up)")
         except KeyboardInterrupt:
-            out.print("\n[dim](stopped)[/]")
+            out.print("\n(stopped)", style="dim")
             self.messages = before
         except EdgefcError as error:
             out.print()
@@ -156,7 +160,7 @@ class ChatSession:
         for tool in self.tools:
             function = tool["function"]
             parameters = ", ".join(function.get("parameters", {}).get("properties", {}))
-            out.print(f"{function['name']}({parameters})  {function.get('description', '')}", markup=False)
+            out.print(single_line(f"{function['name']}({parameters})  {function.get('description', '')}"))
 
     def _print_stats(self) -> None:
         if self.last_reply is None:
@@ -179,16 +183,16 @@ class ChatSession:
         try:
             Path(name).write_text(json.dumps(self.messages, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            err.print(f"could not write {name}: {error.strerror}", markup=False)
+            err.print(f"could not write {name}: {error.strerror}")
         else:
-            out.print(f"saved {len(self.messages)} messages to {name}", markup=False)
+            out.print(f"saved {len(self.messages)} messages to {name}")
 
 
 def _input_lines() -> Iterator[str]:
     """Yield the lines a user types: with history and editing on a terminal, as they come from a pipe."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and has_terminal(out)):
         for line in sys.stdin:
-            out.print(f"> {line.rstrip()}", markup=False)
+            out.print(f"> {line.rstrip()}")
             yield line
         return
     session = _prompt_session()

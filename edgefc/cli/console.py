@@ -1,32 +1,80 @@
-"""Everything the program prints and asks: results on stdout, messages and questions on stderr."""
+"""Everything the program prints and asks: results on stdout, messages and questions on stderr.
+
+All text passes `edgefc.terminal.printable`, because much of it comes from files, tools and models: through `out` and
+`err`, through `print_json`, and through the streams that `guard_stderr` and `guard_stdout` put before everybody else.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from edgefc.errors import EdgefcError
+from edgefc.terminal import PrintableStream, escape_json, printable, single_line
 
 if TYPE_CHECKING:
     from edgefc.types import Delta
 
 LONGEST_RESULT = 300  # characters of a tool's result that are printed
+LONGEST_CELL = 1000  # characters of a table's cell, or of a fact
 
-out = Console(highlight=False, soft_wrap=True, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+class _SafeConsole(Console):
+    """Prints text without control sequences but its own, and takes no markup from text."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+out = _SafeConsole()
+err = _SafeConsole(stderr=True)
+
+
+def has_terminal(console: Console) -> bool:
+    """Return True if a console prints to a terminal, whatever the environment says about colours."""
+    return console.file.isatty()
+
+
+def guard_stderr() -> None:
+    """Make control characters visible in what libraries write to stderr; `err` writes to it directly."""
+    if not isinstance(sys.stderr, PrintableStream):
+        err.file = sys.stderr
+        sys.stderr = PrintableStream(sys.stderr)
+
+
+def guard_stdout() -> None:
+    """Keep stdout for `out` and `write`: what a tool, a library or a child process writes there goes to stderr."""
+    if isinstance(sys.stdout, PrintableStream):
+        return
+    sys.stdout.flush()
+    stdout: TextIO = sys.stdout
+    own = stdout  # if it is not a file, as in a program that embeds this one
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = stdout.fileno()
+        own = open(os.dup(descriptor), "w", encoding=stdout.encoding, errors=stdout.errors)  # noqa: SIM115, PTH123
+        os.dup2(err.file.fileno(), descriptor)
+    out.file = own
+    sys.stdout = PrintableStream(stdout if own is not stdout else sys.stderr)
 
 
 def print_error(error: EdgefcError) -> None:
     """Print an error and its hint."""
-    first, _, hint = str(error).partition("\n")
-    err.print(Text(f"error: {first}", style="red"))
-    if hint:
-        err.print(hint, markup=False)
+    reason = str(error).removesuffix(f"\n{error.hint}") if error.hint else str(error)
+    err.print(Text(f"error: {single_line(reason)}", style="red"))
+    if error.hint:
+        err.print(error.hint)
 
 
 def fail(error: EdgefcError) -> NoReturn:
@@ -37,18 +85,26 @@ def fail(error: EdgefcError) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, indented on a terminal."""
-    write(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
+    _print_json(value, indent=2 if has_terminal(out) else None)
 
 
 def print_json_line(value: Any) -> None:
     """Print a value as one line of JSON."""
-    write(json.dumps(value, ensure_ascii=False) + "\n")
+    _print_json(value, indent=None)
+
+
+def _print_json(value: Any, *, indent: int | None) -> None:
+    _write(escape_json(json.dumps(value, ensure_ascii=False, indent=indent)) + "\n")
 
 
 def write(text: str) -> None:
-    """Write text to stdout as it is, without wrapping or styles."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Write text to stdout without wrapping or styles: as it is to a file, made printable on a terminal."""
+    _write(printable(text) if has_terminal(out) else text)
+
+
+def _write(text: str) -> None:
+    out.file.write(text)
+    out.file.flush()
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
@@ -58,32 +114,39 @@ def count_of(number: int, noun: str, plural: str = "") -> str:
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows in aligned columns; the first row is the header."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        out.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), markup=False)
+    lines = [tuple(single_line(cell, limit=LONGEST_CELL) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        out.print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_delta(delta: Delta) -> None:
     """Print the text of a streamed delta. Every word of a model reaches the terminal through this function."""
     if text := delta.get("content"):
-        out.print(text, end="", markup=False)
+        out.print(text, end="")
 
 
 def print_call(name: str, arguments: dict[str, Any]) -> None:
     """Print a tool call as Python would write it."""
-    written = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
-    out.print(Text(f"  → {name}({written})", style="cyan"))
+    written = ", ".join(
+        f"{single_line(key)}={escape_json(json.dumps(value, ensure_ascii=False))}" for key, value in arguments.items()
+    )
+    out.print(Text(f"  → {single_line(name)}({written})", style="cyan"))
 
 
 def print_result(_name: str, _arguments: dict[str, Any], result: str) -> None:
-    """Print a tool's result, shortened if it is long."""
-    short = result if len(result) <= LONGEST_RESULT else f"{result[:LONGEST_RESULT]}… ({len(result):,} characters)"
-    out.print(Text(f"  ← {short}", style="dim"))
+    """Print a tool's result on one line, shortened if it is long."""
+    size = f" ({len(result):,} characters)" if len(result) > LONGEST_RESULT else ""
+    out.print(Text(f"  ← {single_line(result, limit=LONGEST_RESULT)}{size}", style="dim"))
 
 
 def confirm(question: str) -> bool:
     """Ask a yes-or-no question on the terminal; any answer but yes is no."""
-    return err.input(f"{question} [y/N] ", markup=False).strip().lower() in {"y", "yes"}
+    try:
+        return err.input(f"{question} [y/N] ", markup=False, emoji=False).strip().lower() in {"y", "yes"}
+    except EOFError:
+        err.print()
+        return False
 
 
 def call_approval(*, ask: bool) -> Callable[[str, dict[str, Any]], bool]:

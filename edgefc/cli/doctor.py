@@ -6,9 +6,12 @@ import platform
 import sys
 from typing import Any
 
+from rich.text import Text
+
 from edgefc._version import __version__
 from edgefc.cli.console import out, print_json
 from edgefc.cli.options import JsonOption
+from edgefc.terminal import single_line
 
 PACKAGES = ("llama-cpp-python", "llguidance", "tokenizers", "huggingface-hub", "jinja2", "numpy")
 
@@ -80,7 +83,8 @@ def _print_report(report: dict[str, Any]) -> None:
     for name, value in report.items():
         if name != "problems":
             text = ", ".join(f"{key} {entry}" for key, entry in value.items()) if isinstance(value, dict) else value
-            out.print(f"[bold]{name.replace('_', ' ')}[/]  {text}", highlight=False)
+            out.print(Text.assemble((name.replace("_", " "), "bold"), f"  {single_line(str(text))}"))
     for problem in report["problems"]:
-        out.print(f"[red]problem[/]  {problem}")
-    out.print("" if report["problems"] else "[green]no problems found[/]")
+        out.print(Text.assemble(("problem", "red"), f"  {single_line(problem)}"))
+    if not report["problems"]:
+        out.print("no problems found", style="green")

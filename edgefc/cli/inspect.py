@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from edgefc.cli.console import out, print_json, write
+from edgefc.cli.console import LONGEST_CELL, out, print_json, write
 from edgefc.cli.options import (
     FamilyOption,
     JsonOption,
@@ -24,6 +24,7 @@ from edgefc.cli.options import (
     tools_from,
 )
 from edgefc.errors import RequestError
+from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from edgefc import formats
@@ -97,7 +98,7 @@ def show(model: ModelArgument = "demo", family: FamilyOption = None, as_json: Js
     width = max(map(len, facts))
     for key, value in facts.items():
         text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-        out.print(f"{key.replace('_', ' '):<{width}}  {text}", markup=False)
+        out.print(f"{key.replace('_', ' '):<{width}}  {single_line(text, limit=LONGEST_CELL)}")
 
 
 def _chat_format(found: ResolvedModel, family: str | None) -> formats.Family:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.text import Text
 from typer import Option
 
-from edgefc.cli.console import count_of, out, print_json
+from edgefc.cli.console import LONGEST_CELL, count_of, out, print_json
 from edgefc.cli.options import FamilyOption, JsonOption, ToolsArgument, tools_from
+from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from edgefc.lint import Problem, ToolReport
@@ -63,7 +64,7 @@ def _print_table(reports: list[ToolReport]) -> None:
         table.add_column(title, justify="left" if title == "tool" else "right")
     for report in reports:
         table.add_row(
-            Text(report.name),
+            Text(single_line(report.name, limit=LONGEST_CELL)),
             "refused" if report.grammar_bytes is None else f"{report.grammar_bytes:,} B",
             "" if report.compile_ms is None else f"{report.compile_ms:.1f} ms",
             "" if report.prompt_tokens is None else f"{report.prompt_tokens:,} tokens",
@@ -79,7 +80,7 @@ def _print_problems(report: ToolReport) -> None:
     labelled += [("adjusted", problem) for problem in report.changes]
     for label, problem in labelled:
         colour = "red" if label == "error" else "yellow"
-        out.print(Text.assemble((f"{label}: ", colour), f"{problem['path']}: {problem['message']}"))
+        out.print(Text.assemble((f"{label}: ", colour), single_line(f"{problem['path']}: {problem['message']}")))
 
 
 def _print_summary(reports: list[ToolReport], refused: int) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 import edgefc
-from edgefc.cli.console import confirm, err
+from edgefc.cli.console import confirm, err, has_terminal
 from edgefc.cli.options import LoadOptions
 from edgefc.errors import ModelNotFoundError
+from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,13 +46,13 @@ def load_model(found: ResolvedModel, options: LoadOptions) -> edgefc.Model:
 @contextmanager
 def load_progress(name: str) -> Iterator[Callable[[float], bool] | None]:
     """Show on a terminal which model is being loaded; yields the callback for `edgefc.load`, or None."""
-    if not sys.stderr.isatty():
+    if not has_terminal(err):
         yield None
         return
-    with err.status(f"loading {name} …") as status:
+    with err.status(Text(f"loading {name} …")) as status:
 
         def update(share: float) -> bool:
-            status.update(f"loading {name} … {share:.0%}")
+            status.update(Text(f"loading {name} … {share:.0%}"))
             return True
 
         yield update
@@ -61,12 +64,12 @@ def offer_pull(name: str) -> bool:
     from edgefc.models.pull import pull_model
 
     card = registry.cards().get(name.partition(":")[0])
-    can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    can_ask = sys.stdin.isatty() and has_terminal(err)
     if not can_ask or (card is None and "/" not in name) or hub.is_offline():
         return False
-    err.print(f"{card.title if card else name} is not on this machine.", markup=False)
+    err.print(f"{card.title if card else name} is not on this machine.")
     if note := registry.licence_note(card) if card else "":
-        err.print(note, style="yellow", markup=False)
+        err.print(note, style="yellow")
     if not confirm("Download it now?"):
         return False
     with transfer_progress() as reporter:
@@ -86,10 +89,10 @@ def transfer_progress() -> Iterator[Reporter]:
         TransferSpeedColumn,
     )
 
-    if not err.is_terminal:
+    if not has_terminal(err):
         yield _TransferLines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
         yield _TransferBar(progress)
 
@@ -101,13 +104,13 @@ class _TransferBar:
 
     def begin(self, name: str, size: int | None) -> None:
         self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(name, total=size)
+        self._task = self._progress.add_task(single_line(name), total=size)
 
     def advance(self, count: int) -> None:
         self._progress.advance(self._task, count)
 
     def note(self, text: str) -> None:
-        self._progress.console.print(text, markup=False)
+        self._progress.console.print(single_line(text))
 
 
 class _TransferLines:
@@ -129,4 +132,4 @@ class _TransferLines:
             self.note(f"{self._name}  {self._done / 1e6:,.1f} MB{share}")
 
     def note(self, text: str) -> None:
-        err.print(text, markup=False)
+        err.print(single_line(text))

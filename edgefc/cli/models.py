@@ -13,6 +13,7 @@ from edgefc.cli.console import confirm, err, out, print_json, print_table
 from edgefc.cli.loading import transfer_progress
 from edgefc.cli.options import JsonOption, StoredNameArgument, YesOption
 from edgefc.errors import StoreError
+from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from edgefc.models.manifest import StoredModel
@@ -70,7 +71,7 @@ def _accept_licence(name: str, *, yes: bool) -> None:
     note = registry.licence_note(card) if card else ""
     if not note:
         return
-    err.print(note, style="yellow", markup=False)
+    err.print(single_line(note), style="yellow")
     if not yes and sys.stdin.isatty() and not confirm("Download it?"):
         sys.exit(1)
 
@@ -111,10 +112,10 @@ def remove(name: StoredNameArgument, yes: YesOption = False) -> None:
     from edgefc.models import store
 
     model = store.get(name)
-    if not yes and sys.stdin.isatty() and not confirm(f"Delete {model.name}, {_gigabytes(model.size)}?"):
+    if not yes and sys.stdin.isatty() and not confirm(single_line(f"Delete {model.name}, {_gigabytes(model.size)}?")):
         sys.exit(1)
     store.remove(model)
-    out.print(f"deleted {model.name}", markup=False)
+    out.print(f"deleted {model.name}")
 
 
 def verify(names: NamesArgument = None, as_json: JsonOption = False) -> None:
@@ -133,7 +134,7 @@ def verify(names: NamesArgument = None, as_json: JsonOption = False) -> None:
         out.print("no models to verify; the demo model is part of the package")
     else:
         for name, found in problems.items():
-            out.print(f"{name}: {'; '.join(found) or 'OK'}", markup=False)
+            out.print(single_line(f"{name}: {'; '.join(found) or 'OK'}"))
     if any(problems.values()):
         err.print("To replace a damaged model, run `edgefc rm NAME`, then `edgefc pull NAME`.")
         sys.exit(1)
@@ -152,7 +153,7 @@ def bundle(name: StoredNameArgument, target: TargetArgument = None) -> None:
     with transfer_progress() as reporter:
         reporter.begin(target.name, model.size)
         write_bundle(model, target, reporter.advance)
-    out.print(str(target), markup=False)
+    out.print(str(target))
 
 
 def unbundle(archive: ArchiveArgument, as_json: JsonOption = False) -> None:
@@ -171,7 +172,7 @@ def _print_location(model: StoredModel, title: str, *, as_json: bool) -> None:
     if as_json:
         print_json(store.to_json(model))
     else:
-        out.print(f"{title}\n{model.path}", markup=False)
+        out.print(f"{single_line(title)}\n{model.path}")
 
 
 def _gigabytes(size: int) -> str:

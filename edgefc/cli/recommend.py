@@ -33,7 +33,7 @@ def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_
     gpu = (
         f"{machine.gpu} with {machine.gpu_memory / 1e9:.1f} GB free" if machine.gpu else "no GPU that llama.cpp can use"
     )
-    out.print(f"{machine.cores} cores, {machine.memory / 1e9:.1f} GB of free memory, {gpu}\n", markup=False)
+    out.print(f"{machine.cores} cores, {machine.memory / 1e9:.1f} GB of free memory, {gpu}\n")
     if not suggested:
         out.print("No model of the catalogue fits: close other programs. The demo model runs anywhere.")
         return
@@ -42,7 +42,6 @@ def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_
     out.print(
         "\n< marks an upper estimate, ~ an estimate from another model's speed; `edgefc bench MODEL` measures it.\n"
         "BFCL scores of different dates come from different versions of the test: do not compare them.",
-        markup=False,
     )
 
 

@@ -202,4 +202,4 @@ def _print_banner(
         lines.append("  reachable from other machines; traffic is not encrypted")
     if transcripts is not None:
         lines.append(f"  all prompts and answers are written to {transcripts}")
-    err.print("\n".join(lines), markup=False)
+    err.print("\n".join(lines))

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 from typer import Argument, Option
 
-from edgefc.cli.console import count_of, err, out, print_json, write
+from edgefc.cli.console import count_of, err, has_terminal, out, print_json, write
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import ContextOption, FamilyOption, GpuLayersOption, JsonOption, LoadOptions
 from edgefc.errors import ModelNotFoundError, RequestError, TranscriptError
+from edgefc.terminal import escape_json, single_line
 
 if TYPE_CHECKING:
     from edgefc.models.registry import ResolvedModel
@@ -79,7 +81,7 @@ def _write_dataset(dataset: Dataset, path: Path | None) -> None:
 
     text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dataset.entries)
     if path is None:
-        write(text)
+        write(escape_json(text))
         return
     try:
         write_file(path, text.encode(), mode=PRIVATE)
@@ -106,11 +108,10 @@ def _print_report(dataset: Dataset, path: Path | None, *, failed: bool) -> None:
     console.print(
         f"{written} ({dataset.merged} merged into longer ones, {dataset.filtered_out} filtered out, "
         f"{len(dataset.skipped)} skipped)",
-        markup=False,
     )
     for reason, number in Counter(reason for _, reason in dataset.skipped).most_common():
         first = next(record for record, skipped_for in dataset.skipped if skipped_for == reason)
-        console.print(f"  {number} skipped: {reason} (first in {first.location})", markup=False)
+        console.print(f"  {number} skipped: {single_line(f'{reason} (first in {first.location})')}")
 
 
 @app.command()
@@ -185,18 +186,18 @@ def _recorded_family(found: ResolvedModel, recorded: str) -> str | None:
 @contextmanager
 def _replay_progress(name: str) -> Iterator[Callable[[int], None]]:
     """Show the number of answers on a terminal; yields the callback that updates it."""
-    if not sys.stderr.isatty():
+    if not has_terminal(err):
         yield lambda _: None
         return
-    with err.status(f"asking {name} …") as status:
-        yield lambda number: status.update(f"asking {name} … {number} answers")
+    with err.status(Text(f"asking {name} …")) as status:
+        yield lambda number: status.update(Text(f"asking {name} … {number} answers"))
 
 
 def _print_differences(result: ReplayResult) -> None:
     if result.status != "equal":
-        out.print(f"{result.record.location}: {result.status}", markup=False)
+        out.print(single_line(f"{result.record.location}: {result.status}"))
         for line in result.differences:
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {single_line(line)}")
 
 
 def _answer_data(result: ReplayResult) -> dict[str, Any]:

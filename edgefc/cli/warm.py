@@ -46,11 +46,10 @@ def warm(
     elif result.files:
         action = "were already cached" if result.cached_tokens else "are now cached"
         size, seconds = f"{result.bytes / 1e6:,.1f} MB", f"{result.seconds:.1f} s"
-        out.print(f"{result.tokens:,} tokens {action} on disk: {size}, {seconds}", markup=False)
+        out.print(f"{result.tokens:,} tokens {action} on disk: {size}, {seconds}")
     if not result.files:
         err.print(
             f"nothing was cached: {result.tokens} tokens are faster to compute than to read from a file, or the cache "
             "folder is not writable (EDGEFC_CACHE_DIR; see `edgefc doctor`)",
-            markup=False,
         )
         sys.exit(1)

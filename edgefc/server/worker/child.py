@@ -13,13 +13,15 @@ from edgefc.errors import EdgefcError
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.run import serve
 from edgefc.server.settings import Settings
+from edgefc.terminal import PrintableStream, send_logs_to_stderr
 
 
 def main() -> None:
     """Read the configuration, a line of JSON, write the port as another, and serve until the parent closes stdin."""
     config = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_stop_at_stdin_end, daemon=True).start()
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    sys.stderr = PrintableStream(sys.stderr)
+    send_logs_to_stderr()
     logging.getLogger("edgefc.server").setLevel(logging.INFO)
     # JSON has no tuples.
     tuples = {name: tuple(value) for name, value in config["settings"].items() if isinstance(value, list)}
