@@ -140,16 +140,29 @@ class Completion:
         return (self.timings["prompt_ms"] + self.timings["predicted_ms"]) / 1000
 
 
+class StartError(RuntimeError):
+    """llama-server did not start, for example because it cannot use the model's template."""
+
+
 class Server:
     """A llama-server on a free port of this machine, running inside a `with` block; any thread may send requests.
 
     n_ctx       context of each request
+    chat        chat completions by the model's own template; else prompts are token ids
     slots       None stands for the server's default, which is four that share the context
     load_s      seconds from its start until it was ready
     """
 
     def __init__(
-        self, binary: Path, model: Path, *, n_ctx: int, threads: int, slots: int | None = 1, more: tuple[str, ...] = ()
+        self,
+        binary: Path,
+        model: Path,
+        *,
+        n_ctx: int,
+        threads: int,
+        slots: int | None = 1,
+        chat: bool = False,
+        more: tuple[str, ...] = (),
     ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -157,8 +170,8 @@ class Server:
         self._command = [
             str(binary), "-m", str(model), "-t", str(threads), "-tb", str(threads), "-c", str(n_ctx * (slots or 4)),
             *(() if slots is None else ("-np", str(slots))), "--host", "127.0.0.1", "--port", str(self.port),
-            # Prompts are sent as token ids. A model's own template is not used, but can keep the server from starting.
-            "--no-ui", "--no-jinja", "--chat-template", "chatml", *more,
+            # A model's own template can keep the server from starting, and is not needed for token ids.
+            "--no-ui", *(("--jinja",) if chat else ("--no-jinja", "--chat-template", "chatml")), *more,
         ]  # fmt: skip
         self.load_s = 0.0
 
@@ -171,7 +184,7 @@ class Server:
         try:
             while not self._is_ready():
                 if self._process.poll() is not None or time.perf_counter() - started > START_TIMEOUT_S:
-                    raise RuntimeError(f"llama-server did not start; the end of its log:\n{self.log()[-2000:]}")
+                    raise StartError(f"llama-server did not start; the end of its log:\n{self.log()[-2000:]}")
                 time.sleep(0.005)
         except BaseException:
             self.__exit__()

@@ -23,7 +23,7 @@ class Answered:
     """A complete answer with its cost.
 
     text         as the model wrote it, or its calls as JSON
-    is_cut       max_tokens ended it
+    is_cut       it was cut off, mostly by max_tokens
     model_steps  batches computed for it, prefill included
     seconds      from the first batch to the last
     p_call       probability that it calls a tool, at the point where the model decides; None: unknown

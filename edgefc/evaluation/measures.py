@@ -15,7 +15,7 @@ class Measures:
 
     valid_but_wrong         with calls of existing tools that fit their schemas, and yet wrong
     no_call                 complete, without the call that was due
-    cut_without_call        that max_tokens ended before a call was complete
+    cut_without_call        cut off before a call was complete
     repeated                that make the same call more than once
     text_calls              whose text can be read as calls, although nothing was called
     tokens_per_right_call, seconds_per_right_call

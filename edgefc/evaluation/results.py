@@ -71,7 +71,7 @@ class CaseResult:
     calls        number of calls; None: not recorded, and so are the fields below
     valid        it calls existing tools, with arguments that fit their schemas
     repeated     number of calls equal to an earlier one of the same answer
-    cut          max_tokens ended it
+    cut          it was cut off, mostly by max_tokens
     text_call    it calls nothing, but its text can be read as calls
     model_steps  batches computed for it, prefill included
     seconds      from the first batch to the last; with several cases at once, they share the processor
