@@ -8,6 +8,7 @@ from collections.abc import Mapping
 MAX_TOOLS = 256
 MAX_TOOL_NAME = 128  # characters
 MAX_MESSAGES = 4096
+MAX_ANSWER_TOKENS = 2048  # unless the caller says otherwise
 MAX_CHOICES = 8  # answers to one request, OpenAI's `n`
 MAX_STOP_STRINGS = 16  # of a caller
 MAX_STOPS = 24  # with those that a family adds
@@ -15,6 +16,7 @@ MAX_STOP_LENGTH = 1024  # characters
 MAX_TOP_LOGPROBS = 20
 MAX_LOGIT_BIAS = 100.0  # on the wire, where OpenAI has the same limit
 MAX_TOP_K = 1 << 31
+MAX_TOOL_RESULT = 1 << 20  # characters of a tool's result
 # Least and greatest value of each sampling parameter.
 SAMPLING: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 100),

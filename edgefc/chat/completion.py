@@ -10,6 +10,7 @@ from edgefc.chat.options import (
     ChatOptions,
     check_names,
     grammar_option,
+    max_tokens,
     response_format,
     sampling_options,
     stop_strings,
@@ -22,20 +23,26 @@ from edgefc.grammar import CompiledGrammar
 if TYPE_CHECKING:
     from edgefc.engine import Generation, GenerationStats
     from edgefc.engine.backend import Backend
+    from edgefc.engine.guide import EndReason
     from edgefc.formats import Family
 
-CHAT_ONLY = ("tool_choice", "parallel_tool_calls", "thinking")
+CHAT_ONLY = ("tool_choice", "parallel_tool_calls", "allow_repeated_calls", "thinking")
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The continuation of a prompt; `finish_reason` is "length" when it was cut off."""
+    """The continuation of a prompt.
+
+    finish_reason  "length" when it was cut off
+    end_reason     stop, or what cut it off: max_tokens, context or loop
+    """
 
     text: str
     token_ids: list[int]
     finish_reason: Literal["stop", "length"]
     usage: Usage
     stats: GenerationStats
+    end_reason: EndReason = "stop"
 
 
 class TextStream:
@@ -54,7 +61,14 @@ class TextStream:
     def completion(self) -> Completion:
         """The complete result; waits for it."""
         result: GenerationResult = self._generation.result()
-        return Completion(result.text, result.token_ids, result.finish_reason, usage_of(result.stats), result.stats)
+        return Completion(
+            result.text,
+            result.token_ids,
+            result.finish_reason,
+            usage_of(result.stats),
+            result.stats,
+            result.end_reason,
+        )
 
     def cancel(self) -> None:
         """Stop generating, from any thread; does nothing when the completion is complete."""
@@ -76,7 +90,8 @@ def complete(engine: Backend, family: Family, prompt: str | Sequence[int], optio
     if not ids:
         raise RequestError("prompt", "must not be empty")
     request: RequestOptions = {
-        "max_tokens": options.get("max_tokens"),
+        "max_tokens": max_tokens(options),
+        "loop_guard": options.get("loop_guard") is not False,
         "sampling": sampling_options(options, family),
         "grammar": _grammar(options),
         "stop": stop_strings(options),

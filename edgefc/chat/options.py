@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from edgefc import grammar
+from edgefc import grammar, limits
 from edgefc.engine import SamplingOptions, gbnf_grammar
 from edgefc.errors import RequestError, SchemaError
 from edgefc.formats import Family
@@ -20,7 +20,9 @@ class ChatOptions(TypedDict, total=False):
 
     tool_choice          "auto", "none", "required", one tool by name, or allowed_tools (OpenAI's objects)
     parallel_tool_calls  False: at most one call in an answer
-    max_tokens           limit of the answer, in tokens; None: the rest of the context
+    allow_repeated_calls True: an answer may make the same call, with equal arguments, more than once
+    max_tokens           limit of the answer with its thoughts, in tokens; None: 2,048. The context is a limit, too
+    loop_guard           False: an answer that repeats the same few tokens again and again is not ended
     stop                 strings that end the answer and are not part of it
     temperature …        sampling; None: the family's recommendation, which is greedy for most
     seed                 makes sampling repeatable; None: drawn anew for each request
@@ -34,7 +36,9 @@ class ChatOptions(TypedDict, total=False):
 
     tool_choice: str | Mapping[str, Any]
     parallel_tool_calls: bool
+    allow_repeated_calls: bool | None
     max_tokens: int | None
+    loop_guard: bool | None
     stop: str | Sequence[str]
     temperature: float | None
     top_k: int | None
@@ -64,6 +68,12 @@ def sampling_options(options: ChatOptions, family: Family) -> SamplingOptions:
         if (value := options.get(field.name)) is not None:
             values[field.name] = value
     return SamplingOptions(**values)
+
+
+def max_tokens(options: ChatOptions) -> int:
+    """Return the limit of an answer."""
+    limit = options.get("max_tokens")
+    return limits.MAX_ANSWER_TOKENS if limit is None else limit
 
 
 def stop_strings(options: ChatOptions) -> tuple[str, ...]:

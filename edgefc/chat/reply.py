@@ -10,10 +10,12 @@ from typing import Self
 
 from typing_extensions import TypedDict
 
+from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
+from edgefc.engine.guide import EndReason
 from edgefc.errors import CancelledError, InvalidCallError
-from edgefc.formats import ParsedReply, StreamParser
+from edgefc.formats import ParsedReply
 from edgefc.types import Call, Delta, FinishReason, Message, Outcome, ToolCall
 
 MAX_RESAMPLES = len(RESAMPLE_TEMPERATURES)
@@ -47,11 +49,15 @@ class Reply:
     """A finished answer.
 
     message     OpenAI's assistant message, ready to be appended to the conversation
-    outcome     call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off)
+    outcome     call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off). An answer
+                that was cut off after complete calls is a call, too: they can be run; an incomplete one is dropped
+    finish_reason  OpenAI's: length for an answer that was cut off, with calls or without
     missing     for a clarification, the tools that lack arguments
     usage       token counts
     logprobs    of all tokens, those of the call syntax included, if the request asked for them
     stopped_by  the stop string that ended the answer, if one did
+    end_reason  stop (the model, the grammar or a stop string); max_tokens, context or loop (the same few tokens again
+                and again) cut it off; repeated_call: a call equal to an earlier one followed, and was dropped
     stats       costs: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
@@ -63,6 +69,12 @@ class Reply:
     stats: GenerationStats
     logprobs: Sequence[TokenLogprob] = ()
     stopped_by: str | None = None
+    end_reason: EndReason = "stop"
+
+    @property
+    def is_cut(self) -> bool:
+        """True if the answer was cut off: by max_tokens, the end of the context or the loop guard."""
+        return self.finish_reason == "length"
 
     @property
     def content(self) -> str:
@@ -154,7 +166,7 @@ class ChatStream:
         stats: list[GenerationStats] = []
         while True:
             length, pending = 0, list[Delta]()
-            for delta in self._parsed_deltas(self._request.parser()):
+            for delta in self._parsed_deltas(self._request.reader()):
                 if "content" in delta:
                     length += len(delta["content"])
                     if length > n_sent:
@@ -168,14 +180,15 @@ class ChatStream:
             assert parsed is not None
             stats.append(result.stats)
             if self._is_valid(result, parsed, stats):
-                yield from pending if parsed.outcome == "call" else ()
+                n_calls = len(parsed.message.get("tool_calls", ()))
+                yield from (delta for delta in pending if delta["tool_calls"][0]["index"] < n_calls)
                 self._finish(result, parsed, stats)
                 return
 
-    def _parsed_deltas(self, parser: StreamParser) -> Iterator[Delta]:
+    def _parsed_deltas(self, reader: AnswerReader) -> Iterator[Delta]:
         for text in self._generation:
-            yield from parser.feed(text)
-        self._parsed = parser.finish(self._generation.result().finish_reason)
+            yield from reader.feed(text)
+        self._parsed = reader.finish(self._generation.result().finish_reason)
         yield from self._parsed.deltas
 
     def _is_valid(self, result: GenerationResult, parsed: ParsedReply, stats: Sequence[GenerationStats]) -> bool:
@@ -198,15 +211,17 @@ class ChatStream:
         has_thoughts = "reasoning_content" in parsed.message
         reasoning_tokens = self._request.reasoning_tokens(result) if has_thoughts else 0
         stats = functools.reduce(operator.add, attempts)
+        is_complete_call = parsed.outcome == "call" and result.finish_reason == "stop"
         self._reply = Reply(
             message=parsed.message,
             outcome=parsed.outcome,
-            finish_reason="tool_calls" if parsed.outcome == "call" else result.finish_reason,
+            finish_reason="tool_calls" if is_complete_call else result.finish_reason,
             missing=parsed.missing,
             usage=usage_of(stats, reasoning_tokens),
             stats=stats,
             logprobs=result.logprobs,
             stopped_by=result.stopped_by,
+            end_reason=result.end_reason,
         )
         if self._on_reply is not None:
             self._on_reply(self._reply)

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from edgefc import formats, grammar
+from edgefc.chat.guide import AnswerGuide
 from edgefc.chat.options import (
     ChatOptions,
     check_names,
     grammar_option,
+    max_tokens,
     response_format,
     sampling_options,
     stop_strings,
 )
 from edgefc.chat.prompt import ModelPrompt, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
+from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.validation import CallChecker
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions
 from edgefc.engine.backend import Backend
@@ -36,6 +39,7 @@ class Request:
     options   the caller's options
     prompt    the rendered conversation
     sampling  sampling of the first attempt
+    can_call  the answer may contain calls
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class Request:
         answer: _AnswerForm,
         sampling: SamplingOptions,
         engine_options: RequestOptions,
+        *,
+        can_call: bool,
     ) -> None:
         messages, tools, options = question
         # The caller may append to the same list meanwhile.
         self.messages, self.tools, self.options = list(messages), tools, options
-        self.prompt, self.sampling = prompt, sampling
+        self.prompt, self.sampling, self.can_call = prompt, sampling, can_call
         self._engine, self._answer, self._engine_options = engine, answer, engine_options
         unenforced = answer.grammar.unenforced
         self._checker = CallChecker(tools, unenforced) if tools is not None and unenforced else None
@@ -67,9 +73,10 @@ class Request:
         """True if calls have to be checked after decoding, because no grammar enforces all of their schema."""
         return self._checker is not None
 
-    def parser(self) -> formats.StreamParser:
-        """Return a new parser of one answer."""
-        return self._answer.parser()
+    def reader(self) -> AnswerReader:
+        """Return a new reader of one answer."""
+        allow_repeated = bool(self.options.get("allow_repeated_calls"))
+        return AnswerReader(self._answer.parser(), allow_repeated=allow_repeated)
 
     def first_problem(self, calls: Sequence[Call]) -> tuple[int, grammar.Finding] | None:
         """Return the position of the first invalid call and the reason; None: all calls are valid."""
@@ -102,6 +109,9 @@ class Request:
 
     def _submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
         options: RequestOptions = {**self._engine_options, "sampling": sampling, "answer_start": answer}
+        if self.can_call:
+            parallel = self.options.get("parallel_tool_calls", True)
+            options["guide"] = AnswerGuide(self.reader(), parallel=parallel)
         return self._engine.submit(self.prompt.ids, **options)
 
     def _tokens_before(self, tokens: list[int], call: int) -> int:
@@ -115,7 +125,7 @@ class Request:
 
     def _token_deltas(self, tokens: Sequence[int]) -> Iterator[Sequence[Delta]]:
         """Yield the deltas that each token of an answer completes."""
-        parser, decode = self.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
+        parser, decode = self._answer.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
         for token in tokens:
             yield parser.feed(decode(self._engine.tokenizer.piece(token)))
 
@@ -146,7 +156,8 @@ def new_request(
     prompt = render_prompt(family, engine.tokenizer, messages, toolset, choice=choice, thinking=thinking)
     found = parts.find(prompt.ids, messages, toolset, choice, thinking=thinking)
     engine_options: RequestOptions = {
-        "max_tokens": options.get("max_tokens"),
+        "max_tokens": max_tokens(options),
+        "loop_guard": options.get("loop_guard") is not False,
         "grammar": answer.grammar,
         "stop": (*family.stop, *stop_strings(options)),
         "prefix": found.prefix,
@@ -154,7 +165,9 @@ def new_request(
         "logprobs": options.get("logprobs"),
     }
     question = (messages, toolset, options)
-    return Request(engine, question, prompt, answer, sampling_options(options, family), engine_options)
+    can_call = bool(toolset) and choice.mode != "none"
+    sampling = sampling_options(options, family)
+    return Request(engine, question, prompt, answer, sampling, engine_options, can_call=can_call)
 
 
 def checked_tools(

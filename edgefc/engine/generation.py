@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgefc.engine.guide import EndReason
 from edgefc.engine.sampler import TokenLogprob
 
 CacheSource = Literal["", "slot", "copy", "memory", "disk"]
@@ -77,8 +78,9 @@ _NOT_SUMMED = {"prompt_tokens", "cached_tokens", "cached_from", "completion_toke
 class GenerationResult:
     """A finished generation.
 
-    finish_reason  "length" when max_tokens or the end of the context cut the text off
+    finish_reason  "length" when max_tokens, the end of the context or the loop guard cut the text off
     stopped_by     the entry of the request's `stop` that ended the text, if one did
+    end_reason     the exact reason for its end
     """
 
     text: str
@@ -87,6 +89,7 @@ class GenerationResult:
     stats: GenerationStats
     logprobs: Sequence[TokenLogprob] = ()
     stopped_by: str | None = None
+    end_reason: EndReason = "stop"
 
 
 class Generation:

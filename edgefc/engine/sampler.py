@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefc import limits
-from edgefc.engine.constraint import Constraint
+from edgefc.engine.choice import NOT_FINITE, Choice
 from edgefc.errors import ConstraintError, RequestError
-
-NOT_FINITE = "the model's logits are not finite numbers; its weights may be damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +91,46 @@ class Sampler:
         if self._penalises:
             self._recent = [*self._recent, token][-self.options.penalty_last_n :]
 
-    def sample(self, logits: NDArray[np.float32], constraint: Constraint | None, eog: frozenset[int]) -> int:
-        """Choose the next token; `logits`, shape (n_vocab,), are not changed.
+    def adjust(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits after bias and penalties: a copy if there are any."""
+        return self._adjust(logits) if self.options.logit_bias or self._penalises else logits
 
-        eog  end tokens that the grammar does not contain: allowed wherever the grammar accepts
+    def sample(self, choice: Choice) -> int:
+        """Choose the next token. Raises ConstraintError when the grammar allows none, or the logits are not numbers."""
+        if self.options.temperature > 0:
+            return self._draw(choice.restrict(choice.allowed) if choice.is_constrained else choice.logits)
+        # The likeliest token is nearly always allowed, so that one is checked before a mask is computed.
+        if choice.allows(choice.best):
+            return choice.best
+        return int(np.argmax(choice.restrict(choice.allowed)))
 
-        Raises ConstraintError when the grammar allows no token, or the logits are not numbers.
+    def sample_or_end(self, choice: Choice, bias: float, is_variant: Callable[[int], bool]) -> int | None:
+        """Choose the next token of another call; None if the model would rather end the answer or write text.
+
+        Greedy: the answer ends if the probability of all tokens that may begin or continue a call is below that of all
+        others. When sampling, a token is drawn from the model's own distribution.
+
+        bias        added to the logarithm of those odds
+        is_variant  returns True for a forbidden token that only spells the beginning of a call in another way
+
+        Raises as `sample` does.
         """
-        if self.options.logit_bias or self._penalises:
-            logits = self._adjust(logits)
-        if self.options.temperature == 0:
-            return self._choose_likeliest(logits, constraint, eog)
-        return self._draw(logits if constraint is None else _apply_mask(logits, constraint, eog))
-
-    @staticmethod
-    def _choose_likeliest(logits: NDArray[np.float32], constraint: Constraint | None, eog: frozenset[int]) -> int:
-        """Choose the likeliest allowed token.
-
-        It nearly always is the likeliest of all, so that one is checked before a mask is computed.
-        """
-        best = int(np.argmax(logits))
-        if not math.isfinite(logits[best]):
-            raise ConstraintError(NOT_FINITE)
-        if constraint is None or (constraint.is_accepting if best in eog else constraint.allows(best)):
-            return best
-        return int(np.argmax(_apply_mask(logits, constraint, eog)))
+        more = choice.more
+        if self.options.temperature > 0:
+            token = self._draw(
+                np.where(more, choice.logits + np.float32(bias), choice.logits) if bias else choice.logits
+            )
+            if more[token]:
+                return token
+            return self._draw(choice.restrict(more)) if more.any() and is_variant(token) else None
+        again, best = choice.share(more), choice.best
+        if not more[best] and best not in choice.end_tokens:
+            if choice.allows(best):
+                return best
+            again += choice.probability(best) if is_variant(best) else 0.0
+        if again * math.exp(bias) < 1 - again or not more.any():
+            return None
+        return int(np.argmax(choice.restrict(more)))
 
     def _adjust(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply bias and penalties to a copy of the logits."""
@@ -153,11 +166,3 @@ class Sampler:
         total = np.cumsum(weights)
         index = int(np.searchsorted(total, self._random.random() * total[-1], side="right"))
         return int(tokens[min(index, len(tokens) - 1)])
-
-
-def _apply_mask(logits: NDArray[np.float32], constraint: Constraint, eog: frozenset[int]) -> NDArray[np.float32]:
-    """Set the logits of tokens that may not come next to -inf."""
-    allowed = constraint.mask()[: len(logits)]
-    if eog and constraint.is_accepting:
-        allowed[list(eog)] = True
-    return np.where(allowed, logits, np.float32(-np.inf))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from llguidance import LLTokenizer
@@ -13,9 +12,12 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from edgefc import limits
+from edgefc.engine.choice import Choice
 from edgefc.engine.constraint import Constraint
 from edgefc.engine.detokenizer import Detokenizer
 from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
+from edgefc.engine.guide import CUT, EndReason, Guide, SafeGuide
+from edgefc.engine.loop_guard import LoopGuard
 from edgefc.engine.prefill import Segment, kv_key, split_prompt
 from edgefc.engine.prompt_lookup import AcceptanceRate, PromptLookup
 from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, token_logprob
@@ -38,6 +40,8 @@ class RequestOptions(TypedDict, total=False):
     answer_spans  earlier answers of the model within the prompt, (begin, end) in tokens
     prefix        number of the first prompt tokens (system message and tools) that later requests will share
     logprobs      keep the logprobs of tokens, and of this many of the likeliest ones
+    guide         follows the answer, and may end it
+    loop_guard    end an answer that repeats the same few tokens again and again
     """
 
     max_tokens: int | None
@@ -48,13 +52,15 @@ class RequestOptions(TypedDict, total=False):
     answer_spans: tuple[tuple[int, int], ...]
     prefix: int
     logprobs: int | None
+    guide: Guide | None
+    loop_guard: bool
 
 
 @dataclass(slots=True)
 class Sequence:
     """A request in the engine.
 
-    max_tokens      most tokens to generate
+    max_tokens      most tokens to generate, and the reason for which the answer ends there
     end_tokens      tokens that end the answer; stop_texts has the text of those the request named in `stop`
     segments        the prompt by the kernel that computes it, see edgefc.engine.prefill
     prefix          number of the first prompt tokens that other requests share
@@ -73,6 +79,7 @@ class Sequence:
     tokenizer: Tokenizer
     prompt: list[int]
     max_tokens: int
+    max_tokens_reason: EndReason
     sampler: Sampler
     constraint: Constraint | None
     detokenizer: Detokenizer
@@ -84,6 +91,8 @@ class Sequence:
     visible_control: frozenset[int]
     answer_start: list[int]
     n_top_logprobs: int | None
+    guide: SafeGuide | None
+    loop_guard: LoopGuard | None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     slot: int = -1
     position: int = 0
@@ -112,20 +121,38 @@ class Sequence:
         self._append_forced()
 
     def sample(self, logits: NDArray[np.float32]) -> None:
-        """Sample the next token and append it, with what the grammar forces after it. Raises ConstraintError."""
-        token = self.sampler.sample(logits, self.constraint, self.end_tokens)
+        """Sample the next token and append it, with what the grammar forces after it.
+
+        Raises ConstraintError, or EdgefcError for a bug of the guide.
+        """
+        token = self._choose(Choice(self.sampler.adjust(logits), self.constraint, self.end_tokens))
         if not self._first_token_at:
             self._first_token_at = time.perf_counter()
         self.stats.sampled_tokens += 1
-        if token in self.end_tokens:
-            self._finish("stop", self.stop_texts.get(token))
+        if token is None or token in self.end_tokens:
+            self._finish("stop", None if token is None else self.stop_texts.get(token))
             return
         if self.constraint is not None:
             self.constraint.consume(token)
         if self.n_top_logprobs is not None:
             self.logprobs.append(token_logprob(logits, token, self.n_top_logprobs))
         self._append([token])
+        if not self.ended and self.loop_guard is not None and self.loop_guard.is_loop(self.generated):
+            self._finish("loop")
         self._append_forced()
+
+    def _choose(self, choice: Choice) -> int | None:
+        """Choose the next token; None: the model prefers the end to another call."""
+        if self.guide is None or not self.guide.may_end:
+            return self.sampler.sample(choice)
+        return self.sampler.sample_or_end(choice, self.guide.end_bias, self._is_variant)
+
+    def _is_variant(self, token: int) -> bool:
+        """Return True if a token spells what the grammar forces next in another way, at least at its beginning."""
+        forced = b"" if self.constraint is None else self.constraint.forced_bytes()
+        text = self.tokenizer.piece(token, show_control=token in self.visible_control)
+        visible = text.lstrip()
+        return visible[:1] == forced.lstrip()[:1] if visible else text != b"" and forced[:1].isspace()
 
     def cancel(self) -> None:
         self.handle.fail(CancelledError("the request was cancelled"))
@@ -184,7 +211,9 @@ class Sequence:
         """Append the tokens that the grammar forces next, without the model; end where nothing can follow."""
         if self.constraint is None or self.ended:
             return
-        forced = self.constraint.consume_forced()
+        # Where the answer may end, even the only way to continue has to be weighed against the end.
+        is_free = self.guide is not None and self.guide.may_end
+        forced = [] if is_free else self.constraint.consume_forced()
         text_tokens = [token for token in forced if token not in self.end_tokens]
         if text_tokens:
             self.stats.forced_tokens += len(text_tokens)
@@ -203,26 +232,40 @@ class Sequence:
                 self.logprobs.append(TokenLogprob(token, 0.0, top))
             self.sampler.accept(token)
             piece = self.tokenizer.piece(token, show_control=token in self.visible_control)
-            self._emit(self.detokenizer.feed(piece))
+            reason = self._emit(self.detokenizer.feed(piece))
             if self.detokenizer.stop_string is not None:
                 self._finish("stop", self.detokenizer.stop_string)
+                return
+            if reason is not None:
+                self._finish(reason)
                 return
             if len(self.generated) >= self.max_tokens:
                 is_last = number == len(tokens) - 1
                 is_complete = is_last and self.constraint is not None and self.constraint.is_finished
-                self._finish("stop" if is_complete else "length")
+                self._finish("stop" if is_complete else self.max_tokens_reason)
                 return
 
-    def _emit(self, text: str) -> None:
+    def _emit(self, text: str) -> EndReason | None:
+        """Hand text to the guide and the reader; return the guide's reason to end."""
         self._pieces.append(text)
+        # The guide comes first: the reader may want to know its findings about this text.
+        reason = self.guide.feed(text) if self.guide is not None and text else None
         self.handle.emit(text, len(self.generated))
+        return reason
 
-    def _finish(self, reason: Literal["stop", "length"], stopped_by: str | None = None) -> None:
+    def _finish(self, reason: EndReason, stopped_by: str | None = None) -> None:
         self.ended = True
         self._emit(self.detokenizer.flush())
         self._complete_stats()
-        text = "".join(self._pieces)
-        self._result = GenerationResult(text, self.generated, reason, self.stats, self.logprobs, stopped_by)
+        self._result = GenerationResult(
+            "".join(self._pieces),
+            self.generated,
+            "length" if reason in CUT else "stop",
+            self.stats,
+            self.logprobs,
+            stopped_by,
+            reason,
+        )
 
     def _complete_stats(self) -> None:
         now, stats = time.perf_counter(), self.stats
@@ -252,7 +295,7 @@ def new_sequence(
     Raises RequestError, ContextOverflowError or GrammarError.
     """
     _check_request(prompt, options, tokenizer.n_vocab, n_ctx)
-    max_tokens, grammar = options.get("max_tokens"), options.get("grammar")
+    max_tokens, grammar, guide = options.get("max_tokens"), options.get("grammar"), options.get("guide")
     room = n_ctx - len(prompt)
     prefix = min(options.get("prefix", 0), len(prompt) - 1)
     if tiles:
@@ -268,6 +311,7 @@ def new_sequence(
         tokenizer=tokenizer,
         prompt=prompt,
         max_tokens=room if max_tokens is None else min(max_tokens, room),
+        max_tokens_reason="context" if max_tokens is None or max_tokens > room else "max_tokens",
         sampler=Sampler(options.get("sampling", GREEDY), tokenizer.n_vocab, prompt),
         constraint=None if grammar is None else Constraint(guidance_tokenizer(), grammar),
         detokenizer=Detokenizer([text for text in stop if text not in stop_tokens]),
@@ -283,6 +327,8 @@ def new_sequence(
         visible_control=visible_control,
         answer_start=list(options.get("answer_start", ())),
         n_top_logprobs=options.get("logprobs"),
+        guide=None if guide is None else SafeGuide(guide),
+        loop_guard=LoopGuard() if options.get("loop_guard") else None,
     )
     handle.logprobs = sequence.logprobs
     return sequence

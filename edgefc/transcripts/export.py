@@ -59,7 +59,7 @@ def export(records: Iterable[Record], to: str, *, only: str | None = None, reaso
     dataset = Dataset()
     # In xLAM's format every question with its calls is an entry, however the conversation continues.
     if to == "xlam":
-        candidates = [(record, record.outcome == "length") for record in records]
+        candidates = [(record, record.is_cut) for record in records]
     else:
         candidates = _merge(records, dataset)
     for record, is_cut_off in candidates:
@@ -85,7 +85,7 @@ def _merge(records: Iterable[Record], dataset: Dataset) -> list[tuple[Record, bo
     for record in records:
         *before, end = _digests(record)
         prefixes.update(before)
-        if record.outcome == "length":
+        if record.is_cut:
             cut_off.add(end)
         if end in last:
             dataset.merged += 1

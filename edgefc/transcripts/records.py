@@ -48,6 +48,11 @@ class Record:
         return cast("Outcome", self.reply["outcome"])
 
     @property
+    def is_cut(self) -> bool:
+        """True if the answer was cut off, with complete calls or without."""
+        return self.outcome == "length" or self.reply.get("finish_reason") == "length"
+
+    @property
     def answer(self) -> dict[str, Any]:
         """The answer in canonical form."""
         return self.conversation[-1]

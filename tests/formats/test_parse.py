@@ -89,13 +89,18 @@ def test_deltas_concatenate_to_the_message(family: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("family", "text"), ANSWERS.items())
-def test_a_cut_off_answer_never_shows_a_call_as_complete(family: str, text: str) -> None:
-    content = parse(family, [text])[0].message["content"] or ""
+def test_a_cut_off_answer_has_its_complete_calls_and_no_other(family: str, text: str) -> None:
+    whole = parse(family, [text])[0].message
+    n_complete = 0
     for cut in range(len(text)):
         parsed, _ = parse(family, [text[:cut]], "length")
-        assert parsed.outcome == "length"
-        assert "tool_calls" not in parsed.message
-        assert content.startswith(parsed.message["content"] or ""), text[:cut]
+        calls = [call["function"] for call in parsed.message.get("tool_calls", [])]
+        assert calls == [call["function"] for call in whole["tool_calls"][: len(calls)]], text[:cut]
+        assert parsed.outcome == ("call" if calls else "length")
+        assert len(calls) >= n_complete
+        assert (whole["content"] or "").startswith(parsed.message["content"] or ""), text[:cut]
+        n_complete = len(calls)
+    assert n_complete >= len(whole["tool_calls"]) - 1
 
 
 @pytest.mark.parametrize("family", CODE)

@@ -292,6 +292,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import random
 import numpy as np
 from edgefc.engine import Engine, SamplingOptions
+from edgefc.engine.choice import Choice
 from edgefc.engine.sampler import Sampler
 from edgefc.errors import ConstraintError
 from edgefc.grammar import compile_schema
@@ -333,7 +334,7 @@ for value in (float("nan"), float("-inf"), float("inf")):
         for constraint in (None, engine.constraint(grammar)):
             sampler = Sampler(SamplingOptions(temperature=temperature), n, [])
             try:
-                sampler.sample(np.full(n, value, dtype=np.float32), constraint, frozenset())
+                sampler.sample(Choice(np.full(n, value, dtype=np.float32), constraint, frozenset()))
                 raise SystemExit(f"a token was sampled from {{value}}")
             except ConstraintError:
                 pass

@@ -139,7 +139,9 @@ class MessageHandler:
 
     def _stop_fields(self, reply: Reply) -> dict[str, Any]:
         stop = reply.stopped_by if reply.stopped_by in (self._body.stop_sequences or ()) else None
-        if reply.outcome == "call":
+        if reply.is_cut:
+            reason = "max_tokens"
+        elif reply.outcome == "call":
             reason, stop = "tool_use", None
         elif stop is not None:
             reason = "stop_sequence"

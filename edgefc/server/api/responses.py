@@ -123,9 +123,10 @@ class ItemEvents:
 
     def finish(self, reply: Reply) -> Iterator[Event]:
         """Close the open item and the response."""
-        is_cut = reply.outcome == "length"
+        is_cut = reply.is_cut or reply.outcome == "length"
         yield from self._close_item("incomplete" if is_cut else "completed")
         response, usage = self._response, reply.usage
+        response["output"] = _without_incomplete_call(response["output"], len(reply.tool_calls))
         response["status"] = "incomplete" if is_cut else "completed"
         response["completed_at"] = int(time.time())
         if is_cut:
@@ -186,6 +187,14 @@ class ItemEvents:
         event = {"type": kind, "sequence_number": self._sequence_number, **fields}
         self._sequence_number += 1
         return event
+
+
+def _without_incomplete_call(items: list[Item], n_calls: int) -> list[Item]:
+    """Return the items of a response that has this many complete calls; a further one was cut off."""
+    calls = [item for item in items if item["type"] == "function_call"]
+    for item in calls[:n_calls]:
+        item["status"] = "completed"
+    return [item for item in items if item not in calls[n_calls:]]
 
 
 def _new_id(prefix: str) -> str:

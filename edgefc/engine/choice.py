@@ -1,0 +1,88 @@
+"""The choice of one token: the model's distribution, and the part of it that the grammar allows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefc.engine.constraint import Constraint
+from edgefc.errors import ConstraintError
+
+NOT_FINITE = "the model's logits are not finite numbers; its weights may be damaged"
+
+
+class Choice:
+    """Logits of the next token, shape (n_vocab,), and what the grammar allows. Computes only what is used.
+
+    end_tokens  end tokens that the grammar does not contain: allowed wherever the grammar accepts
+    """
+
+    __slots__ = ("_allowed", "_best", "_constraint", "_total", "_weights", "end_tokens", "logits")
+
+    def __init__(self, logits: NDArray[np.float32], constraint: Constraint | None, end_tokens: frozenset[int]) -> None:
+        self.logits, self._constraint, self.end_tokens = logits, constraint, end_tokens
+        self._best: int | None = None
+        self._allowed: NDArray[np.bool_] | None = None
+        self._weights: NDArray[np.float32] | None = None
+        self._total = 0.0
+
+    @property
+    def best(self) -> int:
+        """The likeliest token, allowed or not. Raises ConstraintError when the logits are not numbers."""
+        if self._best is None:
+            best = int(np.argmax(self.logits))
+            if not math.isfinite(self.logits[best]):
+                raise ConstraintError(NOT_FINITE)
+            self._best = best
+        return self._best
+
+    @property
+    def is_constrained(self) -> bool:
+        return self._constraint is not None
+
+    def allows(self, token: int) -> bool:
+        """Check one token, without a mask: where text is forced, a mask has one tokenization of it, others fit too."""
+        if self._constraint is None:
+            return True
+        return self._constraint.is_accepting if token in self.end_tokens else self._constraint.allows(token)
+
+    @property
+    def allowed(self) -> NDArray[np.bool_]:
+        """Mask of the tokens that may come next. Raises ConstraintError if none may."""
+        if self._allowed is None:
+            if self._constraint is None:
+                self._allowed = np.ones(len(self.logits), np.bool_)
+            else:
+                self._allowed = self._constraint.mask()[: len(self.logits)]
+                if self.end_tokens and self._constraint.is_accepting:
+                    self._allowed[list(self.end_tokens)] = True
+        return self._allowed
+
+    @property
+    def more(self) -> NDArray[np.bool_]:
+        """Mask of the allowed tokens that do not end the answer."""
+        more = self.allowed.copy()
+        more[list(self.end_tokens)] = False
+        return more
+
+    def restrict(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the logits, with -inf for the tokens outside a mask."""
+        return np.where(mask, self.logits, np.float32(-np.inf))
+
+    def probability(self, token: int) -> float:
+        """Return the probability of a token by the model alone."""
+        return float(self._softmax()[token]) / self._total
+
+    def share(self, mask: NDArray[np.bool_]) -> float:
+        """Return the probability of a set of tokens by the model alone."""
+        # float32 sums of 150,000 terms may pass 1 by a little.
+        return min(1.0, float(np.dot(self._softmax(), mask)) / self._total)
+
+    def _softmax(self) -> NDArray[np.float32]:
+        """Return the weights of all tokens; their sum is `_total`."""
+        if self._weights is None:
+            weights: NDArray[np.float32] = np.exp(self.logits - self.logits[self.best])
+            self._weights, self._total = weights, float(weights.sum())
+        return self._weights
