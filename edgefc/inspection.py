@@ -9,6 +9,7 @@ from edgefc import formats, gguf
 from edgefc.chat.prompt import render_prompt
 from edgefc.engine import llama
 from edgefc.engine.tokenizer import Tokenizer
+from edgefc.errors import FormatError
 from edgefc.gguf import memory
 from edgefc.models import registry
 from edgefc.models.registry import ResolvedModel
@@ -40,12 +41,21 @@ def tokenizer_of(model: str | ResolvedModel) -> Tokenizer:
 def describe(model: str | ResolvedModel, family: str | None = None) -> dict[str, Any]:
     """Collect the facts of `edgefc show`, as JSON; `memory` is in bytes, for the default context.
 
-    Raises what `family_of` and `tokenizer_of` raise.
+    A chat template that cannot be rendered is a note among them. Raises what `tokenizer_of` raises, and FormatError for
+    an unknown `family`.
     """
     found = registry.resolve(model)
     header = gguf.read_model(found.path)
-    chat_format, detection = family_of(found, family)
     tokenizer = tokenizer_of(found)
+    stop: tuple[str, ...] = ()
+    try:
+        chat_format, detection = family_of(found, family)
+        notes, stop = detection.warnings(chat_format, tokenizer), chat_format.stop
+    except FormatError as error:
+        if family is not None:
+            raise
+        detection = formats.Detection("none", "its chat template cannot be used", formats.MODEL_TEMPLATE)
+        notes = [*filter(None, (error.reason, error.hint)), *tokenizer.notes]
     n_ctx = memory.default_context(header, 1)
     facts: dict[str, Any] = {
         "model": found.card.title if found.card else header.metadata.get("general.name", found.path.stem),
@@ -59,10 +69,10 @@ def describe(model: str | ResolvedModel, family: str | None = None) -> dict[str,
         "family": detection.family,
         "because": detection.reason,
         "chat_template": detection.template,
-        "stop_tokens": list(chat_format.stop),
+        "stop_tokens": list(stop),
         "tokenizer": tokenizer.source,
         "vocabulary": tokenizer.n_vocab,
-        "notes": detection.warnings(chat_format, tokenizer),
+        "notes": notes,
     }
     return facts
 

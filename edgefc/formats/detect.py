@@ -10,6 +10,8 @@ from edgefc.errors import FormatError
 from edgefc.formats.family import Family, family_names, load_family
 from edgefc.formats.model_template import with_model_template, with_tools_as_text
 
+CHAT_TEMPLATE = "tokenizer.chat_template"
+MAX_NAME = 1000  # characters of a model's name that are read
 BUILT_IN_TEMPLATE, MODEL_TEMPLATE = "built in", "the model's own"
 
 
@@ -56,7 +58,7 @@ def detect(metadata: Mapping[str, object], file_name: str = "") -> Detection:
     Arch-Function. The fallback is `generic`.
     """
     families = [load_family(name) for name in family_names()]
-    template = str(metadata.get("tokenizer.chat_template") or "")
+    template = _text(metadata, CHAT_TEMPLATE)
     versions = [(m, f) for f in families for m in f.match.get("template", ()) if "=" in m and m in template]
     if versions:
         mark, family = versions[0]
@@ -86,7 +88,9 @@ def family_of(
     """
     detection = detect(metadata, file_name) if name is None else Detection(name, "it was named explicitly")
     family = load_family(detection.family)
-    source = str(metadata.get("tokenizer.chat_template") or "")
+    source = _text(metadata, CHAT_TEMPLATE)
+    if family.prompt.get("own") and not isinstance(metadata.get(CHAT_TEMPLATE, ""), str):
+        raise FormatError("the model's chat template is no text, or too long", "Name the chat format with --family.")
     if not family.prompt.get("own") or not source:
         return family, detection
     try:
@@ -117,7 +121,7 @@ def _by_name(
 ) -> Detection | None:
     """Match the model's name in the file, then the file's name; a name of one family beats one that many share."""
     for key in ("general.name", "general.basename", "file name"):
-        text = _normalize(file_name if key == "file name" else str(metadata.get(key) or ""))
+        text = _normalize(file_name if key == "file name" else _text(metadata, key)[:MAX_NAME])
         matches = [
             (not f.prompt.get("own"), len(m), f.name, m)
             for f in families
@@ -133,6 +137,12 @@ def _by_name(
 def _has_required_text(family: Family, template: str) -> bool:
     """Check `match.also`: a name tells what a model was trained on, but a fine-tune may have replaced its turns."""
     return not template or all(text in template for text in family.match.get("also", ()))
+
+
+def _text(metadata: Mapping[str, object], key: str) -> str:
+    """Return a text of the metadata; "" for one that is missing, of another type, or too long to be kept."""
+    value = metadata.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _normalize(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from edgefc.errors import FormatError
 from edgefc.formats.family import Family, TemplateVariables
 from edgefc.formats.filters import one_call_a_turn
-from edgefc.formats.templates import Template
+from edgefc.formats.templates import CostError, Template
 from edgefc.formats.write import write_assistant
 
 _PROBE_TOOLS: list[dict[str, Any]] = [
@@ -63,6 +63,8 @@ def with_model_template(family: Family, source: str, *, eos: str = "") -> Family
         try:
             prompt = _render_probe(adapted, _PROBE_HISTORY, _PROBE_TOOLS)
             _render_probe(adapted, _PROBE_QUESTION, None)
+        except CostError:
+            raise
         except FormatError as error:
             reason = reason or error.reason
             continue
@@ -88,6 +90,8 @@ def with_tools_as_text(family: Family, source: str, *, eos: str = "") -> Family:
         adapted = replace(candidate, adapt=_as_plain_turns(family, eos, in_question=in_question, no_tools=no_tools))
         try:
             prompt = _render_probe(adapted, _PROBE_HISTORY, _PROBE_TOOLS)
+        except CostError:
+            raise
         except FormatError as error:
             reason = error.reason
             continue

@@ -27,7 +27,8 @@ MAX_STRINGS = 1 << 21  # in all arrays together: vocabulary and merges; the larg
 MAX_HEADER = 1 << 28  # bytes
 MAX_NAME = 63  # bytes of a tensor's name, GGML_MAX_NAME
 ALIGNMENT = 32  # of tensors in memory, TENSOR_ALIGNMENT
-MAX_STORED_NUMBERS, MAX_STORED_STRINGS = 1024, 64  # of longer arrays (vocabularies) only the length is stored
+# Of longer arrays (vocabularies) and texts (a whole tokenizer.json) only the length is stored.
+MAX_STORED_NUMBERS, MAX_STORED_STRINGS, MAX_STORED_TEXT = 1024, 64, 1 << 22
 INCOMPLETE = "The download is incomplete: download the file again."
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -248,7 +249,7 @@ class _HeaderParser:
         if key in {"split.no", "split.count"} and value_type != _UINT16:
             raise self._error(f"{key!r} must be a 16-bit number")
         if value_type == _STRING:
-            return self._string()
+            return self._text()
         if value_type == _ARRAY:
             return self._array(key)
         if value_type not in _SCALARS:
@@ -268,9 +269,11 @@ class _HeaderParser:
         if key == "tokenizer.ggml.tokens":
             self._tokens = self._vocabulary(count)
             return ArrayLength(count)
-        if count <= MAX_STORED_STRINGS:
-            return [text.decode("utf-8", "replace") for text in self._strings(count)]
+        begin = self._position
         self._strings(count, store=False)
+        if count <= MAX_STORED_STRINGS and self._position - begin <= MAX_STORED_TEXT:
+            self._position = begin
+            return [text.decode("utf-8", "replace") for text in self._strings(count)]
         return ArrayLength(count)
 
     def _vocabulary(self, count: int) -> set[bytes]:
@@ -316,6 +319,16 @@ class _HeaderParser:
             raise self._error(f"it claims a text of {size:,} bytes")
         begin = self._skip(size)
         return self._data[begin : self._position].decode("utf-8", "replace")
+
+    def _text(self) -> str | ArrayLength:
+        """Parse a text of the metadata."""
+        begin = self._position
+        size = self._scalar("Q")
+        if MAX_STORED_TEXT < size <= MAX_STRING:
+            self._skip(size)
+            return ArrayLength(size)
+        self._position = begin
+        return self._string()
 
     def _skip(self, size: int) -> int:
         """Move on by `size` bytes; returns the position of the first."""
