@@ -17,6 +17,8 @@ MAX_TOP_LOGPROBS = 20
 MAX_LOGIT_BIAS = 100.0  # on the wire, where OpenAI has the same limit
 MAX_TOP_K = 1 << 31
 MAX_TOOL_RESULT = 1 << 20  # characters of a tool's result
+MIN_CONFIDENCE = (0.0, 1.0)
+CALL_BIAS = (-100.0, 100.0)  # natural logarithm of odds
 # Least and greatest value of each sampling parameter.
 SAMPLING: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 100),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 from rich.text import Text
+from typer import Option
 
 import edgefc
 from edgefc.cli.console import call_approval, err, has_terminal, out, print_delta, print_error, print_result
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
+    TOOL_TIMEOUT_S,
     ContextOption,
     FamilyOption,
     GenerationOptions,
@@ -28,6 +29,7 @@ from edgefc.cli.options import (
     SystemOption,
     TemperatureOption,
     ToolsOption,
+    ToolTimeoutOption,
     TranscriptsOption,
     tools_from,
 )
@@ -47,6 +49,8 @@ HELP = """\
 /stats         show what the last answer cost
 /exit          leave (also Ctrl-D, or Ctrl-C at an empty prompt)"""
 
+NoHistoryOption = Annotated[bool, Option("--no-history", help="Do not store the lines that you type.")]
+
 # Sources of the part of a prompt that does not have to be computed.
 CACHE_SOURCES = {"slot": "the previous answer", "copy": "another request", "memory": "memory", "disk": "disk"}
 
@@ -57,6 +61,8 @@ def chat(
     no_tools: NoToolsOption = False,
     system: SystemOption = None,
     yes: RunWithoutAskingOption = False,
+    tool_timeout: ToolTimeoutOption = TOOL_TIMEOUT_S,
+    no_history: NoHistoryOption = False,
     transcripts: TranscriptsOption = None,
     family: FamilyOption = None,
     n_ctx: ContextOption = None,
@@ -70,11 +76,11 @@ def chat(
 
     load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
     generation = GenerationOptions(temperature=temperature, seed=seed, max_tokens=max_tokens)
-    toolset = ToolSet.of([]) if no_tools else tools_from(tools)
+    toolset = ToolSet.of([]) if no_tools else tools_from(tools, tool_timeout)
     with load_model(find_model(model), load) as loaded:
         session = ChatSession(loaded, toolset, system, ask=tools is not None and not yes, options=generation)
         session.greet(examples=tools is None and not no_tools)
-        for line in _input_lines():
+        for line in _input_lines(with_history=not no_history):
             if not session.handle(line):
                 return
 
@@ -177,44 +183,44 @@ class ChatSession:
         )
 
     def _save(self, name: str) -> None:
+        from edgefc.chat.recorder import PRIVATE
+
         if not name:
             err.print("/save needs a file name")
             return
         try:
-            Path(name).write_text(json.dumps(self.messages, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(self.messages, ensure_ascii=False, indent=2) + "\n"
+            with open(name, "wb", opener=lambda path, flags: os.open(path, flags, PRIVATE)) as file:
+                file.write(text.encode("utf-8", "replace"))
         except OSError as error:
             err.print(f"could not write {name}: {error.strerror}")
         else:
             out.print(f"saved {len(self.messages)} messages to {name}")
 
 
-def _input_lines() -> Iterator[str]:
-    """Yield the lines a user types: with history and editing on a terminal, as they come from a pipe."""
+def _input_lines(*, with_history: bool) -> Iterator[str]:
+    """Yield the lines a user types: with editing on a terminal, as they come from a pipe."""
     if not (sys.stdin.isatty() and has_terminal(out)):
         for line in sys.stdin:
             out.print(f"> {line.rstrip()}")
             yield line
         return
-    session = _prompt_session()
-    while True:
-        try:
-            yield session.prompt("> ")
-        except EOFError:
-            return
-        except KeyboardInterrupt:
-            if not session.default_buffer.text:
-                return
-
-
-def _prompt_session() -> Any:
-    """Return a prompt_toolkit session with a history file; without one where the cache cannot be written."""
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.history import InMemoryHistory
+    from prompt_toolkit.output import create_output
 
     from edgefc import paths
+    from edgefc.cli.history import ChatHistory
 
-    history: History = InMemoryHistory()
-    with contextlib.suppress(OSError):
-        paths.cache_dir().mkdir(parents=True, exist_ok=True)
-        history = FileHistory(str(paths.cache_dir() / "chat-history"))
-    return PromptSession(history=history)
+    with create_app_session(output=create_output(stdout=cast("TextIO", out.file))):
+        history = ChatHistory(paths.cache_dir() / "chat-history") if with_history else InMemoryHistory()
+        session: PromptSession[str] = PromptSession(history=history)
+        while True:
+            try:
+                yield session.prompt("> ")
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                if not session.default_buffer.text:
+                    return

@@ -10,6 +10,7 @@ from typer import Option
 from edgefc.cli.console import call_approval, out, print_delta, print_json, print_json_line, print_result
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
+    TOOL_TIMEOUT_S,
     ContextOption,
     FamilyOption,
     GenerationOptions,
@@ -26,6 +27,7 @@ from edgefc.cli.options import (
     TemperatureOption,
     ToolChoiceOption,
     ToolsOption,
+    ToolTimeoutOption,
     TranscriptsOption,
     tool_choice_from,
     tools_from,
@@ -44,6 +46,7 @@ def run(
     tools: ToolsOption = None,
     system: SystemOption = None,
     yes: RunWithoutAskingOption = False,
+    tool_timeout: ToolTimeoutOption = TOOL_TIMEOUT_S,
     transcripts: TranscriptsOption = None,
     family: FamilyOption = None,
     n_ctx: ContextOption = None,
@@ -56,7 +59,7 @@ def run(
     """Answer one question, running tools as needed."""
     load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
     generation = GenerationOptions(temperature=temperature, seed=seed, max_tokens=max_tokens)
-    toolset = tools_from(tools)
+    toolset = tools_from(tools, tool_timeout)
     ask = tools is not None and not yes
     with load_model(find_model(model), load) as loaded:
         result = loaded.run(

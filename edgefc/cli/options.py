@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from edgefc.cli.console import guard_stdout
+
 if TYPE_CHECKING:
     from edgefc.tools import ToolSet
 
 _MODEL = "Id from `edgefc list`, OWNER/NAME, or path of a .gguf file."
 _FAMILY = "Chat format. Default: the model's own."
+
+TOOL_TIMEOUT_S = 60.0
 
 ModelArgument = Annotated[str, Argument(help=_MODEL)]
 ModelOption = Annotated[str, Option("--model", "-m", help=_MODEL)]
@@ -28,6 +32,10 @@ ToolChoiceOption = Annotated[str, Option("--tool-choice", help="auto, none, requ
 NoParallelOption = Annotated[bool, Option("--no-parallel", help="Allow at most one call per answer.")]
 SystemOption = Annotated[str | None, Option(help="System message.")]
 RunWithoutAskingOption = Annotated[bool, Option("--yes", "-y", help="Run your tools without asking.")]
+ToolTimeoutOption = Annotated[
+    float,
+    Option("--tool-timeout", min=0, max=86_400, help="Time limit per call of your tools, in seconds; 0 is none."),
+]
 YesOption = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
 FamilyOption = Annotated[str | None, Option(help=_FAMILY)]
 ContextOption = Annotated[int | None, Option("--n-ctx", help="Context size in tokens.")]
@@ -79,12 +87,18 @@ def _set_fields(options: LoadOptions | GenerationOptions) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
 
 
-def tools_from(path: Path | None) -> ToolSet:
-    """Load the tools of a file; without one, the example tools. Raises ToolError or RequestError."""
+def tools_from(path: Path | None, timeout: float = 0) -> ToolSet:
+    """Load the tools of a file; without one, the example tools. Raises ToolError or RequestError.
+
+    timeout  the time limit of a call, in seconds; 0: none
+    """
     from edgefc.tools import ToolSet, load_tools
     from edgefc.tools.examples import EXAMPLE_TOOLS
 
-    return ToolSet.of(EXAMPLE_TOOLS) if path is None else load_tools(path)
+    if path is None:
+        return ToolSet.of(EXAMPLE_TOOLS)
+    guard_stdout()  # a file may print when it is imported, and a tool when it is called
+    return load_tools(path, timeout=timeout or None)
 
 
 def tool_choice_from(text: str) -> str | dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from edgefc.tools.choice import parse_tool_choice
 from edgefc.tools.load import load_tools, read_json_tools
-from edgefc.tools.python import PythonTool, ToolLike, run_tool, tool
+from edgefc.tools.python import PythonTool, ToolLike, tool
+from edgefc.tools.run import run_tool
 from edgefc.tools.toolset import CODE_INTERPRETER, ToolSet
 
 __all__ = [

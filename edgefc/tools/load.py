@@ -7,19 +7,25 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from edgefc.errors import ToolError
 from edgefc.tools.python import PythonTool
+from edgefc.tools.thread import call_with_timeout
 from edgefc.tools.toolset import ToolSet
 
 
-def load_tools(path: Path) -> ToolSet:
-    """Read a file's tools. Raises ToolError, or RequestError with the path of an invalid tool in a .json."""
+def load_tools(path: Path, *, timeout: float | None = None) -> ToolSet:
+    """Read a file's tools. Raises ToolError, or RequestError with the path of an invalid tool in a .json.
+
+    timeout  the time limit, in seconds, of functions that set none
+    """
     if not path.is_file():
         raise ToolError(f"no such file: {path}")
-    return ToolSet.of(_from_python(path) if path.suffix == ".py" else read_json_tools(path))
+    return ToolSet.of(_from_python(path, timeout) if path.suffix == ".py" else read_json_tools(path))
 
 
 def read_json_tools(path: Path) -> list[Any]:
@@ -39,21 +45,13 @@ def read_json_tools(path: Path) -> list[Any]:
     return tools
 
 
-def _from_python(path: Path) -> list[PythonTool]:
+def _from_python(path: Path, timeout: float | None) -> list[PythonTool]:
     """Load functions marked with @tool; without any, all public functions defined in the file."""
-    spec = importlib.util.spec_from_file_location(f"edgefc_tools_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and type hints look their module up
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        line = _line_in(path, error)
-        location = f"{path} line {line}" if line else str(path)
-        raise ToolError(f"{location}: {type(error).__name__}: {error}") from error
+    module = _import(path, timeout)
     marked = [value for value in vars(module).values() if isinstance(value, PythonTool)]
     if marked:
+        for one in marked:
+            one.timeout = timeout if one.timeout is None else one.timeout
         return marked
     functions = [
         value
@@ -64,10 +62,29 @@ def _from_python(path: Path) -> list[PythonTool]:
         raise ToolError(
             f"{path} defines no functions", "Define functions with type hints, or mark them with @edgefc.tool."
         )
-    return [PythonTool(function) for function in functions]
+    return [PythonTool(function, timeout=timeout) for function in functions]
 
 
-def _line_in(path: Path, error: Exception) -> int | None:
+def _import(path: Path, timeout: float | None) -> ModuleType:
+    """Import a file: in the thread of the calls where they have a time limit. Raises ToolError."""
+    spec = importlib.util.spec_from_file_location(f"edgefc_tools_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and type hints look their module up
+    try:
+        if timeout is None:
+            spec.loader.exec_module(module)
+        else:
+            call_with_timeout(partial(spec.loader.exec_module, module), None)
+    except (Exception, SystemExit) as error:
+        line = _line_in(path, error)
+        location = f"{path} line {line}" if line else str(path)
+        raise ToolError(f"{location}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
     """Find the line of a file at which an exception was raised."""
     line: int | None = getattr(error, "lineno", None)
     trace = error.__traceback__

@@ -1,25 +1,35 @@
-"""Python functions as tools: their schema, and running a call."""
+"""Python functions as tools, with their schemas."""
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
+from edgefc.errors import ToolError
 from edgefc.tools import signature
 from edgefc.types import Tool
 
+MAX_TIMEOUT = 86_400.0  # seconds
+
 
 class PythonTool:
-    """A function the model can call; calling the object calls the function."""
+    """A function the model can call; calling the object calls the function.
+
+    timeout  seconds that a call of `Model.run` may take; None: any time, in the caller's thread
+    """
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout: float | None = None,
     ) -> None:
-        self.function = function
+        if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
+            raise ToolError(f"timeout must be between 0 and {MAX_TIMEOUT:g} seconds, not {timeout!r}")
+        self.function, self.timeout = function, timeout
         summary, about = signature.read_docstring(inspect.getdoc(function) or "")
         self.name = name or function.__name__
         spec: dict[str, Any] = {"name": self.name}
@@ -42,48 +52,22 @@ ToolLike = PythonTool | Callable[..., Any] | Mapping[str, Any]
 @overload
 def tool(function: Callable[..., Any]) -> PythonTool: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], PythonTool]: ...
 def tool(
-    function: Callable[..., Any] | None = None, *, name: str | None = None, description: str | None = None
+    *, name: str | None = None, description: str | None = None, timeout: float | None = None
+) -> Callable[[Callable[..., Any]], PythonTool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
 ) -> PythonTool | Callable[[Callable[..., Any]], PythonTool]:
     """Turn a function into a tool, using its type hints and docstring.
 
     The docstring's first paragraph describes the tool; its `Args:` section (Google, NumPy or reST style) the
-    parameters. A parameter with a default, or that may be None, is optional. Raises ToolError for a hint that has
-    no JSON Schema.
+    parameters. A parameter with a default, or that may be None, is optional. A call that takes more than `timeout`
+    seconds gets an error result; it runs in a thread of its own. Raises ToolError for a hint that has no JSON Schema.
     """
     if function is not None:
         return PythonTool(function)
-    return lambda f: PythonTool(f, name=name, description=description)
-
-
-def run_tool(runner: PythonTool, arguments: str | Mapping[str, Any]) -> str:
-    """Run a call, its arguments given as JSON text or as an object, and return the result as text for the model.
-
-    A mistake inside, be it wrong arguments or the function's own exception, becomes `{"error": …}`: the model can read
-    it and try something else.
-    """
-    import jsonschema
-
-    try:
-        values = json.loads(arguments) if isinstance(arguments, str) else arguments
-        jsonschema.validate(values, runner.schema["function"]["parameters"])
-        result = runner.function(**signature.convert_arguments(runner.function, values))
-    except jsonschema.ValidationError as error:
-        return _to_json({"error": f"wrong arguments: {error.message}"})
-    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the chat must go on
-        return _to_json({"error": f"{type(error).__name__}: {error}"})
-    return result if isinstance(result, str) else _to_json(result)
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_jsonable)
-
-
-def _jsonable(value: Any) -> Any:
-    """Convert dataclasses, enums and sets, which json cannot write; anything else becomes its text."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, enum.Enum):
-        return value.value
-    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+    return lambda f: PythonTool(f, name=name, description=description, timeout=timeout)

@@ -1,0 +1,88 @@
+"""Calls with a time limit, in a thread that is given up when the time is over.
+
+A thread of Python cannot be stopped from outside, so a call that never returns keeps its thread; the next call gets
+another. All calls of one caller use the same thread while they return, because objects such as SQLite's connections
+work in the thread that made them alone.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    function: Callable[[], Any]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self.context.run(self.function)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self.error = error
+        finally:
+            self.done.set()
+
+
+class _CallThread:
+    """A thread that runs calls one after the other, until this object is deleted."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=_run_calls, args=(self._calls,), name="edgefc-tool", daemon=True)
+        self._thread.start()
+
+    def start(self, function: Callable[[], Any]) -> _Call:
+        call = _Call(function)
+        self._calls.put(call)
+        return call
+
+    def stop(self) -> None:
+        """Ask the thread to end. Python code ends at its next step; a blocking call goes on."""
+        self._calls.put(None)
+        if self._thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(SystemExit))
+
+    def __del__(self) -> None:
+        self._calls.put(None)
+
+
+def _run_calls(calls: queue.SimpleQueue[_Call | None]) -> None:
+    while (call := calls.get()) is not None:
+        call.run()
+
+
+_threads = threading.local()  # each caller's thread has its own
+
+
+def call_with_timeout(function: Callable[[], T], timeout: float | None) -> T:
+    """Call a function in the thread of this caller's tools and return its result.
+
+    Raises what the function raises, and TimeoutError after `timeout` seconds. Ctrl-C interrupts the wait.
+    """
+    thread: _CallThread | None = getattr(_threads, "current", None)
+    if thread is None:
+        thread = _threads.current = _CallThread()
+    call = thread.start(function)
+    try:
+        if not call.done.wait(timeout):
+            raise TimeoutError
+    except BaseException:
+        _threads.current = None
+        thread.stop()
+        raise
+    if call.error is not None:
+        raise call.error
+    result: T = call.result
+    return result
