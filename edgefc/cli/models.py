@@ -108,11 +108,13 @@ def _print_catalogue(cards: list[ModelCard], stored_ids: set[str]) -> None:
 
 
 def remove(name: StoredNameArgument, yes: YesOption = False) -> None:
-    """Delete a model."""
+    """Delete a model, after a question on the terminal."""
     from edgefc.models import store
 
     model = store.get(name)
-    if not yes and sys.stdin.isatty() and not confirm(single_line(f"Delete {model.name}, {_gigabytes(model.size)}?")):
+    if not yes and not sys.stdin.isatty():
+        raise StoreError(f"{model.name} was not deleted: there is no terminal to ask", "Add --yes to delete it.")
+    if not yes and not confirm(single_line(f"Delete {model.name}, {_gigabytes(model.size)}?")):
         sys.exit(1)
     store.remove(model)
     out.print(f"deleted {model.name}")

@@ -71,7 +71,10 @@ def test_the_whole_life_of_a_model(run: Run, server: HubServer, tmp_path: Path) 
     archive = tmp_path / bundled.stdout.strip()
     assert archive.is_file(), bundled.stderr
     assert run("bundle", REPO).returncode == 2, "nothing is overwritten"
-    assert run("rm", REPO).returncode == 0
+    refused = run("rm", REPO)
+    assert (refused.returncode, REPO in run("list").stdout) == (2, True), "without a terminal, nobody was asked"
+    assert "--yes" in refused.stderr
+    assert run("rm", REPO, "--yes").returncode == 0
     assert json.loads(run("list", "--json").stdout) == []
     asked = len(server.requests)
     assert run("unbundle", str(archive), EDGEFC_OFFLINE="1").returncode == 0
