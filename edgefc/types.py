@@ -15,7 +15,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 JsonSchema = Mapping[str, Any]
-Outcome = Literal["call", "answer", "clarify", "no_tool", "length"]
+Outcome = Literal["call", "answer", "clarify", "no_tool", "length", "unsure"]
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from edgefc import grammar, limits
+from edgefc.chat.guide import GuideSettings
 from edgefc.engine import SamplingOptions, gbnf_grammar
 from edgefc.errors import RequestError, SchemaError
 from edgefc.formats import Family
+from edgefc.types import ToolChoice
 
 
 class ChatOptions(TypedDict, total=False):
@@ -23,6 +25,10 @@ class ChatOptions(TypedDict, total=False):
     allow_repeated_calls True: an answer may make the same call, with equal arguments, more than once
     max_tokens           limit of the answer with its thoughts, in tokens; None: 2,048. The context is a limit, too
     loop_guard           False: an answer that repeats the same few tokens again and again is not ended
+    min_confidence       0 to 1: a call is delivered only if its P(call) × P(tool | call) is at least this. If the first
+                         one is not, the outcome is `unsure`, and `reply.confidence.candidates` has the tools
+    call_bias            added to the logarithm of the odds of a call against text, where an answer begins: above 0 more
+                         calls, below 0 fewer. None: the likeliest token decides
     stop                 strings that end the answer and are not part of it
     temperature …        sampling; None: the family's recommendation, which is greedy for most
     seed                 makes sampling repeatable; None: drawn anew for each request
@@ -39,6 +45,8 @@ class ChatOptions(TypedDict, total=False):
     allow_repeated_calls: bool | None
     max_tokens: int | None
     loop_guard: bool | None
+    min_confidence: float | None
+    call_bias: float | None
     stop: str | Sequence[str]
     temperature: float | None
     top_k: int | None
@@ -74,6 +82,26 @@ def max_tokens(options: ChatOptions) -> int:
     """Return the limit of an answer."""
     limit = options.get("max_tokens")
     return limits.MAX_ANSWER_TOKENS if limit is None else limit
+
+
+def guide_settings(options: ChatOptions, choice: ToolChoice) -> GuideSettings:
+    """Return the settings of a request whose answer may contain calls. Raises RequestError."""
+    least, bias = options.get("min_confidence"), options.get("call_bias")
+    _check_number("min_confidence", least, limits.MIN_CONFIDENCE)
+    _check_number("call_bias", bias, limits.CALL_BIAS)
+    return GuideSettings(
+        names=choice.names,
+        is_required=choice.mode == "required",
+        parallel=options.get("parallel_tool_calls", True),
+        call_bias=bias,
+        min_confidence=least,
+    )
+
+
+def _check_number(name: str, value: object, bounds: tuple[float, float]) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and bounds[0] <= value <= bounds[1]):  # type: ignore[operator]
+        raise RequestError(name, f"must be a number from {bounds[0]} to {bounds[1]}, not {value!r}")
 
 
 def stop_strings(options: ChatOptions) -> tuple[str, ...]:

@@ -21,18 +21,20 @@ class AnswerReader:
 
     allow_repeated  calls may repeat, as those that roll dice do
     has_repeat      True once a repeated call is complete
+    parsed          the parser's deltas of the last piece of text, none of them held back
     """
 
     def __init__(self, parser: StreamParser, *, allow_repeated: bool = False) -> None:
         self.parser, self._allow_repeated = parser, allow_repeated
         self.has_repeat = False
+        self.parsed: list[Delta] = []
         self._calls: list[tuple[str, str]] = []  # name and arguments of each call so far
         self._held_back: list[Delta] = []
         self._suspects: list[_Comparison] = []  # earlier calls that the last one may still repeat
 
     def feed(self, text: str) -> list[Delta]:
         """Return the deltas that no further text can change."""
-        deltas = self.parser.feed(text)
+        deltas = self.parsed = self.parser.feed(text)
         if self._allow_repeated or not deltas:
             return deltas
         return [ready for delta in deltas for ready in self._filter(delta)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from typing_extensions import TypedDict
 
+from edgefc.chat.confidence import Confidence
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
@@ -50,14 +51,17 @@ class Reply:
 
     message     OpenAI's assistant message, ready to be appended to the conversation
     outcome     call | answer | clarify (an argument is missing) | no_tool (none fits) | length (cut off). An answer
-                that was cut off after complete calls is a call, too: they can be run; an incomplete one is dropped
+                that was cut off after complete calls is a call, too: they can be run; an incomplete one is dropped.
+                unsure: the model's call was less certain than `min_confidence`, and is not delivered
     finish_reason  OpenAI's: length for an answer that was cut off, with calls or without
     missing     for a clarification, the tools that lack arguments
     usage       token counts
     logprobs    of all tokens, those of the call syntax included, if the request asked for them
     stopped_by  the stop string that ended the answer, if one did
     end_reason  stop (the model, the grammar or a stop string); max_tokens, context or loop (the same few tokens again
-                and again) cut it off; repeated_call: a call equal to an earlier one followed, and was dropped
+                and again) cut it off; repeated_call: a call equal to an earlier one followed, and was dropped; unsure:
+                so was a call that the model was not sure enough of
+    confidence  how sure the model was; None if it could not call
     stats       costs: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
@@ -70,6 +74,7 @@ class Reply:
     logprobs: Sequence[TokenLogprob] = ()
     stopped_by: str | None = None
     end_reason: EndReason = "stop"
+    confidence: Confidence | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -102,7 +107,7 @@ class ChatStream:
     def __init__(self, request: Request, on_reply: Callable[[Reply], None] | None = None) -> None:
         """Submit the request; `on_reply` receives the complete reply, in the thread that reads the stream."""
         self._request = request
-        self._generation = request.submit()
+        self._attempt = request.submit()
         self._on_reply = on_reply
         self._parsed: ParsedReply | None = None
         self._reply: Reply | None = None
@@ -136,8 +141,8 @@ class ChatStream:
         if self._reply is not None:
             read = len(self._reply.logprobs)
         else:
-            read = 0 if self._request.is_checked else self._generation.tokens_read
-        new = self._generation.logprobs[self._logprobs_read : read]
+            read = 0 if self._request.is_checked else self._attempt.generation.tokens_read
+        new = self._attempt.generation.logprobs[self._logprobs_read : read]
         self._logprobs_read += len(new)
         return new
 
@@ -145,12 +150,12 @@ class ChatStream:
         """Stop generating; does nothing when the reply is complete."""
         self._deltas.close()
         if self._reply is None:
-            self._generation.cancel()
+            self._attempt.generation.cancel()
 
     def cancel(self) -> None:
         """Stop generating, from any thread: the reader of the stream gets CancelledError."""
         self._cancelled = True
-        self._generation.cancel()
+        self._attempt.generation.cancel()
 
     def _run(self) -> Generator[Delta, None, None]:
         try:
@@ -158,7 +163,7 @@ class ChatStream:
             yield from self._attempts()
         finally:
             if self._reply is None:
-                self._generation.cancel()
+                self._attempt.generation.cancel()
 
     def _attempts(self) -> Generator[Delta, None, None]:
         """Yield the answer's deltas, resampling from the first invalid call while there is one."""
@@ -166,7 +171,10 @@ class ChatStream:
         stats: list[GenerationStats] = []
         while True:
             length, pending = 0, list[Delta]()
+            guide = self._attempt.guide
             for delta in self._parsed_deltas(self._request.reader()):
+                if "tool_calls" in delta and guide is not None and delta["tool_calls"][0]["index"] >= guide.n_safe:
+                    continue  # the model is not sure enough of this call
                 if "content" in delta:
                     length += len(delta["content"])
                     if length > n_sent:
@@ -176,22 +184,24 @@ class ChatStream:
                     pending.append(delta)
                 else:
                     yield delta
-            result, parsed = self._generation.result(), self._parsed
+            result, parsed = self._attempt.generation.result(), self._parsed
             assert parsed is not None
             stats.append(result.stats)
-            if self._is_valid(result, parsed, stats):
+            if guide is not None and result.end_reason == "unsure":
+                parsed = _without_unsure_call(parsed, guide.n_safe)
+            if self._is_valid(parsed, stats):
                 n_calls = len(parsed.message.get("tool_calls", ()))
                 yield from (delta for delta in pending if delta["tool_calls"][0]["index"] < n_calls)
                 self._finish(result, parsed, stats)
                 return
 
     def _parsed_deltas(self, reader: AnswerReader) -> Iterator[Delta]:
-        for text in self._generation:
+        for text in self._attempt.generation:
             yield from reader.feed(text)
-        self._parsed = reader.finish(self._generation.result().finish_reason)
+        self._parsed = reader.finish(self._attempt.generation.result().finish_reason)
         yield from self._parsed.deltas
 
-    def _is_valid(self, result: GenerationResult, parsed: ParsedReply, stats: Sequence[GenerationStats]) -> bool:
+    def _is_valid(self, parsed: ParsedReply, stats: Sequence[GenerationStats]) -> bool:
         """Check the calls; if one is invalid, start the next attempt. Raises InvalidCallError after the last."""
         if not self._request.is_checked:
             return True
@@ -202,9 +212,9 @@ class ChatStream:
         number, finding = problem
         if len(stats) > MAX_RESAMPLES:
             raise InvalidCallError(calls[number].name, finding.path, finding.reason, len(stats))
-        self._generation = self._request.resample(result, number, len(stats))
+        self._attempt = self._request.resample(self._attempt, number, len(stats))
         if self._cancelled:
-            self._generation.cancel()
+            self._attempt.generation.cancel()
         return False
 
     def _finish(self, result: GenerationResult, parsed: ParsedReply, attempts: Sequence[GenerationStats]) -> None:
@@ -222,9 +232,21 @@ class ChatStream:
             logprobs=result.logprobs,
             stopped_by=result.stopped_by,
             end_reason=result.end_reason,
+            confidence=None if self._attempt.guide is None else self._attempt.guide.confidence,
         )
         if self._on_reply is not None:
             self._on_reply(self._reply)
+
+
+def _without_unsure_call(parsed: ParsedReply, n_safe: int) -> ParsedReply:
+    """Return the message with its first `n_safe` calls; without any, the outcome is `unsure`."""
+    message = parsed.message.copy()
+    calls = message.pop("tool_calls", [])[:n_safe]
+    if calls:
+        message["tool_calls"] = calls
+        return replace(parsed, message=message)
+    message["content"] = message.get("content") or ""
+    return replace(parsed, message=message, outcome="unsure")
 
 
 def usage_of(stats: GenerationStats, reasoning_tokens: int = 0) -> Usage:

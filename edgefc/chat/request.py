@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from edgefc import formats, grammar
-from edgefc.chat.guide import AnswerGuide
+from edgefc.chat.confidence import CallConfidence
+from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.options import (
     ChatOptions,
     check_names,
     grammar_option,
+    guide_settings,
     max_tokens,
     response_format,
     sampling_options,
@@ -39,7 +41,6 @@ class Request:
     options   the caller's options
     prompt    the rendered conversation
     sampling  sampling of the first attempt
-    can_call  the answer may contain calls
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class Request:
         answer: _AnswerForm,
         sampling: SamplingOptions,
         engine_options: RequestOptions,
-        *,
-        can_call: bool,
+        guide_settings: GuideSettings | None,
     ) -> None:
         messages, tools, options = question
         # The caller may append to the same list meanwhile.
         self.messages, self.tools, self.options = list(messages), tools, options
-        self.prompt, self.sampling, self.can_call = prompt, sampling, can_call
+        self.prompt, self.sampling = prompt, sampling
+        self._guide_settings = guide_settings
         self._engine, self._answer, self._engine_options = engine, answer, engine_options
         unenforced = answer.grammar.unenforced
         self._checker = CallChecker(tools, unenforced) if tools is not None and unenforced else None
@@ -82,22 +83,24 @@ class Request:
         """Return the position of the first invalid call and the reason; None: all calls are valid."""
         return self._checker.first_problem(calls) if self._checker else None
 
-    def submit(self) -> Generation:
+    def submit(self) -> Attempt:
         """Start the first attempt."""
         return self._submit(self.sampling)
 
-    def resample(self, result: GenerationResult, call: int, attempt: int) -> Generation:
+    def resample(self, before: Attempt, call: int, attempt: int) -> Attempt:
         """Start another attempt that keeps the answer up to an invalid call.
 
         Greedy sampling would repeat the call, so the temperature rises with each attempt; it stays repeatable by seed.
         """
-        greedy = self.sampling.temperature == 0
+        result, greedy = before.generation.result(), self.sampling.temperature == 0
         sampling = replace(
             self.sampling,
             temperature=max(self.sampling.temperature, RESAMPLE_TEMPERATURES[attempt - 1]),
             seed=(self.sampling.seed or 0 if greedy else result.stats.seed) + attempt,
         )
-        return self._submit(sampling, tuple(result.token_ids[: self._tokens_before(result.token_ids, call)]))
+        start = tuple(result.token_ids[: self._tokens_before(result.token_ids, call)])
+        earlier = before.guide.confidence.calls[:call] if before.guide is not None else ()
+        return self._submit(sampling, start, earlier)
 
     def reasoning_tokens(self, result: GenerationResult) -> int:
         """Count the tokens up to the last one of the model's thoughts, their markers included."""
@@ -107,12 +110,15 @@ class Request:
                 last = number
         return last
 
-    def _submit(self, sampling: SamplingOptions, answer: tuple[int, ...] = ()) -> Generation:
+    def _submit(
+        self, sampling: SamplingOptions, answer: tuple[int, ...] = (), earlier: Sequence[CallConfidence] = ()
+    ) -> Attempt:
         options: RequestOptions = {**self._engine_options, "sampling": sampling, "answer_start": answer}
-        if self.can_call:
-            parallel = self.options.get("parallel_tool_calls", True)
-            options["guide"] = AnswerGuide(self.reader(), parallel=parallel)
-        return self._engine.submit(self.prompt.ids, **options)
+        guide = None
+        if self._guide_settings is not None:
+            guide = AnswerGuide(self.reader(), self._guide_settings, self._engine.tokenizer.piece, earlier)
+            options["guide"] = guide
+        return Attempt(self._engine.submit(self.prompt.ids, **options), guide)
 
     def _tokens_before(self, tokens: list[int], call: int) -> int:
         """Count the tokens of an answer before the call at this position."""
@@ -128,6 +134,14 @@ class Request:
         parser, decode = self._answer.parser(), codecs.getincrementaldecoder("utf-8")("replace").decode
         for token in tokens:
             yield parser.feed(decode(self._engine.tokenizer.piece(token)))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sampled answer, and the guide that follows it; None: the answer has no calls."""
+
+    generation: Generation
+    guide: AnswerGuide | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +179,12 @@ def new_request(
         "logprobs": options.get("logprobs"),
     }
     question = (messages, toolset, options)
-    can_call = bool(toolset) and choice.mode != "none"
-    sampling = sampling_options(options, family)
-    return Request(engine, question, prompt, answer, sampling, engine_options, can_call=can_call)
+    settings = None
+    if toolset and choice.mode != "none":
+        settings = guide_settings(options, choice)
+        if choice.mode == "auto":
+            engine_options["call_grammar"] = _call_grammar(engine, family, toolset, choice, options)
+    return Request(engine, question, prompt, answer, sampling_options(options, family), engine_options, settings)
 
 
 def checked_tools(
@@ -198,3 +215,17 @@ def _answer_form(
     )
     parser = functools.partial(family.parser, tools or (), choice, thinking=thinking, text_schema=schema)
     return _AnswerForm(compiled, parser)
+
+
+def _call_grammar(
+    engine: Backend, family: formats.Family, tools: ToolSet, choice: ToolChoice, options: ChatOptions
+) -> grammar.CompiledGrammar:
+    """Compile the grammar of answers that are calls alone, with which the probability of a call is found."""
+    required = ToolChoice("required", choice.names)
+    return grammar.compile_output(
+        family.syntax_for(tools, required, thinking=options.get("thinking")),
+        tools,
+        required,
+        parallel=options.get("parallel_tool_calls", True),
+        control=engine.tokenizer.control,
+    )

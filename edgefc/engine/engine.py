@@ -22,7 +22,7 @@ from edgefc import gguf, hardware, paths
 from edgefc.engine import llama
 from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
 from edgefc.engine.config import EngineOptions, Setup, choose_setup
-from edgefc.engine.constraint import Constraint, VocabularyLoader
+from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
 from edgefc.engine.generation import Generation
 from edgefc.engine.prefill import chunk_size, min_rows
@@ -65,6 +65,7 @@ class Engine:
         """Use `Engine.load`."""
         self.setup, self.tokenizer, self.n_ctx = setup, tokenizer, setup.n_ctx
         self._model, self._context, self._vocabulary, self._prefixes = model, context, vocabulary, store
+        self._constraints = ConstraintFactory(vocabulary.guidance_tokenizer)
         # Indexed by the number of rows.
         self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, ROW_GROUP) + 1)]
         self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
@@ -132,7 +133,7 @@ class Engine:
             options,
             tokenizer=self.tokenizer,
             n_ctx=self.n_ctx,
-            guidance_tokenizer=self._vocabulary.guidance_tokenizer,
+            constraints=self._constraints,
             tiles=self._context.tiles,
         )
         with self._changed:
@@ -144,7 +145,7 @@ class Engine:
 
     def constraint(self, grammar: CompiledGrammar) -> Constraint:
         """Start a grammar on this model's vocabulary; waits until the vocabulary is converted. Raises GrammarError."""
-        return Constraint(self._vocabulary.guidance_tokenizer(), grammar)
+        return self._constraints.start(grammar)
 
     @property
     def prefix_bytes(self) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
+from edgefc.engine.choice import Choice
 from edgefc.errors import EdgefcError
 
 # stop           the model, the grammar or a stop string ended it
@@ -11,12 +14,13 @@ from edgefc.errors import EdgefcError
 # context        the context is full
 # loop           the same few tokens came again and again, see edgefc.engine.loop_guard
 # repeated_call  a call equal to an earlier one followed
-EndReason = Literal["stop", "max_tokens", "context", "loop", "repeated_call"]
+# unsure         a call followed that the model was less sure of than the caller demands
+EndReason = Literal["stop", "max_tokens", "context", "loop", "repeated_call", "unsure"]
 CUT: frozenset[EndReason] = frozenset({"max_tokens", "context", "loop"})
 
 
 class Guide(Protocol):
-    """Follows one answer in the engine's thread, text by text; its methods must take microseconds.
+    """Follows one answer in the engine's thread, choice by choice; its methods must take microseconds.
 
     may_end   True where a call is complete and no other has begun: there the model's own distribution decides whether
               another one follows, not the grammar, which would always find a next token
@@ -29,12 +33,18 @@ class Guide(Protocol):
     @property
     def end_bias(self) -> float: ...
 
+    def prepare(self, choice: Choice) -> None:
+        """Look at a choice before a token is chosen; may change its logits."""
+
+    def record(self, choice: Choice, token: int) -> None:
+        """Look at the token that was chosen, before the grammar and `feed` advance by it."""
+
     def feed(self, text: str) -> EndReason | None:
         """Read the next piece of the answer; return a reason if the answer must end with it."""
 
 
 class SafeGuide:
-    """A guide whose bugs fail the one request, not the engine."""
+    """A guide whose bugs fail the one request, not the engine: its methods raise EdgefcError."""
 
     def __init__(self, guide: Guide) -> None:
         self._guide = guide
@@ -47,15 +57,25 @@ class SafeGuide:
     def end_bias(self) -> float:
         return self._guide.end_bias
 
+    def prepare(self, choice: Choice) -> None:
+        with _errors_of_guide():
+            self._guide.prepare(choice)
+
+    def record(self, choice: Choice, token: int) -> None:
+        with _errors_of_guide():
+            self._guide.record(choice, token)
+
     def feed(self, text: str) -> EndReason | None:
-        """Read the next piece of the answer. Raises EdgefcError for any error of the guide."""
-        try:
+        with _errors_of_guide():
             return self._guide.feed(text)
-        except Exception as error:
-            raise _internal_error(error) from error
 
 
-def _internal_error(error: Exception) -> EdgefcError:
-    return EdgefcError(
-        f"the answer could not be followed: {type(error).__name__}: {error}", "This is a bug of edgefc: report it."
-    )
+@contextmanager
+def _errors_of_guide() -> Iterator[None]:
+    try:
+        yield
+    except EdgefcError:
+        raise
+    except Exception as error:
+        reason = f"the answer could not be followed: {type(error).__name__}: {error}"
+        raise EdgefcError(reason, "This is a bug of edgefc: report it.") from error

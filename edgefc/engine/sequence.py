@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from llguidance import LLTokenizer
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from edgefc import limits
-from edgefc.engine.choice import Choice
-from edgefc.engine.constraint import Constraint
+from edgefc.engine.choice import CallPath, Choice
+from edgefc.engine.constraint import Constraint, ConstraintFactory
 from edgefc.engine.detokenizer import Detokenizer
 from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
 from edgefc.engine.guide import CUT, EndReason, Guide, SafeGuide
@@ -41,6 +40,7 @@ class RequestOptions(TypedDict, total=False):
     prefix        number of the first prompt tokens (system message and tools) that later requests will share
     logprobs      keep the logprobs of tokens, and of this many of the likeliest ones
     guide         follows the answer, and may end it
+    call_grammar  grammar of answers that are calls alone, for a guide that asks how likely one is
     loop_guard    end an answer that repeats the same few tokens again and again
     """
 
@@ -53,6 +53,7 @@ class RequestOptions(TypedDict, total=False):
     prefix: int
     logprobs: int | None
     guide: Guide | None
+    call_grammar: CompiledGrammar | None
     loop_guard: bool
 
 
@@ -92,6 +93,7 @@ class Sequence:
     answer_start: list[int]
     n_top_logprobs: int | None
     guide: SafeGuide | None
+    call_path: CallPath | None
     loop_guard: LoopGuard | None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     slot: int = -1
@@ -125,13 +127,22 @@ class Sequence:
 
         Raises ConstraintError, or EdgefcError for a bug of the guide.
         """
-        token = self._choose(Choice(self.sampler.adjust(logits), self.constraint, self.end_tokens))
+        choice = Choice(
+            self.sampler.adjust(logits),
+            self.constraint,
+            self.end_tokens,
+            is_greedy=self.sampler.options.temperature == 0,
+            call_mask=self._call_mask,
+        )
+        token = self._choose(choice)
         if not self._first_token_at:
             self._first_token_at = time.perf_counter()
         self.stats.sampled_tokens += 1
         if token is None or token in self.end_tokens:
             self._finish("stop", None if token is None else self.stop_texts.get(token))
             return
+        if self.guide is not None:
+            self.guide.record(choice, token)
         if self.constraint is not None:
             self.constraint.consume(token)
         if self.n_top_logprobs is not None:
@@ -143,9 +154,14 @@ class Sequence:
 
     def _choose(self, choice: Choice) -> int | None:
         """Choose the next token; None: the model prefers the end to another call."""
+        if self.guide is not None:
+            self.guide.prepare(choice)
         if self.guide is None or not self.guide.may_end:
             return self.sampler.sample(choice)
         return self.sampler.sample_or_end(choice, self.guide.end_bias, self._is_variant)
+
+    def _call_mask(self) -> NDArray[np.bool_] | None:
+        return None if self.call_path is None else self.call_path.mask(self.generated)
 
     def _is_variant(self, token: int) -> bool:
         """Return True if a token spells what the grammar forces next in another way, at least at its beginning."""
@@ -287,7 +303,7 @@ def new_sequence(
     *,
     tokenizer: Tokenizer,
     n_ctx: int,
-    guidance_tokenizer: Callable[[], LLTokenizer],
+    constraints: ConstraintFactory,
     tiles: bool = False,
 ) -> Sequence:
     """Check a request and create its sequence; `tiles`: long segments of prompts go through the tiled kernel.
@@ -303,6 +319,7 @@ def new_sequence(
     else:
         segments = [Segment(end, tiled=False) for end in (prefix, len(prompt)) if end]
     begins = [0, *(segment.end for segment in segments[:-1])]
+    call_grammar = options.get("call_grammar")
     visible_control = frozenset() if grammar is None else grammar.control
     stop = options.get("stop", ())
     stop_tokens = {text: token for text in stop if (token := tokenizer.special_id(text)) is not None}
@@ -313,7 +330,7 @@ def new_sequence(
         max_tokens=room if max_tokens is None else min(max_tokens, room),
         max_tokens_reason="context" if max_tokens is None or max_tokens > room else "max_tokens",
         sampler=Sampler(options.get("sampling", GREEDY), tokenizer.n_vocab, prompt),
-        constraint=None if grammar is None else Constraint(guidance_tokenizer(), grammar),
+        constraint=None if grammar is None else constraints.start(grammar),
         detokenizer=Detokenizer([text for text in stop if text not in stop_tokens]),
         end_tokens=(tokenizer.eog | frozenset(stop_tokens.values())) - visible_control,
         stop_texts={token: text for text, token in stop_tokens.items()},
@@ -328,6 +345,7 @@ def new_sequence(
         answer_start=list(options.get("answer_start", ())),
         n_top_logprobs=options.get("logprobs"),
         guide=None if guide is None else SafeGuide(guide),
+        call_path=None if call_grammar is None else CallPath(constraints, call_grammar),
         loop_guard=LoopGuard() if options.get("loop_guard") else None,
     )
     handle.logprobs = sequence.logprobs

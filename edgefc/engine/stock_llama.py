@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as api
-from llguidance import LLTokenizer
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from edgefc.engine.config import Setup
-from edgefc.engine.constraint import guidance_tokenizer
+from edgefc.engine.constraint import ConstraintFactory, guidance_tokenizer
 from edgefc.engine.costs import PLAIN, Costs
 from edgefc.engine.generation import Generation, GenerationResult
 from edgefc.engine.llama import Vocabulary
@@ -41,7 +41,7 @@ class StockEngine:
         self.setup = _setup_of(llama)
         vocabulary = Vocabulary(api.llama_model_get_vocab(llama.model))
         self.tokenizer = Tokenizer(vocabulary, Path(llama.model_path).with_name("tokenizer.json"))
-        self._guidance: LLTokenizer | None = None
+        self._constraints = ConstraintFactory(functools.cache(lambda: guidance_tokenizer(vocabulary)))
 
     def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation:
         """Create a generation, as `Engine.submit` does; nothing is computed until somebody reads it."""
@@ -55,7 +55,7 @@ class StockEngine:
             options,
             tokenizer=self.tokenizer,
             n_ctx=self.n_ctx,
-            guidance_tokenizer=self._guidance_tokenizer,
+            constraints=self._constraints,
         )
         return handle
 
@@ -65,11 +65,6 @@ class StockEngine:
 
     def close(self) -> None:
         """Do nothing: the `Llama` belongs to the caller."""
-
-    def _guidance_tokenizer(self) -> LLTokenizer:
-        if self._guidance is None:
-            self._guidance = guidance_tokenizer(self.tokenizer.vocabulary)
-        return self._guidance
 
 
 class StockGeneration(Generation):

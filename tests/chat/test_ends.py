@@ -10,7 +10,7 @@ import pytest
 
 import edgefc
 from edgefc import limits
-from edgefc.chat.guide import AnswerGuide
+from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.repeats import AnswerReader
 from edgefc.engine.loop_guard import MIN_TOKENS, LoopGuard
 from edgefc.errors import EdgefcError
@@ -105,7 +105,8 @@ def test_dice_may_be_rolled_twice() -> None:
 
 
 def guide_for(text: str, **options: Any) -> tuple[AnswerGuide, list[Any]]:
-    guide = AnswerGuide(AnswerReader(load_family("hermes").parser(TOOLS)), **{"parallel": True, **options})
+    reader = AnswerReader(load_family("hermes").parser(TOOLS))
+    guide = AnswerGuide(reader, GuideSettings(("f", "g"), **options), lambda _: b"")
     return guide, [guide.feed(char) for char in text]
 
 
@@ -171,9 +172,7 @@ def test_the_tool_loop_continues_after_a_cut(model: edgefc.Model) -> None:
     assert [message["role"] for message in result.messages[:3]] == ["user", "assistant", "tool"]
 
 
-def test_an_answer_has_a_limit_unless_the_caller_sets_one(
-    model: edgefc.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_has_a_limit_unless_the_caller_sets_one(model: edgefc.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     bias = {model.engine.tokenizer.encode("a", bos="never")[-1]: 1000.0}
     question = [{"role": "user", "content": "hello"}]
     looping = model.chat(question, logit_bias=bias)

@@ -22,7 +22,7 @@ def test_thoughts_are_counted(tiny_model: Path) -> None:
         request = new_request(
             model.engine, model.family, parts_of_prompts, [{"role": "user", "content": "x"}], None, {"max_tokens": 1}
         )
-        result = request.submit().result()
+        result = request.submit().generation.result()
         whole = replace(result, token_ids=[token for part in parts for token in part])
         assert len(parts[0]) <= request.reasoning_tokens(whole) <= len(parts[0]) + len(parts[1])
         assert request.reasoning_tokens(replace(result, token_ids=parts[2])) == 0
