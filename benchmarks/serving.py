@@ -14,13 +14,15 @@ import uvicorn
 
 import edgefc
 from edgefc.server import create_app
-from edgefc.server.http_protocol import HttpProtocol
+from edgefc.server.connections import ConnectionTable
+from edgefc.server.http_protocol import protocol_with
 
 
 @contextmanager
 def serve_in_thread(model: edgefc.Model) -> Iterator[int]:
     """Run the server of `edgefc serve` in a thread; yields its port."""
-    config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=HttpProtocol, ws="none")
+    protocol = protocol_with(ConnectionTable())
+    config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=protocol, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -16,13 +17,14 @@ from fastapi import FastAPI
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
-from edgefc.server.http_protocol import HttpProtocol
+from edgefc.server.connections import BACKLOG, ConnectionTable, affordable_limit, handle_accept_errors
+from edgefc.server.http_protocol import protocol_with
 from edgefc.server.jobs import Jobs
 from edgefc.server.malloc_trim import trim_periodically
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
 
-KEEP_ALIVE_S, MAX_CONNECTIONS, MAX_HEAD_BYTES = 15, 256, 32 << 10
+KEEP_ALIVE_S, MAX_HEAD_BYTES = 15, 32 << 10
 GRACE_S = 5  # after the drain, for cancelled requests to send their error
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -88,6 +90,9 @@ async def run_app(
     app: FastAPI, backend: Stoppable, settings: Settings, listener: socket.socket, on_start: Callable[[], None]
 ) -> None:
     """Run the application on a listening socket until a signal."""
+    table = ConnectionTable(affordable_limit())
+    handle_accept_errors(asyncio.get_running_loop(), table)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a line for each malformed request otherwise
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -98,9 +103,9 @@ async def run_app(
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(settings.drain) + GRACE_S,
-        limit_concurrency=MAX_CONNECTIONS,
+        backlog=BACKLOG,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        http=HttpProtocol,
+        http=protocol_with(table),
     )
     trimming = asyncio.ensure_future(trim_periodically())
     try:
@@ -130,6 +135,6 @@ def _listen(settings: Settings) -> socket.socket:
         reason = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
         hint = "Another server may be running there. Choose another --port."
         raise RequestError(("port",), reason, hint) from None
-    listener.listen(128)
+    listener.listen(BACKLOG)
     listener.set_inheritable(False)
     return listener

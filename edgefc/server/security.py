@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edgefc.server.connections import client_of
 from edgefc.server.errors import ApiError
 from edgefc.server.settings import LOOPBACK, Settings
 
@@ -36,6 +38,9 @@ class SecurityMiddleware:
         self._origins = {origin.encode() for origin in settings.allowed_origins}
         self._keys = [key.encode() for key in settings.api_keys]
         self._max_body = settings.max_body
+        # So that one client cannot fill the queue. Clients on this machine are not told apart.
+        self._max_requests = max(1, (settings.parallel + settings.max_waiting) // 2)
+        self._requests: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -62,8 +67,24 @@ class SecurityMiddleware:
             # Not 204: some clients and proxies do not accept it as a success.
             await send_with_cors({"type": "http.response.start", "status": 200, "headers": allowed})
             await send_with_cors({"type": "http.response.body", "body": b""})
+        elif (client := client_of(scope["client"][0]) if scope["client"] else "") and scope["method"] == "POST":
+            await self._answer_client(client, scope, receive, send_with_cors)
         else:
             await self._app(scope, _limit_body(receive, self._max_body), send_with_cors)
+
+    async def _answer_client(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a client on another machine, unless too many of its requests are running or waiting."""
+        if self._requests[client] >= self._max_requests:
+            reason = f"{self._max_requests} requests of this client are running or waiting"
+            await ApiError(429, reason, code="client_limit").response(scope["path"])(scope, receive, send)
+            return
+        self._requests[client] += 1
+        try:
+            await self._app(scope, _limit_body(receive, self._max_body), send)
+        finally:
+            self._requests[client] -= 1
+            if not self._requests[client]:
+                del self._requests[client]
 
     def _find_violation(self, scope: Scope, headers: Headers, origin: bytes | None) -> ApiError | None:
         if len(headers) > MAX_HEADERS or any(len(name) + len(value) > MAX_HEADER_BYTES for name, value in headers):
