@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -115,7 +115,10 @@ class EndpointRuntime:
         }  # fmt: skip
         data = json.dumps(body)
         started = time.perf_counter()
-        return _timed(read_completion(self._post(data)), started)
+        completion = self._post(data)
+        if self.name == "llama-server":
+            completion["steps"] = server_steps(completion["timings"])
+        return _timed(read_completion(completion), started)
 
     def _post(self, data: str) -> dict[str, Any]:
         https = self._url.scheme == "https"
@@ -198,15 +201,11 @@ class _UsedUpError(Exception):
 
 
 def _timed(answered: Answered, started: float) -> Answered:
-    seconds = time.perf_counter() - started
-    return Answered(
-        answered.answer, answered.text, answered.prompt_tokens, answered.completion_tokens, answered.is_cut,
-        answered.model_steps, seconds, answered.p_call, answered.confidence,
-    )  # fmt: skip
+    return replace(answered, seconds=time.perf_counter() - started)
 
 
 def read_completion(completion: dict[str, Any]) -> Answered:
-    """Return the answer in a chat completion."""
+    """Return the answer in a chat completion; `steps` in it is the benchmark's own count of batches."""
     choice = completion["choices"][0]
     sent = choice["message"]
     message: Message = {"role": "assistant", "content": sent.get("content")}
@@ -216,23 +215,19 @@ def read_completion(completion: dict[str, Any]) -> Answered:
     answer = read_answer(
         ParsedReply(message, "call" if "tool_calls" in message else "length" if is_cut else "answer", ())
     )
-    usage, more = completion.get("usage") or {}, completion.get("x_edgefc") or {}
-    confidence = more.get("confidence") or {}
+    usage = completion.get("usage") or {}
     return Answered(
         answer,
         calls_text(answer.calls) if answer.calls else answer.content,
         usage.get("prompt_tokens", 0),
         usage.get("completion_tokens", 0),
         is_cut=is_cut,
-        model_steps=completion.get("steps") or more.get("model_steps") or _server_steps(completion.get("timings")),
-        p_call=confidence.get("p_call"),
+        model_steps=completion.get("steps", 0),
     )
 
 
-def _server_steps(timings: dict[str, Any] | None) -> int:
+def server_steps(timings: dict[str, Any]) -> int:
     """Count llama-server's batches: those of the prompt, the last of which gives the first token, and one per token."""
-    if not timings:
-        return 0
     return math.ceil(timings["prompt_n"] / SERVER_BATCH) + max(timings["predicted_n"] - 1, 0)
 
 

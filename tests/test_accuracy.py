@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import accuracy, accuracy_report, agent_bench, peer
 from benchmarks.accuracy_report import Difference, Group
-from benchmarks.runtimes import read_completion
+from benchmarks.runtimes import read_completion, server_steps
 from benchmarks.serving import serve_in_thread
 from edgefc import load
 from edgefc.engine import selftest
@@ -111,10 +111,8 @@ def test_an_endpoint_is_asked(checkout: Path, tmp_path: Path) -> None:
 def test_a_completion_is_read_as_it_says() -> None:
     call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     choice = {"message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}
-    timings = {"prompt_n": 2049, "predicted_n": 5}
-    read = read_completion({"choices": [choice], "usage": {"completion_tokens": 5}, "timings": timings})
+    read = read_completion({"choices": [choice], "usage": {"completion_tokens": 5}})
     assert (read.answer.outcome, read.answer.calls[0].arguments, read.completion_tokens) == ("call", {"a": 1}, 5)
-    assert read.model_steps == 2 + 4
     assert not read.is_cut
     text = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "length"}
     read = read_completion({"choices": [text]})
@@ -122,6 +120,11 @@ def test_a_completion_is_read_as_it_says() -> None:
     # Arguments that are not JSON are no call.
     call["function"] = {"name": "f", "arguments": '{"a": '}
     assert read_completion({"choices": [choice]}).answer.calls == ()
+
+
+def test_steps_of_a_server_are_batches() -> None:
+    assert server_steps({"prompt_n": 2049, "predicted_n": 5}) == 2 + 4
+    assert server_steps({"prompt_n": 1, "predicted_n": 0}) == 1
 
 
 def test_differences_are_of_the_same_cases() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from edgefc.chat.reply import Reply
 from edgefc.chat.validation import CallChecker
@@ -19,6 +19,23 @@ from edgefc.types import Call, Message, Tools
 
 
 @dataclass(frozen=True, slots=True)
+class Sureness:
+    """Probabilities by the model alone, before the grammar; None: unknown.
+
+    p_call      of a call, at the point where the model decides
+    p_tool      of the tool, in the least sure call
+    p_argument  of the least likely choice in any argument
+    confidence  of the answer: of no call, or the product of every call, its tool and the least likely choice in each of
+                its arguments
+    """
+
+    p_call: float | None = None
+    p_tool: float | None = None
+    p_argument: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A complete answer with its cost.
 
@@ -26,8 +43,6 @@ class Answered:
     is_cut       it was cut off, mostly by max_tokens
     model_steps  batches computed for it, prefill included
     seconds      from the first batch to the last
-    p_call       probability that it calls a tool, at the point where the model decides; None: unknown
-    confidence   probability of the decision that the model took; None: unknown
     """
 
     answer: ModelAnswer
@@ -37,8 +52,7 @@ class Answered:
     is_cut: bool = False
     model_steps: int = 0
     seconds: float = 0.0
-    p_call: float | None = None
-    confidence: float | None = None
+    sureness: Sureness = Sureness()
 
 
 def judge_answer(case: Case, suite: str, answered: Answered) -> CaseResult:
@@ -67,8 +81,7 @@ def judge_answer(case: Case, suite: str, answered: Answered) -> CaseResult:
         text_call=not answer.calls and bool(lenient_calls(answered.text, names)),
         model_steps=answered.model_steps,
         seconds=round(answered.seconds, 4),
-        p_call=answered.p_call,
-        confidence=answered.confidence,
+        **asdict(answered.sureness),
     )
 
 

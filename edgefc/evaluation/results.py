@@ -75,7 +75,7 @@ class CaseResult:
     text_call    it calls nothing, but its text can be read as calls
     model_steps  batches computed for it, prefill included
     seconds      from the first batch to the last; with several cases at once, they share the processor
-    p_call, confidence   probability of a call, and of the decision taken; None: unknown
+    p_call, p_tool, p_argument, confidence   as in `judging.Sureness`
     """
 
     id: str
@@ -97,6 +97,8 @@ class CaseResult:
     model_steps: int = 0
     seconds: float = 0.0
     p_call: float | None = None
+    p_tool: float | None = None
+    p_argument: float | None = None
     confidence: float | None = None
 
     @property

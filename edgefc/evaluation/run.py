@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from edgefc.chat.reply import Reply
 from edgefc.engine.prefix_store import model_identity
 from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
 from edgefc.evaluation.cases import Case, ModelAnswer
-from edgefc.evaluation.judging import Answered, calls_text, judge_answer, judge_refusal, read_answer
+from edgefc.evaluation.judging import Answered, Sureness, calls_text, judge_answer, judge_refusal, read_answer
 from edgefc.evaluation.results import CaseResult, EvalRun, EvalSetting
 from edgefc.formats import ParsedReply
 from edgefc.model import Model
@@ -123,7 +124,6 @@ class _Constrained:
 def answered_by(reply: Reply, text: str) -> Answered:
     """Return a reply as an answer to be judged; `text` is what it says where it calls nothing."""
     answer, stats = read_answer(reply), reply.stats
-    p_call, confidence = _confidence(reply, answer)
     return Answered(
         answer,
         calls_text(answer.calls) if answer.calls else text,
@@ -132,8 +132,7 @@ def answered_by(reply: Reply, text: str) -> Answered:
         is_cut=getattr(reply, "is_cut", reply.outcome == "length"),
         model_steps=stats.model_steps,
         seconds=stats.prefill_s + stats.decode_s,
-        p_call=p_call,
-        confidence=confidence,
+        sureness=_sureness(reply, answer),
     )
 
 
@@ -210,10 +209,19 @@ def _delta_text(delta: Delta) -> str:
     return delta.get("content", "") + "".join(calls)
 
 
-def _confidence(reply: Reply, answer: ModelAnswer) -> tuple[float | None, float | None]:
-    """Return P(call), and the probability of the decision that the model took, None where they are unknown."""
+def _sureness(reply: Reply, answer: ModelAnswer) -> Sureness:
+    """Return how sure the model was; all None where it is unknown."""
     found = getattr(reply, "confidence", None)
-    p_call = getattr(found, "p_call", None)
-    if p_call is None:
-        return None, None
-    return p_call, getattr(found, "product", p_call) if answer.calls else 1 - p_call
+    if found is None:
+        return Sureness()
+    if not answer.calls:
+        return Sureness(p_call=found.call, confidence=None if found.call is None else 1 - found.call)
+    tools = [call.tools.get(call.name, 1.0) for call in found.calls]
+    arguments = [argument.probability for call in found.calls for argument in call.arguments.values()]
+    decisions = [1.0 if call.call is None else call.call for call in found.calls]
+    return Sureness(
+        p_call=found.call,
+        p_tool=min(tools, default=None),
+        p_argument=min(arguments, default=None),
+        confidence=math.prod([*decisions, *tools, *arguments]),
+    )
