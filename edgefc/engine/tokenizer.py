@@ -7,10 +7,12 @@ the file, llama.cpp's own tokenizer is used.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgefc.engine.llama import Vocabulary
+from edgefc.engine.tokenizer_json import UnsupportedTokenizerError, read_reference
 from edgefc.errors import ModelFileError
 from edgefc.formats import Prompt
 
@@ -32,6 +34,8 @@ PROBES = (
     "<not_a_token> </s> [INST]",
     "…—“quotes”’",
 )
+LONG_PROBE = "".join(f"{number} words of Text, " for number in range(2000))
+MAX_PIECE = 4096  # characters of a token that are compared
 
 
 class Tokenizer:
@@ -132,11 +136,12 @@ class Tokenizer:
         return len(separator) if self._encode_text(_SEPARATOR + "a")[: len(separator)] == separator else 0
 
     def _load_reference(self, path: Path) -> None:
-        import tokenizers
-
         try:
-            reference = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises nothing narrower
+            reference = read_reference(path)
+        except UnsupportedTokenizerError as error:
+            self._ignore(path, f"it has {error}, which edgefc does not use")
+            return
+        except (OSError, ValueError) as error:
             raise ModelFileError(
                 f"invalid tokenizer {path}: {error}", "Remove it to use the model file's own."
             ) from error
@@ -144,26 +149,50 @@ class Tokenizer:
             other = reference.token_to_id(text)
             if other is not None and other != token:
                 raise _mismatch(path, f"{text!r} is {other} there and {token} in the model")
+        self._compare_added_tokens(reference, path)
         self._compare_pieces(reference, path)
-        differing = [
-            probe
-            for probe in PROBES
-            if self.vocabulary.tokenize(probe, parse_special=True)
-            != list(reference.encode(probe, add_special_tokens=False).ids)
-        ]
+        differing: list[str] = []
+        for probe in (*PROBES, LONG_PROBE):
+            own = self.vocabulary.tokenize(probe, parse_special=True)
+            other_ids = list(reference.encode(probe, add_special_tokens=False).ids)
+            if own == other_ids:
+                continue
+            if max(other_ids, default=0) >= self.n_vocab or (self._spells(own, probe) > self._spells(other_ids, probe)):
+                self._ignore(path, f"it does not spell {probe[:40]!r}")
+                return
+            differing.append(probe)
         if differing:
             self.notes.append(
-                f"{path.name} splits text differently from llama.cpp ({len(differing)} of {len(PROBES)} probes, such "
-                f"as {differing[0]!r}); edgefc uses {path.name}, with which the model was trained"
+                f"{path.name} splits text differently from llama.cpp ({len(differing)} of {len(PROBES) + 1} probes, "
+                f"such as {differing[0][:60]!r}); edgefc uses {path.name}, with which the model was trained"
             )
         self._reference = reference
+
+    def _ignore(self, path: Path, reason: str) -> None:
+        self.notes.append(f"{path.name} is not used: {reason}; llama.cpp's tokenizer of the model file is")
+
+    def _spells(self, tokens: list[int], text: str) -> bool:
+        """Return True if the tokens stand for this text, but for a space before it and Unicode's normal forms."""
+        spelled = self.decode(tokens)
+        return unicodedata.normalize("NFKC", spelled).strip(" ") == unicodedata.normalize("NFKC", text).strip(" ")
+
+    def _compare_added_tokens(self, reference: tokenizers.Tokenizer, path: Path) -> None:
+        """Check all texts that the file makes one token each; content must not turn into those either."""
+        for token, added in reference.get_added_tokens_decoder().items():
+            if token >= self.n_vocab:
+                raise _mismatch(path, f"the token {token} is not in the model, which has {self.n_vocab}")
+            model_text = self.vocabulary.piece(token).decode("utf-8", "replace")
+            if model_text != added.content and token in self.vocabulary.special:
+                raise _mismatch(path, f"token {token} is {added.content[:80]!r} there and {model_text!r} in the model")
+            if added.special:
+                self.special_tokens |= {added.content}
 
     def _compare_pieces(self, reference: tokenizers.Tokenizer, path: Path) -> None:
         """Check a sample of ids: each must stand for the same text in both. Raises ModelFileError."""
         step = max(1, self.n_vocab // 2048)
         for token in range(0, self.n_vocab, step):
             other = reference.id_to_token(token)
-            if other is None or token in self.vocabulary.special:
+            if other is None or token in self.vocabulary.special or len(other) > MAX_PIECE:
                 continue
             text = reference.decode([token], skip_special_tokens=False).strip(" ")
             model_text = self.vocabulary.piece(token).decode("utf-8", "replace").strip(" ")

@@ -48,10 +48,10 @@ def test_a_tokenizer_of_another_model_is_refused(demo_path: Path, tmp_path: Path
 
 def test_a_tokenizer_that_splits_differently_is_used_with_a_note(demo_path: Path, tmp_path: Path) -> None:
     model = Path(shutil.copy(demo_path, tmp_path))
-    text = demo_path.with_name("tokenizer.json").read_text(encoding="utf-8")
-    changed = text.replace('"add_prefix_space": false', '"add_prefix_space": true')
-    assert changed != text
-    (tmp_path / "tokenizer.json").write_text(changed, encoding="utf-8")
+    data = json.loads(demo_path.with_name("tokenizer.json").read_text(encoding="utf-8"))
+    steps = data["pre_tokenizer"]["pretokenizers"]
+    steps.insert(0, {"type": "Split", "pattern": {"String": "o"}, "behavior": "Isolated", "invert": False})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
     with Engine.load(model) as engine:
         assert engine.tokenizer.source == "tokenizer.json"
         assert "splits text differently from llama.cpp" in engine.tokenizer.notes[0]
