@@ -148,6 +148,11 @@ class Engine:
         return self._constraints.start(grammar)
 
     @property
+    def has_stopped(self) -> bool:
+        """True after an internal error: no request is served any more."""
+        return self._has_stopped
+
+    @property
     def prefix_bytes(self) -> int:
         """Memory used by KV caches of prompts that are in no slot."""
         return self._prefixes.bytes_in_memory

@@ -84,6 +84,13 @@ class ModelPool:
         """The models in memory."""
         return [entry.model for entry in self.entries if entry.model is not None]
 
+    @property
+    def problem(self) -> str:
+        """The reason why no request can be answered, or ""."""
+        # A stock Llama computes in the thread of its caller.
+        stopped = [model.name for model in self.loaded if getattr(model.engine, "has_stopped", False)]
+        return f"the engine of {stopped[0]} stopped after an internal error" if stopped else ""
+
     def load_default(self, progress: Callable[[float], bool] | None = None) -> Model:
         """Load the first model, so that its problems show before any request. Raises what `edgefc.load` raises."""
         self._measure(self._default)

@@ -227,6 +227,8 @@ def lint(body: LintRequest) -> dict[str, Any]:
 async def health(request: Request) -> JSONResponse:
     if _service(request).jobs.stopping:
         raise ApiError(503, "the server is shutting down", code="stopping")
+    if problem := _service(request).models.problem:
+        raise ApiError(503, problem, code="engine_stopped")
     return JSONResponse({"status": "ok"})
 
 

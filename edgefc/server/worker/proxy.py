@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import httpx2
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.middleware import Middleware
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from edgefc.server.access_log import PROXIED, REQUEST_ID, AccessLogMiddleware
@@ -30,6 +31,7 @@ REQUEST_HEADERS = {"accept", "content-type"}
 RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow"}
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
+METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
 RETRY_S = 0.05  # until the supervisor has noticed that the worker ended
 
 
@@ -55,7 +57,7 @@ def serve_with_worker(
 
 def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
     """Create the application that forwards requests to a started worker."""
-    client = httpx2.AsyncClient(timeout=None, trust_env=False, limits=httpx2.Limits())
+    client = httpx2.AsyncClient(timeout=None, trust_env=False, limits=httpx2.Limits(max_keepalive_connections=16))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,14 +70,10 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
         middleware=[Middleware(AccessLogMiddleware), Middleware(SecurityMiddleware, settings=settings)],
     )
     add_exception_handlers(app)
-    registry = CollectorRegistry()
-    restarts = Gauge("edgefc_worker_restarts", "Restarts of the model's process", registry=registry)
-    restarts.set_function(lambda: worker.restarts)
+    _add_status_routes(app, client, worker)
 
     @app.api_route("/{path:path}", methods=METHODS)
     async def forward(request: Request) -> Response:
-        if request.url.path in PUBLIC_PATHS and not worker.is_ready:
-            raise ApiError(503, "the model's process is restarting", code="loading")
         body = await request.body()
         try:
             response = await cancel_on_disconnect(request, _send(client, worker, request, body))
@@ -85,12 +83,43 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
         request.scope[PROXIED] = True
         if _is_event_stream(response):
             return _ForwardedStream(response, worker)
-        content = response.content
-        if request.url.path.endswith("/metrics") and response.headers.get("content-type") == MEDIA_TYPE:
-            content += generate_latest(registry)
-        return Response(content, response.status_code, _forwarded_headers(response))
+        return Response(response.content, response.status_code, _forwarded_headers(response))
 
     return app
+
+
+def _add_status_routes(app: FastAPI, client: httpx2.AsyncClient, worker: WorkerSupervisor) -> None:
+    """Add /health and /metrics, which answer also while the worker does not."""
+    registry = CollectorRegistry()
+    restarts = Gauge("edgefc_worker_restarts", "Restarts of the model's process", registry=registry)
+    restarts.set_function(lambda: worker.restarts)
+    is_up = Gauge("edgefc_worker_up", "1 if the model's process responds, else 0", registry=registry)
+    is_up.set_function(lambda: worker.is_ready and not worker.problem)
+
+    async def health() -> Response:
+        """Answer from what the heartbeat tells, at once."""
+        if worker.stopping:
+            raise ApiError(503, "the server is shutting down", code="stopping")
+        if not worker.is_ready:
+            raise ApiError(503, "the model's process is restarting", code="loading")
+        if worker.problem:
+            raise ApiError(503, worker.problem, code="not_responding")
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(request: Request) -> Response:
+        """Answer with the worker's metrics if it responds, and with those of this process."""
+        content = b""
+        if worker.is_ready and not worker.problem:
+            with contextlib.suppress(httpx2.HTTPError, TimeoutError):
+                response = await asyncio.wait_for(_send(client, worker, request, b""), METRICS_TIMEOUT_S)
+                content = response.content
+                request.scope[PROXIED] = True
+        return Response(content + generate_latest(registry), media_type=MEDIA_TYPE)
+
+    for path in PUBLIC_PATHS:
+        app.add_api_route(path, health, methods=["GET"])
+    for path in ("/metrics", "/v1/metrics"):
+        app.add_api_route(path, metrics, methods=["GET"])
 
 
 async def _send(client: httpx2.AsyncClient, worker: WorkerSupervisor, request: Request, body: bytes) -> httpx2.Response:

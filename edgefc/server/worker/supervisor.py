@@ -1,7 +1,8 @@
 """The models in a child process: a crash costs its running requests an error, and the process is restarted.
 
 The child runs `edgefc.server.worker.child`: it reads its configuration from stdin, prints its port to stdout, and ends
-when stdin closes, so that it never outlives the parent.
+when stdin closes, so that it never outlives the parent. It prints a heartbeat, too: a process that hangs, or whose
+engine has stopped, is killed and restarted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +25,9 @@ from edgefc.server.settings import Settings
 
 log = logging.getLogger("edgefc.server")
 FIRST_RETRY_S, MAX_RETRY_S = 0.5, 30.0  # delay before a model that failed to load is tried again
+SILENCE_S = 3.0  # without a heartbeat, until the process counts as not responding
+MAX_SILENCES = 4  # in a row, until it is killed; loading holds the interpreter for longer
+MAX_SILENCES_LOADING = 20
 EXIT_TIMEOUT_S = 1.0  # between the end of a process's connections and its own
 
 
@@ -51,6 +56,8 @@ class WorkerSupervisor:
         self._process: asyncio.subprocess.Process | None = None
         self._info: asyncio.Future[WorkerInfo]  # set in `start`, which has a running loop
         self._watcher: asyncio.Task[None] | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self.problem = ""  # the reason why the process answers no requests, as its heartbeat tells
         self.stopping = False
         self.restarts = 0
 
@@ -90,8 +97,9 @@ class WorkerSupervisor:
     async def close(self) -> None:
         """Stop the process, wait for its end, and kill it if it takes too long."""
         self.stop()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for task in (self._watcher, self._follower):
+            if task is not None:
+                task.cancel()
         if self._process is not None and self._process.returncode is None:
             try:
                 await asyncio.wait_for(self._process.wait(), GRACE_S)
@@ -111,16 +119,37 @@ class WorkerSupervisor:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(self._config)
-        line = await process.stdout.readline()
-        try:
-            message = json.loads(line)
-        except ValueError:
-            exit_text = _describe_exit(await process.wait())
-            raise ModelLoadError(f"the model's process {exit_text} while it was loading") from None
-        if "error" in message:
-            await process.wait()
-            raise ModelLoadError(message["error"], message["hint"])
-        return WorkerInfo(key=self._key, **message)
+        messages = _messages(process.stdout)
+        silences = 0
+        async for message in messages:
+            silences = silences + 1 if message is None else 0
+            if silences == MAX_SILENCES_LOADING:
+                process.kill()
+                await process.wait()
+                raise ModelLoadError(f"the model's process hung for {silences * SILENCE_S:.0f} s while it was loading")
+            if message and "error" in message:
+                await process.wait()
+                raise ModelLoadError(message["error"], message["hint"])
+            if message and "port" in message:
+                self.problem = ""
+                self._follower = asyncio.create_task(self._follow(process, messages))
+                return WorkerInfo(key=self._key, **message)
+        exit_text = _describe_exit(await process.wait())
+        raise ModelLoadError(f"the model's process {exit_text} while it was loading")
+
+    async def _follow(
+        self, process: asyncio.subprocess.Process, messages: AsyncIterator[dict[str, Any] | None]
+    ) -> None:
+        """Read the heartbeat of a process, and kill it when it stops or reports a problem twice."""
+        bad = 0
+        async for message in messages:
+            problem = "it does not respond" if message is None else message["problem"]
+            bad = bad + 1 if problem else 0
+            self.problem = f"the model's process is about to be restarted: {problem}" if problem else ""
+            if bad == (MAX_SILENCES if message is None else 2):
+                log.error("the model's process is killed: %s", problem)
+                process.kill()
+                return
 
     async def _watch(self) -> None:
         while True:
@@ -145,6 +174,23 @@ class WorkerSupervisor:
         self.restarts += 1
         self._info.set_result(info)
         return None
+
+
+async def _messages(stream: asyncio.StreamReader) -> AsyncIterator[dict[str, Any] | None]:
+    """Yield the messages of a process until it ends, and None after each SILENCE_S without one."""
+    while True:
+        try:
+            line = await asyncio.wait_for(stream.readline(), SILENCE_S)
+        except TimeoutError:
+            yield None
+            continue
+        except ValueError:  # no end of line within 64 KB: some library prints
+            continue
+        if not line:
+            return
+        with contextlib.suppress(ValueError):
+            if isinstance(message := json.loads(line), dict):
+                yield message
 
 
 def _describe_exit(code: int) -> str:
