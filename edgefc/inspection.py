@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgefc import formats, gguf
+from edgefc.chat import dialect
 from edgefc.chat.prompt import render_prompt
 from edgefc.engine import llama
 from edgefc.engine.tokenizer import Tokenizer
@@ -28,6 +29,8 @@ def family_of(model: str | ResolvedModel, family: str | None = None) -> tuple[fo
         return chat_format, formats.Detection(
             detection.family, "models.toml says so", detection.template, detection.note
         )
+    if family is None and (known := dialect.stored(found.path)) is not None:
+        return dialect.family_in_dialect(metadata, found.path.name, known)
     return formats.family_of(metadata, found.path.name, family)
 
 

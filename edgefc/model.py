@@ -10,8 +10,9 @@ from typing import Any, Literal, Self, overload
 from typing_extensions import Unpack
 
 from edgefc import formats, gguf
+from edgefc.chat import dialect
 from edgefc.chat.completion import TextStream, complete
-from edgefc.chat.loop import OnCall, OnDelta, OnResult, RunResult, run_rounds
+from edgefc.chat.loop import OnCall, OnDelta, OnReply, OnResult, RunResult, run_rounds
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.prompt import ModelPrompt, conversation, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
@@ -21,6 +22,7 @@ from edgefc.chat.request import Request, checked_tools, new_request
 from edgefc.chat.warm import WarmResult, warm_up
 from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.engine.backend import Backend
+from edgefc.errors import StoreError
 from edgefc.gguf import memory
 from edgefc.models import registry, store
 from edgefc.tools import ToolLike, ToolSet
@@ -79,9 +81,33 @@ def load(
     )
     if detection.template == formats.MODEL_TEMPLATE:
         chat_format, _ = formats.family_of(metadata, found.path.name, family_name, eos=engine.tokenizer.eos_text)
+    if family_name is None:
+        chat_format, detection = _in_dialect(engine, chat_format, detection, found.path, metadata)
     for warning in detection.warnings(chat_format, engine.tokenizer):
         log.warning("%s: %s", found.path.name, warning)
     return Model(engine, chat_format, path=found.path, name=found.name, recorder=recorder)
+
+
+def _in_dialect(
+    engine: Engine,
+    family: formats.Family,
+    detection: formats.Detection,
+    path: Path,
+    metadata: Mapping[str, object],
+) -> tuple[formats.Family, formats.Detection]:
+    """Return the family that fits the weights; at the first load of a file, two short questions find it."""
+    if "dialect" not in family.prompt:
+        return family, detection
+    found = dialect.stored(path)
+    if found is None and (found := dialect.find_quickly(engine, family)) is not None:
+        try:
+            dialect.keep(path, found)
+        except StoreError as error:
+            log.warning("%s", error)
+    if found is None or found.family == family.name:
+        return family, detection
+    log.info("%s: %s", path.name, found.describe())
+    return dialect.family_in_dialect(metadata, path.name, found, eos=engine.tokenizer.eos_text)
 
 
 def needed_memory(
@@ -247,6 +273,7 @@ class Model:
         on_call: OnCall | None = None,
         on_result: OnResult | None = None,
         on_delta: OnDelta | None = None,
+        on_reply: OnReply | None = None,
         **options: Unpack[ChatOptions],
     ) -> RunResult:
         """Answer by running tools: chat, run the calls, append the results, until the model answers.
@@ -258,6 +285,7 @@ class Model:
         on_call     called before each call; returning False refuses it, and the model reads the refusal
         on_result   called with each result
         on_delta    called with each streamed delta
+        on_reply    called with each reply of the model, before its calls run
         options     as for `chat`
 
         Raises what `chat` raises, and ToolError for a tool that has no function. A tool's own exception does
@@ -271,5 +299,6 @@ class Model:
             on_call=on_call,
             on_result=on_result,
             on_delta=on_delta,
+            on_reply=on_reply,
             options=options,
         )

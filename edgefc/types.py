@@ -118,6 +118,20 @@ class CallSpellings:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDecision:
+    """How to decide between a call and an answer in text before anything is written; biases are natural log odds.
+
+    call   added to the odds of a call where an answer begins
+    again  added to the odds of a second call after the first one
+    more   added to those of each further call
+    """
+
+    call: float = 0.0
+    again: float = 0.0
+    more: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSyntax:
     r"""The spelling of one family's answers. Grammar, parser and history are derived from these strings alone.
 

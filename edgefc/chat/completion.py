@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from edgefc.engine.guide import EndReason
     from edgefc.formats import Family
 
-CHAT_ONLY = ("tool_choice", "parallel_tool_calls", "allow_repeated_calls", "thinking")
+CHAT_ONLY = (
+    "tool_choice", "parallel_tool_calls", "allow_repeated_calls", "min_confidence", "call_bias", "thinking",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class AnswerGuide:
 
     piece    returns the text of a token
     earlier  the calls of an earlier attempt with which this one begins
-    may_end  see `edgefc.engine.guide.Guide`
+    may_end, is_measuring  see `edgefc.engine.guide.Guide`
     n_safe   number of calls, from the first, that may be told. Never decreases: another thread may read it
     """
 
@@ -69,6 +69,7 @@ class AnswerGuide:
         earlier: Sequence[CallConfidence] = (),
     ) -> None:
         self.end_bias, self.may_end, self.n_safe = settings.end_bias, False, 0
+        self.is_measuring = False
         self._reader, self._settings, self._piece, self._earlier = reader, settings, piece, earlier
         self._calls: list[CallConfidence] = []
         self._arguments: ArgumentTracker | None = None  # of the open call
@@ -83,7 +84,9 @@ class AnswerGuide:
     @property
     def confidence(self) -> Confidence:
         """Certainty of the answer, once it is complete."""
-        return Confidence(self._first_call, tuple(self._calls))
+        # A repeated call is not part of the answer.
+        n_calls = len(self._calls) - self._reader.has_repeat
+        return Confidence(self._first_call, tuple(self._calls[:n_calls]))
 
     def prepare(self, choice: Choice) -> None:
         """Decide between calling and answering, where the answer begins."""

@@ -15,6 +15,7 @@ from edgefc.types import Call, Delta, Message
 OnCall = Callable[[str, dict[str, Any]], bool]
 OnResult = Callable[[str, dict[str, Any], str], None]
 OnDelta = Callable[[Delta], None]
+OnReply = Callable[[Reply], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def run_rounds(
     on_call: OnCall | None,
     on_result: OnResult | None,
     on_delta: OnDelta | None,
+    on_reply: OnReply | None,
     options: Mapping[str, Any],
 ) -> RunResult:
     """Run the loop of `Model.run`; `chat` takes messages, tools and options and returns a stream."""
@@ -56,6 +58,8 @@ def run_rounds(
         if number == max_rounds and number > 1:
             options["tool_choice"] = "none"  # the loop's bound: answer now, from the results so far
         reply = _read(chat(messages, tools=toolset, **options), on_delta)
+        if on_reply is not None:
+            on_reply(reply)
         messages.append(reply.message)
         if reply.outcome != "call":
             return RunResult(reply, messages, number)

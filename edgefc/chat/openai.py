@@ -7,6 +7,7 @@ beside it `timings` in llama-server's spelling.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,13 @@ from typing import Any
 
 from edgefc._version import __version__
 from edgefc.chat.completion import Completion
+from edgefc.chat.confidence import CallConfidence
 from edgefc.chat.reply import Reply, Usage
 from edgefc.engine import GenerationStats, Tokenizer, TokenLogprob
 from edgefc.types import Delta
 
 Head = dict[str, Any]
+_NO_CHANCE = -9999.0  # OpenAI's logprob of a token that is not among the likely ones
 FINGERPRINT = f"edgefc-{__version__}"  # equal seeds give equal answers while this is equal
 
 
@@ -41,7 +44,8 @@ def completion(
             message["function_call"] = message.pop("tool_calls")[0]["function"]
         reason = finish_reason(reply, legacy=legacy)
         own_logprobs = logprobs[index] if logprobs else None
-        choices.append({"index": index, "message": message, "logprobs": own_logprobs, "finish_reason": reason})
+        choice = {"index": index, "message": message, "logprobs": own_logprobs, "finish_reason": reason}
+        choices.append({**choice, **extension(reply)})
     return {**about, "object": "chat.completion", "choices": choices, **usage_and_timings(replies, len(replies))}
 
 
@@ -53,11 +57,14 @@ def chunk(
     index: int = 0,
     legacy: bool = False,
     logprobs: Any = None,
+    reply: Reply | None = None,
 ) -> dict[str, Any]:
-    """Build one chunk of a stream."""
+    """Build one chunk of a stream; the last one of a choice gets its `reply`."""
     calls = delta.get("tool_calls")
     sent: Mapping[str, Any] = {"function_call": calls[0]["function"]} if legacy and calls else delta
     choice = {"index": index, "delta": sent, "logprobs": logprobs, "finish_reason": reason}
+    if reply is not None:
+        choice |= extension(reply)
     return {**about, "object": "chat.completion.chunk", "choices": [choice]}
 
 
@@ -70,6 +77,49 @@ def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[st
 
     content = [{**entry(t.token, t.logprob), "top_logprobs": [entry(*other) for other in t.top]} for t in tokens]
     return {"content": content, "refusal": None}
+
+
+def extension(reply: Reply) -> dict[str, Any]:
+    """Build the field `x_edgefc` of a choice; nothing for an answer that could not call and ended by itself."""
+    if reply.confidence is None and reply.end_reason == "stop":
+        return {}
+    return {"x_edgefc": {"outcome": reply.outcome, "end_reason": reply.end_reason, **confidence_of(reply)}}
+
+
+def confidence_of(reply: Reply) -> dict[str, Any]:
+    """Build the field `confidence`; empty for an answer that could not call.
+
+    Names of tools have the form of `top_logprobs`. All logprobs are natural logarithms.
+    """
+    if (found := reply.confidence) is None:
+        return {}
+    decision = {"call": _chance(found.call), "answer": _chance(found.answer)}
+    return {"confidence": {**decision, "calls": [_call_confidence(call) for call in found.calls]}}
+
+
+def _call_confidence(call: CallConfidence) -> dict[str, Any]:
+    tools = sorted(call.tools.items(), key=lambda item: -item[1])
+    return {
+        "name": call.name,
+        "probability": call.probability,
+        "call": _chance(call.call),
+        "tools": [{"token": name, "logprob": _logprob(p), "bytes": list(name.encode())} for name, p in tools],
+        "arguments": {
+            name: {
+                "probability": least.probability, "logprob": _logprob(least.probability),
+                "allowed_probability": least.allowed, "allowed_logprob": _logprob(least.allowed),
+            }
+            for name, least in call.arguments.items()
+        },
+    }  # fmt: skip
+
+
+def _chance(probability: float | None) -> dict[str, float] | None:
+    return None if probability is None else {"probability": probability, "logprob": _logprob(probability)}
+
+
+def _logprob(probability: float) -> float:
+    return math.log(probability) if probability > 0 else _NO_CHANCE
 
 
 def usage_chunk(about: Head, replies: Sequence[Reply]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class ChatStream:
         while True:
             length, pending = 0, list[Delta]()
             guide = self._attempt.guide
-            for delta in self._parsed_deltas(self._request.reader()):
+            for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
                 if "tool_calls" in delta and guide is not None and delta["tool_calls"][0]["index"] >= guide.n_safe:
                     continue  # the model is not sure enough of this call
                 if "content" in delta:
@@ -187,6 +187,11 @@ class ChatStream:
             result, parsed = self._attempt.generation.result(), self._parsed
             assert parsed is not None
             stats.append(result.stats)
+            if result.end_reason == "declined":
+                self._attempt = self._request.answer_in_text(self._attempt)
+                if self._cancelled:
+                    self._attempt.generation.cancel()
+                continue
             if guide is not None and result.end_reason == "unsure":
                 parsed = _without_unsure_call(parsed, guide.n_safe)
             if self._is_valid(parsed, stats):
@@ -232,7 +237,7 @@ class ChatStream:
             logprobs=result.logprobs,
             stopped_by=result.stopped_by,
             end_reason=result.end_reason,
-            confidence=None if self._attempt.guide is None else self._attempt.guide.confidence,
+            confidence=self._attempt.confidence,
         )
         if self._on_reply is not None:
             self._on_reply(self._reply)

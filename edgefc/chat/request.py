@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from edgefc import formats, grammar
-from edgefc.chat.confidence import CallConfidence
+from edgefc.chat.confidence import CallConfidence, Confidence
+from edgefc.chat.decision import DECLINED_STARTS, DecidingGuide
 from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.options import (
     ChatOptions,
@@ -28,7 +29,7 @@ from edgefc.chat.validation import CallChecker
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions
 from edgefc.engine.backend import Backend
 from edgefc.tools import ToolLike, ToolSet, parse_tool_choice
-from edgefc.types import Call, Delta, Message, ToolChoice
+from edgefc.types import Call, CallDecision, Delta, Message, OutputSyntax, ToolChoice
 
 RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
 
@@ -74,10 +75,11 @@ class Request:
         """True if calls have to be checked after decoding, because no grammar enforces all of their schema."""
         return self._checker is not None
 
-    def reader(self) -> AnswerReader:
-        """Return a new reader of one answer."""
+    def reader(self, *, is_text: bool = False) -> AnswerReader:
+        """Return a new reader of one answer; `is_text`: of one after a call was declined."""
         allow_repeated = bool(self.options.get("allow_repeated_calls"))
-        return AnswerReader(self._answer.parser(), allow_repeated=allow_repeated)
+        parser = formats.plain_parser() if is_text else self._answer.parser()
+        return AnswerReader(parser, allow_repeated=allow_repeated)
 
     def first_problem(self, calls: Sequence[Call]) -> tuple[int, grammar.Finding] | None:
         """Return the position of the first invalid call and the reason; None: all calls are valid."""
@@ -102,6 +104,13 @@ class Request:
         earlier = before.guide.confidence.calls[:call] if before.guide is not None else ()
         return self._submit(sampling, start, earlier)
 
+    def answer_in_text(self, declined: Attempt) -> Attempt:
+        """Start another attempt, after one whose call was declined: an answer without calls."""
+        assert self._answer.decision is not None
+        options: RequestOptions = {**self._engine_options, "sampling": self.sampling}
+        options["grammar"], options["call_grammar"] = self._answer.decision.text, None
+        return Attempt(self._engine.submit(self.prompt.ids, **options), None, declined.guide)
+
     def reasoning_tokens(self, result: GenerationResult) -> int:
         """Count the tokens up to the last one of the model's thoughts, their markers included."""
         last = 0
@@ -116,9 +125,16 @@ class Request:
         options: RequestOptions = {**self._engine_options, "sampling": sampling, "answer_start": answer}
         guide = None
         if self._guide_settings is not None:
-            guide = AnswerGuide(self.reader(), self._guide_settings, self._engine.tokenizer.piece, earlier)
+            guide = self._guide(self._guide_settings, earlier)
             options["guide"] = guide
         return Attempt(self._engine.submit(self.prompt.ids, **options), guide)
+
+    def _guide(self, settings: GuideSettings, earlier: Sequence[CallConfidence]) -> AnswerGuide:
+        piece, decision = self._engine.tokenizer.piece, self._answer.decision
+        if decision is None:
+            return AnswerGuide(self.reader(), settings, piece, earlier)
+        biases, syntax = decision.biases, decision.syntax
+        return DecidingGuide(self.reader(), settings, piece, earlier, syntax=syntax, biases=biases)
 
     def _tokens_before(self, tokens: list[int], call: int) -> int:
         """Count the tokens of an answer before the call at this position."""
@@ -138,18 +154,42 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One sampled answer, and the guide that follows it; None: the answer has no calls."""
+    """One sampled answer, and the guide that follows it; None: the answer has no calls.
+
+    declined  the guide of the attempt before this one, if the model declined its call: the answer is text
+    """
 
     generation: Generation
     guide: AnswerGuide | None
+    declined: AnswerGuide | None = None
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """How sure the model was, once the answer is complete; None if it could not call."""
+        guide = self.guide or self.declined
+        return None if guide is None else guide.confidence
+
+
+@dataclass(frozen=True, slots=True)
+class _DecidingForm:
+    """The decision that a family makes before anything is written.
+
+    syntax  the spelling of its calls
+    text    the grammar of the answer if it decides against a call
+    """
+
+    biases: CallDecision
+    syntax: OutputSyntax
+    text: grammar.CompiledGrammar
 
 
 @dataclass(frozen=True, slots=True)
 class _AnswerForm:
-    """The grammar of an answer, and the parser that reads it."""
+    """The grammar of an answer, the parser that reads it, and what decides between a call and text, if anything."""
 
     grammar: grammar.CompiledGrammar
     parser: Callable[[], formats.StreamParser]
+    decision: _DecidingForm | None = None
 
 
 def new_request(
@@ -183,7 +223,11 @@ def new_request(
     if toolset and choice.mode != "none":
         settings = guide_settings(options, choice)
         if choice.mode == "auto":
-            engine_options["call_grammar"] = _call_grammar(engine, family, toolset, choice, options)
+            engine_options["call_grammar"] = (
+                _call_grammar(engine, family, toolset, choice, options)
+                if answer.decision is None
+                else grammar.compile_call_beginnings(formats.every_spelling())
+            )
     return Request(engine, question, prompt, answer, sampling_options(options, family), engine_options, settings)
 
 
@@ -206,6 +250,8 @@ def _answer_form(
     if form is not None and not can_call:
         return _AnswerForm(form.grammar, formats.plain_parser)
     schema, thinking = "" if form is None else form.schema, options.get("thinking")
+    if tools and can_call and family.decision is not None and form is None:
+        return _deciding_form(engine, family, family.decision, tools, choice, options)
     compiled = grammar.compile_output(
         family.syntax_for(tools, choice, thinking=thinking, text_schema=schema),
         tools or (),
@@ -215,6 +261,25 @@ def _answer_form(
     )
     parser = functools.partial(family.parser, tools or (), choice, thinking=thinking, text_schema=schema)
     return _AnswerForm(compiled, parser)
+
+
+def _deciding_form(
+    engine: Backend,
+    family: formats.Family,
+    biases: CallDecision,
+    tools: ToolSet,
+    choice: ToolChoice,
+    options: ChatOptions,
+) -> _AnswerForm:
+    """Return the form of an answer that begins with a call, and is one in text if the model declines it."""
+    syntax = family.syntax_for(tools, choice, thinking=options.get("thinking"))
+    control, parallel = engine.tokenizer.control, options.get("parallel_tool_calls", True)
+    required = ToolChoice("required", choice.names)
+    calls = grammar.compile_output(syntax, tools, required, parallel=parallel, control=control)
+    declined = replace(syntax, forbidden_starts=(*syntax.forbidden_starts, *DECLINED_STARTS))
+    text = grammar.compile_output(declined, tools, ToolChoice("none", ()), control=control)
+    parser = functools.partial(family.parser, tools, required, thinking=options.get("thinking"))
+    return _AnswerForm(calls, parser, _DecidingForm(biases, syntax, text))
 
 
 def _call_grammar(

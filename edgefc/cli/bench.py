@@ -13,8 +13,10 @@ from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import JsonOption, LoadOptions, ModelArgument
 
 if TYPE_CHECKING:
+    from edgefc.chat.dialect import Dialect
     from edgefc.engine.config import Setup
     from edgefc.engine.costs import Costs
+    from edgefc.model import Model
 
 CalibrateOption = Annotated[
     bool, Option("--calibrate", help="First measure the best settings for this machine, and save them.")
@@ -23,24 +25,52 @@ CalibrateOption = Annotated[
 
 def bench(model: ModelArgument = "demo", calibrate: CalibrateOption = False, as_json: JsonOption = False) -> None:
     """Measure a model's prefill and decode speed on this machine."""
+    from edgefc.chat import dialect
     from edgefc.engine.bench import measure
     from edgefc.models import speeds
 
     found = find_model(model)
+    found_dialect: dialect.Dialect | None
     if calibrate:
         _calibrate(found.path)
     with load_model(found, LoadOptions(n_parallel=1)) as loaded:
         setup, rates = loaded.engine.setup, measure(loaded.engine)
+        found_dialect = _calibrate_dialect(loaded) if calibrate else dialect.stored(found.path)
     size = found.path.stat().st_size
     speed = speeds.record(found.name, size, prefill=rates.prefill, decode=rates.decode)
     if as_json:
-        print_json({**dataclasses.asdict(speed), "threads": _threads_data(setup), "costs": _costs_data(setup)})
+        about_dialect = None if found_dialect is None else dataclasses.asdict(found_dialect)
+        facts = {"threads": _threads_data(setup), "costs": _costs_data(setup), "dialect": about_dialect}
+        print_json({**dataclasses.asdict(speed), **facts})
         return
     out.print(f"{speed.name}: prefill {speed.prefill:.1f} tok/s, decode {speed.decode:.1f} tok/s")
     note = "calibrated" if setup.calibrated else f"not calibrated; run `edgefc bench {model} --calibrate`"
     out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({note})")
     if calibrate and setup.calibrated:
         _print_costs(setup.costs)
+    if found_dialect is not None:
+        out.print(f"dialect: {found_dialect.describe()}")
+
+
+def _calibrate_dialect(model: Model) -> Dialect | None:
+    """Find how the model says calls and save it, with progress on a terminal; None for a family known exactly."""
+    from edgefc import formats, gguf
+    from edgefc.chat import dialect
+
+    metadata, eos = gguf.read_metadata(model.path), model.engine.tokenizer.eos_text
+    family, _ = formats.family_of(metadata, model.path.name, eos=eos)
+    if "dialect" not in family.prompt:
+        return None
+    other, _ = formats.family_of(metadata, model.path.name, family.prompt["dialect"], eos=eos)
+    if has_terminal(err):
+        with err.status("asking …") as status:
+            found = dialect.calibrate(
+                model.engine, family, other, lambda share: status.update(f"asking how it says calls … {share:.0%}")
+            )
+    else:
+        found = dialect.calibrate(model.engine, family, other)
+    dialect.keep(model.path, found)
+    return found
 
 
 def _calibrate(path: Path) -> None:

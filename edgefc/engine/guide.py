@@ -15,7 +15,8 @@ from edgefc.errors import EdgefcError
 # loop           the same few tokens came again and again, see edgefc.engine.loop_guard
 # repeated_call  a call equal to an earlier one followed
 # unsure         a call followed that the model was less sure of than the caller demands
-EndReason = Literal["stop", "max_tokens", "context", "loop", "repeated_call", "unsure"]
+# declined       the model would rather answer in text than make the call it was tried with
+EndReason = Literal["stop", "max_tokens", "context", "loop", "repeated_call", "unsure", "declined"]
 CUT: frozenset[EndReason] = frozenset({"max_tokens", "context", "loop"})
 
 
@@ -25,10 +26,14 @@ class Guide(Protocol):
     may_end   True where a call is complete and no other has begun: there the model's own distribution decides whether
               another one follows, not the grammar, which would always find a next token
     end_bias  added to the logarithm of the odds of another call against the end
+    is_measuring  True while the model has to compute what the grammar forces, too
     """
 
     @property
     def may_end(self) -> bool: ...
+
+    @property
+    def is_measuring(self) -> bool: ...
 
     @property
     def end_bias(self) -> float: ...
@@ -52,6 +57,10 @@ class SafeGuide:
     @property
     def may_end(self) -> bool:
         return self._guide.may_end
+
+    @property
+    def is_measuring(self) -> bool:
+        return self._guide.is_measuring
 
     @property
     def end_bias(self) -> float:

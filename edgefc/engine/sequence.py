@@ -228,7 +228,7 @@ class Sequence:
         if self.constraint is None or self.ended:
             return
         # Where the answer may end, even the only way to continue has to be weighed against the end.
-        is_free = self.guide is not None and self.guide.may_end
+        is_free = self.guide is not None and (self.guide.may_end or self.guide.is_measuring)
         forced = [] if is_free else self.constraint.consume_forced()
         text_tokens = [token for token in forced if token not in self.end_tokens]
         if text_tokens:

@@ -4,6 +4,7 @@ from edgefc.formats.detect import MODEL_TEMPLATE, Detection, detect, family_of
 from edgefc.formats.family import Family, family_names, load_family, plain_parser
 from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.render import Prompt
+from edgefc.formats.spellings import begins_like_call, every_spelling
 
 __all__ = [
     "MODEL_TEMPLATE",
@@ -12,7 +13,9 @@ __all__ = [
     "ParsedReply",
     "Prompt",
     "StreamParser",
+    "begins_like_call",
     "detect",
+    "every_spelling",
     "family_names",
     "family_of",
     "load_family",

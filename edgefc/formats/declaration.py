@@ -13,7 +13,8 @@ from edgefc.types import OutputSyntax
 KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     "match": {"template": list, "name": list, "also": list},
     "prompt": {
-        "template": str, "stop": list, "bos": ("never", "always", "vocabulary"), "own": bool,
+        "template": str, "instructions": str, "dialect": str, "stop": list, "own": bool,
+        "bos": ("never", "always", "vocabulary"),
         "tools": ("all", "named"), "when_none": ("omit", "keep"), "arguments": ("object", "verbatim"),
         "tool_response": ("plain", "named"), "ids": ("openai", "nine"),
         "history_begin": str, "history_calls": str, "history_separator": str, "history_end": str,
@@ -27,6 +28,7 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     },
     "output": {"begin": str, "end": str},
     "thinking": {"begin": str, "end": str},
+    "decision": {"call": (int, float), "again": (int, float), "more": (int, float)},
     "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
 }  # fmt: skip
 

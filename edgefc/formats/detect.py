@@ -93,10 +93,11 @@ def family_of(
         raise FormatError("the model's chat template is no text, or too long", "Name the chat format with --family.")
     if not family.prompt.get("own") or not source:
         return family, detection
+    has_instructions = "instructions" in family.prompt
     try:
-        adapted = (with_tools_as_text if family.name == "generic" else with_model_template)(family, source, eos=eos)
+        adapted = (with_tools_as_text if has_instructions else with_model_template)(family, source, eos=eos)
     except FormatError as error:
-        if family.name == "generic":
+        if has_instructions:
             raise
         return family, replace(detection, note=error.reason)
     return adapted, replace(detection, template=MODEL_TEMPLATE)

@@ -25,10 +25,11 @@ from edgefc.formats.render import Prompt, render_template
 from edgefc.formats.templates import Template
 from edgefc.grammar.answers import check_syntax
 from edgefc.tools.toolset import ToolSet
-from edgefc.types import Messages, OutputSyntax, ToolCall, ToolChoice, Tools
+from edgefc.types import CallDecision, Messages, OutputSyntax, ToolCall, ToolChoice, Tools
 
 # The syntax of answers without tools, in families that spell text in a special way only beside tools.
 _PLAIN_TEXT = OutputSyntax(call="<tool_call>{name}{arguments}", marker="<tool_call>")
+_NOT_FAMILIES = {spellings.FILE_NAME, "probes.toml"}
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>]+\|>|</s>|\[TOOL_CALLS\]")  # the forms of all families' control tokens
 # (canonical messages, the tools to list or None) → the variables of a template.
 TemplateVariables = Callable[[list[dict[str, Any]], "list[dict[str, Any]] | None"], dict[str, Any]]
@@ -47,6 +48,7 @@ class Family:
     plain_without_tools  without tools it answers in plain text, whatever `syntax` says of text
     match                texts that identify the family in a model file
     adapt                variables for a template that came with a model; None: the template is the family's own
+    decision             how to decide on a call before anything is written; None: what the model writes decides
     """
 
     name: str
@@ -61,6 +63,7 @@ class Family:
     match: Mapping[str, tuple[str, ...]]
     template: Template
     adapt: TemplateVariables | None = None
+    decision: CallDecision | None = None
 
     def render(
         self,
@@ -215,7 +218,7 @@ def family_names() -> list[str]:
     """List the names of all families, sorted."""
     folder = paths.root() / "chat_formats"
     files = (path.name for path in folder.iterdir() if path.name.endswith(".toml"))
-    return sorted(name.removesuffix(".toml") for name in files if name != spellings.FILE_NAME)
+    return sorted(name.removesuffix(".toml") for name in files if name not in _NOT_FAMILIES)
 
 
 def load_family(name: str) -> Family:
@@ -279,4 +282,5 @@ def parse_declaration(name: str, declared: Mapping[str, Any], template: str) -> 
         plain_without_tools=syntax.text is not None and not text.get("always", False),
         match={key: tuple(values) for key, values in match.items()},
         template=Template(name, template, template_filters(history, prompt)),
+        decision=CallDecision(**declared["decision"]) if "decision" in declared else None,
     )

@@ -77,11 +77,11 @@ def with_model_template(family: Family, source: str, *, eos: str = "") -> Family
 
 
 def with_tools_as_text(family: Family, source: str, *, eos: str = "") -> Family:
-    """Return the generic family on a template that ignores tools, or spells calls in an unknown way.
+    """Return a family with instructions of its own on a template that ignores tools, or spells calls in another way.
 
     Raises FormatError when not even a plain question can be rendered.
     """
-    template = Template("generic (the model's own)", source, {}, is_foreign=True)
+    template = Template(f"{family.name} (the model's own)", source, {}, is_foreign=True)
     bos = "always" if "bos_token" in source else family.bos
     # The declared stop belongs to the built-in template; turns of another one end as the vocabulary says.
     candidate = replace(family, template=template, bos=bos, stop=family.stop if family.stop[0] in source else ())
@@ -153,7 +153,8 @@ def _as_plain_turns(family: Family, eos: str, *, in_question: bool, no_tools: li
     in_question  the system message and the tools go into the first user message; False: into a system message
     no_tools     the value of `tools`, which the template never gets
     """
-    instructions = Template("generic", "{% set listed = tools %}{% include 'hermes_tools.jinja' %}", {})
+    source = f"{{% set listed = tools %}}{{% include {family.prompt['instructions']!r} %}}"
+    instructions = Template(family.name, source, {})
 
     def adapt(conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> dict[str, Any]:
         messages = _plain_turns(family, conversation)

@@ -35,6 +35,20 @@ def load_spellings(around: tuple[str, ...]) -> CallSpellings:
     return CallSpellings(tuple((marks[name][0], marks[name][1]) for name in around), tuple(each))
 
 
+def every_spelling() -> CallSpellings:
+    """Return all declared spellings."""
+    declared = tomllib.loads((paths.root() / "chat_formats" / FILE_NAME).read_text(encoding="utf-8"))
+    return load_spellings(tuple(declared["around"]))
+
+
+def begins_like_call(text: str) -> bool:
+    """Return whether a text begins like a call in any spelling, or may do so when more of it comes."""
+    if not text.strip():
+        return False
+    matches = (_shortest_match(form.before_name, text) for form in spelled.call_forms(every_spelling()))
+    return any(size is not None or may_continue for size, may_continue in matches)
+
+
 class _FoundCall(NamedTuple):
     """The beginning of a call: its length up to the arguments, the tool's name, and how the call is written."""
 

@@ -7,6 +7,7 @@ in this process.
 from edgefc.grammar.calls import (
     CompiledGrammar,
     calls_gbnf,
+    compile_call_beginnings,
     compile_calls,
     compile_output,
     compile_schema,
@@ -18,6 +19,7 @@ __all__ = [
     "CompiledGrammar",
     "Finding",
     "calls_gbnf",
+    "compile_call_beginnings",
     "compile_calls",
     "compile_output",
     "compile_schema",

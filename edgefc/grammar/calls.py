@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 from edgefc.cache import TextCache
 from edgefc.errors import RequestError, SchemaError
+from edgefc.grammar import spelled
 from edgefc.grammar.answers import AnswerBuilder, AnswerTool, at_tool, control_tokens_of
 from edgefc.grammar.automata import TooLargeError
 from edgefc.grammar.deadline import OutOfTimeError, deadline
@@ -22,7 +24,7 @@ from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.rules import EMPTY, NOTHING, Rules, finite_rules, prune, simplify
 from edgefc.limits import MAX_TOOLS
 from edgefc.tools import ToolLike, ToolSet
-from edgefc.types import OutputSyntax, ToolChoice
+from edgefc.types import CallSpellings, OutputSyntax, ToolChoice
 
 DEADLINE_S, DEADLINE_PER_TOOL_S = 0.25, 0.004  # of one compilation
 # The syntax of `calls_gbnf`: a bare JSON array.
@@ -111,6 +113,12 @@ def compile_output(
     build = _output_builder(content, syntax, choice, parallel=parallel, any_order=any_order, control=used)
     key = f"output {syntax!r} {choice!r} {parallel} {any_order} {sorted(used.items())} {content}"
     return _grammars.get(key, lambda: _compile(build, len(tools), frozenset(used.values())))
+
+
+@functools.lru_cache(maxsize=16)
+def compile_call_beginnings(spellings: CallSpellings) -> CompiledGrammar:
+    """Return the grammar of texts that begin like a call in one of these spellings, whatever its name."""
+    return CompiledGrammar(LarkWriter(spelled.call_beginnings(spellings)).text())
 
 
 def compile_calls(tools: ToolSet | Sequence[ToolLike]) -> CompiledGrammar:

@@ -11,7 +11,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgefc.grammar.rules import EMPTY, Chars, Literal, Node, Repeat, choice, one_of, optional, sequence
+from edgefc.grammar.rules import (
+    EMPTY,
+    Chars,
+    FreeText,
+    Lexeme,
+    Literal,
+    Node,
+    Repeat,
+    Rules,
+    choice,
+    one_of,
+    optional,
+    sequence,
+)
 from edgefc.types import CallSpellings
 
 BLANK = Repeat(Chars(((9, 10), (13, 13), (32, 32))), 0, None)
@@ -48,7 +61,7 @@ def call_forms(spellings: CallSpellings) -> tuple[CallForm, ...]:
     begin, between_calls = _begin(spellings), _between(spellings)
     return tuple(
         CallForm(
-            before_name=sequence(begin, _any(befores)),
+            before_name=sequence(BLANK, begin, _any(befores)),
             next_name=sequence(between_calls, _any(befores)),
             before_arguments=_any(betweens),
             after_arguments=_node(after),
@@ -75,6 +88,13 @@ def unnamed_heads(spellings: CallSpellings) -> Node:
     return choice(*(form.before_name for form in call_forms(spellings)))
 
 
+def call_beginnings(spellings: CallSpellings) -> Rules:
+    """Return the rules of texts that begin like a call of anything, without white space before it."""
+    templates = (template.partition("{name}")[0] for template in spellings.each)
+    head = sequence(_begin(spellings), _any(templates))
+    return {"root": sequence(Lexeme(head), Lexeme(FreeText(())))}
+
+
 def escaped_name(name: str) -> str:
     """Return a tool's name as the inside of a JSON string."""
     return json.dumps(name, ensure_ascii=False)[1:-1]
@@ -84,7 +104,7 @@ def _begin(spellings: CallSpellings) -> Node:
     """Return what may stand before the first call."""
     marks = choice(*(_node(begin) for begin, _ in spellings.around if begin))
     marked = Repeat(sequence(marks, BLANK), 0, MAX_BEGINS) if spellings.around else EMPTY
-    return sequence(BLANK, marked, optional(sequence(Literal("["), BLANK)))
+    return sequence(marked, optional(sequence(Literal("["), BLANK)))
 
 
 def _between(spellings: CallSpellings) -> Node:

@@ -143,6 +143,8 @@ def test_an_answer_that_repeats_a_call_ends_there(model: edgefc.Model) -> None:
     reply = force(model, f'{{"tool_calls": [{PARIS}, {PARIS}, {PARIS}, ')
     assert [call.arguments for call in reply.calls] == [{"location": "Paris"}]
     assert (reply.outcome, reply.finish_reason, reply.end_reason) == ("call", "tool_calls", "repeated_call")
+    assert reply.confidence is not None
+    assert len(reply.confidence.calls) == 1
     reply = force(model, f'{{"tool_calls": [{PARIS}, {PARIS}, ', allow_repeated_calls=True)
     assert [call.arguments for call in reply.calls][:2] == [{"location": "Paris"}] * 2
 

@@ -1,0 +1,174 @@
+"""The decision between a call and an answer in text, for families that make it before anything is written.
+
+A call is tried first, held to the family's spelling. Once its tool's name is complete, the model has said twice what
+it thinks of calling: by the probability of every beginning of a call where the answer begins, and by the probability
+that the name is one of the tools. The log odds of the first and the logarithm of the second add up; below the
+threshold the attempt is given up, and the answer is text. Either figure alone separates far worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgefc.chat.confidence import CallConfidence
+from edgefc.chat.guide import AnswerGuide, GuideSettings
+from edgefc.chat.repeats import AnswerReader
+from edgefc.engine.choice import Choice
+from edgefc.engine.guide import EndReason
+from edgefc.types import CallDecision, OutputSyntax
+
+MAX_CANDIDATES = 64  # tokens among which the end of a call is looked for
+MIN_SHARE = 1e-9
+# Part of the bias where tokens may end the call with or without what follows it. There a part of the probability of the
+# end is only that of a decision one token later, so the odds of those who go on are 3 to 5 higher than after the call.
+UNDECIDED_SHARE = 0.1
+# Beginnings that an answer in text must not have once a call was declined: it would be a call in another spelling, or
+# the empty list of calls.
+DECLINED_STARTS = ("`", "[", "{", "<")
+_ONE_SIDE = 1e4  # added to logits, so that no other token can be the likeliest
+
+
+class DecidingGuide(AnswerGuide):
+    """Follows an attempt that begins with a call, and gives it up where the model would rather answer.
+
+    is_measuring  True until the decision: what the grammar forces has to be computed by the model, too
+    score         log odds of a call, once the tool's name is complete
+    again_odds    log odds of another call, with the number of calls before it, wherever one could begin
+    """
+
+    def __init__(
+        self,
+        reader: AnswerReader,
+        settings: GuideSettings,
+        piece: Callable[[int], bytes],
+        earlier: Sequence[CallConfidence] = (),
+        *,
+        syntax: OutputSyntax,
+        biases: CallDecision,
+    ) -> None:
+        super().__init__(reader, settings, piece, earlier)
+        self.is_measuring = not settings.is_required
+        self.score: float | None = None
+        self.again_odds: list[tuple[int, float]] = []
+        self._biases = (
+            biases if settings.call_bias is None else CallDecision(settings.call_bias, biases.again, biases.more)
+        )
+        self._syntax = syntax
+        self._first_share, self._names_share = 0.0, 1.0
+        self._tail: _CallTail | None = None  # of the last call
+        self._between = ""  # text before the first call's arguments, or since the last call
+
+    def prepare(self, choice: Choice) -> None:
+        """Note how likely a call is where the answer begins; decide on another call where one ends."""
+        super().prepare(choice)
+        if self.is_measuring and not self._head and not self._calls:
+            mask = choice.call_mask()
+            self._first_share = 0.0 if mask is None else choice.share(mask[: len(choice.logits)])
+        if self._calls and self._settings.parallel and choice.is_greedy:
+            self._choose_side(choice)
+
+    def record(self, choice: Choice, token: int) -> None:
+        """Note how likely the tools' names are."""
+        if self.is_measuring and len(self._head + self._text(token)) > len(self._syntax.calls_head):
+            self._names_share *= choice.share(choice.allowed)
+        super().record(choice, token)
+
+    def feed(self, text: str) -> EndReason | None:
+        """Read the next piece of the answer; return a reason if the answer must end with it."""
+        n_calls = len(self._calls)
+        self._between += text if self._tail is None else self._tail.feed(text) or ""
+        reason = super().feed(text)
+        if len(self._calls) > n_calls:
+            arguments = self._between.partition(self._syntax.before_arguments)[2]
+            self._tail = _CallTail(self._syntax.after_arguments)
+            self._between = self._tail.feed(arguments) or ""
+        return reason
+
+    def _open_call(self, name: str) -> EndReason | None:
+        if self.is_measuring:
+            self.is_measuring = False
+            share = min(max(self._first_share, MIN_SHARE), 1 - MIN_SHARE)
+            self.score = math.log(share / (1 - share)) + math.log(max(self._names_share, MIN_SHARE))
+            self._first_call = 1 / (1 + math.exp(-self.score))
+            if self.score + self._biases.call < 0:
+                return "declined"
+        return super()._open_call(name)
+
+    def _choose_side(self, choice: Choice) -> None:
+        """Where a token may end a call and begin the next one, weigh that against the end of the answer."""
+        tail, mark = self._tail, self._syntax.calls_separator.strip()
+        if tail is None or self._between.strip() or not tail.may_end(self._text(choice.best)):
+            return
+        best = np.argpartition(choice.logits, -MAX_CANDIDATES)[-MAX_CANDIDATES:]
+        again: list[int] = []
+        end: list[int] = []
+        for token in best.tolist():
+            after = tail.text_after_call(self._text(token))
+            if after is None or not choice.allows(token):
+                continue
+            (again if after.strip().startswith(mark) else end).append(token)
+        if not again or not end:
+            return
+        bias = self._biases.again if len(self._calls) == 1 else self._biases.more
+        if not tail.is_complete:
+            bias *= UNDECIDED_SHARE
+        odds = math.log(choice.probabilities(np.array(again)).sum()) - math.log(
+            choice.probabilities(np.array(end)).sum()
+        )
+        self.again_odds.append((len(self._calls), round(odds, 2)))
+        mask = np.zeros(len(choice.logits), np.bool_)
+        mask[again if odds + bias > 0 else end] = True
+        choice.add(_ONE_SIDE, mask)
+
+
+class _CallTail:
+    """Finds the end of a call in its text: arguments, a JSON object, and the text after them."""
+
+    def __init__(self, after_arguments: str) -> None:
+        self._after = after_arguments
+        self._depth, self._in_string, self._escaped = 0, False, False
+        self._left: str | None = None  # of the text after the arguments, once they are complete
+
+    def feed(self, text: str) -> str | None:
+        """Read more text; return what follows the call in it, None if the call is not complete."""
+        for index, char in enumerate(text):
+            if self._left is None:
+                if self._closes(char):
+                    self._left = self._after
+            elif self._left:
+                self._left = self._left.removeprefix(char)
+            else:
+                return text[index:]
+        return "" if self._left == "" else None
+
+    @property
+    def is_complete(self) -> bool:
+        return self._left == ""
+
+    def may_end(self, text: str) -> bool:
+        """Return whether a text may complete the call."""
+        return self._left is not None or (not self._in_string and "}" in text) or (self._in_string and '"}' in text)
+
+    def text_after_call(self, text: str) -> str | None:
+        """Return what would follow the call if this text came next; None if it does not complete the call."""
+        other = _CallTail(self._after)
+        other._depth, other._in_string, other._escaped = self._depth, self._in_string, self._escaped
+        other._left = self._left
+        return other.feed(text)
+
+    def _closes(self, char: str) -> bool:
+        """Advance by one character of the arguments; return True if it closes them."""
+        if self._in_string:
+            self._in_string = self._escaped or char != '"'
+            self._escaped = not self._escaped and char == "\\"
+        elif char == '"':
+            self._in_string = True
+        elif char in "{[":
+            self._depth += 1
+        elif char in "}]":
+            self._depth -= 1
+            return self._depth == 0
+        return False

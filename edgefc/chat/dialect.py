@@ -1,0 +1,265 @@
+"""Dialects: how the weights of a model say calls, where that differs from what its chat template says.
+
+Some models carry the template of their base model but never learned its calls. A few built-in questions show it: the
+model begins a call, but not with the marker of its family. Then the family `json-list` asks for calls in the way such
+models know. What was found is kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import threading
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgefc import files, formats, limits, paths
+from edgefc.chat.decision import DecidingGuide
+from edgefc.chat.options import ChatOptions
+from edgefc.chat.prompt import render_prompt
+from edgefc.chat.prompt_parts import PartFinder
+from edgefc.chat.request import new_request
+from edgefc.engine.backend import Backend
+from edgefc.engine.prefix_store import model_identity
+from edgefc.errors import EdgefcError, StoreError
+from edgefc.tools import ToolSet
+from edgefc.types import Message
+
+FILE_VERSION = 1
+MAX_ENTRIES = 256
+QUICK_PROBES = 2  # at the first load of a model
+QUICK_SECONDS = 5.0  # after which the first load does not wait any longer
+LIKELY = 0.5  # share of calls, in any spelling, from which a model is taken to want to call
+MAX_BIAS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The dialect of a model file.
+
+    family    the chat format that fits its weights
+    declared  share of the answers to questions that need a call that begin like a call of the detected family
+    any_call  share of those that begin like a call in any spelling
+    call      bias of the decision between call and text; None: as the family declares it
+    auroc     how well that decision tells questions that need a call from others; None: not measured
+    """
+
+    family: str
+    declared: float
+    any_call: float
+    call: float | None = None
+    auroc: float | None = None
+
+    def describe(self) -> str:
+        """Return the finding in words."""
+        text = (
+            f"{self.family}: asked for a call, the model begins one in {self.any_call:.0%}, in its template's spelling "
+            f"in {self.declared:.0%}"
+        )
+        if self.auroc is not None:
+            text += f"; it tells questions that need a call from others with an AUROC of {self.auroc:.2f}"
+        return text
+
+
+class Probe(NamedTuple):
+    """A built-in question, its tools, and the number of calls that answer it."""
+
+    tools: ToolSet
+    question: str
+    calls: int
+
+    @property
+    def messages(self) -> list[Message]:
+        return [{"role": "user", "content": self.question}]
+
+
+@lru_cache(maxsize=1)
+def probes() -> tuple[Probe, ...]:
+    """Return the built-in questions, those with the same tools one after another."""
+    declared = tomllib.loads((paths.root() / "chat_formats" / "probes.toml").read_text(encoding="utf-8"))
+    found: list[Probe] = []
+    for group in declared["set"]:
+        tools = ToolSet.of([_tool(name, declared["tool"][name]) for name in group["tools"]])
+        found += (Probe(tools, probe["question"], probe["calls"]) for probe in group["probe"])
+    return tuple(found)
+
+
+def _tool(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": facts["properties"], "required": facts["required"]}
+    function = {"name": name, "description": facts["description"], "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+# -- finding the dialect ------------------------------------------------------------------------------------------
+
+
+def find_quickly(engine: Backend, family: formats.Family) -> Dialect | None:
+    """Find the dialect from two built-in questions; None if the model is too slow, or they cannot be asked."""
+    questions = [probe for probe in probes() if probe.calls == 1][:QUICK_PROBES]
+    timer = threading.Timer(QUICK_SECONDS, lambda: None)
+    timer.start()
+    try:
+        return _dialect([_first_token(engine, family, probe, timer) for probe in questions], family)
+    except EdgefcError:
+        return None
+    finally:
+        timer.cancel()
+
+
+def calibrate(
+    engine: Backend,
+    family: formats.Family,
+    other: formats.Family,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Dialect:
+    """Find the dialect from all built-in questions, and the bias of its decision. Raises what chats raise.
+
+    other  the family that is taken if the weights do not say calls as `family` does
+    """
+    asked = [probe for probe in probes() if probe.calls]
+    shares = []
+    for number, probe in enumerate(asked):
+        shares.append(_first_token(engine, family, probe))
+        progress(0.4 * (number + 1) / len(asked))
+    dialect = _dialect(shares, family)
+    chosen = other if dialect.family == other.name else family
+    if chosen.decision is None:
+        return dialect
+    calls: list[float] = []
+    others: list[float] = []
+    for number, probe in enumerate(probes()):
+        (calls if probe.calls else others).append(_decision_score(engine, chosen, probe))
+        progress(0.4 + 0.6 * (number + 1) / len(probes()))
+    return replace(dialect, call=_threshold(calls, others), auroc=_auroc(calls, others))
+
+
+def family_in_dialect(
+    metadata: Mapping[str, object], file_name: str, dialect: Dialect, *, eos: str = ""
+) -> tuple[formats.Family, formats.Detection]:
+    """Return the family of a model file in its dialect, and the reason. Raises FormatError."""
+    family, detection = formats.family_of(metadata, file_name, dialect.family, eos=eos)
+    if family.decision is not None and dialect.call is not None:
+        family = replace(family, decision=replace(family.decision, call=dialect.call))
+    return family, replace(detection, reason=dialect.describe())
+
+
+def _dialect(shares: Sequence[tuple[float, float]], family: formats.Family) -> Dialect:
+    declared, any_call = (sum(column) / len(shares) for column in zip(*shares, strict=True))
+    other = str(family.prompt.get("dialect", family.name))
+    has_other = any_call >= LIKELY and declared < any_call / 2
+    return Dialect(other if has_other else family.name, round(declared, 4), round(any_call, 4))
+
+
+def _first_token(
+    engine: Backend, family: formats.Family, probe: Probe, timer: threading.Timer | None = None
+) -> tuple[float, float]:
+    """Return the probability that an answer begins like a call of the family, and like a call in any spelling.
+
+    timer  cancels the question when it is over. Raises CancelledError.
+    """
+    prompt = render_prompt(family, engine.tokenizer, probe.messages, probe.tools)
+    generation = engine.submit(prompt.ids, max_tokens=1, logprobs=limits.MAX_TOP_LOGPROBS)
+    if timer is not None:
+        timer.function = generation.cancel
+        if timer.finished.is_set():
+            generation.cancel()
+    generation.result()
+    head, declared, any_call = family.syntax.calls_head, 0.0, 0.0
+    for token, logprob in generation.logprobs[0].top if generation.logprobs else ():
+        text = engine.tokenizer.piece(token, show_control=True).decode("utf-8", "replace")
+        is_declared = bool(text.strip()) and (head.startswith(text) or text.startswith(head))
+        declared += math.exp(logprob) if is_declared else 0.0
+        any_call += math.exp(logprob) if is_declared or formats.begins_like_call(text) else 0.0
+    return declared, any_call
+
+
+def _decision_score(engine: Backend, family: formats.Family, probe: Probe) -> float:
+    """Return the log odds of a call."""
+    options: ChatOptions = {"temperature": 0.0, "max_tokens": 64, "call_bias": limits.CALL_BIAS[0]}
+    request = new_request(engine, family, PartFinder(family, engine.tokenizer), probe.messages, probe.tools, options)
+    attempt = request.submit()
+    attempt.generation.result()
+    assert isinstance(attempt.guide, DecidingGuide)
+    return -math.inf if attempt.guide.score is None else attempt.guide.score
+
+
+def _threshold(calls: Sequence[float], others: Sequence[float]) -> float:
+    """Return the bias that separates scores of calls from others with the fewest mistakes; in doubt, the middle."""
+    cuts = sorted({*calls, *others})
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(cuts) if math.isfinite(low)]
+    if not middles:
+        return 0.0
+
+    def mistakes(cut: float) -> float:
+        # A call that is missed is worse than one too many: it can be declined, but not be made by the user.
+        return 2 * sum(score < cut for score in calls) / len(calls) + sum(score >= cut for score in others) / len(
+            others
+        )
+
+    least = min(map(mistakes, middles))
+    best = [cut for cut in middles if mistakes(cut) <= least + 1e-9]
+    return round(min(max(-float(np.median(best)), -MAX_BIAS), MAX_BIAS), 2)
+
+
+def _auroc(calls: Sequence[float], others: Sequence[float]) -> float:
+    """Return the probability that a question that needs a call has the higher score than one that does not."""
+    wins = sum((call > other) + 0.5 * (call == other) for call in calls for other in others)
+    return round(wins / (len(calls) * len(others)), 3)
+
+
+# -- the file -----------------------------------------------------------------------------------------------------
+
+
+def stored(path: Path) -> Dialect | None:
+    """Return what was found about a model file; None if nothing was, or it cannot be read."""
+    try:
+        entry = _read().get(model_identity([path]))
+        return None if entry is None else _parse(entry)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def keep(path: Path, dialect: Dialect) -> None:
+    """Write what was found about a model file to the cache folder. Raises StoreError."""
+    try:
+        entries = _read()
+    except (OSError, ValueError):
+        entries = {}
+    key = model_identity([path])
+    entries.pop(key, None)  # the newest entry is the last
+    entries[key] = asdict(dialect)
+    data = {"format": FILE_VERSION, "models": dict(list(entries.items())[-MAX_ENTRIES:])}
+    try:
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        files.write_file(_file(), json.dumps(data, indent=1).encode())
+    except OSError as error:
+        hint = "Set EDGEFC_CACHE_DIR to a writable folder."
+        raise StoreError(f"{_file()}: {error.strerror or error}", hint) from None
+
+
+def _file() -> Path:
+    return paths.cache_dir() / "dialects.json"
+
+
+def _read() -> dict[str, Any]:
+    data = json.loads(_file().read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or data.get("format") != FILE_VERSION or not isinstance(data.get("models"), dict):
+        raise ValueError(f"{_file()} has another format")
+    return dict(data["models"])
+
+
+def _parse(entry: Any) -> Dialect:
+    dialect = Dialect(**entry)
+    numbers = [dialect.declared, dialect.any_call, dialect.call, dialect.auroc]
+    if dialect.family not in formats.family_names() or not all(
+        number is None or (isinstance(number, int | float) and math.isfinite(number)) for number in numbers
+    ):
+        raise ValueError("invalid dialect")
+    return dialect

@@ -1,0 +1,90 @@
+"""Families that decide on a call before anything is written: the json-list dialect on the demo model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+import edgefc
+from edgefc.chat.decision import _CallTail
+from edgefc.formats import load_family
+from edgefc.tools.examples import EXAMPLE_TOOLS
+from edgefc.tools.toolset import ToolSet
+
+QUESTION = "What is the weather in Paris?"
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[edgefc.Model]:
+    # The demo model's own template refuses other formats, so the family's built-in one is used.
+    with edgefc.load("demo", n_ctx=2048) as loaded:
+        yield edgefc.Model(loaded.engine, load_family("json-list"), path=loaded.path, name="json-list")
+
+
+def ask(model: edgefc.Model, **options: Any) -> edgefc.Reply:
+    return model.chat([{"role": "user", "content": QUESTION}], tools=EXAMPLE_TOOLS, temperature=0, **options)
+
+
+def test_a_high_bias_always_calls(model: edgefc.Model) -> None:
+    reply = ask(model, call_bias=100.0, max_tokens=400)
+    assert reply.outcome == "call"
+    schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in ToolSet.of(EXAMPLE_TOOLS)}
+    for call in reply.calls:
+        jsonschema.validate(call.arguments, schemas[call.name])
+
+
+def test_a_low_bias_never_calls(model: edgefc.Model) -> None:
+    reply = ask(model, call_bias=-100.0, max_tokens=60)
+    assert not reply.tool_calls
+    assert reply.outcome in {"answer", "length"}
+    assert reply.content.lstrip()[:1] not in {"`", "[", "{", "<"}
+    assert reply.confidence is None or reply.confidence.calls == ()
+
+
+@pytest.mark.parametrize("bias", [100.0, -100.0])
+def test_a_stream_tells_what_the_reply_holds(model: edgefc.Model, bias: float) -> None:
+    messages: Any = [{"role": "user", "content": QUESTION}]
+    options: Any = {"temperature": 0, "call_bias": bias, "max_tokens": 200}
+    with model.chat(messages, tools=EXAMPLE_TOOLS, stream=True, **options) as stream:
+        deltas = list(stream)
+        reply = stream.reply
+    assert "".join(delta.get("content", "") for delta in deltas) == reply.content
+    told = [part for delta in deltas for part in delta.get("tool_calls", ())]
+    assert len([part for part in told if "id" in part]) == len(reply.tool_calls) or reply.is_cut
+    if reply.tool_calls:
+        arguments = "".join(part["function"].get("arguments", "") for part in told if part["index"] == 0)
+        assert arguments == reply.tool_calls[0]["function"]["arguments"]
+
+
+def test_a_request_can_be_submitted_again_after_a_declined_call(model: edgefc.Model) -> None:
+    messages: Any = [{"role": "user", "content": QUESTION}]
+    request = model.request(messages, EXAMPLE_TOOLS, temperature=0, call_bias=-100.0, max_tokens=20)
+    assert model.submit(request).reply.content == model.submit(request).reply.content
+
+
+def test_required_calls_need_no_decision(model: edgefc.Model) -> None:
+    assert ask(model, tool_choice="required", call_bias=-100.0, max_tokens=400).outcome == "call"
+
+
+def test_one_call_where_parallel_calls_are_off(model: edgefc.Model) -> None:
+    assert len(ask(model, tool_choice="required", parallel_tool_calls=False, max_tokens=400).tool_calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "after", "rest"),
+    [
+        ('{"a": 1}', "}, {", ", {"),
+        ('{"a": "}"}', "}]\n", "]\n"),
+        ('{"a": {"b": [1]}}', "}", ""),
+        ('{"a": "x\\"}', "}", None),
+        ('{"a": 1', "}", None),
+    ],
+)
+def test_the_end_of_a_call(arguments: str, after: str, rest: str | None) -> None:
+    tail = _CallTail("}")
+    tail.feed(arguments)
+    assert tail.text_after_call(after) == rest
+    assert tail.feed(after) == rest

@@ -1,0 +1,77 @@
+"""Dialects: what is found about a model's weights, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgefc import formats
+from edgefc.chat import dialect
+from edgefc.chat.dialect import Dialect
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEFC_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_finding_is_kept_by_the_file(demo_path: Path) -> None:
+    found = Dialect("json-list", 0.1, 0.9, call=0.5, auroc=0.97)
+    assert dialect.stored(demo_path) is None
+    dialect.keep(demo_path, found)
+    assert dialect.stored(demo_path) == found
+    family, detection = dialect.family_in_dialect({}, demo_path.name, found)
+    assert (family.name, family.decision and family.decision.call) == ("json-list", 0.5)
+    assert "90%" in detection.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"format": 2, "models": {}}',
+        '{"format": 1, "models": {"KEY": {"family": "nothing", "declared": 0, "any_call": 1}}}',
+        '{"format": 1, "models": {"KEY": {"family": "hermes", "declared": NaN, "any_call": 1}}}',
+        '{"format": 1, "models": {"KEY": {"family": "hermes"}}}',
+        '{"format": 1, "models": {"KEY": 5}}',
+    ],
+)
+def test_a_damaged_file_is_as_none(text: str, demo_path: Path, cache: Path) -> None:
+    dialect.keep(demo_path, Dialect("hermes", 0.0, 0.0))
+    (path,) = cache.glob("dialects.json")
+    (key,) = json.loads(path.read_text())["models"]
+    path.write_text(text.replace("KEY", key))
+    assert dialect.stored(demo_path) is None
+    dialect.keep(demo_path, Dialect("hermes", 0.9, 0.9))
+    assert dialect.stored(demo_path) == Dialect("hermes", 0.9, 0.9)
+
+
+def test_only_weights_that_call_in_another_spelling_have_another_dialect() -> None:
+    hermes = formats.load_family("hermes")
+    assert dialect._dialect([(0.1, 0.9), (0.05, 0.7)], hermes).family == "json-list"
+    assert dialect._dialect([(0.9, 0.95)], hermes).family == "hermes"  # it says calls as it was tuned to
+    assert dialect._dialect([(0.01, 0.2)], hermes).family == "hermes"  # it was not tuned to call at all
+
+
+def test_the_threshold_lies_between_the_scores() -> None:
+    assert -2.5 <= -dialect._threshold([3.0, 2.0, 1.5], [-4.0, -5.0]) <= 1.5
+    assert dialect._auroc([3.0, 2.0], [1.0, 2.0]) == 0.875
+    assert dialect._threshold([50.0, 60.0], [40.0]) == -dialect.MAX_BIAS
+
+
+def test_probes_are_questions_with_usable_tools() -> None:
+    found = dialect.probes()
+    assert {probe.calls for probe in found} == {0, 1, 2, 3}
+    assert len({probe.question for probe in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_call"),
+    [("```", True), ("{", True), ("[", True), ("[]", False), ("To", False), ("\n", False), ("<tools>", True)],
+)
+def test_beginnings_of_calls(text: str, is_call: bool) -> None:
+    assert formats.begins_like_call(text) == is_call
