@@ -26,7 +26,7 @@ from benchmarks import peer
 from edgefc.engine import llama as engine_llama
 from edgefc.errors import EdgefcError
 from edgefc.evaluation.cases import Case
-from edgefc.evaluation.judging import Answered, calls_text, read_answer
+from edgefc.evaluation.judging import Answered, Sureness, calls_text, read_answer
 from edgefc.evaluation.run import answered_by
 from edgefc.formats import ParsedReply
 from edgefc.types import Message
@@ -211,10 +211,9 @@ def read_completion(completion: dict[str, Any]) -> Answered:
     message: Message = {"role": "assistant", "content": sent.get("content")}
     if sent.get("tool_calls"):
         message["tool_calls"] = [{"id": "", "type": "function", **call} for call in sent["tool_calls"]]
-    is_cut = choice.get("finish_reason") == "length"
-    answer = read_answer(
-        ParsedReply(message, "call" if "tool_calls" in message else "length" if is_cut else "answer", ())
-    )
+    is_cut, extension = choice.get("finish_reason") == "length", choice.get("x_edgefc") or {}
+    outcome = "call" if "tool_calls" in message else "length" if is_cut else "answer"
+    answer = read_answer(ParsedReply(message, extension.get("outcome", outcome), ()))
     usage = completion.get("usage") or {}
     return Answered(
         answer,
@@ -223,7 +222,21 @@ def read_completion(completion: dict[str, Any]) -> Answered:
         usage.get("completion_tokens", 0),
         is_cut=is_cut,
         model_steps=completion.get("steps", 0),
+        sureness=_sureness(extension),
     )
+
+
+def _sureness(extension: dict[str, Any]) -> Sureness:
+    """Return how sure the model was, from the field of a choice that only edgefc's server sends."""
+    found = extension.get("confidence")
+    if not found:
+        return Sureness()
+    p_call = found["call"] and found["call"]["probability"]
+    if not found["calls"]:
+        return Sureness(p_call=p_call, confidence=None if p_call is None else 1 - p_call)
+    arguments = [least["probability"] for call in found["calls"] for least in call["arguments"].values()]
+    product = math.prod([*(call["probability"] for call in found["calls"]), *arguments])
+    return Sureness(p_call=p_call, p_argument=min(arguments, default=None), confidence=product)
 
 
 def server_steps(timings: dict[str, Any]) -> int:

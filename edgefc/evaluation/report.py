@@ -136,6 +136,8 @@ def as_data(run: EvalRun) -> dict[str, Any]:
         "grammar": setting.grammar,
         "tool_choice": setting.tool_choice,
         "runtime": setting.runtime,
+        "call_bias": setting.call_bias,
+        "min_confidence": setting.min_confidence,
         "max_tokens": setting.max_tokens,
         "file": str(run.path),
         "prompt_tokens": sum(result.prompt_tokens for result in run.results.values()),

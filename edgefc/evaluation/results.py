@@ -33,6 +33,7 @@ class EvalSetting:
     version      of the runtime
     tool_choice  auto or required
     runtime      edgefc, or what else computed the answers
+    call_bias, min_confidence   as for `Model.chat`
     """
 
     model: str
@@ -45,13 +46,18 @@ class EvalSetting:
     version: str = __version__
     tool_choice: str = "auto"
     runtime: str = "edgefc"
+    call_bias: float | None = None
+    min_confidence: float | None = None
 
     @property
     def name(self) -> str:
         """A short name for people."""
         if self.runtime != "edgefc":
             return f"{self.model}, {self.runtime}"
-        return f"{self.model}, {'grammar' if self.grammar else 'no grammar, any spelling'}"
+        words = [self.model, "grammar" if self.grammar else "no grammar, any spelling"]
+        words += [] if self.call_bias is None else [f"call bias {self.call_bias:g}"]
+        words += [] if self.min_confidence is None else [f"min confidence {self.min_confidence:g}"]
+        return ", ".join(words)
 
     @property
     def stem(self) -> str:

@@ -24,8 +24,17 @@ from edgefc.types import Delta
 AHEAD = 2  # waiting requests per running one, so that the engine is never idle
 
 
-def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int, tool_choice: str = "auto") -> EvalSetting:
-    """Return the setting of a run of this model."""
+def setting_of(
+    model: Model,
+    suite: str,
+    *,
+    grammar: bool,
+    max_tokens: int,
+    tool_choice: str = "auto",
+    call_bias: float | None = None,
+    min_confidence: float | None = None,
+) -> EvalSetting:
+    """Return the setting of a run of this model. Without the grammar, the last two have no effect."""
     return EvalSetting(
         model=model.name,
         file=model_identity([model.path])[:16],
@@ -35,6 +44,8 @@ def setting_of(model: Model, suite: str, *, grammar: bool, max_tokens: int, tool
         max_tokens=max_tokens,
         n_ctx=model.n_ctx,
         tool_choice=tool_choice,
+        call_bias=call_bias if grammar else None,
+        min_confidence=min_confidence if grammar else None,
     )
 
 
@@ -110,6 +121,8 @@ class _Constrained:
             stream=True,
             temperature=0.0,
             max_tokens=setting.max_tokens,
+            call_bias=setting.call_bias,
+            min_confidence=setting.min_confidence,
         )
 
     def wait(self) -> Answered:
@@ -129,7 +142,7 @@ def answered_by(reply: Reply, text: str) -> Answered:
         calls_text(answer.calls) if answer.calls else text,
         stats.prompt_tokens,
         stats.completion_tokens,
-        is_cut=getattr(reply, "is_cut", reply.outcome == "length"),
+        is_cut=reply.is_cut,
         model_steps=stats.model_steps,
         seconds=stats.prefill_s + stats.decode_s,
         sureness=_sureness(reply, answer),
@@ -211,7 +224,7 @@ def _delta_text(delta: Delta) -> str:
 
 def _sureness(reply: Reply, answer: ModelAnswer) -> Sureness:
     """Return how sure the model was; all None where it is unknown."""
-    found = getattr(reply, "confidence", None)
+    found = reply.confidence
     if found is None:
         return Sureness()
     if not answer.calls:

@@ -11,6 +11,7 @@ import pytest
 
 import edgefc
 from edgefc.errors import RequestError, SuiteError
+from edgefc.evaluation import report
 from edgefc.evaluation.cases import Case
 from edgefc.evaluation.results import EvalRun
 from edgefc.evaluation.run import evaluate, open_run, setting_of
@@ -92,6 +93,35 @@ def test_a_required_call_is_made_where_one_is_due(model: edgefc.Model, cases: li
         assert result.right or result.prompt == model.prompt(case.messages, case.tools, tool_choice="required").text
     assert start(model, tmp_path, resume=True).path != required.path
     assert start(model, tmp_path, choice="required", resume=True).path == required.path
+
+
+def test_how_sure_the_model_was_is_stored(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+    results = list(evaluate(model, cases, start(model, tmp_path)))
+    for case, result in zip(cases, results, strict=True):
+        sure = model.chat(case.messages, tools=case.tools, temperature=0, max_tokens=TOKENS).confidence
+        assert sure is not None
+        assert result.p_call == sure.call
+        if not result.calls:
+            assert (result.p_tool, result.p_argument, result.confidence) == (None, None, sure.answer)
+            continue
+        assert result.p_tool == min(call.tools[call.name] for call in sure.calls)
+        assert result.confidence is not None
+        least = min(call.probability for call in sure.calls)
+        assert 0 < result.confidence <= min(least, result.p_argument or 1)
+    measures = report.measures_of(EvalRun(tmp_path / "x.jsonl", start(model, tmp_path).setting, results))
+    assert measures is not None
+    assert measures.auroc is not None
+    assert measures.auroc > 0.8
+
+
+def test_a_bias_decides_between_calls_and_text(model: edgefc.Model, cases: list[Case], tmp_path: Path) -> None:
+    setting = setting_of(model, "demo", grammar=True, max_tokens=TOKENS, call_bias=-100)
+    results = list(evaluate(model, cases, open_run(tmp_path, setting, resume=False)))
+    assert not any(result.calls for result in results)
+    assert setting.name == "demo, grammar, call bias -100"
+    least = setting_of(model, "demo", grammar=True, max_tokens=TOKENS, min_confidence=1)
+    results = list(evaluate(model, cases[:2], open_run(tmp_path, least, resume=False)))
+    assert [result.outcome for result in results] == ["unsure", "unsure"]
 
 
 def test_bfcls_cases_are_asked_and_judged(model: edgefc.Model, tmp_path: Path) -> None:
