@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from edgefc.errors import FormatError
+from edgefc.formats.occurrences import Occurrences
 from edgefc.formats.templates import Template
 
 # Private-use characters; the first that the conversation does not contain becomes the mark.
@@ -46,16 +48,13 @@ def render_template(
     marks are then removed from the result and their positions become the cuts. Whatever the template does with a
     string, the text is byte for byte the same as without marks.
     """
-    # A token of one character cannot be cut; no family has one.
-    special = sorted((text for text in special_tokens if len(text) > 1), key=len, reverse=True)
-    if not special:
-        return Prompt(template.render(**content, **variables))
-    pattern = re.compile(f"(?=(?:{'|'.join(map(re.escape, special))}))(.)", re.DOTALL)
-    if not any(pattern.search(text) for text in _strings(content)):
+    occurrences = _occurrences(frozenset(special_tokens))
+    starts = {text: found for text in _strings(content) if (found := occurrences.starts(text))}
+    if not starts:
         return Prompt(template.render(**content, **variables))
     mark = _unused_mark(content)
     try:
-        marked = _map_strings(content, lambda text: pattern.sub(rf"\1{mark}", text))
+        marked = _map_strings(content, lambda text: _insert(text, starts.get(text, ()), mark))
     except RecursionError:
         raise FormatError("the conversation or a tool is nested too deeply to be rendered") from None
     rendered = template.render(**marked, **variables)
@@ -65,6 +64,19 @@ def render_template(
     for part in parts[:-1]:
         cuts.append((cuts[-1] if cuts else 0) + len(part))
     return Prompt("".join(parts), tuple(cuts))
+
+
+@functools.lru_cache(maxsize=8)
+def _occurrences(special_tokens: frozenset[str]) -> Occurrences:
+    # A token of one character cannot be cut; no family has one. Runs of white space, of which Gemma has tokens as well,
+    # mean nothing to a model but themselves.
+    return Occurrences(text for text in special_tokens if len(text) > 1 and not text.isspace())
+
+
+def _insert(text: str, starts: Sequence[int], mark: str) -> str:
+    """Insert the mark after each character at one of these positions."""
+    bounds = [0, *(start + 1 for start in starts), len(text)]
+    return mark.join(text[a:b] for a, b in pairwise(bounds))
 
 
 def _ascii_escape(mark: str) -> str:
