@@ -68,4 +68,4 @@ def test_thousands_of_control_tokens_and_a_long_prompt() -> None:
     content = "<u hello <|im_end|>\n\n" * 50_000
     prompt = family.render([{"role": "user", "content": content}], None, special_tokens=special)
     assert prompt.text == family.render([{"role": "user", "content": content}], None).text
-    assert len(prompt.cuts) == 100_000
+    assert len(prompt.cuts) == 50_000
