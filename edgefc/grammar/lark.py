@@ -11,7 +11,7 @@ import re
 from typing import assert_never
 
 from edgefc.grammar import strings
-from edgefc.grammar.automata import automaton
+from edgefc.grammar.automata import TooLargeError, automaton
 from edgefc.grammar.elimination import to_plain_node
 from edgefc.grammar.rules import (
     And,
@@ -36,6 +36,9 @@ from edgefc.grammar.rules import (
 )
 
 _QUOTE = Literal('"')
+# Bytes of repeated constants, such as `(ab){500}`, in all lexemes. llguidance writes each of them out, with the
+# interpreter locked: 100,000 bytes take 0.1 s and 100 MB, a million 2 to 4 s and 1 GB, ten millions minutes.
+MAX_CONSTANT = 100_000
 MAX_EXPRESSION = 2_000  # character classes in a regular expression made from an automaton
 
 
@@ -51,9 +54,11 @@ class LarkWriter:
         self._state_lines: list[str] = []
 
     def text(self) -> str:
-        """Return the grammar; rules are numbered in the graph's order, `root` is `start`."""
+        """Return the grammar; rules are numbered in the graph's order, `root` is `start`. Raises TooLargeError."""
         lines = [f"{self._names[name]}: {self._rule(node)}" for name, node in self._rules.items()]
         lines += self._state_lines
+        if sum(map(_repeated_bytes, self._terminals)) > MAX_CONSTANT:
+            raise TooLargeError
         lines += [f"{name}: {_terminal(node)}" for node, name in self._terminals.items()]
         return "\n".join(lines) + "\n"
 
@@ -105,6 +110,27 @@ class LarkWriter:
                     branches.append('""')
                 self._state_lines.append(f"{prefix}_{number}: {' | '.join(branches)}")
         return self._automata[node]
+
+
+def _repeated_bytes(node: Node) -> int:
+    """Count the bytes that repeated constants have when they are written out."""
+    if isinstance(node, Repeat) and (size := _constant_size(node)) is not None:
+        return size
+    return sum(map(_repeated_bytes, children(node)))
+
+
+def _constant_size(node: Node) -> int | None:
+    """Return the bytes of the shortest text of a node without a choice, None for one with."""
+    match node:
+        case Literal():
+            return len(node.text.encode("utf-8", "surrogatepass"))
+        case Sequence():
+            sizes = [_constant_size(item) for item in node.items]
+            return None if None in sizes else sum(size for size in sizes if size is not None)
+        case Repeat() if (size := _constant_size(node.item)) is not None:
+            return size * node.low
+        case _:
+            return None
 
 
 def _has_multiple(node: Node) -> bool:

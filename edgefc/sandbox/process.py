@@ -73,6 +73,11 @@ class ChildProcess:
         with self._lock:
             self._stop()
 
+    def kill(self) -> None:
+        """End the process at once, from any thread: a request in work raises ChildError."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the process, a new one if there is none."""
         if self._process is not None and self._parent == os.getpid() and self._process.poll() is None:

@@ -60,6 +60,7 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         service.jobs.close()
+        service.linter.close()
 
     app = FastAPI(
         title="edgefc",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.jobs import Jobs
+from edgefc.server.linter import ToolLinter
 from edgefc.server.metrics import Metrics
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
@@ -20,6 +21,7 @@ class Service:
     def __init__(self, models: ModelPool, settings: Settings) -> None:
         self.models, self.settings = models, settings
         self.jobs = Jobs(settings.parallel * len(models.entries) + settings.max_waiting, settings.timeout)
+        self.linter = ToolLinter(settings.timeout)
         self.metrics = Metrics(
             running=lambda: len(self.jobs.running),
             prefix_bytes=lambda: sum(model.engine.prefix_bytes for model in models.loaded),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -17,7 +16,6 @@ from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
 from edgefc.engine import Tokenizer
-from edgefc.lint import lint_tools
 from edgefc.server.api.chat import ChatHandler, ChatRequest
 from edgefc.server.api.completions import CompletionHandler, CompletionRequest
 from edgefc.server.api.fields import ToolList
@@ -217,10 +215,8 @@ async def count_input_tokens(body: ChatRequest, request: Request) -> dict[str, A
 
 
 @router.post("/tools/lint", summary="Check tools: mistakes, keywords that no grammar enforces, and costs")
-def lint(body: LintRequest) -> dict[str, Any]:
-    reports = lint_tools(body.tools)
-    is_ok = not any(report.is_refused for report in reports)
-    return {"ok": is_ok, "tools": [dataclasses.asdict(report) for report in reports]}
+async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
+    return await cancel_on_disconnect(request, _service(request).linter.lint(body.tools))
 
 
 @router.get("/health", summary="Check whether the server accepts requests")
