@@ -97,7 +97,8 @@ class ChatHandler:
             thinking=thinking,
             stop=stop or (),
             seed=seed,
-            max_tokens=max_tokens if max_tokens and max_tokens > 0 else None,
+            # In llama-cpp-python, 0 and negative numbers are no limit but the context.
+            max_tokens=llama.n_ctx() if max_tokens is not None and max_tokens <= 0 else max_tokens,
             logit_bias={int(token): bias for token, bias in (logit_bias or {}).items()},
             response_format=response_format,
             grammar=None if grammar is None else grammar._grammar,  # noqa: SLF001 - LlamaGrammar has no other way

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
@@ -12,7 +13,7 @@ from rich.text import Text
 from typer import Option
 
 import edgefc
-from edgefc.cli.console import call_approval, err, has_terminal, out, print_delta, print_error, print_result
+from edgefc.cli.console import call_approval, err, has_terminal, out, print_cut, print_delta, print_error, print_result
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     TOOL_TIMEOUT_S,
@@ -135,19 +136,20 @@ class ChatSession:
         """Answer a question. After an error or Ctrl-C the conversation is as it was before."""
         before = list(self.messages)
         self.messages.append({"role": "user", "content": question})
+        probabilities: deque[float] = deque()
         try:
             result = self.model.run(
                 self.messages,
                 tools=self.tools,
-                on_call=call_approval(ask=self.ask),
+                on_call=call_approval(ask=self.ask, probabilities=probabilities),
+                on_reply=lambda reply: probabilities.extend(_probabilities(reply)),
                 on_result=print_result,
                 on_delta=print_delta,
                 **self.options,
             )
             out.print()
             self.messages, self.last_reply = result.messages, result.reply
-            if result.reply.outcome == "length":
-                err.print("(cut off: the context or --max-tokens is used up)")
+            print_cut(result.reply)
         except KeyboardInterrupt:
             out.print("\n(stopped)", style="dim")
             self.messages = before
@@ -196,6 +198,12 @@ class ChatSession:
             err.print(f"could not write {name}: {error.strerror}")
         else:
             out.print(f"saved {len(self.messages)} messages to {name}")
+
+
+def _probabilities(reply: edgefc.Reply) -> list[float]:
+    """Return P(call) × P(tool) of the calls of a reply."""
+    calls = () if reply.confidence is None else reply.confidence.calls
+    return [call.probability for call in calls[: len(reply.tool_calls)]]
 
 
 def _input_lines(*, with_history: bool) -> Iterator[str]:

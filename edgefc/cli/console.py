@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -21,6 +22,7 @@ from edgefc.errors import EdgefcError
 from edgefc.terminal import PrintableStream, escape_json, printable, single_line
 
 if TYPE_CHECKING:
+    from edgefc.chat.reply import Reply
     from edgefc.types import Delta
 
 LONGEST_RESULT = 300  # characters of a tool's result that are printed
@@ -126,18 +128,31 @@ def print_delta(delta: Delta) -> None:
         out.print(text, end="")
 
 
-def print_call(name: str, arguments: dict[str, Any]) -> None:
-    """Print a tool call as Python would write it."""
+def print_call(name: str, arguments: dict[str, Any], probability: float | None = None) -> None:
+    """Print a tool call as Python would write it, and the probability of the model's choice of it."""
     written = ", ".join(
         f"{single_line(key)}={escape_json(json.dumps(value, ensure_ascii=False))}" for key, value in arguments.items()
     )
-    out.print(Text(f"  → {single_line(name)}({written})", style="cyan"))
+    mark = "" if probability is None else f"  {100 * probability:.0f} %"
+    out.print(Text.assemble((f"  → {single_line(name)}({written})", "cyan"), (mark, "dim")))
 
 
 def print_result(_name: str, _arguments: dict[str, Any], result: str) -> None:
     """Print a tool's result on one line, shortened if it is long."""
     size = f" ({len(result):,} characters)" if len(result) > LONGEST_RESULT else ""
     out.print(Text(f"  ← {single_line(result, limit=LONGEST_RESULT)}{size}", style="dim"))
+
+
+def print_cut(reply: Reply) -> None:
+    """Tell the reason if an answer was cut off, and what to do."""
+    tokens = count_of(reply.usage["completion_tokens"], "token")
+    reasons: dict[str, str] = {
+        "max_tokens": f"cut off after {tokens}, the limit of an answer; --max-tokens sets another",
+        "context": f"cut off after {tokens}: the context is full; --n-ctx sets a larger one",
+        "loop": f"stopped after {tokens}: the model repeats itself; use other words, or a larger model",
+    }
+    if reason := reasons.get(reply.end_reason):
+        err.print(f"({reason})")
 
 
 def confirm(question: str) -> bool:
@@ -149,14 +164,15 @@ def confirm(question: str) -> bool:
         return False
 
 
-def call_approval(*, ask: bool) -> Callable[[str, dict[str, Any]], bool]:
+def call_approval(*, ask: bool, probabilities: deque[float] | None = None) -> Callable[[str, dict[str, Any]], bool]:
     """Return a callback that prints a call and decides whether it may run.
 
-    With `ask` the user decides; without a terminal to ask on, the call is refused.
+    ask            the user decides; without a terminal to ask on, the call is refused
+    probabilities  of the next calls, one of which is taken and printed with each call
     """
 
     def approve(name: str, arguments: dict[str, Any]) -> bool:
-        print_call(name, arguments)
+        print_call(name, arguments, probabilities.popleft() if probabilities else None)
         if not ask:
             return True
         if not sys.stdin.isatty():

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from edgefc.cli.console import call_approval, out, print_delta, print_json, print_json_line, print_result
+from edgefc.cli.console import call_approval, out, print_cut, print_delta, print_json, print_json_line, print_result
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     TOOL_TIMEOUT_S,
+    CallBiasOption,
     ContextOption,
     FamilyOption,
     GenerationOptions,
@@ -18,9 +19,11 @@ from edgefc.cli.options import (
     JsonOption,
     LoadOptions,
     MaxTokensOption,
+    MinConfidenceOption,
     ModelOption,
     NoParallelOption,
     PromptArgument,
+    RepeatedCallsOption,
     RunWithoutAskingOption,
     SeedOption,
     SystemOption,
@@ -75,6 +78,7 @@ def run(
         print_json({**_reply_data(result.reply), "messages": result.messages, "rounds": result.rounds})
     else:
         out.print()
+    print_cut(result.reply)
 
 
 def call(
@@ -93,13 +97,22 @@ def call(
     temperature: TemperatureOption = None,
     seed: SeedOption = None,
     max_tokens: MaxTokensOption = None,
+    min_confidence: MinConfidenceOption = None,
+    call_bias: CallBiasOption = None,
+    repeated_calls: RepeatedCallsOption = False,
 ) -> None:
     """Print the calls a model would make, as JSON, without running them."""
     from edgefc.chat.prompt import conversation
 
     load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
     generation = GenerationOptions(
-        temperature=temperature, seed=seed, max_tokens=max_tokens, parallel_tool_calls=not no_parallel
+        temperature=temperature,
+        seed=seed,
+        max_tokens=max_tokens,
+        parallel_tool_calls=not no_parallel,
+        min_confidence=min_confidence,
+        call_bias=call_bias,
+        allow_repeated_calls=repeated_calls or None,
     )
     toolset, choice = tools_from(tools), tool_choice_from(tool_choice)
     with load_model(find_model(model), load) as loaded:
@@ -109,6 +122,7 @@ def call(
                 if stream:
                     print_json_line(delta)
             reply = answer.reply
+    print_cut(reply)
     if stream:
         return
     if as_json:
@@ -116,16 +130,24 @@ def call(
     elif reply.outcome == "call":
         print_json([{"name": call.name, "arguments": call.arguments} for call in reply.calls])
     else:
-        print_json({"outcome": reply.outcome, "content": reply.content, "missing": list(reply.missing)})
+        data = {"outcome": reply.outcome, "content": reply.content, "missing": list(reply.missing)}
+        if reply.outcome == "unsure" and reply.confidence is not None:
+            data["candidates"] = [{"name": name, "probability": p} for name, p in reply.confidence.candidates]
+        print_json(data)
 
 
 def _reply_data(reply: Reply) -> dict[str, Any]:
+    from edgefc.chat.openai import confidence_of
+
     stats = dataclasses.asdict(reply.stats)
     stats["constraint_us_per_sampled_token"] = reply.stats.constraint_us_per_sampled_token
     return {
         "message": reply.message,
         "outcome": reply.outcome,
         "finish_reason": reply.finish_reason,
+        "end_reason": reply.end_reason,
+        "is_cut": reply.is_cut,
+        **confidence_of(reply),
         "missing": list(reply.missing),
         "usage": reply.usage,
         "stats": stats,

@@ -44,7 +44,16 @@ GpuLayersOption = Annotated[
 ]
 TemperatureOption = Annotated[float | None, Option(help="Sampling temperature; 0 is greedy. Default: the family's.")]
 SeedOption = Annotated[int | None, Option(help="Random seed, for repeatable sampling.")]
-MaxTokensOption = Annotated[int | None, Option("--max-tokens", help="Maximum number of tokens to generate.")]
+MaxTokensOption = Annotated[int | None, Option("--max-tokens", help="Limit of an answer, in tokens. Default: 2048.")]
+MinConfidenceOption = Annotated[
+    float | None,
+    Option("--min-confidence", min=0, max=1, help="Least probability of a call; one below it is not made."),
+]
+CallBiasOption = Annotated[
+    float | None,
+    Option("--call-bias", help="Added to the log odds of a call against text: above 0 more calls, below 0 fewer."),
+]
+RepeatedCallsOption = Annotated[bool, Option("--repeated-calls", help="Allow equal calls in one answer.")]
 TranscriptsOption = Annotated[
     str | None,
     Option("--transcripts", metavar="FILE", help="Append questions and answers to this file, readable only by you."),
@@ -77,6 +86,9 @@ class GenerationOptions:
     seed: int | None = None
     max_tokens: int | None = None
     parallel_tool_calls: bool | None = None
+    min_confidence: float | None = None
+    call_bias: float | None = None
+    allow_repeated_calls: bool | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return keyword arguments for the options that are not None."""

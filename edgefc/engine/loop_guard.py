@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MAX_PERIOD = 64  # tokens
-MIN_TOKENS, MIN_REPEATS = 256, 4  # of the repetition
+MIN_TOKENS, MIN_REPEATS = 384, 4  # of the repetition
 CHECK_EVERY = 16  # tokens
 
 

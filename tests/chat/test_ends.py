@@ -183,9 +183,9 @@ def test_an_answer_has_a_limit_unless_the_caller_sets_one(model: edgefc.Model, m
     full = model.chat(question, logit_bias=bias, loop_guard=False)
     assert full.end_reason == "context"
     assert full.usage["total_tokens"] == model.n_ctx
-    monkeypatch.setattr(limits, "MAX_ANSWER_TOKENS", 300)
+    monkeypatch.setattr(limits, "MAX_ANSWER_TOKENS", 100)
     limited = model.chat(question, logit_bias=bias, loop_guard=False)
-    assert (limited.end_reason, limited.usage["completion_tokens"]) == ("max_tokens", 300)
+    assert (limited.end_reason, limited.usage["completion_tokens"]) == ("max_tokens", 100)
     text = model.complete("hello", logit_bias=bias, temperature=0).completion
     assert (text.end_reason, text.finish_reason) == ("loop", "length")
 
@@ -211,6 +211,7 @@ def test_a_loop_is_found_soon(period: int) -> None:
         list(range(65)) * 20,  # a longer period
         [token for row in range(60) for token in (1, 2, 3, 4, 100 + row)],  # a table whose rows differ
         list(range(40)) * 6,  # a refrain
+        [*[1, 2, 3] * 11, 4, 5] * 10,  # a matrix of zeros
     ],
 )
 def test_text_with_a_reason_to_repeat_itself_goes_on(tokens: list[int]) -> None:

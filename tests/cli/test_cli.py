@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -56,11 +57,32 @@ def test_json_tells_usage_and_stats(edgefc: Edgefc) -> None:
     assert reply["usage"]["total_tokens"] == reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
 
 
+def test_a_cut_answer_tells_its_reason_and_what_to_do(edgefc: Edgefc) -> None:
+    done = edgefc("run", "What's 17*23?", "--max-tokens", "3")
+    assert done.returncode == 0
+    assert "cut off after 3 tokens, the limit of an answer; --max-tokens sets another" in done.stderr
+    assert "cut off" not in edgefc("run", "What's 17*23?").stderr
+
+
+def test_a_call_tells_how_sure_the_model_is(edgefc: Edgefc) -> None:
+    reply = json.loads(edgefc("call", "time in Rome", "--json").stdout)
+    assert (reply["end_reason"], reply["is_cut"]) == ("stop", False)
+    (call,) = reply["confidence"]["calls"]
+    assert 0.5 < call["probability"] <= 1
+    unsure = json.loads(edgefc("call", "time in Rome", "--min-confidence", "0.99999", "--json").stdout)
+    assert unsure["outcome"] == "unsure"
+    assert unsure["confidence"]["calls"][0]["tools"][0]["token"] == "get_time"
+    plain = json.loads(edgefc("call", "time in Rome", "--min-confidence", "0.99999").stdout)
+    assert plain["candidates"][0]["name"] == "get_time"
+    assert json.loads(edgefc("call", "time in Rome", "--call-bias", "-50").stdout)["outcome"] != "call"
+
+
 def test_chat_reads_lines_from_a_pipe(edgefc: Edgefc, tmp_path: Path) -> None:
     lines = "/help\n/tools\nWhat's 3+4?\n/stats\n/save talk.json\n/reset\n/nonsense\n/exit\nnever\n"
     done = edgefc("chat", stdin=lines)
     assert done.returncode == 0, done.stderr
     assert '"result": 7' in done.stdout
+    assert re.search(r"calculate\(.*\)  \d+ %\n", done.stdout), "the probability of the call"
     assert "never" not in done.stdout
     assert "cached from the previous answer" in done.stdout
     assert "unknown command /nonsense" in done.stderr

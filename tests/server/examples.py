@@ -17,6 +17,7 @@ HELLO: Any = [{"role": "user", "content": "Hello!"}]
 # A model with random weights does not end its answer: the request runs until it is cancelled.
 ENDLESS: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Go on"}], "temperature": 0, "stream": True, "logit_bias": {},
+    "max_tokens": 4000, "x_edgefc_loop_guard": False,
 }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ class ChatHandler:
                 if isinstance(value, Reply):
                     replies.append(value)
                     reason = openai.finish_reason(value, legacy=self._is_legacy)
-                    yield openai.chunk(head, {}, reason, index=index, logprobs=logprobs)
+                    yield openai.chunk(head, {}, reason, index=index, logprobs=logprobs, reply=value)
                 else:
                     # As llama-server does: some clients read `content` of the first delta without a check.
                     delta = {**value, "content": None} if "role" in value else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from edgefc import limits
 from edgefc.chat.options import ChatOptions
@@ -15,12 +15,17 @@ SEED_LIMIT = 1 << 63
 MAX_SHOWN = 100  # characters of an invalid value that an error shows
 
 
+def between(bounds: tuple[float, float]) -> Any:
+    """Return the constraint of a field with a least and a greatest value."""
+    return Field(ge=bounds[0], le=bounds[1])
+
+
 def _range(name: str) -> Any:
-    low, high = limits.SAMPLING[name]
-    return Field(ge=low, le=high)
+    return between(limits.SAMPLING[name])
 
 
 MessageList = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=limits.MAX_MESSAGES)]
+BlockList = Annotated[list[dict[str, Any]], Field(fail_fast=True)]  # an error for each item would fill the memory
 ToolList = Annotated[list[dict[str, Any]], Field(max_length=limits.MAX_TOOLS)]
 TokenLimit = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, _range("temperature")]
@@ -35,13 +40,35 @@ _OPTIONS = (
     "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty",
     "presence_penalty", "seed", "stop", "response_format", "grammar",
 )  # fmt: skip
+MAX_BIASES = 10_000
 Unsupported = Mapping[str, tuple[Any, ...]]  # unsupported fields, with the values that ask for nothing
 
 
-class CommonFields(BaseModel):
-    """Fields of chat completions and completions. Unknown fields are ignored unless they would change the answer."""
+class ExtensionFields(BaseModel):
+    """edgefc's own options, the same in every API: those of ChatOptions after the prefix."""
 
     model_config = ConfigDict(strict=True, extra="allow")
+
+    x_edgefc_allow_repeated_calls: bool | None = None
+    x_edgefc_loop_guard: bool | None = None
+    x_edgefc_min_confidence: Annotated[float, between(limits.MIN_CONFIDENCE)] | None = None
+    x_edgefc_call_bias: Annotated[float, between(limits.CALL_BIAS)] | None = None
+
+    def extensions(self) -> dict[str, Any]:
+        """Return those fields that are set."""
+        values = {name: getattr(self, name, None) for name in ExtensionFields.model_fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_size(value: Any) -> Any:
+    """Refuse a large mapping before pydantic makes an error, of a kilobyte, for each wrong value in it."""
+    if isinstance(value, dict) and len(value) > MAX_BIASES:
+        raise ValueError(f"at most {MAX_BIASES:,} entries are accepted")
+    return value
+
+
+class CommonFields(ExtensionFields):
+    """Fields of chat completions and completions. Unknown fields are ignored unless they would change the answer."""
 
     model: str | None = None
     response_format: dict[str, Any] | None = None
@@ -55,7 +82,7 @@ class CommonFields(BaseModel):
     presence_penalty: Annotated[float, _range("presence_penalty")] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: StopString | StopList | None = None
-    logit_bias: dict[str, LogitBias] | None = None
+    logit_bias: Annotated[dict[str, LogitBias], BeforeValidator(_check_size)] | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     grammar: str | None = None
@@ -69,6 +96,7 @@ class CommonFields(BaseModel):
     def chat_options(self) -> ChatOptions:
         """Return the options for the model. Raises RequestError."""
         options = {name: value for name in _OPTIONS if (value := getattr(self, name, None)) is not None}
+        options |= {name.removeprefix("x_edgefc_"): value for name, value in self.extensions().items()}
         if self.logit_bias:
             options["logit_bias"] = _parse_token_ids(self.logit_bias)
         if self.json_schema is not None:

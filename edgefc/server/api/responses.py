@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from edgefc.chat import openai
 from edgefc.chat.reply import Reply
 from edgefc.errors import FieldPath, RequestError
 from edgefc.server.api.fields import (
+    ExtensionFields,
     MessageList,
     Temperature,
     TokenLimit,
@@ -48,10 +48,8 @@ RENAMED: dict[FieldPath, FieldPath] = {
 TEXT_TYPES = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 
 
-class ResponseRequest(BaseModel):
+class ResponseRequest(ExtensionFields):
     """The body of a response. Unknown fields are ignored unless they would change the answer."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
     input: str | MessageList
@@ -138,6 +136,7 @@ class ItemEvents:
             "output_tokens_details": dict(usage["completion_tokens_details"]),
             "total_tokens": usage["total_tokens"],
         }
+        response |= openai.extension(reply)
         yield self._event(f"response.{response['status']}", response=dict(response))
 
     def _add_text(self, kind: str, text: str) -> Iterator[Event]:
@@ -249,7 +248,7 @@ def _to_chat(body: ResponseRequest) -> ChatBuilder:
         fields["reasoning_effort"] = effort
     fields |= {
         "parallel_tool_calls": body.parallel_tool_calls, "max_completion_tokens": body.max_output_tokens,
-        "temperature": body.temperature, "top_p": body.top_p,
+        "temperature": body.temperature, "top_p": body.top_p, **body.extensions(),
     }  # fmt: skip
     return builder
 

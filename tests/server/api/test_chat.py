@@ -364,3 +364,37 @@ def test_a_truncated_answer_has_its_complete_calls_and_no_partial_one(client: Op
             check(calls)
         counts.add(len(calls or ()))
     assert counts == {0, 1}
+
+
+def test_certainty_is_a_field_of_the_choice_in_both_forms(client: OpenAI) -> None:
+    fields: dict[str, Any] = {"model": "demo", "messages": WEATHER, "tools": TOOLS, "temperature": 0}
+    (choice,) = client.chat.completions.create(**fields).choices
+    whole = choice.model_dump()["x_edgefc"]
+    assert (whole["outcome"], whole["end_reason"]) == ("call", "stop")
+    found = whole["confidence"]
+    assert found["call"]["probability"] + found["answer"]["probability"] == pytest.approx(1)
+    assert found["call"]["logprob"] == pytest.approx(math.log(found["call"]["probability"]))
+    call, _ = found["calls"]
+    assert call["name"] == call["tools"][0]["token"] == "get_weather"
+    assert sum(math.exp(tool["logprob"]) for tool in call["tools"]) == pytest.approx(1)
+    assert 0 < call["arguments"]["location"]["probability"] <= call["arguments"]["location"]["allowed_probability"] <= 1
+    chunks = list(client.chat.completions.create(**fields, stream=True))
+    *others, last = [chunk.choices[0].model_dump() for chunk in chunks]
+    assert last["x_edgefc"] == whole
+    assert not any("x_edgefc" in other for other in others)
+    assert "x_edgefc" not in client.chat.completions.create(model="demo", messages=HELLO).choices[0].model_dump()
+
+
+def test_an_unsure_call_is_not_sent_in_either_form(client: OpenAI) -> None:
+    fields: dict[str, Any] = {"model": "demo", "messages": WEATHER, "tools": TOOLS, "temperature": 0}
+    fields["extra_body"] = {"x_edgefc_min_confidence": 0.99999}
+    (choice,) = client.chat.completions.create(**fields).choices
+    assert (choice.finish_reason, choice.message.tool_calls, choice.message.content) == ("stop", None, "")
+    assert choice.model_dump()["x_edgefc"]["outcome"] == "unsure"
+    chunks = list(client.chat.completions.create(**fields, stream=True))
+    assert not any(chunk.choices[0].delta.tool_calls for chunk in chunks)
+    fields["extra_body"] = {"x_edgefc_call_bias": -50}
+    assert not client.chat.completions.create(**fields).choices[0].message.tool_calls
+    fields["extra_body"] = {"x_edgefc_min_confidence": 2}
+    with pytest.raises(openai.BadRequestError, match="x_edgefc_min_confidence"):
+        client.chat.completions.create(**fields)
