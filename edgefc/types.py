@@ -121,12 +121,14 @@ class CallSpellings:
 class CallDecision:
     """How to decide between a call and an answer in text before anything is written; biases are natural log odds.
 
-    call   added to the odds of a call where an answer begins
-    again  added to the odds of a second call after the first one
-    more   added to those of each further call
+    call     added to the odds of a call where an answer begins
+    results  added to them as well where the answer follows results of earlier calls
+    again    added to the odds of a second call after the first one
+    more     added to those of each further call
     """
 
     call: float = 0.0
+    results: float = 0.0
     again: float = 0.0
     more: float = 0.0
 

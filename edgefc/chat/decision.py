@@ -3,13 +3,15 @@
 A call is tried first, held to the family's spelling. Once its tool's name is complete, the model has said twice what
 it thinks of calling: by the probability of every beginning of a call where the answer begins, and by the probability
 that the name is one of the tools. The log odds of the first and the logarithm of the second add up; below the
-threshold the attempt is given up, and the answer is text. Either figure alone separates far worse.
+threshold the attempt is given up, and the model answers in text, to a prompt without tools: it neither has to resist
+the instructions to call nor to read past them. Either figure alone separates far worse.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +27,9 @@ MIN_SHARE = 1e-9
 # Part of the bias where tokens may end the call with or without what follows it. There a part of the probability of the
 # end is only that of a decision one token later, so the odds of those who go on are 3 to 5 higher than after the call.
 UNDECIDED_SHARE = 0.1
+# Part of the bias where tokens may end the call with or without what follows it. There a part of the probability of the
+# end is only that of a decision one token later, so the odds of those who go on are 3 to 5 higher than after the call.
+UNDECIDED_SHARE = 0.1
 # Beginnings that an answer in text must not have once a call was declined: it would be a call in another spelling, or
 # the empty list of calls.
 DECLINED_STARTS = ("`", "[", "{", "<")
@@ -36,6 +41,7 @@ class DecidingGuide(AnswerGuide):
 
     is_measuring  True until the decision: what the grammar forces has to be computed by the model, too
     score         log odds of a call, once the tool's name is complete
+    has_results   the answer follows results of earlier calls
     again_odds    log odds of another call, with the number of calls before it, wherever one could begin
     """
 
@@ -48,15 +54,14 @@ class DecidingGuide(AnswerGuide):
         *,
         syntax: OutputSyntax,
         biases: CallDecision,
+        has_results: bool,
     ) -> None:
         super().__init__(reader, settings, piece, earlier)
         self.is_measuring = not settings.is_required
         self.score: float | None = None
         self.again_odds: list[tuple[int, float]] = []
-        self._biases = (
-            biases if settings.call_bias is None else CallDecision(settings.call_bias, biases.again, biases.more)
-        )
-        self._syntax = syntax
+        self._biases = biases if settings.call_bias is None else replace(biases, call=settings.call_bias)
+        self._syntax, self._has_results = syntax, has_results
         self._first_share, self._names_share = 0.0, 1.0
         self._tail: _CallTail | None = None  # of the last call
         self._between = ""  # text before the first call's arguments, or since the last call
@@ -93,7 +98,7 @@ class DecidingGuide(AnswerGuide):
             share = min(max(self._first_share, MIN_SHARE), 1 - MIN_SHARE)
             self.score = math.log(share / (1 - share)) + math.log(max(self._names_share, MIN_SHARE))
             self._first_call = 1 / (1 + math.exp(-self.score))
-            if self.score + self._biases.call < 0:
+            if self.score + self._biases.call + self._has_results * self._biases.results < 0:
                 return "declined"
         return super()._open_call(name)
 

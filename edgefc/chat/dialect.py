@@ -7,10 +7,12 @@ models know. What was found is kept in the cache folder.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import logging
 import math
-import threading
+import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +34,7 @@ from edgefc.errors import EdgefcError, StoreError
 from edgefc.tools import ToolSet
 from edgefc.types import Message
 
+log = logging.getLogger("edgefc.dialect")
 FILE_VERSION = 1
 MAX_ENTRIES = 256
 QUICK_PROBES = 2  # at the first load of a model
@@ -101,16 +104,16 @@ def _tool(name: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_quickly(engine: Backend, family: formats.Family) -> Dialect | None:
-    """Find the dialect from two built-in questions; None if the model is too slow, or they cannot be asked."""
+    """Find the dialect from two built-in questions; None if not even one is answered in time, or can be asked."""
     questions = [probe for probe in probes() if probe.calls == 1][:QUICK_PROBES]
-    timer = threading.Timer(QUICK_SECONDS, lambda: None)
-    timer.start()
-    try:
-        return _dialect([_first_token(engine, family, probe, timer) for probe in questions], family)
-    except EdgefcError:
+    shares: list[tuple[float, float]] = []
+    end = time.monotonic() + QUICK_SECONDS
+    with contextlib.suppress(EdgefcError):
+        shares.extend(_first_token(engine, family, probe, end) for probe in questions)  # keeps those before an error
+    if not shares:
+        log.warning("the model is too slow to find its dialect at once: run `edgefc bench MODEL --calibrate`")
         return None
-    finally:
-        timer.cancel()
+    return _dialect(shares, family)
 
 
 def calibrate(
@@ -123,11 +126,11 @@ def calibrate(
 
     other  the family that is taken if the weights do not say calls as `family` does
     """
-    asked = [probe for probe in probes() if probe.calls]
+    questions = [probe for probe in probes() if probe.calls]
     shares = []
-    for number, probe in enumerate(asked):
+    for number, probe in enumerate(questions):
         shares.append(_first_token(engine, family, probe))
-        progress(0.4 * (number + 1) / len(asked))
+        progress(0.4 * (number + 1) / len(questions))
     dialect = _dialect(shares, family)
     chosen = other if dialect.family == other.name else family
     if chosen.decision is None:
@@ -158,19 +161,19 @@ def _dialect(shares: Sequence[tuple[float, float]], family: formats.Family) -> D
 
 
 def _first_token(
-    engine: Backend, family: formats.Family, probe: Probe, timer: threading.Timer | None = None
+    engine: Backend, family: formats.Family, probe: Probe, end: float | None = None
 ) -> tuple[float, float]:
     """Return the probability that an answer begins like a call of the family, and like a call in any spelling.
 
-    timer  cancels the question when it is over. Raises CancelledError.
+    end  time at which the question is given up, by time.monotonic. Raises CancelledError.
     """
     prompt = render_prompt(family, engine.tokenizer, probe.messages, probe.tools)
     generation = engine.submit(prompt.ids, max_tokens=1, logprobs=limits.MAX_TOP_LOGPROBS)
-    if timer is not None:
-        timer.function = generation.cancel
-        if timer.finished.is_set():
-            generation.cancel()
-    generation.result()
+    try:
+        generation.result(None if end is None else max(end - time.monotonic(), 0.0))
+    except TimeoutError:
+        generation.cancel()
+        generation.result()
     head, declared, any_call = family.syntax.calls_head, 0.0, 0.0
     for token, logprob in generation.logprobs[0].top if generation.logprobs else ():
         text = engine.tokenizer.piece(token, show_control=True).decode("utf-8", "replace")

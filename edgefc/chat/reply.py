@@ -188,7 +188,7 @@ class ChatStream:
             assert parsed is not None
             stats.append(result.stats)
             if result.end_reason == "declined":
-                self._attempt = self._request.answer_in_text(self._attempt)
+                self._attempt, self._logprobs_read = self._request.answer_in_text(self._attempt), 0
                 if self._cancelled:
                     self._attempt.generation.cancel()
                 continue

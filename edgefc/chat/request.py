@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from edgefc import formats, grammar
 from edgefc.chat.confidence import CallConfidence, Confidence
-from edgefc.chat.decision import DECLINED_STARTS, DecidingGuide
+from edgefc.chat.decision import DecidingGuide
 from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.options import (
     ChatOptions,
@@ -106,10 +106,11 @@ class Request:
 
     def answer_in_text(self, declined: Attempt) -> Attempt:
         """Start another attempt, after one whose call was declined: an answer without calls."""
-        assert self._answer.decision is not None
-        options: RequestOptions = {**self._engine_options, "sampling": self.sampling}
-        options["grammar"], options["call_grammar"] = self._answer.decision.text, None
-        return Attempt(self._engine.submit(self.prompt.ids, **options), None, declined.guide)
+        form = self._answer.decision
+        assert form is not None
+        options: RequestOptions = {**self._engine_options, "sampling": self.sampling, "grammar": form.text}
+        options |= {"call_grammar": None, "prefix": 0, "answer_spans": ()}
+        return Attempt(self._engine.submit(form.text_prompt(), **options), None, declined.guide)
 
     def reasoning_tokens(self, result: GenerationResult) -> int:
         """Count the tokens up to the last one of the model's thoughts, their markers included."""
@@ -133,8 +134,15 @@ class Request:
         piece, decision = self._engine.tokenizer.piece, self._answer.decision
         if decision is None:
             return AnswerGuide(self.reader(), settings, piece, earlier)
-        biases, syntax = decision.biases, decision.syntax
-        return DecidingGuide(self.reader(), settings, piece, earlier, syntax=syntax, biases=biases)
+        return DecidingGuide(
+            self.reader(),
+            settings,
+            piece,
+            earlier,
+            syntax=decision.syntax,
+            biases=decision.biases,
+            has_results=bool(self.messages) and self.messages[-1]["role"] == "tool",
+        )
 
     def _tokens_before(self, tokens: list[int], call: int) -> int:
         """Count the tokens of an answer before the call at this position."""
@@ -174,13 +182,15 @@ class Attempt:
 class _DecidingForm:
     """The decision that a family makes before anything is written.
 
-    syntax  the spelling of its calls
-    text    the grammar of the answer if it decides against a call
+    syntax       the spelling of its calls
+    text         the grammar of the answer if it decides against a call
+    text_prompt  returns the prompt of that answer, which does not mention tools
     """
 
     biases: CallDecision
     syntax: OutputSyntax
     text: grammar.CompiledGrammar
+    text_prompt: Callable[[], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +216,7 @@ def new_request(
     """
     toolset, choice = checked_tools(tools, options)
     thinking = options.get("thinking")
-    answer = _answer_form(engine, family, toolset, choice, options)
+    answer = _answer_form(engine, family, list(messages), toolset, choice, options)
     prompt = render_prompt(family, engine.tokenizer, messages, toolset, choice=choice, thinking=thinking)
     found = parts.find(prompt.ids, messages, toolset, choice, thinking=thinking)
     engine_options: RequestOptions = {
@@ -241,7 +251,12 @@ def checked_tools(
 
 
 def _answer_form(
-    engine: Backend, family: formats.Family, tools: ToolSet | None, choice: ToolChoice, options: ChatOptions
+    engine: Backend,
+    family: formats.Family,
+    messages: Sequence[Message],
+    tools: ToolSet | None,
+    choice: ToolChoice,
+    options: ChatOptions,
 ) -> _AnswerForm:
     can_call = bool(tools) and choice.mode != "none"
     if (own := grammar_option(options, has_tools=can_call)) is not None:
@@ -251,7 +266,7 @@ def _answer_form(
         return _AnswerForm(form.grammar, formats.plain_parser)
     schema, thinking = "" if form is None else form.schema, options.get("thinking")
     if tools and can_call and family.decision is not None and form is None:
-        return _deciding_form(engine, family, family.decision, tools, choice, options)
+        return _deciding_form(engine, family, family.decision, messages, tools, choice, options)
     compiled = grammar.compile_output(
         family.syntax_for(tools, choice, thinking=thinking, text_schema=schema),
         tools or (),
@@ -267,6 +282,7 @@ def _deciding_form(
     engine: Backend,
     family: formats.Family,
     biases: CallDecision,
+    messages: Sequence[Message],
     tools: ToolSet,
     choice: ToolChoice,
     options: ChatOptions,
@@ -276,10 +292,16 @@ def _deciding_form(
     control, parallel = engine.tokenizer.control, options.get("parallel_tool_calls", True)
     required = ToolChoice("required", choice.names)
     calls = grammar.compile_output(syntax, tools, required, parallel=parallel, control=control)
-    declined = replace(syntax, forbidden_starts=(*syntax.forbidden_starts, *DECLINED_STARTS))
-    text = grammar.compile_output(declined, tools, ToolChoice("none", ()), control=control)
+    none = ToolChoice("none", ())
+    text = grammar.compile_output(family.syntax_for(tools, none), (), none, control=control)
+
+    def text_prompt() -> list[int]:
+        return render_prompt(
+            family, engine.tokenizer, messages, tools, choice=none, thinking=options.get("thinking")
+        ).ids
+
     parser = functools.partial(family.parser, tools, required, thinking=options.get("thinking"))
-    return _AnswerForm(calls, parser, _DecidingForm(biases, syntax, text))
+    return _AnswerForm(calls, parser, _DecidingForm(biases, syntax, text, text_prompt))
 
 
 def _call_grammar(
@@ -293,4 +315,5 @@ def _call_grammar(
         required,
         parallel=options.get("parallel_tool_calls", True),
         control=engine.tokenizer.control,
+        any_spelling=True,
     )

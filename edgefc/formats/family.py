@@ -21,6 +21,7 @@ from edgefc.formats.declaration import check_declaration, history_syntax, output
 from edgefc.formats.filters import template_filters
 from edgefc.formats.lenient import lenient_calls
 from edgefc.formats.parse import ParsedReply, StreamParser
+from edgefc.formats.plain_history import results_as_text
 from edgefc.formats.render import Prompt, render_template
 from edgefc.formats.templates import Template
 from edgefc.grammar.answers import check_syntax
@@ -89,6 +90,8 @@ class Family:
             _check_json(tools)
         conversation = self._with_family_ids(canonicalize(messages))
         listed = self._listed_tools(tools, choice)
+        if self.decision is not None and not listed:
+            conversation = results_as_text(conversation)
         if self.adapt is None:
             content = {"messages": conversation, "tools": listed}
         else:

@@ -90,6 +90,8 @@ def control_tokens_of(syntax: OutputSyntax, control: Mapping[str, int]) -> dict[
 class AnswerBuilder:
     """Builds the rules of one request's answers into `rules`, starting at `root`. Raises FormatError.
 
+    Calls in other spellings are part of the answers where text is, too; with `any_spelling` also where it is not.
+
     compilers   of the tools' arguments, by the tool's number
     """
 
@@ -102,13 +104,14 @@ class AnswerBuilder:
         parallel: bool,
         any_order: bool,
         control: Mapping[str, int],
+        any_spelling: bool = False,
     ) -> None:
         check_syntax(syntax)
         self.rules: Rules = {"root": EMPTY}
         self.compilers: dict[int, SchemaCompiler] = {}
         self._syntax, self._tools, self._allowed = syntax, tools, allowed
         self._parallel = parallel and syntax.parallel
-        self._any_order = any_order
+        self._any_order, self._any_spelling = any_order, any_spelling
         self._spacing: Spacing = "json" if syntax.spaced else "compact"
         self._control = dict(control)
         longest_first = sorted(control, key=len, reverse=True)
@@ -253,7 +256,7 @@ class AnswerBuilder:
         lead = self._lexemes(self._syntax.calls_lead)
         branches = [sequence(*self._lexemes(head), rest) for head, rest in calls]
         declared = sequence(optional(sequence(*lead)), choice(*branches))
-        return choice(declared, *self._spelled_calls()) if self._allowed.mode == "required" else declared
+        return choice(declared, *self._spelled_calls()) if self._any_spelling else declared
 
     def _spelled_calls(self, *, whole_heads: bool = False) -> list[Node]:
         """Return the calls in the other spellings that the family accepts.

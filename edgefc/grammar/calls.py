@@ -95,13 +95,14 @@ def compile_output(
     parallel: bool = True,
     any_order: bool = False,
     control: Mapping[str, int] | None = None,
+    any_spelling: bool = False,
 ) -> CompiledGrammar:
     """Return the grammar of every answer a family may give with these tools and this choice.
 
     none → text alone; auto → text, a clarification, "no tool fits" or calls; required → calls alone. Calls name
     only `choice.names`, with arguments that fit the tool's parameters. Without tools, only text is left. `any_order`
     is that of `compile_schema`. `control` are text and id of the vocabulary's control tokens: where the syntax has
-    one, only the token itself is accepted.
+    one, only the token itself is accepted. `any_spelling`: required calls may have the syntax's other spellings, too.
     Raises SchemaError with a path that begins at `tools[i]`, RequestError for tools that ToolSet refuses, FormatError
     for an ambiguous syntax. `choice` must be one that `parse_tool_choice` returns for these tools.
     """
@@ -110,8 +111,17 @@ def compile_output(
     assert choice.names or choice.mode != "required"
     content = _tools_content(tools)
     used = control_tokens_of(syntax, control or {})
-    build = _output_builder(content, syntax, choice, parallel=parallel, any_order=any_order, control=used)
-    key = f"output {syntax!r} {choice!r} {parallel} {any_order} {sorted(used.items())} {content}"
+    build = functools.partial(
+        _build_output,
+        content,
+        syntax,
+        choice,
+        parallel=parallel,
+        any_order=any_order,
+        control=used,
+        any_spelling=any_spelling,
+    )
+    key = f"output {syntax!r} {choice!r} {parallel} {any_order} {any_spelling} {sorted(used.items())} {content}"
     return _grammars.get(key, lambda: _compile(build, len(tools), frozenset(used.values())))
 
 
@@ -134,7 +144,7 @@ def calls_gbnf(tools: ToolSet | Sequence[ToolLike]) -> str:
     """Return the GBNF of `compile_calls`."""
     tools = ToolSet.of(tools)
     content = _tools_content(tools)
-    build = _output_builder(content, ARRAY, _any_of(tools), parallel=True)
+    build = functools.partial(_build_output, content, ARRAY, _any_of(tools), parallel=True)
     return _texts.get(f"calls {content}", lambda: _write_gbnf(build, len(tools)))
 
 
@@ -164,7 +174,7 @@ def _schema_builder(content: str, *, spacing: Spacing, any_order: bool = False) 
     return build
 
 
-def _output_builder(
+def _build_output(
     content: str,
     syntax: OutputSyntax,
     choice: ToolChoice,
@@ -172,22 +182,28 @@ def _output_builder(
     parallel: bool,
     any_order: bool = False,
     control: Mapping[str, int] | None = None,
-) -> Callable[[], _RuleGraph]:
-    def build() -> _RuleGraph:
-        tools = [AnswerTool(*parts) for parts in json.loads(content)]
-        builder = AnswerBuilder(syntax, tools, choice, parallel=parallel, any_order=any_order, control=control or {})
-        rules = builder.build()
-        unenforced: list[Finding] = []
-        changes: list[Finding] = []
-        for number, compiler in builder.compilers.items():
-            if tools[number].is_bare:
-                changes.append(Finding(("tools", number), "a bare function is read as a tool of type function"))
-            path = ("tools", number, "function", "parameters")
-            unenforced += (finding.under(*path) for finding in compiler.unenforced)
-            changes += (finding.under(*path) for finding in compiler.changes)
-        return _RuleGraph(prune(rules), tuple(unenforced), tuple(changes))
-
-    return build
+    any_spelling: bool = False,
+) -> _RuleGraph:
+    tools = [AnswerTool(*parts) for parts in json.loads(content)]
+    builder = AnswerBuilder(
+        syntax,
+        tools,
+        choice,
+        parallel=parallel,
+        any_order=any_order,
+        control=control or {},
+        any_spelling=any_spelling,
+    )
+    rules = builder.build()
+    unenforced: list[Finding] = []
+    changes: list[Finding] = []
+    for number, compiler in builder.compilers.items():
+        if tools[number].is_bare:
+            changes.append(Finding(("tools", number), "a bare function is read as a tool of type function"))
+        path = ("tools", number, "function", "parameters")
+        unenforced += (finding.under(*path) for finding in compiler.unenforced)
+        changes += (finding.under(*path) for finding in compiler.changes)
+    return _RuleGraph(prune(rules), tuple(unenforced), tuple(changes))
 
 
 def _compile(build: Callable[[], _RuleGraph], tools: int = 0, control: frozenset[int] = frozenset()) -> CompiledGrammar:

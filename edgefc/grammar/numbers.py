@@ -1,7 +1,8 @@
 """JSON numbers (RFC 8259 §6) as nodes, integers and decimals within bounds.
 
-Numbers without bounds have at most 16 digits before and after the point and a two-digit exponent: as much as a
-double holds, and an end for a model that would write digits for ever.
+No number can run on, if a model would write digits for ever: one without bounds has at most 17 significant digits, as
+many as a double needs, and a two-digit exponent, with which it stays finite; an integer has at most 19, as many as one
+of 64 bits, which identifiers fill. Bounds may demand more, and digits of multiples cannot be counted besides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from edgefc.grammar.rules import (
     sequence,
 )
 
-_MAX_DIGITS = 16
+_MAX_DIGITS = 19  # of an integer
+_SIGNIFICANT_DIGITS = 17
 # Decimals with up to 15 digits in all are different doubles, so none is rounded onto an excluded bound.
 _EXACT_DIGITS = 15
 _NON_ZERO = Chars(((0x31, 0x39),))
@@ -38,6 +40,7 @@ DECIMAL = sequence(WHOLE, optional(sequence(Literal("."), Repeat(DIGIT, 1, None)
 EXACT = sequence(
     optional(_MINUS), choice(Repeat(DIGIT, 1, None), sequence(Repeat(DIGIT, 1, 9), Literal("."), Repeat(DIGIT, 1, 6)))
 )
+_SHORT = Repeat(Chars(((0x2D, 0x2E), (0x30, 0x39))), 1, _MAX_DIGITS + 1)
 # Whole numbers, also those written with a point.
 INTEGRAL = sequence(WHOLE, _ZEROS_AFTER_POINT)
 
@@ -63,11 +66,22 @@ def integer(low: int | None = None, high: int | None = None) -> Node:
 
 
 def number() -> Node:
-    """Return any JSON number of sensible length."""
-    point = sequence(Literal("."), Repeat(DIGIT, 1, _MAX_DIGITS))
+    """Return any JSON number with as many digits as a double holds."""
+    # After each digit before the point one less may follow it.
+    rest: Node = EMPTY
+    for left in range(1, _SIGNIFICANT_DIGITS):
+        point = sequence(Literal("."), Repeat(DIGIT, 1, left))
+        rest = optional(choice(point, sequence(DIGIT, rest)))
+    fraction = optional(sequence(Literal("."), Repeat(DIGIT, 1, _SIGNIFICANT_DIGITS)))
+    whole = choice(sequence(Literal("0"), fraction), sequence(_NON_ZERO, rest))
     sign = Chars(((0x2B, 0x2B), (0x2D, 0x2D)))
     exponent = sequence(Chars(((0x45, 0x45), (0x65, 0x65))), optional(sign), Repeat(DIGIT, 1, 2))
-    return sequence(integer(), optional(point), optional(exponent))
+    return sequence(optional(_MINUS), whole, optional(exponent))
+
+
+def limited(node: Node) -> Node:
+    """Return the numbers of a node that have at most 19 digits. Raises TooLargeError."""
+    return And((node, _SHORT))
 
 
 def decimal(low: Bound | None, high: Bound | None) -> Node:
@@ -209,7 +223,7 @@ def _digits_from(digits: int) -> Node:
 
 
 def _positive(low: int, high: int | None) -> Node:
-    """Return the integers from `low` ≥ 1 to `high`; without `high`, up to 16 digits or one more than `low` has."""
+    """Return the integers from `low` ≥ 1 to `high`; without `high`, up to 19 digits or one more than `low` has."""
     size = len(str(low))
     if high is None:
         if str(low) == "1" + "0" * (size - 1):

@@ -40,8 +40,9 @@ def test_a_low_bias_never_calls(model: edgefc.Model) -> None:
     reply = ask(model, call_bias=-100.0, max_tokens=60)
     assert not reply.tool_calls
     assert reply.outcome in {"answer", "length"}
-    assert reply.content.lstrip()[:1] not in {"`", "[", "{", "<"}
-    assert reply.confidence is None or reply.confidence.calls == ()
+    assert reply.confidence is not None
+    assert reply.confidence.call is not None
+    assert reply.confidence.calls == ()
 
 
 @pytest.mark.parametrize("bias", [100.0, -100.0])

@@ -44,7 +44,9 @@ def number_node(conjunction: Conjunction) -> Node:
     if "fraction" in types:
         conditions.append(numbers.EXACT)
     try:
-        return numbers.intersection(form, conditions)
+        node = numbers.intersection(form, conditions)
+        has_multiples = any(subschema.has("multipleOf") or subschema.has("~multiple") for subschema in conjunction)
+        return node if bounds is not None or has_multiples else numbers.limited(node)
     except TooLargeError:
         owner = next(s for s in reversed(conjunction) if s.has("multipleOf") or s.has("~multiple") or s.has("~enum"))
         raise unenforceable(owner, "multipleOf", "multiples of this number take too many rules") from None
