@@ -6,15 +6,14 @@ rebinding). So every request must name an allowed host, and a page's request mus
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edgefc.server.bodies import DRAIN_FACTOR, BodyBudget, body_too_long, limit_body
 from edgefc.server.connections import client_of
 from edgefc.server.errors import ApiError
 from edgefc.server.settings import LOOPBACK, Settings
@@ -23,9 +22,6 @@ Headers = list[tuple[bytes, bytes]]
 PUBLIC_PATHS = {"/health", "/v1/health"}
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 8 << 10
 MAX_KEYS = 4  # tried per request
-BODY_TIMEOUT_S = 30.0
-# Bodies up to this many times the limit are read to their end: a client that is still sending reads no response.
-DRAIN_FACTOR = 4
 METHODS = b"GET, POST, OPTIONS"
 
 
@@ -41,6 +37,7 @@ class SecurityMiddleware:
         # So that one client cannot fill the queue. Clients on this machine are not told apart.
         self._max_requests = max(1, (settings.parallel + settings.max_waiting) // 2)
         self._requests: Counter[str] = Counter()
+        self._bodies = BodyBudget(settings.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -70,7 +67,11 @@ class SecurityMiddleware:
         elif (client := client_of(scope["client"][0]) if scope["client"] else "") and scope["method"] == "POST":
             await self._answer_client(client, scope, receive, send_with_cors)
         else:
-            await self._app(scope, _limit_body(receive, self._max_body), send_with_cors)
+            await self._answer(scope, receive, send_with_cors)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._bodies.open() as body:
+            await self._app(scope, limit_body(receive, self._max_body, body), send)
 
     async def _answer_client(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a client on another machine, unless too many of its requests are running or waiting."""
@@ -80,7 +81,7 @@ class SecurityMiddleware:
             return
         self._requests[client] += 1
         try:
-            await self._app(scope, _limit_body(receive, self._max_body), send)
+            await self._answer(scope, receive, send)
         finally:
             self._requests[client] -= 1
             if not self._requests[client]:
@@ -100,7 +101,7 @@ class SecurityMiddleware:
             return ApiError(401, "a valid API key is required", code="invalid_api_key")
         length = _first_value(headers, b"content-length") or b""
         if length.isdigit() and int(length) > DRAIN_FACTOR * self._max_body:
-            return ApiError(413, _body_too_long(self._max_body), code="body_too_long")
+            return ApiError(413, body_too_long(self._max_body), code="body_too_long")
         return None
 
     def _has_valid_key(self, keys: Iterable[bytes]) -> bool:
@@ -110,34 +111,6 @@ class SecurityMiddleware:
             for valid_key in self._keys:
                 found |= hmac.compare_digest(key, valid_key)
         return found
-
-
-def _body_too_long(max_bytes: int) -> str:
-    return f"the body is too long: at most {max_bytes:,} bytes are accepted"
-
-
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Wrap `receive`: the body must arrive within BODY_TIMEOUT_S and have at most `max_bytes`."""
-    loop = asyncio.get_running_loop()
-    deadline, is_complete, size = loop.time() + BODY_TIMEOUT_S, False, 0
-
-    async def limited_receive() -> Any:
-        nonlocal is_complete, size
-        if is_complete:
-            return await receive()
-        while True:
-            try:
-                message = await asyncio.wait_for(receive(), deadline - loop.time())
-            except TimeoutError:
-                raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
-            is_complete = message["type"] != "http.request" or not message.get("more_body", False)
-            size += len(message.get("body", b""))
-            if size <= max_bytes:
-                return message
-            if is_complete or size > DRAIN_FACTOR * max_bytes:
-                raise HTTPException(413, _body_too_long(max_bytes))
-
-    return limited_receive
 
 
 def _first_value(headers: Headers, name: bytes) -> bytes | None:

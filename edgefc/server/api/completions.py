@@ -27,7 +27,7 @@ UNSUPPORTED: Unsupported = {
     "skip_special_tokens": (None, True),
 }  # fmt: skip
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
 
 
 class CompletionRequest(CommonFields):

@@ -6,14 +6,15 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from edgefc.engine import Tokenizer
 from edgefc.server.api.chat import ChatHandler, ChatRequest
@@ -21,6 +22,7 @@ from edgefc.server.api.completions import CompletionHandler, CompletionRequest
 from edgefc.server.api.fields import ToolList
 from edgefc.server.api.messages import MessageHandler, MessageRequest, TokenCountRequest, count_tokens
 from edgefc.server.api.responses import ResponseHandler, ResponseRequest
+from edgefc.server.bodies import MAX_PARSED, parsed_size
 from edgefc.server.errors import STATUSES, AnthropicErrorBody, ApiError, ErrorBody
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.model_pool import ServedModel
@@ -41,11 +43,14 @@ class RequestHandler(Protocol):
 
 
 class _JsonRequest(Request):
-    """Parses JSON strictly: UTF-8, finite numbers, limited nesting."""
+    """Parses JSON strictly: UTF-8, finite numbers, limited nesting, and no more values than fit into memory."""
 
     async def json(self) -> Any:
+        body = await self.body()
+        if parsed_size(body) > MAX_PARSED:
+            raise HTTPException(413, f"the body has too many values: they take more than {MAX_PARSED >> 20} MiB")
         try:
-            return from_json(await self.body(), allow_inf_nan=False, cache_strings="keys")
+            return from_json(body, allow_inf_nan=False, cache_strings="keys")
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
 
@@ -78,7 +83,7 @@ class DetokenizeRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Annotated[list[int], Field(fail_fast=True)]
 
 
 class LintRequest(BaseModel):
