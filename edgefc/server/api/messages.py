@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgefc.chat import openai
 from edgefc.chat.reply import Reply
 from edgefc.errors import FieldPath, RequestError
 from edgefc.server.api.fields import (
     BlockList,
+    ExtensionFields,
     MessageList,
     StopList,
     Temperature,
@@ -69,10 +71,8 @@ class OutputConfig(BaseModel):
     format: dict[str, Any] | None = None
 
 
-class TokenCountRequest(BaseModel):
+class TokenCountRequest(ExtensionFields):
     """The parts of a prompt. Unknown fields are ignored unless they would change the answer."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
     messages: MessageList
@@ -105,14 +105,15 @@ class MessageHandler:
         builder = _to_chat(body)
         builder.fields |= {
             "max_completion_tokens": body.max_tokens, "stop": body.stop_sequences, "temperature": body.temperature,
-            "top_p": body.top_p, "top_k": body.top_k,
+            "top_p": body.top_p, "top_k": body.top_k, **body.extensions(),
         }  # fmt: skip
         self._chat = TranslatedChat(builder, context)
 
     async def response(self) -> dict[str, Any]:
         """Return the whole message."""
         reply = await self._chat.reply()
-        return {**self._head(), "content": _blocks(reply), **self._stop_fields(reply), "usage": _usage(reply)}
+        fields = {**self._stop_fields(reply), "usage": _usage(reply), **openai.extension(reply)}
+        return {**self._head(), "content": _blocks(reply), **fields}
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the message as events."""
@@ -122,7 +123,8 @@ class MessageHandler:
                 if isinstance(delta, Reply):
                     for event in blocks.finish():
                         yield event
-                    yield {"type": "message_delta", "delta": self._stop_fields(delta), "usage": _usage(delta)}
+                    fields = {"delta": self._stop_fields(delta), "usage": _usage(delta), **openai.extension(delta)}
+                    yield {"type": "message_delta", **fields}
                     yield {"type": "message_stop"}
                     continue
                 if "role" in delta:
