@@ -1,16 +1,13 @@
 """Saves KV caches of prompts that will be needed again: in memory, and those of tool sets on disk too.
 
-A snapshot on disk is one file, named by a hash of all it depends on: the model's files, the release and build of
-llama.cpp, and the tokens. It begins with a header that repeats this and has the sha256 of the rest. Everything is
-checked before llama.cpp, which trusts such data blindly, sees any of it. Only their owner can read the files, because
-they contain what stood in the prompts. The least recently used ones are dropped first.
+The least recently used ones are dropped first. A snapshot that cannot be saved or loaded, for whatever reason, costs
+the time to compute its prompt again, and nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import threading
@@ -18,19 +15,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefc import files
-from edgefc.errors import EdgefcError
+from edgefc.engine.prefix_files import FILE_VERSION, PrefixFiles
 
 log = logging.getLogger("edgefc.prefix")
-SUFFIX = ".kv"
-MAGIC = b"edgefckv"
-FILE_VERSION = 1
-MAX_HEADER = 4096
 MIN_TOKENS = 32  # fewer tokens are not worth a file
 MAX_UNUSED = 8  # after this many files without a hit, only prefixes that are needed a second time are written
 MAX_DELAY_S = 10.0  # how long a busy engine may delay the writing of a file
@@ -100,8 +92,8 @@ class PrefixStore:
         can_truncate: bool = True,
     ) -> None:
         """Keep files in `folder`, None: no files. `can_truncate`: a part of a snapshot is of use."""
-        self._identity, self._folder, self._can_truncate = identity, folder if disk_bytes else None, can_truncate
-        self._memory_bytes, self._disk_bytes = memory_bytes, disk_bytes
+        self._can_truncate, self._memory_bytes = can_truncate, memory_bytes
+        self._disk = PrefixFiles(identity, folder, disk_bytes) if disk_bytes and folder is not None else None
         self._snapshots: list[Snapshot] = []
         self._changed = threading.Condition()
         self._is_idle = self._is_flushing = self._is_writing = self._is_closed = False
@@ -117,9 +109,9 @@ class PrefixStore:
             length = common_prefix(snapshot.keys, keys)
             if length > (best.length if best else 0) and (self._can_truncate or length == len(snapshot.keys)):
                 best = Match(length, snapshot)
-        if prefix >= MIN_TOKENS and (best is None or best.length < prefix) and self._folder is not None:
+        if prefix >= MIN_TOKENS and (best is None or best.length < prefix):
             path = self._path(keys[:prefix])
-            if path.is_file():
+            if path is not None and _exists(path):
                 return Match(prefix, path)
         return best
 
@@ -212,16 +204,23 @@ class PrefixStore:
 
     # -- disk -------------------------------------------------------------------------------------------------
 
-    def _path(self, keys: list[int]) -> Path:
-        assert self._folder is not None
-        digest = hashlib.sha256(self._identity.encode() + _bytes(keys))
-        return self._folder / f"{digest.hexdigest()[:40]}{SUFFIX}"
+    def _path(self, keys: list[int]) -> Path | None:
+        """Return the path of the file for these keys; None without files."""
+        if self._disk is None:
+            return None
+        try:
+            return self._disk.path(keys)
+        except OSError as error:
+            log.warning("no prompts are saved on disk: %s", error)
+            self._disk = None
+            return None
 
     def _schedule(self, snapshot: Snapshot) -> None:
         """Have the writer thread write a snapshot, unless it is too short or too large or there already."""
-        if self._folder is None or len(snapshot.keys) < MIN_TOKENS or snapshot.size > self._disk_bytes:
+        path = self._path(snapshot.keys)
+        if path is None or self._disk is None or _exists(path):
             return
-        if self._path(snapshot.keys).is_file():
+        if len(snapshot.keys) < MIN_TOKENS or snapshot.size > self._disk.limit:
             return
         with self._changed:
             snapshot.is_due = True
@@ -242,8 +241,8 @@ class PrefixStore:
                 self._is_writing = True
             try:
                 self._write(due[0])
-            except (OSError, EdgefcError) as error:  # answers are right without the file
-                log.warning("cannot save a prefix on disk: %s", error)
+            except Exception as error:  # noqa: BLE001 - answers are right without the file
+                log.warning("cannot save a prefix on disk: %s", str(error) or type(error).__name__)
             finally:
                 with self._changed:
                     due[0].is_due = self._is_writing = False
@@ -251,75 +250,33 @@ class PrefixStore:
 
     def _write(self, snapshot: Snapshot) -> None:
         path = self._path(snapshot.keys)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        keys = _bytes(snapshot.keys)
-        digest = hashlib.sha256(keys)
-        digest.update(snapshot.data.data)
-        header = {
-            "format": FILE_VERSION,
-            "identity": self._identity,
-            "tokens": len(snapshot.keys),
-            "bytes": int(snapshot.data.nbytes),
-            "sha256": digest.hexdigest(),
-        }
-        text = json.dumps(header).encode()
-        files.write_file(path, MAGIC + len(text).to_bytes(4, "little") + text + keys, snapshot.data.data, mode=0o600)
+        if path is None or self._disk is None:
+            return
+        self._disk.write(path, snapshot.keys, snapshot.data)
         self._n_written += 1
         self._files.append(path)
         log.debug("saved the KV cache of %d tokens in %s", len(snapshot.keys), path)
-        self._drop_oldest(path)
 
     def _read(self, path: Path, keys: list[int]) -> Snapshot | None:
-        """Read a snapshot from its file; if anything about it is wrong, delete the file and return None."""
+        """Read a snapshot from its file; if anything about the file is wrong, delete it and return None."""
+        if self._disk is None:
+            return None
         try:
-            data = self._check_file(np.fromfile(path, dtype=np.uint8), keys)
-            os.utime(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            snapshot = Snapshot(list(keys), self._disk.read(path, keys))
+        except MemoryError:
+            log.warning("no memory to load %s: computing the prompt again", path)
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever a file contains, it costs only itself
             log.warning("unusable file %s (%s): computing the prompt again", path, error)
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
         self._n_hits += 1
         self._files.append(path)
-        snapshot = Snapshot(list(keys), data)
         with self._changed:
             self._snapshots.append(snapshot)
         self._trim()
         return snapshot
-
-    def _check_file(self, content: NDArray[np.uint8], keys: list[int]) -> NDArray[np.uint8]:
-        """Check a file's content and return its data. Raises ValueError, KeyError or TypeError."""
-        size = int.from_bytes(content[8:12].tobytes(), "little")
-        if content[:8].tobytes() != MAGIC or size > MAX_HEADER:
-            raise ValueError("not a snapshot")
-        header: dict[str, Any] = json.loads(content[12 : 12 + size].tobytes())
-        expected_keys = _bytes(keys)
-        begin = 12 + size + len(expected_keys)
-        if (header["format"], header["identity"], header["tokens"]) != (FILE_VERSION, self._identity, len(keys)):
-            raise ValueError("of another model, release or prompt")
-        if begin + header["bytes"] != len(content):
-            raise ValueError("incomplete")
-        if hashlib.sha256(content[12 + size :].data).hexdigest() != header["sha256"]:
-            raise ValueError("wrong hash")
-        if content[12 + size : begin].tobytes() != expected_keys:
-            raise ValueError("of another prompt")
-        return content[begin:]
-
-    def _drop_oldest(self, newest: Path) -> None:
-        """Delete files until the folder is within its limit; another process may be doing the same."""
-        found: list[tuple[float, int, Path]] = []
-        for path in newest.parent.glob(f"*{SUFFIX}"):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                found.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if total <= self._disk_bytes:
-                return
-            if path != newest:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                total -= size
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:
@@ -337,5 +294,6 @@ def common_prefix(a: list[int], b: list[int]) -> int:
     return low
 
 
-def _bytes(keys: list[int]) -> bytes:
-    return np.asarray(keys, dtype="<i4").tobytes()
+def _exists(path: Path) -> bool:
+    """Return True if there is anything by this name, odd as it may be: reading it decides."""
+    return os.path.lexists(path)

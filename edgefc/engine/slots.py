@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from edgefc.engine.context import Context
@@ -10,6 +11,7 @@ from edgefc.engine.prefill import token_of_key
 from edgefc.engine.prefix_store import MIN_TOKENS, Match, PrefixStore, common_prefix
 from edgefc.engine.sequence import Sequence
 
+log = logging.getLogger("edgefc.prefix")
 MIN_COPY_GAIN = 8  # tokens to gain by copying or restoring; a copy takes as long as computing a few
 MIN_SAVED_TOKENS = 256  # tokens that make a conversation worth saving before another takes its slot
 
@@ -57,7 +59,7 @@ class Slots:
         length = usable[target.number]
         source: CacheSource = "slot" if length else ""
         other = max(self._slots, key=lambda slot: usable[slot.number])
-        match = self._prefixes.find(sequence.keys[:limit], sequence.prefix)
+        match = self._find(sequence.keys[:limit], sequence.prefix)
         elsewhere = max(usable[other.number], match.length if match else 0)
         if elsewhere > length + MIN_COPY_GAIN:
             # Copy it to the slot that was used longest ago, whose own tokens are dropped.
@@ -82,8 +84,8 @@ class Slots:
         for token in tokens:
             keys.append(sequence.key_at(sequence.position, token))
             sequence.position += 1
-        if sequence.position == sequence.prefix >= MIN_TOKENS and not self._prefixes.renew(keys):
-            self._prefixes.add(keys, self._context.save(sequence.slot), on_disk=True)
+        if sequence.position == sequence.prefix >= MIN_TOKENS:
+            self._save(sequence.slot, keys, on_disk=True)
 
     def release(self, sequence: Sequence) -> None:
         """Free the slot of a request that has ended; its computed tokens stay for the next one."""
@@ -105,9 +107,34 @@ class Slots:
         sequence.position = 0
         self._clear(slot)
 
+    # A snapshot is never worth a request: whatever goes wrong with one, such as a lack of memory, costs only its use.
+
+    def _find(self, keys: list[int], prefix: int) -> Match | None:
+        try:
+            return self._prefixes.find(keys, prefix)
+        except Exception:
+            log.exception("cannot look for a saved prompt")
+            return None
+
+    def _save(self, slot: int, keys: list[int], *, on_disk: bool) -> None:
+        """Save a slot's state, unless that of a prompt `on_disk` is saved already."""
+        try:
+            if not (on_disk and self._prefixes.renew(keys)):
+                self._prefixes.add(keys, self._context.save(slot), on_disk=on_disk)
+        except MemoryError:
+            log.warning("no memory to save a prompt of %d tokens", len(keys))
+        except Exception:
+            log.exception("cannot save a prompt")
+
     def _restore(self, slot: Slot, match: Match, sequence: Sequence) -> bool:
-        snapshot = self._prefixes.load(match, sequence.keys)
-        return snapshot is not None and self._context.restore(slot.number, snapshot.data, len(snapshot.keys))
+        try:
+            snapshot = self._prefixes.load(match, sequence.keys)
+            return snapshot is not None and self._context.restore(slot.number, snapshot.data, len(snapshot.keys))
+        except MemoryError:
+            log.warning("no memory to use a saved prompt of %d tokens", match.length)
+        except Exception:
+            log.exception("cannot use a saved prompt")
+        return False
 
     def _assign(self, slot: Slot, sequence: Sequence, length: int, source: CacheSource) -> None:
         slot.keys = sequence.keys[:length]
@@ -127,9 +154,9 @@ class Slots:
         """Save a long conversation to memory before another one takes its slot and keeps `length` tokens of it."""
         if len(slot.keys) - length < MIN_SAVED_TOKENS:
             return
-        match = self._prefixes.find(slot.keys, 0)
+        match = self._find(slot.keys, 0)
         if len(slot.keys) - (match.length if match else 0) >= MIN_SAVED_TOKENS:
-            self._prefixes.add(slot.keys, self._context.save(slot.number), on_disk=False)
+            self._save(slot.number, slot.keys, on_disk=False)
 
     def _clear(self, slot: Slot) -> None:
         self._context.truncate(slot.number)
