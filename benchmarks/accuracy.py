@@ -131,6 +131,8 @@ def _open(options: argparse.Namespace, setup: Setup, stack: contextlib.ExitStack
             print(f"without {name}, which did not start: {reason}", file=sys.stderr)
     if options.url:
         runtimes.append(EndpointRuntime("endpoint", options.url, setup.max_tokens, model=options.url_model))
+    if not runtimes:
+        sys.exit("no runtime is left to ask")
     return runtimes
 
 
@@ -144,12 +146,13 @@ def _compare(options: argparse.Namespace, setup: Setup, stack: contextlib.ExitSt
     runtimes = _open(options, setup, stack)
     runs = _open_runs(options, setup, runtimes, choices)
     comparison = _Comparison(runtimes, runs, cases)
-    number = len(comparison.missing())
-    print(f"{len(cases)} cases: {number} answers to compute", file=sys.stderr, flush=True)
+    print(f"{len(cases)} cases: {len(comparison.missing())} answers to compute", file=sys.stderr, flush=True)
     comparison.run()
     found = accuracy_report.groups(runs, cases, read_text=options.read_text)
     for table in accuracy_report.tables(found, runtimes[0].name):
         print(report.markdown(table) if options.markdown else accuracy_report.aligned(table), end="\n\n")
+    for runtime in runtimes:
+        print(f"{runtime.name} {runtime.version}: prompts of {runtime.family}")
     for (name, choice), run in runs.items():
         measures = report.measures_of(run)
         if measures and measures.auroc is not None:
@@ -158,6 +161,7 @@ def _compare(options: argparse.Namespace, setup: Setup, stack: contextlib.ExitSt
     if options.json:
         data = {
             "model": setup.path.name, "threads": setup.threads, "max_tokens": setup.max_tokens, "n_ctx": setup.n_ctx,
+            "runtimes": [{"name": r.name, "version": r.version, "family": r.family} for r in runtimes],
             "files": [str(run.path) for run in runs.values()],
             "groups": [group.data() for group in found],
             "differences": [

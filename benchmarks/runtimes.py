@@ -101,7 +101,7 @@ class EndpointRuntime:
     """Chat completions of an OpenAI endpoint: of llama-server, `edgefc serve` or any other."""
 
     def __init__(self, name: str, url: str, max_tokens: int, *, version: str = "", model: str = "default") -> None:
-        self.name, self.version, self.family = name, version or url, "served"
+        self.name, self.version, self.family = name, version or url, "the server"
         self._url, self._max_tokens, self._model = urlsplit(url.rstrip("/")), max_tokens, model
 
     def can(self, case: Case, choice: str) -> bool:

@@ -13,7 +13,14 @@ from typer import Argument, Option
 import edgefc
 from edgefc.cli.console import err, out, print_json, print_table
 from edgefc.cli.loading import find_model, load_model
-from edgefc.cli.options import ContextOption, GpuLayersOption, JsonOption, LoadOptions
+from edgefc.cli.options import (
+    CallBiasOption,
+    ContextOption,
+    GpuLayersOption,
+    JsonOption,
+    LoadOptions,
+    MinConfidenceOption,
+)
 from edgefc.errors import RequestError, SuiteError
 from edgefc.terminal import single_line
 
@@ -63,6 +70,8 @@ class _Plan:
     cases: Sequence[Case]
     families: Sequence[str | None]
     modes: Sequence[tuple[bool, str]]
+    call_bias: float | None
+    min_confidence: float | None
     max_tokens: int
     parallel: int
     load: LoadOptions
@@ -77,6 +86,8 @@ def evaluate(
     category: CategoryOption = None,
     grammar: GrammarOption = "on",
     tool_choice: ToolChoiceOption = "auto",
+    call_bias: CallBiasOption = None,
+    min_confidence: MinConfidenceOption = None,
     limit: LimitOption = None,
     family: FamiliesOption = None,
     max_tokens: AnswerTokensOption = 512,
@@ -92,9 +103,11 @@ def evaluate(
 ) -> None:
     """Measure how well models call tools, with and without the grammar. After Ctrl-C, --resume continues."""
     from edgefc import paths
+    from edgefc.chat.options import guide_settings
     from edgefc.evaluation import report
     from edgefc.evaluation.results import EvalRun
     from edgefc.evaluation.suites import load_cases
+    from edgefc.types import ToolChoice
 
     sources = models or ["demo"]
     saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
@@ -102,6 +115,7 @@ def evaluate(
     modes = _modes(grammar, tool_choice)
     if plot is not None and plot.suffix != ".svg":
         raise RequestError("plot", f"invalid file name '{plot}': it must end in .svg")
+    guide_settings({"call_bias": call_bias, "min_confidence": min_confidence}, ToolChoice("auto", ()))  # checks them
     runs: list[EvalRun] = []
     if names:
         suite = suite or ("bfcl" if data else "demo")
@@ -110,6 +124,8 @@ def evaluate(
             cases=load_cases(suite, data, categories=category.split(",") if category else (), limit=limit),
             families=family.split(",") if family else [None],
             modes=modes,
+            call_bias=call_bias,
+            min_confidence=min_confidence,
             max_tokens=max_tokens,
             parallel=parallel,
             # Every case has other tools: the KV cache of its prompt is not worth saving to disk.

@@ -72,8 +72,8 @@ def _risk_chart(curves: Sequence[Sequence[tuple[float, float]]], top: float) -> 
     for number in range(6):
         x, y = _LEFT + _WIDTH * number / 5, bottom - _RISK_HEIGHT * number / 5
         parts.append(f'<path d="M{x:g} {top:g}V{bottom:g}M{_LEFT} {y:g}H{_LEFT + _WIDTH}" stroke="#ddd"/>')
-        parts.append(_text(x, bottom + 16, f"{number / 5:.0%}", anchor="middle", size=10))
-        parts.append(_text(_LEFT - 8, y + 4, f"{scale * number / 5:.0%}", anchor="end", size=10))
+        parts.append(_text(x, bottom + 16, f"{20 * number} %", anchor="middle", size=10))
+        parts.append(_text(_LEFT - 8, y + 4, f"{20 * scale * number:g} %", anchor="end", size=10))
     parts.append(_text(_LEFT + _WIDTH / 2, bottom + 34, "coverage", anchor="middle"))
     for number, curve in enumerate(curves):
         points = " ".join(f"{_LEFT + _WIDTH * c:.1f},{bottom - _RISK_HEIGHT * r / scale:.1f}" for c, r in curve)

@@ -108,6 +108,7 @@ def test_bfcl_is_read_from_a_checkout(edgefc: Edgefc, tmp_path: Path) -> None:
         (("--grammar", "on,maybe"), "invalid value 'maybe'"),
         (("--tool-choice", "auto,none"), "invalid value 'none'"),
         (("--tool-choice", "required", "--grammar", "off"), "nothing requires a call"),
+        (("--call-bias", "1000"), "call_bias"),
         (("--limit", "0"), "limit"),
         (("--plot", "chart.png"), "invalid file name 'chart.png'"),
         (("--family", "hermess"), "Did you mean hermes"),
