@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgefc import formats
+import edgefc
+from edgefc import formats, inspection
 from edgefc.chat import dialect
 from edgefc.chat.dialect import Dialect
+from edgefc.types import Message
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +51,44 @@ def test_a_damaged_file_is_as_none(text: str, demo_path: Path, cache: Path) -> N
     assert dialect.stored(demo_path) is None
     dialect.keep(demo_path, Dialect("hermes", 0.9, 0.9))
     assert dialect.stored(demo_path) == Dialect("hermes", 0.9, 0.9)
+
+
+def test_a_loaded_model_speaks_its_dialect(family_model: Callable[[str], Path]) -> None:
+    path = family_model("hermes")
+    with edgefc.load(path, n_ctx=512, prefix_disk=0) as model:
+        assert model.family.name == "generic"  # random weights do not call in any spelling
+    dialect.keep(path, Dialect("json-list", 0.1, 0.9, call=-0.25))
+    assert inspection.describe(path)["family"] == "json-list"
+    assert "90%" in inspection.describe(path)["because"]
+    with edgefc.load(path, n_ctx=512, prefix_disk=0) as model:
+        assert model.family.name == "json-list"
+        assert model.family.decision is not None
+        assert model.family.decision.call == -0.25
+    with edgefc.load(path, n_ctx=512, prefix_disk=0, family="hermes") as model:
+        assert model.family.name == "hermes"
+
+
+def test_results_of_calls_become_facts_below_the_question() -> None:
+    conversation: list[Message] = [
+        {"role": "user", "content": "Weather in Oslo and Rome?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
+                {"id": "b", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "b", "content": "rain"},
+        {"role": "tool", "tool_call_id": "a", "content": "sun"},
+        {"role": "assistant", "content": "Sun in Oslo, rain in Rome."},
+        {"role": "user", "content": "Thanks."},
+    ]
+    text = formats.load_family("json-list").render(conversation, None).text
+    facts = 'Weather in Oslo and Rome?\n\nResults:\nweather({"city": "Oslo"}): sun\nweather({"city": "Rome"}): rain<|im_end|>'
+    assert facts in text
+    assert "```" not in text
+    assert text.index("Sun in Oslo, rain in Rome.") < text.index("Thanks.")
 
 
 def test_only_weights_that_call_in_another_spelling_have_another_dialect() -> None:

@@ -183,11 +183,11 @@ def test_an_answer_has_a_limit_unless_the_caller_sets_one(model: edgefc.Model, m
     full = model.chat(question, logit_bias=bias, loop_guard=False)
     assert full.end_reason == "context"
     assert full.usage["total_tokens"] == model.n_ctx
+    text = model.complete("hello", logit_bias=bias, temperature=0).completion
+    assert (text.end_reason, text.finish_reason) == ("loop", "length")
     monkeypatch.setattr(limits, "MAX_ANSWER_TOKENS", 100)
     limited = model.chat(question, logit_bias=bias, loop_guard=False)
     assert (limited.end_reason, limited.usage["completion_tokens"]) == ("max_tokens", 100)
-    text = model.complete("hello", logit_bias=bias, temperature=0).completion
-    assert (text.end_reason, text.finish_reason) == ("loop", "length")
 
 
 def guarded(tokens: list[int]) -> int | None:
