@@ -8,6 +8,8 @@ declaration of a family's output syntax, from which grammar, parser and history 
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired
@@ -43,6 +45,16 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
+def _finite(text: str) -> float:
+    """Parse a number; one too large for a float, such as 1e999, is the largest: JSON cannot spell an infinity."""
+    value = float(text)
+    return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A tool call with its arguments parsed."""
@@ -54,7 +66,8 @@ class Call:
     @classmethod
     def parse(cls, call: ToolCall) -> Call:
         """Read a call as OpenAI's API has it. Raises ValueError when its arguments are not JSON."""
-        return cls(call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+        arguments = json.loads(call["function"]["arguments"], parse_float=_finite, parse_constant=_refuse_constant)
+        return cls(call["id"], call["function"]["name"], arguments)
 
 
 class Message(TypedDict):
@@ -119,7 +132,7 @@ class CallSpellings:
 
 @dataclass(frozen=True, slots=True)
 class CallDecision:
-    """How to decide between a call and an answer in text before anything is written; biases are natural log odds.
+    """Biases of the decision between a call and an answer in text before anything is written, in natural log odds.
 
     call     added to the odds of a call where an answer begins
     results  added to them as well where the answer follows results of earlier calls

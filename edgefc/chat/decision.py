@@ -103,7 +103,7 @@ class DecidingGuide(AnswerGuide):
         return super()._open_call(name)
 
     def _choose_side(self, choice: Choice) -> None:
-        """Where a token may end a call and begin the next one, weigh that against the end of the answer."""
+        """Weigh another call against the end of the answer, where a token may end a call and begin the next one."""
         tail, mark = self._tail, self._syntax.calls_separator.strip()
         if tail is None or self._between.strip() or not tail.may_end(self._text(choice.best)):
             return

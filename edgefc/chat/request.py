@@ -173,7 +173,7 @@ class Attempt:
 
     @property
     def confidence(self) -> Confidence | None:
-        """How sure the model was, once the answer is complete; None if it could not call."""
+        """The model's confidence, once the answer is complete; None if it could not call."""
         guide = self.guide or self.declined
         return None if guide is None else guide.confidence
 

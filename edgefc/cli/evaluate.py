@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
+from typing_extensions import TypedDict
 
 import edgefc
 from edgefc.cli.console import err, out, print_json, print_table
@@ -103,25 +104,17 @@ def evaluate(
 ) -> None:
     """Measure how well models call tools, with and without the grammar. After Ctrl-C, --resume continues."""
     from edgefc import paths
-    from edgefc.chat.options import guide_settings
-    from edgefc.evaluation import report
     from edgefc.evaluation.results import EvalRun
-    from edgefc.evaluation.suites import load_cases
-    from edgefc.types import ToolChoice
 
     sources = models or ["demo"]
     saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
     names = [name for name in sources if not name.endswith(".jsonl")]
     modes = _modes(grammar, tool_choice)
-    if plot is not None and plot.suffix != ".svg":
-        raise RequestError("plot", f"invalid file name '{plot}': it must end in .svg")
-    guide_settings({"call_bias": call_bias, "min_confidence": min_confidence}, ToolChoice("auto", ()))  # checks them
+    _check(plot, call_bias, min_confidence)
     runs: list[EvalRun] = []
     if names:
-        suite = suite or ("bfcl" if data else "demo")
         plan = _Plan(
-            suite=suite,
-            cases=load_cases(suite, data, categories=category.split(",") if category else (), limit=limit),
+            **_cases(suite, data, category, limit),
             families=family.split(",") if family else [None],
             modes=modes,
             call_bias=call_bias,
@@ -138,6 +131,35 @@ def evaluate(
     runs += saved
     if plot is not None:
         _write_plot(plot, runs)
+    _print(runs, failures, markdown=markdown, as_json=as_json)
+
+
+class _Cases(TypedDict):
+    suite: str
+    cases: Sequence[Case]
+
+
+def _cases(suite: str | None, data: Path | None, category: str | None, limit: int | None) -> _Cases:
+    from edgefc.evaluation.suites import load_cases
+
+    suite = suite or ("bfcl" if data else "demo")
+    categories = category.split(",") if category else ()
+    return {"suite": suite, "cases": load_cases(suite, data, categories=categories, limit=limit)}
+
+
+def _check(plot: Path | None, call_bias: float | None, min_confidence: float | None) -> None:
+    """Check options before any model is loaded. Raises RequestError."""
+    from edgefc.chat.options import guide_settings
+    from edgefc.types import ToolChoice
+
+    if plot is not None and plot.suffix != ".svg":
+        raise RequestError("plot", f"invalid file name '{plot}': it must end in .svg")
+    guide_settings({"call_bias": call_bias, "min_confidence": min_confidence}, ToolChoice("auto", ()))
+
+
+def _print(runs: Sequence[EvalRun], failures: int, *, markdown: bool, as_json: bool) -> None:
+    from edgefc.evaluation import report
+
     if as_json:
         print_json({"runs": [report.as_data(run) for run in runs]})
     else:

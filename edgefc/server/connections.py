@@ -22,7 +22,7 @@ log = logging.getLogger("edgefc.server")
 MAX_CONNECTIONS = 512
 RESERVE = 16  # beyond the limit, for health checks
 BACKLOG = 64  # connections that the kernel queues, and that are accepted before any of them is counted
-WANTED_DESCRIPTORS = 4096
+MIN_DESCRIPTORS = 4096
 OTHER_DESCRIPTORS = 128  # files, models, the event loop
 # Connections in these stages are closed only if they have been in it for some time.
 MIN_AGE_S = 2.0
@@ -133,11 +133,11 @@ def affordable_limit() -> int:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < WANTED_DESCRIPTORS:
-        wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < MIN_DESCRIPTORS:
+        target = MIN_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MIN_DESCRIPTORS)
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+            soft = target
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     # Accepted connections are counted two steps of the event loop later, and closed ones keep theirs for one.
