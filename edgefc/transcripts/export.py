@@ -58,10 +58,7 @@ def export(records: Iterable[Record], to: str, *, only: str | None = None, reaso
         raise RequestError("only", f"unknown filter {only!r}", f"Filters are {', '.join(FILTERS)}.")
     dataset = Dataset()
     # In xLAM's format every question with its calls is an entry, however the conversation continues.
-    if to == "xlam":
-        candidates = [(record, record.is_cut) for record in records]
-    else:
-        candidates = _merge(records, dataset)
+    candidates = [(record, record.is_cut) for record in records] if to == "xlam" else _merge(records, dataset)
     for record, is_cut_off in candidates:
         if only is not None and not _passes(record, only):
             dataset.filtered_out += 1
