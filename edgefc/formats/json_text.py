@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from typing import Any
 
 
 class JsonEnd:
@@ -120,3 +123,26 @@ def escaped_inside(text: str) -> str:
 def overlap(text: str, marker: str) -> int:
     """Return how many characters at the end of `text` may be the beginning of `marker`."""
     return next(size for size in range(min(len(marker) - 1, len(text)), -1, -1) if text.endswith(marker[:size]))
+
+
+# Three digits in an exponent, or more digits than a float can have: without them no number is too large.
+_MAY_OVERFLOW = re.compile(rb"\d[eE]\+?\d{3}|\d{309}")
+
+
+def has_infinity(text: bytes, value: Any) -> bool:
+    """Return True if a number of a JSON text, such as 1e999, became an infinity, which JSON cannot spell.
+
+    value  the text, parsed
+    """
+    if not _MAY_OVERFLOW.search(text):
+        return False
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, float) and math.isinf(item):
+            return True
+        if isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
+    return False

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from edgefc.engine import Tokenizer
+from edgefc.formats.json_text import has_infinity
 from edgefc.server.api.chat import ChatHandler, ChatRequest
 from edgefc.server.api.completions import CompletionHandler, CompletionRequest
 from edgefc.server.api.fields import ToolList
@@ -50,9 +51,12 @@ class _JsonRequest(Request):
         if parsed_size(body) > MAX_PARSED:
             raise HTTPException(413, f"the body has too many values: they take more than {MAX_PARSED >> 20} MiB")
         try:
-            return from_json(body, allow_inf_nan=False, cache_strings="keys")
+            value = from_json(body, allow_inf_nan=False, cache_strings="keys")
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
+        if has_infinity(body, value):
+            raise json.JSONDecodeError("a number is too large", "", 0)
+        return value
 
 
 class _JsonRoute(APIRoute):
