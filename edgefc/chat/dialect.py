@@ -38,7 +38,8 @@ log = logging.getLogger("edgefc.dialect")
 FILE_VERSION = 1
 MAX_ENTRIES = 256
 QUICK_PROBES = 2  # at the first load of a model
-QUICK_SECONDS = 5.0  # after which the first load does not wait any longer
+QUICK_SECONDS = 5.0  # for them together
+PATIENCE_SECONDS = 20.0  # for the first of them, on a slow or busy machine: a wrong dialect costs more than the wait
 LIKELY = 0.5  # share of calls, in any spelling, from which a model is taken to want to call
 MAX_BIAS = 4.0
 
@@ -107,9 +108,11 @@ def find_quickly(engine: Backend, family: formats.Family) -> Dialect | None:
     """Find the dialect from two built-in questions; None if not even one is answered in time, or can be asked."""
     questions = [probe for probe in probes() if probe.calls == 1][:QUICK_PROBES]
     shares: list[tuple[float, float]] = []
-    end = time.monotonic() + QUICK_SECONDS
+    start = time.monotonic()
     with contextlib.suppress(EdgefcError):
-        shares.extend(_first_token(engine, family, probe, end) for probe in questions)  # keeps those before an error
+        for probe in questions:
+            seconds = QUICK_SECONDS if shares else PATIENCE_SECONDS
+            shares += [_first_token(engine, family, probe, start + seconds)]
     if not shares:
         log.warning("the model is too slow to find its dialect at once: run `edgefc bench MODEL --calibrate`")
         return None
