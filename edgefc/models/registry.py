@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefc import limits, paths
-from edgefc.errors import FormatError, ModelNotFoundError
+from edgefc.errors import FormatError, ModelNotFoundError, StoreError
 from edgefc.models import store
 from edgefc.models.manifest import REPO_NAME
 
@@ -225,6 +225,10 @@ def _read_cards(path: Path, _changed: int, _size: int) -> dict[str, ModelCard]:
 def _parse_card(file: _TomlFile, name: str, entry: Any) -> ModelCard:
     if not isinstance(entry, dict):
         raise file.error((name,), "must be a table", "A model begins with its name in brackets, as [my-model].")
+    try:
+        paths.check_name(name)
+    except StoreError:
+        raise file.error((name,), "must be a plain name", "It becomes part of the names of files.") from None
     _check_table(file, (name,), entry, _CARD_RULES, _REQUIRED)
     files = entry.get("files", {})
     _check_table(file, (name, "files"), files, dict.fromkeys(files, _FILE_RULE))

@@ -284,6 +284,12 @@ def test_the_line_is_found_however_it_is_written(config: Path, text: str, number
     assert reason in error.reason
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "a:b", ".x", "con", ""])
+def test_a_name_that_is_no_file_name_is_refused(config: Path, name: str) -> None:
+    error = error_of(config, MINIMAL.replace("[mine]", f'["{name}"]'))
+    assert "must be a plain name" in str(error)
+
+
 def test_an_unquoted_name_with_a_dot_hints_at_quotes(config: Path) -> None:
     error = error_of(config, MINIMAL.replace("[mine]", "[mine-1.5b]"))
     assert "line 1: mine-1: unknown key '5b'" in error.reason
