@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgefc.chat.reply import ChatStream, Reply
-from edgefc.errors import RequestError, ToolError
+from edgefc.errors import ContextOverflowError, RequestError, ToolError
 from edgefc.tools import PythonTool, ToolLike, ToolSet, run_tool
 from edgefc.types import Call, Delta, Message
 
@@ -57,7 +58,13 @@ def run_rounds(
     for number in range(1, max_rounds + 1):
         if number == max_rounds and number > 1:
             options["tool_choice"] = "none"  # the loop's bound: answer now, from the results so far
-        reply = _read(chat(messages, tools=toolset, **options), on_delta)
+        while True:
+            try:
+                reply = _read(chat(messages, tools=toolset, **options), on_delta)
+                break
+            except ContextOverflowError:
+                if not _drop_longest_result(messages):
+                    raise
         if on_reply is not None:
             on_reply(reply)
         messages.append(reply.message)
@@ -74,6 +81,19 @@ def run_rounds(
         options["tool_choice"] = "none" if new <= seen else "auto"
         seen |= new
     return RunResult(reply, messages, max_rounds)
+
+
+def _drop_longest_result(messages: list[Message]) -> bool:
+    """Replace the longest result of the last round by an error; False if none is longer than that."""
+    results = list(itertools.takewhile(lambda message: message["role"] == "tool", reversed(messages)))
+    longest = max(results, key=lambda message: len(message["content"] or ""), default=None)
+    if longest is None:
+        return False
+    length = len(longest["content"] or "")
+    error = json.dumps({"error": f"the result is too long for the context: {length:,} characters"})
+    if length > len(error):
+        longest["content"] = error
+    return length > len(error)
 
 
 def _read(stream: ChatStream, on_delta: OnDelta | None) -> Reply:

@@ -16,7 +16,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_WIDE_SPACE = re.compile(r"\s{2,}")
+_WIDE_SPACE = re.compile(r"\s{4,}")
 _CUT = "…"
 
 
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 def single_line(text: str, *, limit: int | None = None) -> str:
     """Return the text with escapes, as one line of at most `limit` characters.
 
-    Runs of spaces become one, because a long run reaches the terminal's next line.
+    A run of four or more spaces becomes one, because a long run reaches the terminal's next line.
     """
     if limit is not None and len(text) > limit:
         text = text[:limit] + _CUT

@@ -48,6 +48,7 @@ def test_what_a_tool_prints_goes_to_stderr(edgefc: Edgefc, tmp_path: Path) -> No
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("return float('nan')", "not JSON"),
         ("return 'x' * 50_000_000", "50,000,000 characters"),
+        ("return 'word ' * 50_000", "too long for the context: 250,000 characters"),
         ("while True: pass", "no result within 1 s"),
     ],
 )
