@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from edgefc.grammar import numbers
+from edgefc.grammar import compile_schema, numbers
 from edgefc.grammar.lark import _regex
 from edgefc.grammar.rules import NOTHING, Node
+from tests.grammar.executors import accepts
 
 
 def matcher(node: Node) -> re.Pattern[str]:
@@ -69,3 +70,40 @@ def test_an_excluded_bound_is_not_reached_by_rounding() -> None:
         (f"0.{'9' * count}" for count in range(1, 30)), key=lambda text: (bool(pattern.fullmatch(text)), len(text))
     )
     assert float(closest) < 1
+
+
+def test_no_number_runs_on() -> None:
+    pattern = matcher(numbers.number())
+    for size in range(1, 17):
+        digits = "12345678901234567890"
+        assert pattern.fullmatch(f"{digits[:size]}.{digits[: 17 - size]}")
+        assert not pattern.fullmatch(f"{digits[:size]}.{digits[: 18 - size]}")
+    assert pattern.fullmatch("12345678901234567")
+    assert pattern.fullmatch("-0.00001e-30")
+    assert not any(pattern.fullmatch(text) for text in ("123456789012345678", "1e100", "0." + "1" * 18, "01", "1.", ""))
+    integers = matcher(numbers.integer())
+    assert integers.fullmatch(str(2**63 - 1))
+    assert not integers.fullmatch("1" * 20)
+    assert matcher(numbers.integer(10**25)).fullmatch("1" + "0" * 25), "a bound may demand more digits"
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e16 / 3, -123456.789, 5e-7, 1.7976931348623157e88, 2.5e-9, 1e22])
+def test_every_double_of_a_usual_size_can_be_written_exactly(value: float) -> None:
+    assert matcher(numbers.number()).fullmatch(repr(value))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "number", "not": {"enum": [3, 5]}},
+        {"type": "integer", "not": {"const": 7}},
+        {"type": "number", "not": {"type": "integer"}},
+    ],
+)
+def test_numbers_with_exceptions_do_not_run_on(schema: dict[str, object]) -> None:
+    grammar = compile_schema(schema)
+    assert not grammar.unenforced
+    text = "1" * 9 + ("" if schema["type"] == "integer" else ".25")
+    assert accepts(grammar, text)
+    assert not accepts(grammar, "1" * 40)
+    assert not accepts(grammar, f"1.{'1' * 40}")
