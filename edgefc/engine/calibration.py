@@ -36,6 +36,7 @@ from edgefc.errors import EdgefcError, StoreError
 from edgefc.gguf import memory
 
 FILE_VERSION = 2
+MAX_FILE = 4 << 20  # bytes
 MAX_ENTRIES = 64  # models; the one measured longest ago is dropped first
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # and the number of physical cores
 PREFILL_ROWS = 128  # rows of a prefill batch, well above the size from which tiles are used
@@ -217,7 +218,7 @@ def _file() -> Path:
 def _read_entries() -> dict[str, Any]:
     """Entries of the calibration file by key. Raises CalibrationError."""
     try:
-        data = json.loads(_file().read_text(encoding="utf-8"))
+        data = json.loads(files.read_small(_file(), MAX_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise CalibrationError(f"{_file()}: {error}") from error
     entries = data.get("models") if isinstance(data, dict) else None

@@ -6,6 +6,7 @@ with AMX on processors with AMX are tested, once for each compiled library; the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -15,9 +16,9 @@ import subprocess
 import sys
 from functools import lru_cache
 from importlib import metadata
-from typing import Literal
+from typing import Literal, get_args
 
-from edgefc import hardware, paths
+from edgefc import files, hardware, paths
 from edgefc.errors import ModelLoadError
 
 log = logging.getLogger("edgefc.engine")
@@ -25,6 +26,7 @@ Verdict = Literal["fine", "without_extra_buffers", "broken"]
 FLAGS = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 PACKAGE = "llama-cpp-python"
 TIMEOUT_S = 120
+MAX_FILE = 4096  # bytes
 
 
 def reinstall_command() -> str:
@@ -74,11 +76,14 @@ def verdict() -> Verdict:
     key = hashlib.sha256(json.dumps(library).encode()).hexdigest()[:16]
     file = paths.cache_dir() / f"selftest-{key}.json"
     try:
-        result: Verdict = json.loads(file.read_text(encoding="utf-8"))["verdict"]
-    except (OSError, ValueError, KeyError):
+        result: Verdict = json.loads(files.read_small(file, MAX_FILE))["verdict"]
+        if result not in get_args(Verdict):
+            raise ValueError(f"unknown verdict {result!r}")
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         result = _test_build()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"verdict": result}), encoding="utf-8")
+        with contextlib.suppress(OSError):  # the next process tests again
+            file.parent.mkdir(parents=True, exist_ok=True)
+            files.write_file(file, json.dumps({"verdict": result}).encode())
     if result == "without_extra_buffers":
         log.warning("this build of llama.cpp crashes in its AMX code, so edgefc does not use it. %s", amx_advice())
     return result

@@ -6,10 +6,13 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgefc import files, paths
+
+MAX_FILE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,21 @@ def record(name: str, size: int, *, prefill: float, decode: float) -> Speed:
 
 def load() -> list[Speed]:
     """Read the saved speeds; empty when there are none or the file is unreadable."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return [Speed(**entry) for entry in json.loads(_speeds_path().read_text(encoding="utf-8"))]
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        speeds = [Speed(**entry) for entry in json.loads(files.read_small(_speeds_path(), MAX_FILE))]
+        return [speed for speed in speeds if _is_plausible(speed)]
     return []
+
+
+def _is_plausible(speed: Speed) -> bool:
+    """Return True if every field has its type and a number that can be."""
+    return (
+        isinstance(speed.name, str)
+        and isinstance(speed.measured, str)
+        and type(speed.size) is int
+        and speed.size > 0
+        and all(isinstance(value, int | float) and 0 < value < math.inf for value in (speed.prefill, speed.decode))
+    )
 
 
 def _speeds_path() -> Path:

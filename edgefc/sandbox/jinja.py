@@ -102,6 +102,8 @@ class Program:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return str(error) or "needs too much memory"
     return f"{type(error).__name__}: {error}"
 
 
