@@ -277,7 +277,7 @@ class AnswerBuilder:
                 )
             )
             again.append(sequence(Lexeme(form.next_name), Ref(f"spelled-{number}")))
-        rest = sequence(Repeat(choice(*again), 0, None), tail) if self._parallel else tail
+        rest = sequence(Repeat(choice(*again), 0, None), tail) if self._parallel else EMPTY
         self.rules["spelled-rest"] = rest
         if not whole_heads:
             return [

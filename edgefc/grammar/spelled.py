@@ -74,7 +74,7 @@ def call_forms(spellings: CallSpellings) -> tuple[CallForm, ...]:
 def calls_tail(spellings: CallSpellings) -> Node:
     """Return what may stand between the last call and the end of the answer."""
     marks = choice(Literal("]"), *(_node(end) for _, end in spellings.around if end))
-    return sequence(Repeat(sequence(BLANK, marks), 0, MAX_BETWEEN), BLANK)
+    return Repeat(sequence(BLANK, marks), 1, MAX_BETWEEN)
 
 
 def named_heads(spellings: CallSpellings, names: Iterable[str]) -> Node:

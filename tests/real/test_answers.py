@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 
 import edgefc
-from tests.real import weights
 from tests.real.tool_cases import QUESTIONS, SCHEMAS, TOOLS, ask
 
 ANSWER_TOKENS = 40
@@ -62,10 +61,7 @@ def test_a_required_call_fits_its_schema(real_model: edgefc.Model, question: str
     check_calls(reply)
 
 
-def test_a_complete_call_ends_the_answer(real_model: edgefc.Model, request: pytest.FixtureRequest) -> None:
-    if real_model.name.startswith(weights.SMOLLM2.name):
-        reason = "after the call, the grammar allows any number of blank lines and marks, and the model writes them"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_a_complete_call_ends_the_answer(real_model: edgefc.Model) -> None:
     reply = real_model.chat(
         ask(QUESTIONS[0]), tools=TOOLS, tool_choice="required", parallel_tool_calls=False,
         max_tokens=CALL_TOKENS, temperature=0,
