@@ -8,7 +8,6 @@ work in the thread that made them alone.
 from __future__ import annotations
 
 import contextvars
-import ctypes
 import queue
 import threading
 from collections.abc import Callable
@@ -49,10 +48,13 @@ class _CallThread:
         return call
 
     def stop(self) -> None:
-        """Ask the thread to end. Python code ends at its next step; a blocking call goes on."""
+        """Let the thread end once its call returns.
+
+        An exception sent into it would end a loop of Python code, too. But while a call blocks, the exception stays
+        pending for the whole interpreter, and CPython 3.11 then never leaves the first line of a traced function in
+        any other thread: the next chat template would hang for ever.
+        """
         self._calls.put(None)
-        if self._thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(SystemExit))
 
     def __del__(self) -> None:
         self._calls.put(None)
