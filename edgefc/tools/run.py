@@ -40,9 +40,11 @@ class _Interrupts:
 
     def __enter__(self) -> Self:
         is_main = threading.current_thread() is threading.main_thread()
-        self._is_watching = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        # With another program's handler, any KeyboardInterrupt may come from it.
-        self.are_pending = is_main and not self._is_watching
+        handler = signal.getsignal(signal.SIGINT)
+        self._is_watching = is_main and handler is signal.default_int_handler
+        # With another program's handler, any KeyboardInterrupt may come from it; none comes where Ctrl-C is ignored,
+        # as in a shell's background.
+        self.are_pending = is_main and not self._is_watching and handler not in (signal.SIG_IGN, signal.SIG_DFL)
         if self._is_watching:
             signal.signal(signal.SIGINT, self._handle)
         return self

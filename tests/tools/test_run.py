@@ -158,6 +158,14 @@ def test_ctrl_c_reaches_the_caller(timeout: float | None) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_tool_may_raise_an_interrupt_where_ctrl_c_is_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert "KeyboardInterrupt" in run_tool(PythonTool(raising(KeyboardInterrupt()), timeout=None), {})
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
 def test_an_impossible_time_limit_is_refused(timeout: float) -> None:
     with pytest.raises(ToolError, match="timeout"):
