@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,15 @@ class Confidence:
         """The tools of the first call with P(call) × P(tool | call), the likeliest first."""
         call = 1.0 if self.call is None else self.call
         return sorted(((name, call * share) for name, share in self.tools.items()), key=lambda pair: -pair[1])
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
+    """Return the probability that a positive is larger than a negative, equal ones counted half; None without both."""
+    if not positive or not negative:
+        return None
+    ordered = sorted(negative)
+    smaller = sum(bisect.bisect_left(ordered, value) + bisect.bisect_right(ordered, value) for value in positive)
+    return smaller / 2 / len(positive) / len(negative)
 
 
 class HeadChoice(NamedTuple):

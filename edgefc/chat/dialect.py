@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import math
 import time
@@ -22,21 +21,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgefc import files, formats, limits, paths
+from edgefc import formats, limits, paths
+from edgefc.chat.confidence import auroc
 from edgefc.chat.decision import DecidingGuide
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.prompt import render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.request import new_request
 from edgefc.engine.backend import Backend
+from edgefc.engine.model_entries import ModelEntries
 from edgefc.engine.prefix_store import model_identity
-from edgefc.errors import EdgefcError, StoreError
+from edgefc.errors import EdgefcError
 from edgefc.tools import ToolSet
 from edgefc.types import Message
 
 log = logging.getLogger("edgefc.dialect")
-FILE_VERSION = 1
-MAX_ENTRIES = 256
+_ENTRIES = ModelEntries("dialects.json", version=1, max_entries=256)
 QUICK_PROBES = 2  # at the first load of a model
 QUICK_SECONDS = 5.0  # for them together
 PATIENCE_SECONDS = 20.0  # for the first of them, on a slow or busy machine: a wrong dialect costs more than the wait
@@ -145,7 +145,7 @@ def calibrate(
         progress(0.4 + 0.6 * (number + 1) / len(probes()))
     # So few questions are no more evidence than those that the family's own bias was measured with.
     call = round((chosen.decision.call + _threshold(calls, others)) / 2, 2)
-    return replace(dialect, call=call, auroc=_auroc(calls, others))
+    return replace(dialect, call=call, auroc=auroc(calls, others))
 
 
 def family_in_dialect(
@@ -216,19 +216,13 @@ def _threshold(calls: Sequence[float], others: Sequence[float]) -> float:
     return round(min(max(-float(np.median(best)), -MAX_BIAS), MAX_BIAS), 2)
 
 
-def _auroc(calls: Sequence[float], others: Sequence[float]) -> float:
-    """Return the probability that a question that needs a call has the higher score than one that does not."""
-    wins = sum((call > other) + 0.5 * (call == other) for call in calls for other in others)
-    return round(wins / (len(calls) * len(others)), 3)
-
-
 # -- the file -----------------------------------------------------------------------------------------------------
 
 
 def stored(path: Path) -> Dialect | None:
     """Return what was found about a model file; None if nothing was, or it cannot be read."""
     try:
-        entry = _read().get(model_identity([path]))
+        entry = _ENTRIES.read().get(model_identity([path]))
         return None if entry is None else _parse(entry)
     except (OSError, ValueError, TypeError):
         return None
@@ -236,38 +230,15 @@ def stored(path: Path) -> Dialect | None:
 
 def keep(path: Path, dialect: Dialect) -> None:
     """Write what was found about a model file to the cache folder. Raises StoreError."""
-    try:
-        entries = _read()
-    except (OSError, ValueError):
-        entries = {}
-    key = model_identity([path])
-    entries.pop(key, None)  # the newest entry is the last
-    entries[key] = asdict(dialect)
-    data = {"format": FILE_VERSION, "models": dict(list(entries.items())[-MAX_ENTRIES:])}
-    try:
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        files.write_file(_file(), json.dumps(data, indent=1).encode())
-    except OSError as error:
-        hint = "Set EDGEFC_CACHE_DIR to a writable folder."
-        raise StoreError(f"{_file()}: {error.strerror or error}", hint) from None
-
-
-def _file() -> Path:
-    return paths.cache_dir() / "dialects.json"
-
-
-def _read() -> dict[str, Any]:
-    data = json.loads(_file().read_text(encoding="utf-8"))
-    if not isinstance(data, dict) or data.get("format") != FILE_VERSION or not isinstance(data.get("models"), dict):
-        raise ValueError(f"{_file()} has another format")
-    return dict(data["models"])
+    _ENTRIES.write(model_identity([path]), asdict(dialect))
 
 
 def _parse(entry: Any) -> Dialect:
     dialect = Dialect(**entry)
-    numbers = [dialect.declared, dialect.any_call, dialect.call, dialect.auroc]
+    numbers = [dialect.declared, dialect.any_call]
+    numbers += [number for number in (dialect.call, dialect.auroc) if number is not None]
     if dialect.family not in formats.family_names() or not all(
-        number is None or (isinstance(number, int | float) and math.isfinite(number)) for number in numbers
+        isinstance(number, int | float) and math.isfinite(number) for number in numbers
     ):
         raise ValueError("invalid dialect")
     return dialect

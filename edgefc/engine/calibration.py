@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import math
 import statistics
 import time
@@ -19,10 +18,11 @@ from typing import Any
 
 import psutil
 
-from edgefc import files, gguf, hardware, paths
+from edgefc import gguf, hardware
 from edgefc.engine import llama, selftest
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.costs import MEASURED_ROWS, STEP_MS, Costs
+from edgefc.engine.model_entries import ModelEntries
 from edgefc.engine.timing import (
     MIN_ROUNDS,
     BackgroundLoad,
@@ -32,11 +32,10 @@ from edgefc.engine.timing import (
     medians,
     unsteadiness,
 )
-from edgefc.errors import EdgefcError, StoreError
+from edgefc.errors import EdgefcError
 from edgefc.gguf import memory
 
 FILE_VERSION = 2
-MAX_FILE = 4 << 20  # bytes
 MAX_ENTRIES = 64  # models; the one measured longest ago is dropped first
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # and the number of physical cores
 PREFILL_ROWS = 128  # rows of a prefill batch, well above the size from which tiles are used
@@ -45,10 +44,11 @@ LARGE_DEPTH, LARGE_DEPTH_ROWS = 1024, 16  # tokens in it, and rows of a batch, w
 DROP_ABOVE = 1.5  # a number of threads this many times slower than the best is not tried again
 MAX_UNSTEADINESS = 1.3
 MIN_CORES_LEFT = 0.85  # share of the measured cores that other programs must leave free
+_ENTRIES = ModelEntries("calibration.json", FILE_VERSION, MAX_ENTRIES)
 
 
 class CalibrationError(ValueError):
-    """The calibration file is missing, damaged, or of another version."""
+    """An entry of the calibration file is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +63,15 @@ class Calibration:
 def load(path: Path) -> Calibration | None:
     """Load the calibration of this model file on this machine; None if there is none that can be read."""
     try:
-        entry = _read_entries().get(_key(path))
+        entry = _ENTRIES.read().get(_key(path))
         return None if entry is None else _parse_entry(entry)
-    except (CalibrationError, OSError):
+    except (ValueError, OSError):
         return None
 
 
 def save(path: Path, calibration: Calibration) -> None:
     """Write a calibration to the cache folder. Raises StoreError."""
-    try:
-        entries = _read_entries()
-    except CalibrationError:
-        entries = {}
-    key = _key(path)
-    entries.pop(key, None)  # the newest entry is the last
-    entries[key] = {
+    entry = {
         "model": path.name,
         "measured": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "n_threads": calibration.n_threads,
@@ -85,13 +79,7 @@ def save(path: Path, calibration: Calibration) -> None:
         "costs": {str(rows): cost for rows, cost in calibration.costs.by_rows.items()},
         "per_token": calibration.costs.per_token,
     }
-    data = {"format": FILE_VERSION, "models": dict(list(entries.items())[-MAX_ENTRIES:])}
-    try:
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        files.write_file(_file(), json.dumps(data, indent=1).encode())
-    except OSError as error:
-        hint = "Set EDGEFC_CACHE_DIR to a writable folder."
-        raise StoreError(f"{_file()}: {error.strerror or error}", hint) from None
+    _ENTRIES.write(_key(path), entry)
 
 
 def measure(path: Path, progress: Callable[[float], None] = lambda _: None) -> Calibration | None:
@@ -209,22 +197,6 @@ def thread_counts() -> list[int]:
 
 
 # -- the file ---------------------------------------------------------------------------------------------------
-
-
-def _file() -> Path:
-    return paths.cache_dir() / "calibration.json"
-
-
-def _read_entries() -> dict[str, Any]:
-    """Entries of the calibration file by key. Raises CalibrationError."""
-    try:
-        data = json.loads(files.read_small(_file(), MAX_FILE))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CalibrationError(f"{_file()}: {error}") from error
-    entries = data.get("models") if isinstance(data, dict) else None
-    if not isinstance(entries, dict) or data.get("format") != FILE_VERSION:
-        raise CalibrationError(f"{_file()} has another format")
-    return entries
 
 
 def _key(path: Path) -> str:

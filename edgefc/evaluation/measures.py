@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edgefc.chat.confidence import auroc
 from edgefc.evaluation.results import CaseResult
 
 
@@ -68,15 +68,6 @@ def measure(results: Iterable[CaseResult], without_call: Sequence[str]) -> Measu
 
 def _p_calls(results: Iterable[CaseResult]) -> list[float]:
     return [result.p_call for result in results if result.p_call is not None]
-
-
-def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
-    """Return the probability that a positive is larger than a negative, equal ones counted half; None without both."""
-    if not positive or not negative:
-        return None
-    ordered = sorted(negative)
-    smaller = sum(bisect.bisect_left(ordered, value) + bisect.bisect_right(ordered, value) for value in positive)
-    return smaller / 2 / len(positive) / len(negative)
 
 
 def risk_coverage(results: Iterable[CaseResult]) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ import pytest
 import edgefc
 from edgefc import formats, inspection
 from edgefc.chat import dialect
+from edgefc.chat.confidence import auroc
 from edgefc.chat.dialect import Dialect
 from edgefc.types import Message
 
@@ -40,6 +41,7 @@ def test_a_finding_is_kept_by_the_file(demo_path: Path) -> None:
         '{"format": 1, "models": {"KEY": {"family": "nothing", "declared": 0, "any_call": 1}}}',
         '{"format": 1, "models": {"KEY": {"family": "hermes", "declared": NaN, "any_call": 1}}}',
         '{"format": 1, "models": {"KEY": {"family": "hermes"}}}',
+        '{"format": 1, "models": {"KEY": {"family": "hermes", "declared": null, "any_call": 1}}}',
         '{"format": 1, "models": {"KEY": 5}}',
     ],
 )
@@ -100,7 +102,7 @@ def test_only_weights_that_call_in_another_spelling_have_another_dialect() -> No
 
 def test_the_threshold_lies_between_the_scores() -> None:
     assert -2.5 <= -dialect._threshold([3.0, 2.0, 1.5], [-4.0, -5.0]) <= 1.5
-    assert dialect._auroc([3.0, 2.0], [1.0, 2.0]) == 0.875
+    assert auroc([3.0, 2.0], [1.0, 2.0]) == 0.875
     assert dialect._threshold([50.0, 60.0], [40.0]) == -dialect.MAX_BIAS
 
 

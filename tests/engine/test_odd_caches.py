@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgefc.chat import dialect
 from edgefc.engine import calibration
 from edgefc.models import speeds
 
@@ -29,8 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_odd_files_are_left_out(folder: Path, demo_path: Path) -> None:
     for content in ODD:
-        for name in ("speed.json", "calibration.json"):
+        for name in ("speed.json", "calibration.json", "dialects.json"):
             (folder / name).write_bytes(content)
+        assert dialect.stored(demo_path) is None
         assert speeds.load() == []
         assert calibration.load(demo_path) is None
     (folder / "speed.json").write_text(json.dumps([SPEED]))
@@ -41,6 +43,8 @@ def test_odd_files_are_left_out(folder: Path, demo_path: Path) -> None:
 def test_pipes_and_devices_do_not_block(folder: Path, demo_path: Path) -> None:
     os.mkfifo(folder / "speed.json")
     (folder / "calibration.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "dialects.json")
+    assert dialect.stored(demo_path) is None
     assert speeds.load() == []
     assert calibration.load(demo_path) is None
     assert speeds.record("demo", 5, prefill=1.0, decode=2.0) in speeds.load(), "replaced by a file"

@@ -11,8 +11,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from edgefc.chat.confidence import auroc
 from edgefc.evaluation import report
-from edgefc.evaluation.measures import auroc, measure, risk_coverage
+from edgefc.evaluation.measures import measure, risk_coverage
 from edgefc.evaluation.plot import svg
 from edgefc.evaluation.report import Rate
 from edgefc.evaluation.results import CaseResult, EvalRun, EvalSetting
