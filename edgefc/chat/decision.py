@@ -9,6 +9,7 @@ the instructions to call nor to read past them. Either figure alone separates fa
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,10 +17,11 @@ from dataclasses import replace
 import numpy as np
 
 from edgefc.chat.confidence import CallConfidence
-from edgefc.chat.guide import AnswerGuide, GuideSettings
+from edgefc.chat.guide import ONE_SIDE, AnswerGuide, GuideSettings
 from edgefc.chat.repeats import AnswerReader
 from edgefc.engine.choice import Choice
 from edgefc.engine.guide import EndReason
+from edgefc.formats.json_text import JsonEnd
 from edgefc.types import CallDecision, OutputSyntax
 
 MAX_CANDIDATES = 64  # tokens among which the end of a call is looked for
@@ -27,13 +29,6 @@ MIN_SHARE = 1e-9
 # Part of the bias where tokens may end the call with or without what follows it. There a part of the probability of the
 # end is only that of a decision one token later, so the odds of those who go on are 3 to 5 higher than after the call.
 UNDECIDED_SHARE = 0.1
-# Part of the bias where tokens may end the call with or without what follows it. There a part of the probability of the
-# end is only that of a decision one token later, so the odds of those who go on are 3 to 5 higher than after the call.
-UNDECIDED_SHARE = 0.1
-# Beginnings that an answer in text must not have once a call was declined: it would be a call in another spelling, or
-# the empty list of calls.
-DECLINED_STARTS = ("`", "[", "{", "<")
-_ONE_SIDE = 1e4  # added to logits, so that no other token can be the likeliest
 
 
 class DecidingGuide(AnswerGuide):
@@ -126,28 +121,27 @@ class DecidingGuide(AnswerGuide):
         self.again_odds.append((len(self._calls), round(odds, 2)))
         mask = np.zeros(len(choice.logits), np.bool_)
         mask[again if odds + bias > 0 else end] = True
-        choice.add(_ONE_SIDE, mask)
+        choice.add(ONE_SIDE, mask)
 
 
 class _CallTail:
     """Finds the end of a call in its text: arguments, a JSON object, and the text after them."""
 
-    def __init__(self, after_arguments: str) -> None:
-        self._after = after_arguments
-        self._depth, self._in_string, self._escaped = 0, False, False
-        self._left: str | None = None  # of the text after the arguments, once they are complete
+    def __init__(self, after_arguments: str, json: JsonEnd | None = None, left: str | None = None) -> None:
+        self._after, self._json = after_arguments, json or JsonEnd()
+        self._left = left  # of the text after the arguments; None until they are complete
 
     def feed(self, text: str) -> str | None:
         """Read more text; return what follows the call in it, None if the call is not complete."""
-        for index, char in enumerate(text):
-            if self._left is None:
-                if self._closes(char):
-                    self._left = self._after
-            elif self._left:
-                self._left = self._left.removeprefix(char)
-            else:
-                return text[index:]
-        return "" if self._left == "" else None
+        if self._left is None:
+            size = self._json.scan(text)
+            if size is None:
+                self._json.drop(len(text))
+                return None
+            self._left, text = self._after, text[size:]
+        while self._left and text:
+            self._left, text = self._left.removeprefix(text[0]), text[1:]
+        return None if self._left else text
 
     @property
     def is_complete(self) -> bool:
@@ -155,25 +149,8 @@ class _CallTail:
 
     def may_end(self, text: str) -> bool:
         """Return whether a text may complete the call."""
-        return self._left is not None or (not self._in_string and "}" in text) or (self._in_string and '"}' in text)
+        return self._left is not None or ('"}' if self._json.in_string else "}") in text
 
     def text_after_call(self, text: str) -> str | None:
         """Return what would follow the call if this text came next; None if it does not complete the call."""
-        other = _CallTail(self._after)
-        other._depth, other._in_string, other._escaped = self._depth, self._in_string, self._escaped
-        other._left = self._left
-        return other.feed(text)
-
-    def _closes(self, char: str) -> bool:
-        """Advance by one character of the arguments; return True if it closes them."""
-        if self._in_string:
-            self._in_string = self._escaped or char != '"'
-            self._escaped = not self._escaped and char == "\\"
-        elif char == '"':
-            self._in_string = True
-        elif char in "{[":
-            self._depth += 1
-        elif char in "}]":
-            self._depth -= 1
-            return self._depth == 0
-        return False
+        return _CallTail(self._after, copy.copy(self._json), self._left).feed(text)

@@ -28,7 +28,7 @@ from edgefc.types import Delta
 _CALL_END = re.compile(r".*[}\])>]", re.DOTALL)
 # With these, or white space, the head of another call begins just as text or an invented result may.
 _AMBIGUOUS = ("`", "{", "[")
-_ONE_SIDE = 1e4  # added to logits, so that no other token can be the likeliest
+ONE_SIDE = 1e4  # added to logits, so that no other token can be the likeliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +213,4 @@ def _tilt(choice: Choice, calls: NDArray[np.bool_], share: float, bias: float) -
         return
     side = calls if share * math.exp(bias) > 1 - share else choice.allowed & ~calls
     if side.any():
-        choice.add(_ONE_SIDE, side)
+        choice.add(ONE_SIDE, side)

@@ -29,6 +29,11 @@ class JsonEnd:
         """Forget the first `size` characters: the next text begins after them."""
         self._scanned = max(0, self._scanned - size)
 
+    @property
+    def in_string(self) -> bool:
+        """True while the text scanned so far ends inside a string."""
+        return self._in_string
+
     def _closes(self, char: str) -> bool:
         """Advance by one character; return True if it closes the value."""
         if self._in_string:
@@ -113,11 +118,6 @@ def _decode_escape(code: str) -> str:
     except ValueError:
         return "\ufffd"
     return "".join("\ufffd" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
-
-
-def escaped_inside(text: str) -> str:
-    """Return a text as the inside of a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def overlap(text: str, marker: str) -> int:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from edgefc.formats.call_ids import new_call_id
-from edgefc.formats.json_text import JsonEnd, escaped_inside, overlap, unescape
+from edgefc.formats.json_text import JsonEnd, overlap, unescape
 from edgefc.formats.message_builder import MessageBuilder
 from edgefc.formats.spellings import SpelledCallReader
+from edgefc.grammar.strings import escaped_inside
 from edgefc.types import Delta, Message, Outcome, OutputSyntax
 
 _State = Callable[[], bool]

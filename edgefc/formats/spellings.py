@@ -12,11 +12,12 @@ from typing import Literal, NamedTuple
 
 from edgefc import paths
 from edgefc.errors import FormatError
-from edgefc.formats.json_text import BlankNormalizer, JsonEnd, escaped_inside
+from edgefc.formats.json_text import BlankNormalizer, JsonEnd
 from edgefc.formats.message_builder import MessageBuilder
 from edgefc.grammar import spelled
 from edgefc.grammar.automata import Automaton, automaton
 from edgefc.grammar.rules import Node
+from edgefc.grammar.strings import escaped_inside
 from edgefc.types import CallSpellings
 
 FILE_NAME = "spellings.toml"
@@ -35,6 +36,7 @@ def load_spellings(around: tuple[str, ...]) -> CallSpellings:
     return CallSpellings(tuple((marks[name][0], marks[name][1]) for name in around), tuple(each))
 
 
+@functools.cache
 def every_spelling() -> CallSpellings:
     """Return all declared spellings."""
     declared = tomllib.loads((paths.root() / "chat_formats" / FILE_NAME).read_text(encoding="utf-8"))

@@ -304,7 +304,7 @@ class AnswerBuilder:
                 with at_tool(number):
                     compiler = _arguments_compiler(tool, self.rules, spacing="indented", any_order=self._any_order)
                     self.rules[f"spelled-arguments-{number}"] = compiler.compile()
-                nodes[spelled.escaped_name(tool.name)] = sequence(blank, Ref(f"spelled-arguments-{number}"))
+                nodes[strings.escaped_inside(tool.name)] = sequence(blank, Ref(f"spelled-arguments-{number}"))
         return nodes
 
     def _call_starts(self) -> list[CallStart]:

@@ -6,7 +6,6 @@ In their templates a space stands for any white space and {word} for the name of
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from edgefc.grammar.rules import (
     optional,
     sequence,
 )
+from edgefc.grammar.strings import escaped_inside
 from edgefc.types import CallSpellings
 
 BLANK = Repeat(Chars(((9, 10), (13, 13), (32, 32))), 0, None)
@@ -79,7 +79,7 @@ def calls_tail(spellings: CallSpellings) -> Node:
 
 def named_heads(spellings: CallSpellings, names: Iterable[str]) -> Node:
     """Return the beginnings of answers that call one of these tools, up to the arguments."""
-    name = one_of(map(escaped_name, names))
+    name = one_of(map(escaped_inside, names))
     return choice(*(sequence(form.before_name, name, form.before_arguments) for form in call_forms(spellings)))
 
 
@@ -93,11 +93,6 @@ def call_beginnings(spellings: CallSpellings) -> Rules:
     templates = (template.partition("{name}")[0] for template in spellings.each)
     head = sequence(_begin(spellings), _any(templates))
     return {"root": sequence(Lexeme(head), Lexeme(FreeText(())))}
-
-
-def escaped_name(name: str) -> str:
-    """Return a tool's name as the inside of a JSON string."""
-    return json.dumps(name, ensure_ascii=False)[1:-1]
 
 
 def _begin(spellings: CallSpellings) -> Node:

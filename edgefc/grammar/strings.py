@@ -155,3 +155,8 @@ def _contains(ranges: Ranges, code: int) -> bool:
 
 
 ESCAPED = choice(*_escapes(_MUST_ESCAPE))  # every character that must be escaped
+
+
+def escaped_inside(text: str) -> str:
+    """Return a text as the inside of a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
