@@ -19,6 +19,8 @@ from typing_extensions import TypedDict
 JsonSchema = Mapping[str, Any]
 Outcome = Literal["call", "answer", "clarify", "no_tool", "length", "unsure"]
 FinishReason = Literal["stop", "length", "tool_calls"]
+# How a family spells the arguments of a call: as a JSON object, as Python's keyword arguments, in tags, or as Gemma does.
+ArgumentEncoding = Literal["json", "pythonic", "tagged", "gemma"]
 
 
 class FunctionSpec(TypedDict):

@@ -21,13 +21,13 @@ from edgefc.grammar.rules import (
     Choice,
     ControlToken,
     FreeText,
-    JsonString,
     Lexeme,
     Literal,
     MultipleOf,
     Node,
     NoneOf,
     Not,
+    QuotedString,
     Ref,
     Repeat,
     Sequence,
@@ -152,7 +152,7 @@ def _has_text(node: Node) -> bool:
             return any(map(_has_text, node.items))
         case Repeat():
             return node.low == 0 or _has_text(node.item)
-        case Literal() | Chars() | ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+        case Literal() | Chars() | ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
             return True
         case And() | Not() | NoneOf() | MultipleOf():
             raise AssertionError(f"{type(node).__name__} is not plain")
@@ -201,7 +201,7 @@ def length_bounds(node: Node) -> tuple[int, int | None]:
             if high == 0:
                 return low * node.low, 0
             return low * node.low, None if high is None or node.high is None else high * node.high
-        case ControlToken() | Ref() | Lexeme() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | JsonString():
+        case ControlToken() | Ref() | Lexeme() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | QuotedString():
             return 0, None
         case _:
             assert_never(node)
@@ -236,7 +236,7 @@ def _normal_form(node: Node) -> Node:
             return _complement(_normal_form(node.item))
         case Repeat():
             return _repeat(_normal_form(node.item), node.low, node.high)
-        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
             raise _not_regular(node)
         case _:
             assert_never(node)
@@ -304,7 +304,7 @@ def _nullable(node: Node) -> bool:
             return node.texts[0] != ""
         case MultipleOf():
             return bool(node.remainder * 10**node.places % node.divisor == 0)
-        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
             raise _not_regular(node)
         case _:
             assert_never(node)
@@ -342,7 +342,7 @@ def _derivative(node: Node, code: int) -> Node:
             return NoneOf(rest) if rest else EVERYTHING
         case MultipleOf():
             return _after_digit(node, code)
-        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
             raise _not_regular(node)
         case _:
             assert_never(node)
@@ -407,7 +407,7 @@ def _first_chars(node: Node) -> frozenset[Ranges]:
             return frozenset(((ord(text[0]), ord(text[0])),) for text in node.texts if text)
         case MultipleOf():
             return frozenset(((code, code),) for code in (_POINT, *range(48, 58)))
-        case ControlToken() | Ref() | Lexeme() | FreeText() | JsonString():
+        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
             raise _not_regular(node)
         case _:
             assert_never(node)

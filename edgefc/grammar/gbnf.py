@@ -7,26 +7,27 @@ groups, each a rule of its own. Its text cannot contain NUL, which is written as
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import assert_never
 
 from edgefc.grammar import numbers, strings
 from edgefc.grammar.automata import automaton, is_plain
 from edgefc.grammar.char_ranges import Ranges
 from edgefc.grammar.deadline import tick
+from edgefc.grammar.quoting import QUOTINGS
 from edgefc.grammar.rules import (
     And,
     Chars,
     Choice,
     ControlToken,
     FreeText,
-    JsonString,
     Lexeme,
     Literal,
     MultipleOf,
     Node,
     NoneOf,
     Not,
+    QuotedString,
+    QuoteStyle,
     Ref,
     Repeat,
     Rules,
@@ -38,9 +39,6 @@ from edgefc.grammar.rules import (
 
 MAX_REPEAT = 500
 MAX_INLINE = 150  # a longer string becomes a rule of its own
-_QUOTE = Literal('"')
-
-SpellChars = Callable[[Ranges], Node]  # how an automaton's characters are written
 
 
 class GbnfWriter:
@@ -60,7 +58,7 @@ class GbnfWriter:
         }
         self._owner = "root"
         self._states = 0
-        self._spelled_chars: dict[tuple[Ranges, bool], str] = {}
+        self._spelled_chars: dict[tuple[Ranges, QuoteStyle | None], str] = {}
 
     def text(self) -> str:
         """Return the grammar, `root` first, one rule a line. The same graph gives the same text."""
@@ -89,15 +87,15 @@ class GbnfWriter:
                 return self._common_rule(node) or self._choice(node, inner=inner)
             case Repeat():
                 return self._repeat(node)
-            case JsonString():
-                text = self._json_string(node)
+            case QuotedString():
+                text = self._quoted_string(node)
                 return f"({text})" if inner else text
             case FreeText():
                 if len(node.markers) == 1 and not node.forbidden_starts and is_nothing(node.forbidden_stems):
                     return self._text_without(node, node.markers[0])
-                return self._automaton(as_intersection(node), Chars)
+                return self._automaton(as_intersection(node), None)
             case And() | Not() | NoneOf() | MultipleOf():
-                return self._automaton(node, Chars)
+                return self._automaton(node, None)
             case _:
                 assert_never(node)
 
@@ -162,14 +160,20 @@ class GbnfWriter:
         last = f"{unit}{_count(0, rest)}" if rest else '""'
         return f"({self._at_most(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
 
-    def _json_string(self, node: JsonString) -> str:
+    def _quoted_string(self, node: QuotedString) -> str:
+        mark = QUOTINGS[node.style].mark
         if is_plain(node.item):
-            text = self._write(sequence(_QUOTE, strings.spell(node.item), _QUOTE))
+            text = self._write(sequence(mark, strings.spell(node.item, node.style), mark))
             return self._helper(text) if len(text) > MAX_INLINE else text
-        return f'"\\"" {self._automaton(node.item, strings.spell_chars, key=node)} "\\""'
+        body = self._automaton(node.item, node.style, key=node)
+        return f"{_literal(mark.text)} {body} {_literal(mark.text)}"
 
-    def _automaton(self, node: Node, spell: SpellChars, *, key: Node | None = None) -> str:
-        """Write a node's automaton, one rule a state; return the name of the start. `key` tells spellings apart."""
+    def _automaton(self, node: Node, style: QuoteStyle | None, *, key: Node | None = None) -> str:
+        """Write a node's automaton, one rule a state; return the name of the start.
+
+        style  that of the string that the characters are in; None: they stand as they are
+        key    tells spellings apart
+        """
         key = key or node
         if key not in self._shared:
             machine = automaton(node)
@@ -178,7 +182,7 @@ class GbnfWriter:
             for name, moves, accepts in zip(names, machine.moves, machine.accepts, strict=True):
                 branches = []
                 for ranges, target in moves:
-                    chars = self._chars(ranges, spell)
+                    chars = self._chars(ranges, style)
                     # A state without moves only ends the text and needs no rule.
                     branches.append(f"{chars} {names[target]}" if machine.moves[target] else chars)
                 text = " | ".join(branches)
@@ -186,11 +190,12 @@ class GbnfWriter:
             self._shared[key] = names[0]
         return self._shared[key]
 
-    def _chars(self, ranges: Ranges, spell: SpellChars) -> str:
+    def _chars(self, ranges: Ranges, style: QuoteStyle | None) -> str:
         """Write the characters of an automaton's move."""
-        key = (ranges, spell is strings.spell_chars)
+        key = (ranges, style)
         if key not in self._spelled_chars:
-            self._spelled_chars[key] = self._write(spell(ranges), inner=True)
+            chars = Chars(ranges) if style is None else strings.spell_chars(ranges, style)
+            self._spelled_chars[key] = self._write(chars, inner=True)
         return self._spelled_chars[key]
 
     def _text_without(self, node: FreeText, marker: str) -> str:

@@ -13,19 +13,20 @@ from typing import assert_never
 from edgefc.grammar import strings
 from edgefc.grammar.automata import TooLargeError, automaton
 from edgefc.grammar.elimination import to_plain_node
+from edgefc.grammar.quoting import QUOTINGS
 from edgefc.grammar.rules import (
     And,
     Chars,
     Choice,
     ControlToken,
     FreeText,
-    JsonString,
     Lexeme,
     Literal,
     MultipleOf,
     Node,
     NoneOf,
     Not,
+    QuotedString,
     Ref,
     Repeat,
     Rules,
@@ -35,7 +36,6 @@ from edgefc.grammar.rules import (
     sequence,
 )
 
-_QUOTE = Literal('"')
 # Bytes of repeated constants, such as `(ab){500}`, in all lexemes. llguidance writes each of them out, with the
 # interpreter locked: 100,000 bytes take 0.1 s and 100 MB, a million 2 to 4 s and 1 GB, ten millions minutes.
 MAX_CONSTANT = 100_000
@@ -80,7 +80,7 @@ class LarkWriter:
                 return f"<[{node.id}]>"
             case Lexeme():
                 return self._lexeme(node.item)
-            case Literal() | Chars() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | JsonString():
+            case Literal() | Chars() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | QuotedString():
                 return self._lexeme(node)
             case _:
                 assert_never(node)
@@ -142,8 +142,9 @@ def _terminal(node: Node) -> str:
     if not _is_composed(node):
         return f"/{_regex(node) or '(?:)'}/"
     match node:
-        case JsonString():
-            return _terminal(sequence(_QUOTE, strings.spell(node.item), _QUOTE))
+        case QuotedString():
+            mark = QUOTINGS[node.style].mark
+            return _terminal(sequence(mark, strings.spell(node.item, node.style), mark))
         case FreeText():
             parts = ["/[^\\x{0}]+/", *(f"~/(?s:.*){_quote(text)}(?s:.*)/" for text in node.markers)]
             if node.forbidden_starts:
@@ -175,7 +176,7 @@ def _terminal_part(node: Node) -> str:
 def _is_composed(node: Node) -> bool:
     """Return whether a node needs operators of Lark that a single regular expression does not have."""
     match node:
-        case FreeText() | And() | Not() | NoneOf() | JsonString():
+        case FreeText() | And() | Not() | NoneOf() | QuotedString():
             return True
         case _:
             return any(map(_is_composed, children(node)))
@@ -188,6 +189,8 @@ def _regex(node: Node, *, inner: bool = False) -> str:
             text = _quote(node.text)
             return f"(?:{text})" if inner and len(node.text) > 1 else text
         case Chars():
+            if node.negated and not node.ranges:
+                return "(?s:.)"
             body = "".join(_span(low, high) for low, high in node.ranges)
             return f"[{'^' if node.negated else ''}{body}]"
         case Sequence():
@@ -201,7 +204,7 @@ def _regex(node: Node, *, inner: bool = False) -> str:
             return f"(?:{text})" if inner else text
         case Lexeme():
             return _regex(node.item, inner=inner)
-        case ControlToken() | Ref() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | JsonString():
+        case ControlToken() | Ref() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | QuotedString():
             raise AssertionError(f"{type(node).__name__} cannot be part of a regular expression")
         case _:
             assert_never(node)

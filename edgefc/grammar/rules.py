@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import operator
 import os.path
+import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -148,11 +149,15 @@ class MultipleOf:
     point: bool = False
 
 
+QuoteStyle = typing.Literal["json", "single", "double"]  # of JSON, and of Python's two quotes
+
+
 @dataclass(frozen=True, slots=True)
-class JsonString(_CachedHash):
-    """A JSON string whose value matches this regular item; characters are escaped only where JSON demands it."""
+class QuotedString(_CachedHash):
+    """A quoted string whose value matches this regular item; characters are escaped only where the style demands it."""
 
     item: Node
+    style: QuoteStyle = "json"
     __hash__ = _CachedHash.__hash__
 
 
@@ -170,7 +175,7 @@ Node = (
     | Not
     | NoneOf
     | MultipleOf
-    | JsonString
+    | QuotedString
 )
 Rules = dict[str, Node]  # the grammar begins at `root`
 
@@ -268,7 +273,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
         case Sequence() | Choice() | And():
             return node.items
-        case Repeat() | Lexeme() | Not() | JsonString():
+        case Repeat() | Lexeme() | Not() | QuotedString():
             return (node.item,)
         case ControlToken() | Ref() | FreeText() | NoneOf() | MultipleOf():
             return ()
@@ -340,7 +345,9 @@ def simplify(node: Node, finite: set[str]) -> Node:
             if item == EMPTY:
                 return EMPTY
             return node if item is node.item else Repeat(item, node.low, node.high)
-        case Literal() | ControlToken() | Chars() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | JsonString():
+        case (
+            Literal() | ControlToken() | Chars() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | QuotedString()
+        ):
             return node
         case _:
             assert_never(node)

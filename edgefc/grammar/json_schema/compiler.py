@@ -13,22 +13,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgefc.errors import FieldPath, SchemaError
-from edgefc.grammar import numbers, strings
+from edgefc.grammar import numbers
 from edgefc.grammar.automata import TooLargeError, automaton, is_plain
 from edgefc.grammar.deadline import OutOfStepsError, step_limit
 from edgefc.grammar.json_schema.arrays import array_node
 from edgefc.grammar.json_schema.document import NAMED_SCHEMAS, Conjunction, Subschema
 from edgefc.grammar.json_schema.expander import Expander
 from edgefc.grammar.json_schema.findings import Finding, UnenforceableError
-from edgefc.grammar.json_schema.keywords import json_type, json_types, to_json
+from edgefc.grammar.json_schema.keywords import json_type, json_types
 from edgefc.grammar.json_schema.layout import JsonLayout, Spacing
 from edgefc.grammar.json_schema.names import RuleNames
 from edgefc.grammar.json_schema.objects import object_node
 from edgefc.grammar.json_schema.scalars import boolean_node, null_node, number_node, string_node
 from edgefc.grammar.rules import (
+    ANY_TEXT,
     EMPTY,
     NOTHING,
     Choice,
@@ -39,8 +41,6 @@ from edgefc.grammar.rules import (
     Rules,
     children,
     choice,
-    lexeme,
-    one_of,
     separated,
     sequence,
 )
@@ -51,13 +51,14 @@ MAX_INLINE = 400
 
 
 class SchemaCompiler:
-    """Compiles the schemas of one document into rules. Implements `RuleContext`.
+    """Compiles the schemas of one document into rules.
 
     document   the target of `$ref`
     rules      the grammar to which rules are added
     prefix     begins the name of every rule added
     also       a schema that must hold of the root as well
     spacing    white space around punctuation
+    layout     that of the root; None: JSON's in this spacing
     closed     whether objects that declare properties allow no others where `additionalProperties` is missing
     any_order  whether small objects may have their properties in any order
     """
@@ -70,19 +71,21 @@ class SchemaCompiler:
         *,
         also: Any = True,
         spacing: Spacing = "json",
+        layout: JsonLayout | None = None,
         closed: bool = True,
         any_order: bool = False,
     ) -> None:
         self.schemas = Expander(document, closed=closed)
-        self.layout = JsonLayout(spacing)
         self.any_order = any_order
+        self._layout = layout or JsonLayout(spacing)
         self._rules, self._prefix, self._also = rules, prefix, also
         self._reset()
 
     def _reset(self) -> None:
         self.names = RuleNames(self._rules, self._prefix)
-        self._named: dict[tuple[Conjunction, ...], str] = {}
-        self._pending: deque[tuple[str, tuple[Conjunction, ...]]] = deque()
+        self._views: dict[JsonLayout, _View] = {}
+        self._named: dict[tuple[JsonLayout, tuple[Conjunction, ...]], str] = {}
+        self._pending: deque[tuple[str, tuple[Conjunction, ...], JsonLayout]] = deque()
         self._number_lexemes: set[Node] = set()
 
     @property
@@ -124,83 +127,96 @@ class SchemaCompiler:
             self._reset()
 
     def _compile(self) -> Node:
-        node = self.value(Subschema((), self.schemas.document.root), Subschema(("(also)",), self._also))
+        root = Subschema((), self.schemas.document.root), Subschema(("(also)",), self._also)
+        node = self.value_in(self._layout, root)
         while self._pending:
-            name, disjuncts = self._pending.popleft()
-            self._rules[name] = self._union(self._conjunction(conjunction, name) for conjunction in disjuncts)
+            name, disjuncts, layout = self._pending.popleft()
+            self._rules[name] = self._any_of(disjuncts, name, layout)
         self.schemas.complete()
         return node
 
-    def value(self, *subschemas: Subschema) -> Node:
+    def value_in(self, layout: JsonLayout, subschemas: Conjunction) -> Node:
         """Return the node of a value that satisfies all subschemas; compiled later if it needs several lexemes."""
         disjuncts = self.schemas.disjuncts(subschemas)
         if disjuncts == ((),):
-            return self.any_value()
+            return self._any_value(layout)
         if all(self._is_scalar(conjunction) for conjunction in disjuncts):
-            node = self._union(self._conjunction(conjunction, "") for conjunction in disjuncts)
+            node = self._any_of(disjuncts, "", layout)
             if _room_left(node, MAX_INLINE) >= 0:
                 return node
-        if disjuncts not in self._named:
+        if (layout, disjuncts) not in self._named:
             name = self.names.fresh(_name_hint(disjuncts, subschemas))
-            self._named[disjuncts] = name
+            self._named[layout, disjuncts] = name
             self._rules[name] = EMPTY  # keeps the order
-            self._pending.append((name, disjuncts))
-        return Ref(self._named[disjuncts])
+            self._pending.append((name, disjuncts, layout))
+        return Ref(self._named[layout, disjuncts])
 
-    def any_value(self) -> Node:
-        """Return any JSON value, nested to any depth."""
-        if "json-value" not in self._rules:
-            text, value = Lexeme(strings.string(0, None)), Ref("json-value")
-            self._rules["json-value"] = choice(
-                Ref("json-object"), Ref("json-array"), text, Lexeme(numbers.number()), *map(lexeme, _WORDS)
-            )
-            pair, comma = sequence(text, self.layout.colon, value), self.layout.comma
-            self._rules["json-object"] = self.layout.enclose("{", separated(pair, comma, 0, None), "}")
-            self._rules["json-array"] = self.layout.enclose("[", separated(value, comma, 0, None), "]")
-        return Ref("json-value")
+    def _any_value(self, layout: JsonLayout) -> Node:
+        """Return any value, nested to any depth."""
+        inner = layout.values
+        name, object_name, array_name = (f"{inner.name}-{kind}" for kind in ("value", "object", "array"))
+        if name not in self._rules:
+            value, text, comma = Ref(name), inner.string(ANY_TEXT, 0, None), inner.comma
+            words = (inner.words([word]) for word in _WORDS)
+            self._rules[name] = choice(Ref(object_name), Ref(array_name), text, inner.plain(numbers.number()), *words)
+            pair = sequence(inner.free_key(None), value)
+            self._rules[object_name] = inner.enclose("{", separated(pair, comma, 0, None), "}")
+            self._rules[array_name] = inner.enclose("[", separated(value, comma, 0, None), "]")
+        return layout.any_text or Ref(name)
+
+    def _any_of(self, disjuncts: tuple[Conjunction, ...], name: str, layout: JsonLayout) -> Node:
+        """Return the node of values that satisfy one of these conjunctions; `name` begins the names of its rules."""
+        return self._union((self._conjunction(conjunction, name, layout) for conjunction in disjuncts), layout)
+
+    def _view(self, layout: JsonLayout) -> _View:
+        if layout not in self._views:
+            self._views[layout] = _View(self, layout)
+        return self._views[layout]
 
     def _is_scalar(self, conjunction: Conjunction) -> bool:
         values = self.schemas.values(conjunction)
         types = json_types(conjunction) if values is None else [json_type(value) for value in values]
         return not {"object", "array"} & set(types)
 
-    def _conjunction(self, conjunction: Conjunction, name: str) -> Node:
-        """Return the node of values that satisfy one conjunction; `name` begins the names of its rules."""
+    def _conjunction(self, conjunction: Conjunction, name: str, layout: JsonLayout) -> Node:
         if not conjunction:
-            return self.any_value()
+            return self._any_value(layout)
         values = self.schemas.values(conjunction)
         if values is not None:
-            return self._enumeration(conjunction, values)
+            return self._enumeration(conjunction, values, layout)
         types = json_types(conjunction)
         if not types:
             return self._impossible(conjunction, "no type of value is left")
         # Numbers are one node, for integers as well as fractions.
         types = [type_ for type_ in types if not (type_ == "fraction" and "integer" in types)]
-        return choice(*(self._of_type(type_, conjunction, name) for type_ in types))
+        return layout.union([self._of_type(type_, conjunction, name, layout) for type_ in types])
 
-    def _enumeration(self, conjunction: Conjunction, values: list[Any]) -> Node:
+    def _enumeration(self, conjunction: Conjunction, values: list[Any], layout: JsonLayout) -> Node:
         if not values:
             return self._impossible(conjunction, "no value of enum or const satisfies the rest")
-        scalars = [to_json(value) for value in values if not isinstance(value, Mapping | list)]
-        nested = [self.layout.constant(value) for value in values if isinstance(value, Mapping | list)]
-        return choice(*([Lexeme(one_of(scalars))] if scalars else []), *nested)
+        scalars = [value for value in values if not isinstance(value, Mapping | list)]
+        nested = [layout.constant(value) for value in values if isinstance(value, Mapping | list)]
+        node = choice(*([layout.scalars(scalars)] if scalars else []), *nested)
+        return (
+            node if node != NOTHING else self._impossible(conjunction, "this family's calls can spell no value of it")
+        )
 
-    def _of_type(self, type_: str, conjunction: Conjunction, name: str) -> Node:
+    def _of_type(self, type_: str, conjunction: Conjunction, name: str, layout: JsonLayout) -> Node:
         if type_ == "object":
-            return object_node(self, conjunction, name)
+            return object_node(self._view(layout), conjunction, name)
         if type_ == "array":
-            return array_node(self, conjunction, name)
+            return array_node(self._view(layout), conjunction, name)
         word, build = _SCALARS[type_]
-        node = build(conjunction)
+        node = build(conjunction, layout)
         if node == NOTHING:
             return self._impossible(conjunction, f"no {word} is within the bounds")
         if word == "number":
-            self._number_lexemes.add(Lexeme(node))
-        return Lexeme(node)
+            self._number_lexemes.add(node)
+        return node
 
-    def _union(self, nodes: Iterable[Node]) -> Node:
+    def _union(self, nodes: Iterable[Node], layout: JsonLayout) -> Node:
         """Return a choice. Numbers become one lexeme together: a lexer would prefer the one that reads further."""
-        node = choice(*nodes)
+        node = layout.union(nodes)
         items = node.items if isinstance(node, Choice) else ()
         apart = [item for item in items if isinstance(item, Lexeme) and item in self._number_lexemes]
         if len(apart) < 2 or all(is_plain(item.item) for item in apart):
@@ -217,8 +233,31 @@ class SchemaCompiler:
         return NOTHING
 
 
-_WORDS = ("true", "false", "null")
-_SCALARS: dict[str, tuple[str, Callable[[Conjunction], Node]]] = {
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The compiler as the rules of objects and arrays in one layout see it. Implements `RuleContext`."""
+
+    compiler: SchemaCompiler
+    layout: JsonLayout
+
+    @property
+    def any_order(self) -> bool:
+        return self.compiler.any_order
+
+    @property
+    def schemas(self) -> Expander:
+        return self.compiler.schemas
+
+    @property
+    def names(self) -> RuleNames:
+        return self.compiler.names
+
+    def value(self, *subschemas: Subschema) -> Node:
+        return self.compiler.value_in(self.layout.values, subschemas)
+
+
+_WORDS = (True, False, None)
+_SCALARS: dict[str, tuple[str, Callable[[Conjunction, JsonLayout], Node]]] = {
     "string": ("string", string_node),
     "integer": ("number", number_node),
     "fraction": ("number", number_node),

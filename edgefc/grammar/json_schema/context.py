@@ -53,7 +53,8 @@ class RuleContext(Protocol):
     any_order  whether small objects may have their properties in any order
     """
 
-    any_order: bool
+    @property
+    def any_order(self) -> bool: ...
 
     @property
     def schemas(self) -> SchemaContext: ...

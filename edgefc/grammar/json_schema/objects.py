@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from edgefc.errors import SchemaError
 from edgefc.grammar import strings
 from edgefc.grammar.automata import TooLargeError, is_empty
 from edgefc.grammar.json_schema.context import RuleContext
@@ -21,7 +22,6 @@ from edgefc.grammar.rules import (
     NOTHING,
     And,
     Choice,
-    Lexeme,
     Literal,
     Node,
     Not,
@@ -102,7 +102,11 @@ def _in_any_order(context: RuleContext, members: list[Member], rules: _MemberRul
 def _members(context: RuleContext, conjunction: Conjunction, required: dict[str, None]) -> list[Member] | None:
     """Return the pairs of declared properties; None if a required one is impossible."""
     members: list[Member] = []
-    for key in {**declared_names(conjunction), **required}:
+    names: Iterable[str] = {**declared_names(conjunction), **required}
+    for key in sorted(names, key=str.lower) if context.layout.sorts_keys else names:
+        if not context.layout.can_spell(key):
+            path = (*conjunction[0].path, "properties", key)
+            raise SchemaError(path, "this family's calls cannot spell the name", "Rename the property.")
         subschemas = property_subschemas(context.schemas, conjunction, key)
         if context.schemas.disjuncts(subschemas):
             members.append((sequence(context.layout.key(key), context.value(*subschemas)), key in required))
@@ -199,11 +203,11 @@ def _names_node(context: RuleContext, subschema: Subschema) -> Node:
 def _pair(context: RuleContext, region: _Region, value: Node) -> Node:
     """Return an undeclared property of a region; NOTHING if it has no names."""
     try:
-        key = strings.string(0, None) if region.key is None else strings.quoted(region.key)
+        key = context.layout.free_key(region.key)
     except TooLargeError:
         path = region.subschemas[0].path if region.subschemas else ()
         raise UnenforceableError(path, "propertyNames", "these names take too many rules") from None
-    return NOTHING if key == NOTHING else sequence(Lexeme(key), context.layout.colon, value)
+    return NOTHING if key == NOTHING else sequence(key, value)
 
 
 def _demanding(context: RuleContext, conjunction: Conjunction, name: str, demands: list[Subschema]) -> Node:

@@ -16,15 +16,19 @@ from edgefc.grammar.json_schema.keywords import (
     json_equal,
     json_type,
     json_types,
-    to_json,
 )
+from edgefc.grammar.json_schema.layout import JsonLayout
 from edgefc.grammar.json_schema.string_formats import format_node
 from edgefc.grammar.patterns import PatternError, compile_pattern
-from edgefc.grammar.rules import ANY_TEXT, NOTHING, And, Literal, Node, Not, choice
+from edgefc.grammar.rules import ANY_TEXT, NOTHING, And, Node, Not
 
 
-def number_node(conjunction: Conjunction) -> Node:
+def number_node(conjunction: Conjunction, layout: JsonLayout) -> Node:
     """Return the numbers that satisfy a conjunction: integers, fractions or both."""
+    return layout.plain(_number(conjunction))
+
+
+def _number(conjunction: Conjunction) -> Node:
     types = json_types(conjunction)
     if "integer" in types and any(
         subschema.has("multipleOf") and step_of(subschema, "multipleOf") % 1 == 0 for subschema in conjunction
@@ -64,13 +68,13 @@ def _number_conditions(conjunction: Conjunction) -> list[Node]:
     return nodes + [Not(numbers.equal_to(value)) for value in values]
 
 
-def string_node(conjunction: Conjunction) -> Node:
-    """Return the JSON strings that satisfy a conjunction."""
+def string_node(conjunction: Conjunction, layout: JsonLayout) -> Node:
+    """Return the strings that satisfy a conjunction."""
     low, high = count_bounds(conjunction, "minLength", "maxLength")
     if high is not None and high < low:
         return NOTHING
     try:
-        return strings.quoted(text_node(conjunction), low, high)
+        return layout.string(text_node(conjunction), low, high)
     except TooLargeError:
         raise _text_too_large(conjunction) from None
 
@@ -114,11 +118,11 @@ def _text_too_large(conjunction: Conjunction) -> UnenforceableError:
     return unenforceable(owner, keyword, "together with the rest takes too many rules")
 
 
-def boolean_node(conjunction: Conjunction) -> Node:
+def boolean_node(conjunction: Conjunction, layout: JsonLayout) -> Node:
     excluded = excluded_values(conjunction)
     allowed = [word for word in (True, False) if not any(json_equal(word, value) for value in excluded)]
-    return choice(*(Literal(to_json(word)) for word in allowed))
+    return layout.words(allowed)
 
 
-def null_node(conjunction: Conjunction) -> Node:
-    return NOTHING if None in excluded_values(conjunction) else Literal("null")
+def null_node(conjunction: Conjunction, layout: JsonLayout) -> Node:
+    return NOTHING if None in excluded_values(conjunction) else layout.words([None])

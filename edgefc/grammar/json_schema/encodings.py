@@ -1,0 +1,255 @@
+"""Layouts of the encodings of arguments besides JSON: Python's literals, tags, and Gemma's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgefc.grammar import strings
+from edgefc.grammar.automata import is_empty
+from edgefc.grammar.json_schema.keywords import to_json
+from edgefc.grammar.json_schema.layout import JsonLayout, Scalar, Spacing
+from edgefc.grammar.quoting import QUOTINGS
+from edgefc.grammar.raw_text import RawText
+from edgefc.grammar.rules import (
+    ANY_TEXT,
+    EMPTY,
+    NOTHING,
+    And,
+    Chars,
+    ControlToken,
+    Lexeme,
+    Literal,
+    Node,
+    QuoteStyle,
+    Repeat,
+    choice,
+    lexeme,
+    one_of,
+    optional,
+    sequence,
+)
+from edgefc.types import ArgumentEncoding
+
+_PYTHON_STYLES: tuple[QuoteStyle, ...] = ("single", "double")
+_PYTHON_WORDS = {True: "True", False: "False", None: "None"}
+_WORD_START, _WORD = Chars(((65, 90), (95, 95), (97, 122))), Chars(((48, 57), (65, 90), (95, 95), (97, 122)))
+_IDENTIFIER = sequence(_WORD_START, Repeat(_WORD, 0, None))
+# Names that end at the mark behind them and begin like nothing else that may stand there.
+_KEYWORD = re.compile(r"[^\s=),'\"\x00-\x1f][^=\x00-\x1f]*(?<! )|[^\s=),'\"\x00-\x1f]")
+_BARE_KEY = re.compile(r"[^\s:{}\[\],<\x00-\x1f][^:<\x00-\x1f]*")
+_TAG_KEY = re.compile(r"[^>\n\x00-\x1f]+")
+TAG_END = "\n</parameter>\n"
+TAG_MARK = "\n</parameter>"
+
+
+def arguments_layout(
+    encoding: ArgumentEncoding, spacing: Spacing, quote: str, control: Mapping[str, int]
+) -> JsonLayout:
+    """Return the layout of the arguments of a call.
+
+    quote    text around strings in Gemma's encoding
+    control  control tokens, text and id
+    """
+    match encoding:
+        case "json":
+            return JsonLayout(spacing)
+        case "pythonic":
+            return KeywordLayout()
+        case "tagged":
+            return TaggedLayout()
+        case "gemma":
+            return GemmaLayout(quote, control, is_call=True)
+
+
+class PythonLayout(JsonLayout):
+    """Python's literals, spaced as repr does; strings in either quote."""
+
+    name = "Python"
+
+    def __init__(self) -> None:
+        super().__init__("json")
+
+    def key(self, name: str) -> Node:
+        return sequence(self.scalars([name]), self.colon)
+
+    def free_key(self, names: Node | None) -> Node:
+        key = self.string(ANY_TEXT if names is None else names, 0, None)
+        return NOTHING if key == NOTHING else sequence(key, self.colon)
+
+    def string(self, text: Node, low: int, high: int | None) -> Node:
+        texts = [strings.quoted(text, low, high, style) for style in _PYTHON_STYLES]
+        return NOTHING if NOTHING in texts else Lexeme(choice(*texts))
+
+    def words(self, values: Iterable[bool | None]) -> Node:
+        return self.plain(choice(*(Literal(_PYTHON_WORDS[value]) for value in values)))
+
+    def scalars(self, values: Iterable[Scalar]) -> Node:
+        return self.plain(one_of(text for value in values for text in _python_texts(value)))
+
+
+def _python_texts(value: Scalar) -> list[str]:
+    if isinstance(value, str):
+        return [] if _has_surrogate(value) else [QUOTINGS[style].quote(value) for style in _PYTHON_STYLES]
+    return [_PYTHON_WORDS[value] if value is None or isinstance(value, bool) else to_json(value)]
+
+
+def _has_surrogate(text: str) -> bool:
+    return any(0xD800 <= ord(char) < 0xE000 for char in text)
+
+
+class KeywordLayout(PythonLayout):
+    """Keyword arguments between the parentheses of a call."""
+
+    has_braces = False
+    legal_name = _KEYWORD
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colon = lexeme("=")
+        self._values = PythonLayout()
+
+    @property
+    def values(self) -> JsonLayout:
+        return self._values
+
+    def key(self, name: str) -> Node:
+        return sequence(lexeme(name), self.colon)
+
+    def free_key(self, names: Node | None) -> Node:
+        return _bare_key(names, _IDENTIFIER, self.colon)
+
+
+def _bare_key(names: Node | None, legal: Node, colon: Node) -> Node:
+    key = legal if names is None else And((names, legal))
+    return NOTHING if is_empty(key) else sequence(Lexeme(key), colon)
+
+
+# -- tags ---------------------------------------------------------------------------------------------------------
+
+
+class TaggedLayout(JsonLayout):
+    r"""Parameters in tags, `<parameter=NAME>\nVALUE\n</parameter>\n`, one after another."""
+
+    has_braces = False
+    legal_name = _TAG_KEY
+
+    def __init__(self) -> None:
+        super().__init__("json")
+        self.comma, self._values = EMPTY, TaggedValueLayout()
+
+    @property
+    def values(self) -> JsonLayout:
+        return self._values
+
+    def key(self, name: str) -> Node:
+        return sequence(lexeme("<parameter="), lexeme(name), lexeme(">\n"))
+
+    def free_key(self, names: Node | None) -> Node:
+        legal = Repeat(Chars(((0, 31), (62, 62)), negated=True), 1, None)
+        key = _bare_key(names, legal, lexeme(">\n"))
+        return NOTHING if key == NOTHING else sequence(lexeme("<parameter="), key)
+
+
+class TaggedValueLayout(JsonLayout):
+    """The value of a parameter with the end of its tag: a string as it is, anything else as JSON.
+
+    Words are taken as Python spells them, too. Where a string may stand, the text of any other value is one as well;
+    the reader decides by the schema.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("json")
+        self._values = JsonLayout("json")
+        self._raw = RawText(TAG_MARK, head=TAG_MARK.lstrip())
+        self.any_text = self.string(ANY_TEXT, 0, None)
+
+    @property
+    def values(self) -> JsonLayout:
+        return self._values
+
+    def enclose(self, left: str, body: Node, right: str) -> Node:
+        return sequence(self._values.enclose(left, body, right), lexeme(TAG_END))
+
+    def key(self, name: str) -> Node:
+        return self._values.key(name)
+
+    def free_key(self, names: Node | None) -> Node:
+        return self._values.free_key(names)
+
+    def string(self, text: Node, low: int, high: int | None) -> Node:
+        return self.plain(self._raw.node(text, low, high))
+
+    def plain(self, node: Node) -> Node:
+        # Text and its end are one lexeme: no lexer could tell where between them it ends.
+        return NOTHING if node == NOTHING else Lexeme(sequence(node, Literal(TAG_END)))
+
+    def words(self, values: Iterable[bool | None]) -> Node:
+        texts = (text for value in values for text in (to_json(value), _PYTHON_WORDS[value]))
+        return self.plain(choice(*map(Literal, texts)))
+
+    def scalars(self, values: Iterable[Scalar]) -> Node:
+        texts: list[str] = []
+        for value in values:
+            if isinstance(value, str):
+                texts += self._raw.texts([value])
+            else:
+                texts += dict.fromkeys([to_json(value), *_python_texts(value)])
+        return self.plain(one_of(texts) if "" not in texts else optional(one_of(filter(None, texts))))
+
+
+# -- Gemma --------------------------------------------------------------------------------------------------------
+
+
+class GemmaLayout(JsonLayout):
+    """Gemma's objects: bare keys in their order, strings between two tokens.
+
+    is_call  without braces around the arguments, which the family's syntax has
+    """
+
+    name = "Gemma"
+    sorts_keys = True
+    legal_name = _BARE_KEY
+
+    def __init__(self, quote: str, control: Mapping[str, int], *, is_call: bool = False) -> None:
+        super().__init__("compact")
+        self._raw, self._is_control, self.has_braces = RawText(quote), quote in control, not is_call
+        self._mark: Node = ControlToken(quote, control[quote]) if quote in control else Literal(quote)
+        self._values = GemmaLayout(quote, control) if is_call else self
+
+    @property
+    def values(self) -> JsonLayout:
+        return self._values
+
+    def key(self, name: str) -> Node:
+        return sequence(lexeme(name), self.colon)
+
+    def free_key(self, names: Node | None) -> Node:
+        return _bare_key(names, _IDENTIFIER, self.colon)
+
+    def string(self, text: Node, low: int, high: int | None) -> Node:
+        if not self._is_control:
+            node = self._raw.node(text, low, high)
+            return NOTHING if node == NOTHING else self._between_marks(node)
+        body, has_empty = self._raw.not_empty(text, low, high), self._raw.has_empty(text, low)
+        if body == NOTHING:
+            return self._between_marks(EMPTY) if has_empty else NOTHING
+        return self._between_marks(optional(Lexeme(body)) if has_empty else Lexeme(body))
+
+    def _between_marks(self, body: Node) -> Node:
+        node = sequence(self._mark, body, self._mark)
+        return node if self._is_control else Lexeme(node)
+
+    def scalars(self, values: Iterable[Any]) -> Node:
+        values = list(values)
+        texts = self._raw.texts(value for value in values if isinstance(value, str))
+        others = [value for value in values if not isinstance(value, str)]
+        nodes: list[Node] = [super().scalars(others)] if others else []
+        if any(texts):
+            body = one_of(filter(None, texts))
+            body = Lexeme(body) if self._is_control else body
+            nodes.append(self._between_marks(optional(body) if "" in texts else body))
+        elif texts:
+            nodes.append(self._between_marks(EMPTY))
+        return choice(*nodes)

@@ -1,0 +1,76 @@
+"""Texts that stand in an answer as they are, without escapes, up to a mark that they do not contain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgefc.grammar import strings
+from edgefc.grammar.automata import is_empty, matches
+from edgefc.grammar.rules import (
+    ANY_CHAR,
+    ANY_TEXT,
+    EMPTY,
+    NOTHING,
+    And,
+    Chars,
+    FreeText,
+    Literal,
+    Node,
+    Not,
+    Repeat,
+    Sequence,
+    optional,
+)
+
+_NO_NUL = Repeat(Chars(((0, 0),), negated=True), 0, None)  # llama.cpp cannot match it
+
+
+class RawText:
+    """Texts that contain no `mark` and do not begin with `head`, if there is one."""
+
+    def __init__(self, mark: str, head: str = "") -> None:
+        self._mark, self._head = mark, head
+        start: Node = Literal(head) if head else NOTHING
+        self._any = FreeText((mark,), forbidden_heads=start, forbidden_stems=start)
+        banned: list[Node] = [Not(Sequence((ANY_TEXT, Literal(mark), ANY_TEXT)))]
+        if head:
+            banned.append(Not(Sequence((start, ANY_TEXT))))
+        self._conditions = (_NO_NUL, *banned)
+
+    def admits(self, text: str) -> bool:
+        """Return whether a text can stand in an answer as it is."""
+        return (
+            self._mark not in text
+            and not (self._head and text.startswith(self._head))
+            and "\0" not in text
+            and not any(0xD800 <= ord(char) < 0xE000 for char in text)
+        )
+
+    def texts(self, values: Iterable[str]) -> list[str]:
+        """Return those of the texts that can stand in an answer."""
+        return [value for value in values if self.admits(value)]
+
+    def node(self, text: Node, low: int, high: int | None) -> Node:
+        """Return the texts of `low` to `high` characters that match a regular node. Raises TooLargeError."""
+        return optional(self.not_empty(text, low, high)) if _has_empty(text, low) else self.not_empty(text, low, high)
+
+    def has_empty(self, text: Node, low: int) -> bool:
+        return _has_empty(text, low)
+
+    def not_empty(self, text: Node, low: int, high: int | None) -> Node:
+        """Return the same texts without the empty one; NOTHING if there is no other. Raises TooLargeError."""
+        low = max(low, 1)
+        if high is not None and high < low:
+            return NOTHING
+        if text == ANY_TEXT:
+            # Not empty: no bound on the length excludes all texts.
+            return self._any if (low, high) == (1, None) else And((Repeat(ANY_CHAR, low, high), *self._conditions))
+        bounded = strings.bound_length(text, low, high)
+        if bounded in (NOTHING, EMPTY):
+            return NOTHING
+        node = And((bounded, *self._conditions))
+        return NOTHING if is_empty(node) else node
+
+
+def _has_empty(text: Node, low: int) -> bool:
+    return low == 0 and matches(text, "")
