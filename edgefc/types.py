@@ -47,13 +47,13 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
-def _finite(text: str) -> float:
+def finite_float(text: str) -> float:
     """Parse a number; one too large for a float, such as 1e999, is the largest: JSON cannot spell an infinity."""
     value = float(text)
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
 
 
-def _refuse_constant(text: str) -> float:
+def refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
@@ -68,7 +68,7 @@ class Call:
     @classmethod
     def parse(cls, call: ToolCall) -> Call:
         """Read a call as OpenAI's API has it. Raises ValueError when its arguments are not JSON."""
-        arguments = json.loads(call["function"]["arguments"], parse_float=_finite, parse_constant=_refuse_constant)
+        arguments = json.loads(call["function"]["arguments"], parse_float=finite_float, parse_constant=refuse_constant)
         return cls(call["id"], call["function"]["name"], arguments)
 
 

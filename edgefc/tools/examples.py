@@ -45,13 +45,14 @@ ZONES = {
 
 
 @tool
-def get_weather(location: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> dict[str, Any]:
+def get_weather(location: str, unit: Literal["celsius", "fahrenheit"] | None = None) -> dict[str, Any]:
     """Get the current weather for a city
 
     Args:
         location: City name
         unit: Unit of the temperature
     """
+    unit = unit or "celsius"  # no default in the schema: the demo model was trained without one
     digest = hashlib.sha256(location.strip().lower().encode()).digest()
     celsius = digest[0] % 30 - 2
     temperature = celsius if unit == "celsius" else round(celsius * 9 / 5 + 32)

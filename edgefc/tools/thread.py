@@ -20,6 +20,7 @@ T = TypeVar("T")
 @dataclass(eq=False, slots=True)
 class _Call:
     function: Callable[[], Any]
+    on_done: Callable[[], None] | None = None
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     done: threading.Event = field(default_factory=threading.Event)
     result: Any = None
@@ -32,9 +33,11 @@ class _Call:
             self.error = error
         finally:
             self.done.set()
+            if self.on_done is not None:
+                self.on_done()
 
 
-class _CallThread:
+class CallThread:
     """A thread that runs calls one after the other, until this object is deleted."""
 
     def __init__(self) -> None:
@@ -42,8 +45,9 @@ class _CallThread:
         self._thread = threading.Thread(target=_run_calls, args=(self._calls,), name="edgefc-tool", daemon=True)
         self._thread.start()
 
-    def start(self, function: Callable[[], Any]) -> _Call:
-        call = _Call(function)
+    def start(self, function: Callable[[], Any], on_done: Callable[[], None] | None = None) -> _Call:
+        """Run a function after those before it; `on_done` is called in the thread when it has returned."""
+        call = _Call(function, on_done)
         self._calls.put(call)
         return call
 
@@ -73,9 +77,9 @@ def call_with_timeout(function: Callable[[], T], timeout: float | None) -> T:
 
     Raises what the function raises, and TimeoutError after `timeout` seconds. Ctrl-C interrupts the wait.
     """
-    thread: _CallThread | None = getattr(_threads, "current", None)
+    thread: CallThread | None = getattr(_threads, "current", None)
     if thread is None:
-        thread = _threads.current = _CallThread()
+        thread = _threads.current = CallThread()
     call = thread.start(function)
     try:
         if not call.done.wait(timeout):

@@ -56,6 +56,10 @@ async def coroutine() -> str:
     return "never"
 
 
+def endless() -> Any:
+    return iter(int, 1)
+
+
 FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "SystemExit": (raising(SystemExit(3)), "SystemExit: 3"),
     "KeyboardInterrupt": (raising(KeyboardInterrupt()), "KeyboardInterrupt"),
@@ -76,7 +80,9 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "a huge number": (lambda: 10**5000, "ValueError"),
     "keys that are no text": (lambda: {(1, 2): 3}, "TypeError"),
     "a set of everything": (lambda: {1, "a"}, "TypeError"),
-    "a coroutine": (coroutine, "asyncio.run"),
+    "a coroutine inside": (lambda: [coroutine()], "of the type coroutine"),
+    "an object without text": (lambda: {"a": object()}, "of the type object"),
+    "an endless generator": (endless, "more than"),
 }
 
 

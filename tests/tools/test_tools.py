@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,8 +46,9 @@ HINTS: list[tuple[Any, dict[str, Any]]] = [
     (float, {"type": "number"}),
     (bool, {"type": "boolean"}),
     (list[int], {"type": "array", "items": {"type": "integer"}}),
-    (list, {"type": "array"}),
-    (tuple[int, str], {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False, "minItems": 2}),
+    (list, {"type": "array", "items": {}}),
+    (set[int], {"type": "array", "items": {"type": "integer"}}),
+    (tuple[int, str], {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2, "maxItems": 2}),
     (dict[str, float], {"type": "object", "additionalProperties": {"type": "number"}}),
     (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}),
     (Literal["a", 1], {"enum": ["a", 1]}),
@@ -59,7 +61,7 @@ HINTS: list[tuple[Any, dict[str, Any]]] = [
         Point,
         {
             "type": "object",
-            "properties": {"x": {"type": "integer"}, "y": {"type": "number"}},
+            "properties": {"x": {"type": "integer"}, "y": {"type": "number", "default": 0.0}},
             "required": ["x"],
             "additionalProperties": False,
         },
@@ -73,7 +75,7 @@ def test_a_type_hint_becomes_its_schema(hint: Any, schema: dict[str, Any]) -> No
     assert schema_of(hint) == schema
 
 
-@pytest.mark.parametrize("hint", [bytes, complex, dict[int, str], PythonTool])
+@pytest.mark.parametrize("hint", [Callable[[int], int], type, dict[float, str], PythonTool])
 def test_a_hint_without_a_schema_names_the_parameter(hint: Any) -> None:
     with pytest.raises(ToolError, match=r"f\(a\)"):
         schema_of(hint)
