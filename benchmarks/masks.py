@@ -96,7 +96,7 @@ class LlamaSampler:
     """llama.cpp's grammar sampler, applied to the whole vocabulary."""
 
     def __init__(self, vocabulary: llama.Vocabulary, gbnf: str) -> None:
-        self.sampler = llama_cpp.llama_sampler_init_grammar(vocabulary.handle, gbnf.encode(), b"root")
+        self.sampler = llama_cpp.llama_sampler_init_grammar(vocabulary.pointer, gbnf.encode(), b"root")
         assert self.sampler, "llama.cpp refuses the grammar"
         self.data = (llama_cpp.llama_token_data * vocabulary.size)()
         self.view = np.frombuffer(self.data, dtype=[("id", "i4"), ("logit", "f4"), ("p", "f4")])

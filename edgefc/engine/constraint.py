@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance import numpy as guidance_numpy
-from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
+from llguidance.gbnf_to_lark import gbnf_to_lark
 from numpy.typing import NDArray
 
 from edgefc.cache import TextCache
@@ -21,27 +24,31 @@ from edgefc.grammar import CompiledGrammar
 
 # Patterns that exclude one another need more work than llguidance allows by default, and an error amid an answer is
 # worse than a slow mask. The grammar compiler bounds their complexity.
+P = ParamSpec("P")
+T = TypeVar("T")
+FORCED_AT_ONCE = 64  # tokens
 LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
 
 
 def guidance_tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
     """Convert a vocabulary for llguidance: about a second for 150,000 tokens, so keep the result.
 
-    Control tokens are marked, so that no grammar of text allows one. The result reads the vocabulary, which must live
-    as long.
+    Control tokens are marked, so that no grammar of text allows one. The result reads the vocabulary: lease it while
+    you use either.
     """
     # llguidance marks a special token with 0xff, a byte that UTF-8 never contains.
     tokens = list(vocabulary.pieces)
     for token in vocabulary.control:
         tokens[token] = b"\xff" + tokens[token]
     try:
-        tokenizer: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
-            tokens=tokens,
-            vocab_ptr=vocabulary.handle,
-            tokenize_fptr=vocabulary.tokenize_address,
-            eos_token=sorted(vocabulary.eog) or [vocabulary.eos],
-            slices=LLTokenizer.json_slices(),
-        )
+        with vocabulary.handle:
+            tokenizer: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+                tokens=tokens,
+                vocab_ptr=vocabulary.pointer,
+                tokenize_fptr=vocabulary.tokenize_address,
+                eos_token=sorted(vocabulary.eog) or [vocabulary.eos],
+                slices=LLTokenizer.json_slices(),
+            )
     except ValueError as error:
         raise ModelFileError(f"unusable vocabulary: {error}", "Fetch the file again.") from None
     return tokenizer
@@ -87,8 +94,19 @@ def gbnf_grammar(text: str) -> CompiledGrammar:
     """Compile a grammar in llama.cpp's notation, GBNF. Raises GrammarError."""
     try:
         return CompiledGrammar(gbnf_to_lark(text))
-    except (GbnfToLarkError, ValueError, RecursionError, AssertionError, IndexError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - gbnf_to_lark raises whatever it meets, even Exception itself
         raise GrammarError(f"invalid GBNF grammar: {error}", "Its first rule must be called root.") from None
+
+
+def _with_lease(method: Callable[Concatenate[Constraint, P], T]) -> Callable[Concatenate[Constraint, P], T]:
+    """Lease the vocabulary during a method: llguidance may tokenize with it at any time."""
+
+    @functools.wraps(method)
+    def leased(self: Constraint, /, *arguments: P.args, **options: P.kwargs) -> T:
+        with self._vocabulary:
+            return method(self, *arguments, **options)
+
+    return leased
 
 
 class Constraint:
@@ -97,10 +115,14 @@ class Constraint:
     Counts its costs: `masks` and `checks` computed, `microseconds` altogether, `compile_microseconds` at the start.
     """
 
-    def __init__(self, tokenizer: LLTokenizer, grammar: CompiledGrammar) -> None:
-        """Raises GrammarError."""
+    def __init__(
+        self, tokenizer: LLTokenizer, grammar: CompiledGrammar, vocabulary: AbstractContextManager[Any] | None = None
+    ) -> None:
+        """Raises GrammarError. `vocabulary` leases the tokenizer's vocabulary, if a model owns it."""
         start = time.perf_counter()
-        self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0, limits=LIMITS)
+        self._vocabulary = vocabulary or nullcontext()
+        with self._vocabulary:
+            self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0, limits=LIMITS)
         if self._matcher.is_error():
             raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
         self._bits = guidance_numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
@@ -108,6 +130,7 @@ class Constraint:
         self.compile_microseconds = (time.perf_counter() - start) * 1e6
         self.microseconds = 0.0
 
+    @_with_lease
     def fork(self) -> Constraint:
         """Return an independent constraint in the same state, with costs of its own. Takes 10 µs."""
         start = time.perf_counter()
@@ -119,6 +142,7 @@ class Constraint:
         other.compile_microseconds = (time.perf_counter() - start) * 1e6
         return other
 
+    @_with_lease
     def allows(self, token: int) -> bool:
         """Check whether this token may come next; does not consume it."""
         start = time.perf_counter()
@@ -127,6 +151,7 @@ class Constraint:
         self._add_time(start)
         return allowed
 
+    @_with_lease
     def mask(self) -> NDArray[np.bool_]:
         """Compute which tokens may come next, shape (n_vocab,). Raises ConstraintError if none may."""
         start = time.perf_counter()
@@ -139,6 +164,7 @@ class Constraint:
             raise ConstraintError("the grammar allows no token here")
         return allowed
 
+    @_with_lease
     def consume(self, token: int) -> None:
         """Advance by one token. Raises ConstraintError if the grammar forbids it."""
         start = time.perf_counter()
@@ -146,6 +172,7 @@ class Constraint:
         self._raise_error()
         self._add_time(start)
 
+    @_with_lease
     def try_consume(self, tokens: list[int]) -> bool:
         """Advance by all of these tokens; False if the grammar forbids one, after which the state is of no use."""
         start = time.perf_counter()
@@ -153,21 +180,35 @@ class Constraint:
         self._add_time(start)
         return count == len(tokens) and not self._matcher.is_error()
 
-    def consume_forced(self) -> list[int]:
-        """Consume and return the tokens that must come next; empty when there is a choice."""
+    def consume_forced(self, limit: int) -> list[int]:
+        """Consume and return up to `limit` of the tokens that must come next; empty when there is a choice.
+
+        Other threads run between short runs of them: consuming one takes longer the more bytes are forced after it.
+        """
         start = time.perf_counter()
         forced: list[int] = []
-        while tokens := self._matcher.compute_ff_tokens() or self._only_token():
-            self._matcher.consume_tokens(tokens)
-            self._raise_error()
-            forced += tokens
+        while len(forced) < limit and (tokens := self._certain_tokens()):
+            for position in range(0, min(len(tokens), limit - len(forced)), FORCED_AT_ONCE):
+                forced += self._consume_certain(tokens[position : position + FORCED_AT_ONCE])
         self._add_time(start)
         return forced
 
+    @_with_lease
+    def _certain_tokens(self) -> list[int]:
+        return self._matcher.compute_ff_tokens() or self._only_token()
+
+    @_with_lease
+    def _consume_certain(self, tokens: list[int]) -> list[int]:
+        self._matcher.consume_tokens(tokens)
+        self._raise_error()
+        return tokens
+
+    @_with_lease
     def forced_bytes(self) -> bytes:
         """Bytes that must come next but do not yet determine a token: a longer token may begin with them."""
         return bytes(self._matcher.compute_ff_bytes())
 
+    @_with_lease
     def count_allowed(self, tokens: list[int]) -> int:
         """Count how many of these tokens may come next, one after the other; consumes none."""
         start = time.perf_counter()
@@ -191,11 +232,13 @@ class Constraint:
         return [32 * int(nonzero[0]) + word.bit_length() - 1]
 
     @property
+    @_with_lease
     def is_accepting(self) -> bool:
         """True when the text so far is complete."""
         return bool(self._matcher.is_accepting())
 
     @property
+    @_with_lease
     def is_finished(self) -> bool:
         """True when nothing can follow any more."""
         return bool(self._matcher.is_stopped())
@@ -215,8 +258,9 @@ class ConstraintFactory:
     those of recent requests stay in memory: about 20 bytes for each character of a grammar, 64 MB altogether.
     """
 
-    def __init__(self, tokenizer: Callable[[], LLTokenizer]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Callable[[], LLTokenizer], vocabulary: AbstractContextManager[Any]) -> None:
+        """Create constraints with a tokenizer, whose vocabulary they lease."""
+        self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._started: TextCache[tuple[str, Constraint]] = TextCache(_memory, bound=64 << 20)
 
     def start(self, grammar: CompiledGrammar) -> Constraint:
@@ -224,7 +268,7 @@ class ConstraintFactory:
         begin = time.perf_counter()
 
         def build() -> tuple[str, Constraint]:
-            constraint = Constraint(self._tokenizer(), grammar)
+            constraint = Constraint(self._tokenizer(), grammar, self._vocabulary)
             constraint.mask()
             return grammar.lark, constraint
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefc.engine import llama
+from edgefc.engine.handles import Handle
 from edgefc.errors import EdgefcError, ModelLoadError
 from edgefc.gguf import memory
 
@@ -66,22 +67,25 @@ class Context:
         params.no_perf = True
         self.set_threads(n_threads, n_threads_batch)
         llama.clear_log_tail()
-        self.handle = api.llama_init_from_model(model.handle, params)
-        if not self.handle:
-            reason = f"llama.cpp could not create a context of {n_ctx} tokens: {llama.log_tail()}"
-            raise ModelLoadError(reason, "Try a smaller n_ctx.")
+        with model.handle as weights:
+            pointer = api.llama_init_from_model(weights, params)
+            if not pointer:
+                reason = f"llama.cpp could not create a context of {n_ctx} tokens: {llama.log_tail()}"
+                raise ModelLoadError(reason, "Try a smaller n_ctx.")
+            self.handle = Handle(pointer, api.llama_free, parent=model.handle)
+            self.can_truncate = not (api.llama_model_is_recurrent(weights) or api.llama_model_is_hybrid(weights))
+            # With a plain KV cache, `save` removes the number of sequences from what it returns.
+            is_plain = self.can_truncate and api.llama_model_n_swa(weights) == 0
         self.n_vocab = model.vocabulary.size
-        self.can_truncate = not (api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle))
         self.tiles = tiles and self.can_truncate and self.n_batch >= memory.TILE
-        # With a plain KV cache, `save` removes the number of sequences from what it returns.
-        is_plain = self.can_truncate and api.llama_model_n_swa(model.handle) == 0
         self.streams = 1 if is_plain else n_seq_max
         self.rows_computed = 0
         self._outputs: list[range] = []
         self._row_type = ctypes.c_float * self.n_vocab
-        self._memory = api.llama_get_memory(self.handle)
         self._create_batch()
-        self._set_abort_callback()
+        with self.handle as context:
+            self._memory = api.llama_get_memory(context)
+            self._set_abort_callback(context)
 
     def _create_batch(self) -> None:
         """Create the arrays that llama.cpp reads a batch from."""
@@ -100,7 +104,7 @@ class Context:
             logits=self._needs_logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
         )
 
-    def _set_abort_callback(self) -> None:
+    def _set_abort_callback(self, context: Any) -> None:
         """Make libc's strlen the abort callback: a C function, so that checking it needs no GIL.
 
         A non-empty string means "stop".
@@ -108,12 +112,16 @@ class Context:
         self._abort_flag = ctypes.create_string_buffer(2)
         if os.name == "posix":
             strlen = ctypes.cast(ctypes.CDLL(None).strlen, api.ggml_abort_callback)
-            api.llama_set_abort_callback(self.handle, strlen, ctypes.cast(self._abort_flag, ctypes.c_void_p))
+            api.llama_set_abort_callback(context, strlen, ctypes.cast(self._abort_flag, ctypes.c_void_p))
 
     def abort(self) -> None:
         """End the decode that is running, or the next one, early. Any thread may call it."""
         self._abort_flag[0] = b"\x01"
         llama.aborting.set()
+
+    def _reset_abort(self) -> None:
+        self._abort_flag[0] = b"\x00"
+        llama.aborting.clear()
 
     def set_threads(self, n_threads: int, n_threads_batch: int) -> None:
         """Set the numbers of threads for decoding and for prefill."""
@@ -141,25 +149,25 @@ class Context:
         self._outputs = [range(0)] * len(parts)
         self._batch.n_tokens = 0
         padded: list[tuple[int, int]] = []  # sequence, length without the padding
-        for sequence in sequences:
-            number = numbers.get(sequence)
-            part = Rows(sequence, self._length(sequence), (), 0) if number is None else parts[number]
-            outputs = self._add_rows(part, height)
-            if number is not None:
-                self._outputs[number] = outputs
-            if self.can_truncate and len(part.tokens) < height:
-                padded.append((sequence, part.position + len(part.tokens)))
-        self.rows_computed = int(self._batch.n_tokens)
-        # llama.cpp itself takes every batch of more than one row for prefill.
-        threads = self._prefill_threads if prefill else self._decode_threads
-        if self._current_threads != threads:
-            api.llama_set_n_threads(self.handle, threads, threads)
-            self._current_threads = threads
-        status = int(api.llama_decode(self.handle, self._batch))
-        for sequence, length in padded:
-            self.truncate(sequence, length)
-        self._abort_flag[0] = b"\x00"
-        llama.aborting.clear()
+        with self.handle as context:
+            for sequence in sequences:
+                number = numbers.get(sequence)
+                part = Rows(sequence, self._length(sequence), (), 0) if number is None else parts[number]
+                outputs = self._add_rows(part, height)
+                if number is not None:
+                    self._outputs[number] = outputs
+                if self.can_truncate and len(part.tokens) < height:
+                    padded.append((sequence, part.position + len(part.tokens)))
+            self.rows_computed = int(self._batch.n_tokens)
+            # llama.cpp itself takes every batch of more than one row for prefill.
+            threads = self._prefill_threads if prefill else self._decode_threads
+            if self._current_threads != threads:
+                api.llama_set_n_threads(context, threads, threads)
+                self._current_threads = threads
+            status = int(api.llama_decode(context, self._batch))
+            for sequence, length in padded:
+                api.llama_memory_seq_rm(self._memory, sequence, length, -1)
+        self._reset_abort()
         return status
 
     def _add_rows(self, part: Rows, height: int) -> range:
@@ -182,23 +190,26 @@ class Context:
         return range(last - part.n_logits, last)
 
     def logits(self, part: int, row: int = 0) -> NDArray[np.float32]:
-        """Logits of one of a part's rows, counted from the first with logits: a view, valid until the next decode.
+        """Logits of one of a part's rows, counted from the first with logits. Shape (n_vocab,).
 
-        Shape (n_vocab,).
+        A view, valid until the next decode or `close`: only for the thread that computes and closes.
         """
-        pointer = api.llama_get_logits_ith(self.handle, self._outputs[part][row])
+        with self.handle as context:
+            pointer = api.llama_get_logits_ith(context, self._outputs[part][row])
         if not pointer:
             raise EdgefcError(f"llama.cpp has no logits for part {part} of the batch")
         values = memoryview(self._row_type.from_address(ctypes.addressof(pointer.contents)))
         return np.frombuffer(values.cast("B"), dtype=np.float32)
 
     def _length(self, sequence: int) -> int:
-        return int(api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+        with self.handle:
+            return int(api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def truncate(self, sequence: int, length: int = 0) -> bool:
         """Drop a sequence's tokens from position `length` on; False if the model's memory cannot be cut there."""
         assert 0 <= sequence < self.n_seq_max
-        return bool(api.llama_memory_seq_rm(self._memory, sequence, length, -1))
+        with self.handle:
+            return bool(api.llama_memory_seq_rm(self._memory, sequence, length, -1))
 
     def copy(self, source: int, target: int, length: int) -> bool:
         """Copy the first `length` positions of one sequence to another; False if the memory cannot be cut there.
@@ -207,19 +218,23 @@ class Context:
         """
         assert 0 <= source < self.n_seq_max
         assert 0 <= target < self.n_seq_max
-        api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        with self.handle:
+            api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         return self.truncate(target, length)
 
     def save(self, sequence: int) -> NDArray[np.uint8]:
         """Save a sequence's part of the KV cache, or its state of recurrent layers.
 
         Any sequence of a context of the same model can restore it, whatever the number of sequences, unless `streams`
-        is more than 1.
+        is more than 1. Raises EdgefcError if llama.cpp cannot, for lack of memory.
         """
         assert 0 <= sequence < self.n_seq_max
-        size = int(api.llama_state_seq_get_size(self.handle, sequence))
-        data = np.empty(size, dtype=np.uint8)
-        written = int(api.llama_state_seq_get_data(self.handle, _bytes_at(data), size, sequence))
+        with self.handle as context:
+            size = int(api.llama_state_seq_get_size(context, sequence))
+            data = np.empty(size, dtype=np.uint8)
+            written = int(api.llama_state_seq_get_data(context, _bytes_at(data), size, sequence))
+        if not written:
+            raise EdgefcError(f"llama.cpp could not save a state of {size} bytes")
         if self.streams > 1 or self.n_seq_max == 1:
             return data[:written]
         # llama_kv_cache::state_write: a mark, the sequence, the number of streams, the number of cells in each stream
@@ -239,16 +254,17 @@ class Context:
         if self.streams == 1 and self.n_seq_max > 1:
             data = np.concatenate([data, np.zeros(4 * (self.n_seq_max - 1), dtype=np.uint8)])
             data[8:12].view(np.uint32)[0] = self.n_seq_max
-        read = int(api.llama_state_seq_set_data(self.handle, _bytes_at(data), data.size, sequence))
+        with self.handle as context:
+            read = int(api.llama_state_seq_set_data(context, _bytes_at(data), data.size, sequence))
         if read == data.size and self._length(sequence) == length:
             return True
         self.truncate(sequence)
         return False
 
     def close(self) -> None:
-        handle, self.handle = self.handle, None
-        if handle:
-            api.llama_free(handle)
+        """Free the context, once no thread uses it."""
+        self.handle.close()
+        self._reset_abort()
 
 
 def _bytes_at(data: NDArray[np.uint8]) -> Any:

@@ -10,9 +10,8 @@ import contextlib
 import functools
 import logging
 import threading
-import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,6 +24,7 @@ from edgefc.engine.config import EngineOptions, Setup, choose_setup
 from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
 from edgefc.engine.generation import Generation
+from edgefc.engine.handles import LOADS, exit_at_interrupt
 from edgefc.engine.prefill import chunk_size, min_rows
 from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
@@ -39,7 +39,7 @@ MAX_DECODE_ROWS = 16  # a prompt with no more tokens left is computed in the bat
 MAX_DRAFT = 15  # tokens drafted at once
 MEMORY_SHARE, MAX_MEMORY = 8, 1 << 30  # prompts' KV caches take at most this fraction of free memory, and these bytes
 DISK_BYTES = 2 << 30
-_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+_ENGINES: set[Engine] = set()  # those that are not closed
 
 
 class Chunk(NamedTuple):
@@ -65,7 +65,7 @@ class Engine:
         """Use `Engine.load`."""
         self.setup, self.tokenizer, self.n_ctx = setup, tokenizer, setup.n_ctx
         self._model, self._context, self._vocabulary, self._prefixes = model, context, vocabulary, store
-        self._constraints = ConstraintFactory(vocabulary.guidance_tokenizer)
+        self._constraints = ConstraintFactory(vocabulary.guidance_tokenizer, tokenizer.vocabulary.handle)
         # Indexed by the number of rows.
         self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, ROW_GROUP) + 1)]
         self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
@@ -73,6 +73,7 @@ class Engine:
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._is_closed = self._has_stopped = False
+        self._end_reason = "the model was closed"
         self._in_batch: list[Sequence] = []
         self._thread = threading.Thread(target=self._run, name="edgefc-engine", daemon=True)
         self._thread.start()
@@ -127,6 +128,7 @@ class Engine:
 
         Raises RequestError, ContextOverflowError, GrammarError or EngineClosedError.
         """
+        self._check_open()
         sequence = new_sequence(
             Generation(self._cancel),
             prompt,
@@ -137,19 +139,26 @@ class Engine:
             tiles=self._context.tiles,
         )
         with self._changed:
-            if self._is_closed or self._has_stopped:
-                raise EngineClosedError("the model was closed", "Load it again.")
+            self._check_open()
             self._waiting.append(sequence)
             self._changed.notify_all()
         return sequence.handle
 
+    def _check_open(self) -> None:
+        """Raise EngineClosedError if no request is served any more."""
+        if self._is_closed or self._has_stopped:
+            raise EngineClosedError(self._end_reason, "Load it again.")
+
     def constraint(self, grammar: CompiledGrammar) -> Constraint:
-        """Start a grammar on this model's vocabulary; waits until the vocabulary is converted. Raises GrammarError."""
+        """Start a grammar on this model's vocabulary; waits until the vocabulary is converted.
+
+        Raises GrammarError or EngineClosedError.
+        """
         return self._constraints.start(grammar)
 
     @property
     def has_stopped(self) -> bool:
-        """True after an internal error: no request is served any more."""
+        """True after `close` or an internal error: no request is served any more."""
         return self._has_stopped
 
     @property
@@ -158,22 +167,28 @@ class Engine:
         return self._prefixes.bytes_in_memory
 
     def save_prefixes(self) -> list[Path]:
-        """Wait until the KV caches of all prefixes in memory are on disk; return the files written or used so far."""
+        """Wait until the KV caches of all prefixes in memory are on disk; return the files written or used so far.
+
+        Raises EngineClosedError.
+        """
+        self._check_open()
         return self._prefixes.flush(everything=True)
 
     def close(self) -> None:
-        """Cancel all requests and free the model. May be called more than once."""
+        """Cancel all requests and free the model, once no thread uses it.
+
+        May be called more than once, by several threads: each returns when the model is freed.
+        """
         with self._changed:
-            if self._is_closed:
-                return
             self._is_closed = True
             self._context.abort()
             self._changed.notify_all()
         self._thread.join()
-        self._vocabulary.close()
         self._prefixes.close()
         self._context.close()
         self._model.close()
+        self._vocabulary.close()
+        _ENGINES.discard(self)
 
     # -- the engine's thread --------------------------------------------------------------------------------
 
@@ -186,17 +201,16 @@ class Engine:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        reason = "the model was closed while the request was running"
         try:
             self._serve()
-        except Exception as error:
-            # A bug of edgefc: callers must get an error rather than wait for ever.
+        except BaseException as error:
+            self._end_reason = f"the engine stopped after an internal error: {type(error).__name__}: {error}"
             log.exception("the engine stopped")
-            reason = f"the engine stopped after an internal error: {type(error).__name__}: {error}"
-        with self._changed:
-            self._has_stopped = True
-        for sequence in [*self._slots.active, *self._waiting]:
-            sequence.handle.fail(EngineClosedError(reason, "Load the model again."))
+        finally:  # callers must get an error rather than wait for ever
+            with self._changed:
+                self._has_stopped = True
+            for sequence in [*self._slots.active, *self._waiting]:
+                sequence.handle.fail(EngineClosedError(self._end_reason, "Load it again."))
 
     def _serve(self) -> None:
         while True:
@@ -209,8 +223,9 @@ class Engine:
                     return
                 self._drop_cancelled()
                 self._admit()
-            if self._slots.active:
-                self._step()
+            if active := self._slots.active:
+                with self._errors_end(active):
+                    self._step(active)
 
     def _drop_cancelled(self) -> None:
         for sequence in [s for s in self._waiting if s.handle.cancelled]:
@@ -224,18 +239,20 @@ class Engine:
         """Give slots to waiting requests in the order they came, so that none waits for ever."""
         while self._waiting:
             sequence = self._waiting[0]
-            if not self._slots.admit(sequence):
-                return
+            with self._errors_end([sequence]):
+                if not self._slots.admit(sequence):
+                    return
             self._waiting.popleft()
-            self._advance(sequence, sequence.start)
+            if sequence.slot >= 0:
+                self._advance(sequence, sequence.start)
 
-    def _step(self) -> None:
+    def _step(self, active: list[Sequence]) -> None:
         """Compute pending tokens, and let every request with none left choose its next.
 
         The requests that are decoding, or about to, are computed first, in one batch. A chunk of the oldest prompt
         follows, a short one while others wait for their tokens.
         """
-        active = sorted(self._slots.active, key=lambda sequence: sequence.admitted_at)
+        active = sorted(active, key=lambda sequence: sequence.admitted_at)
         decoding = [s for s in active if len(s.pending) <= MAX_DECODE_ROWS and not s.segment.tiled]
         if decoding:
             self._decode(decoding)
@@ -271,25 +288,36 @@ class Engine:
 
     def _compute(self, chunks: list[Chunk], n_rows: int, *, slots: range = range(0), prefill: bool = False) -> None:
         """Compute one batch of at least `n_rows` rows, which spans these `slots`, and let requests choose tokens."""
-        parts: list[Rows] = []
-        for sequence, count, draft in chunks:
-            n_logits = len(draft) + 1 if count == len(sequence.pending) else 0
-            tokens = [*sequence.pending[:count], *draft]
-            parts.append(Rows(sequence.slot, sequence.position, tokens, n_logits))
-        with self._changed:
-            self._in_batch = [chunk.sequence for chunk in chunks]
-        status = self._context.decode(parts, n_rows, span=slots, prefill=prefill)
-        with self._changed:
-            self._in_batch = []
-        if status != DECODED:
-            self._recover(status, [chunk.sequence for chunk in chunks])
-            return
-        for number, (sequence, count, draft) in enumerate(chunks):
-            sequence.stats.model_steps += 1
-            computed, sequence.pending = sequence.pending[:count], sequence.pending[count:]
-            self._slots.advance(sequence, computed)
-            if not sequence.pending and not sequence.handle.cancelled:
-                self._advance(sequence, functools.partial(self._choose_tokens, sequence, number, draft))
+        sequences = [chunk.sequence for chunk in chunks]
+        with self._errors_end(sequences):
+            parts: list[Rows] = []
+            for sequence, count, draft in chunks:
+                n_logits = len(draft) + 1 if count == len(sequence.pending) else 0
+                tokens = [*sequence.pending[:count], *draft]
+                parts.append(Rows(sequence.slot, sequence.position, tokens, n_logits))
+            with self._changed:
+                self._in_batch = sequences
+            try:
+                status = self._context.decode(parts, n_rows, span=slots, prefill=prefill)
+            finally:
+                with self._changed:
+                    self._in_batch = []
+            if status != DECODED:
+                self._recover(status, sequences)
+                return
+        # None of them has a slot any more if that failed.
+        for number, chunk in enumerate(chunks):
+            if chunk.sequence.slot >= 0:
+                self._advance(chunk.sequence, functools.partial(self._read_results, number, chunk))
+
+    def _read_results(self, part: int, chunk: Chunk) -> None:
+        """Count the tokens of a request that were computed, and choose the next ones if none is left to compute."""
+        sequence, count, draft = chunk
+        sequence.stats.model_steps += 1
+        computed, sequence.pending = sequence.pending[:count], sequence.pending[count:]
+        self._slots.advance(sequence, computed)
+        if not sequence.pending and not sequence.handle.cancelled:
+            self._choose_tokens(sequence, part, draft)
 
     def _choose_tokens(self, sequence: Sequence, part: int, draft: list[int]) -> None:
         """Choose the next token, and further ones as long as the draft has them and so their logits are computed."""
@@ -311,19 +339,33 @@ class Engine:
 
     def _advance(self, sequence: Sequence, action: Callable[[], None]) -> None:
         """Run an action of one request; release the request's slot if that ends it or fails."""
-        try:
+        with self._errors_end([sequence]):
             action()
-        except EdgefcError as error:
-            self._fail(sequence, error)
-        else:
             if sequence.ended:
                 self._slots.release(sequence)
                 sequence.deliver()
 
+    @contextlib.contextmanager
+    def _errors_end(self, sequences: Iterable[Sequence]) -> Iterator[None]:
+        """Let any exception end these requests, and no others. A panic of llguidance is no Exception."""
+        try:
+            yield
+        except EdgefcError as error:
+            for sequence in sequences:
+                self._fail(sequence, error)
+        except BaseException as error:
+            for sequence in sequences:
+                sequence.handle.fail(_unexpected(error))
+                # Nobody knows how far it came, so nothing of the slot is used again.
+                self._slots.clear(sequence)
+            log.exception("a request failed")
+
     def _fail(self, sequence: Sequence, error: EdgefcError) -> None:
         """End one request with an error; the others continue."""
-        self._slots.release(sequence)
-        sequence.handle.fail(error)
+        try:
+            self._slots.release(sequence)
+        finally:
+            sequence.handle.fail(error)
 
     def _recover(self, status: int, sequences: list[Sequence]) -> None:
         """Undo a batch that was not computed, and end its requests if it cannot be tried again."""
@@ -334,6 +376,13 @@ class Engine:
         log.error("llama_decode failed with status %d", status)
         for sequence in sequences:
             self._fail(sequence, EdgefcError(f"llama.cpp could not compute the batch (status {status})"))
+
+
+def _unexpected(error: BaseException) -> EdgefcError:
+    if isinstance(error, MemoryError):
+        return EdgefcError("not enough memory to compute the answer", "End other programs, or use a smaller context.")
+    reason = f"the answer could not be computed: {type(error).__name__}: {error}"
+    return EdgefcError(reason, "This is a bug of edgefc: report it.")
 
 
 def _chunk(sequence: Sequence, count: int, n_rows: int, room: int) -> Chunk:
@@ -361,5 +410,7 @@ def _prefix_store(header: gguf.Header, setup: Setup, options: EngineOptions, con
 
 @atexit.register
 def _close_all() -> None:
-    for engine in list(_ENGINES):
-        engine.close()
+    with exit_at_interrupt():
+        LOADS.close()
+        for engine in list(_ENGINES):
+            engine.close()

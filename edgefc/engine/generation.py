@@ -147,6 +147,9 @@ class Generation:
         self._done.set()
 
     def fail(self, error: BaseException) -> None:
+        """End with an error, unless it has ended already."""
+        if self._done.is_set():
+            return
         self._error = error
         self._pieces.put(None)
         self._done.set()

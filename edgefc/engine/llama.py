@@ -6,6 +6,7 @@ limit, a NULL pointer. So every call is checked before it is made.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from edgefc.engine.handles import LOADS, Handle
 from edgefc.errors import EdgefcError, ModelLoadError
 
 # ggml would fork a debugger to print a backtrace when it aborts.
@@ -69,6 +71,11 @@ def initialise() -> None:
     _init_backend()
 
 
+def _mute() -> None:
+    """Send llama.cpp's log to a C function that ignores it: libc's abs."""
+    api.llama_log_set(ctypes.cast(ctypes.CDLL(None).abs, api.llama_log_callback), ctypes.c_void_p(0))
+
+
 @contextlib.contextmanager
 def _muted_log() -> Iterator[None]:
     """Send llama.cpp's log to a C function that ignores it, unless debug messages are enabled.
@@ -82,7 +89,7 @@ def _muted_log() -> Iterator[None]:
     thread = threading.get_ident()
     with _log_lock:
         _muted_loads.add(thread)
-        api.llama_log_set(ctypes.cast(ctypes.CDLL(None).abs, api.llama_log_callback), ctypes.c_void_p(0))
+        _mute()
     try:
         yield
     finally:
@@ -95,6 +102,8 @@ def _muted_log() -> Iterator[None]:
 @functools.cache
 def _init_backend() -> None:
     api.llama_backend_init()
+    if os.name == "posix":
+        atexit.register(_mute)  # a log in Python would be called after the interpreter has ended
 
 
 def system_info() -> str:
@@ -114,24 +123,35 @@ def supports_gpu() -> bool:
 
 
 class Vocabulary:
-    """Token ids and their bytes. Properties of all tokens take a moment to compute the first time."""
+    """Token ids and their bytes. Properties of all tokens take a moment to compute the first time.
 
-    def __init__(self, handle: Any) -> None:
-        self.handle = handle
-        self.size = int(api.llama_vocab_n_tokens(handle))
-        self.bos = int(api.llama_vocab_bos(handle))
-        self.eos = int(api.llama_vocab_eos(handle))
-        self.add_bos = bool(api.llama_vocab_get_add_bos(handle))
+    handle   the owner of the model, or of whatever else the vocabulary is a part of
+    pointer  the vocabulary itself, to be used only while `handle` is leased
+
+    Raises EngineClosedError after the owner was closed.
+    """
+
+    def __init__(self, handle: Handle, pointer: Any) -> None:
+        self.handle, self.pointer = handle, pointer
+        with handle:
+            self.size = int(api.llama_vocab_n_tokens(pointer))
+            self.bos = int(api.llama_vocab_bos(pointer))
+            self.eos = int(api.llama_vocab_eos(pointer))
+            self.add_bos = bool(api.llama_vocab_get_add_bos(pointer))
 
     def piece(self, token: int, *, special: bool = True) -> bytes:
         """Bytes of a token; those of a control token only with `special`."""
+        with self.handle:
+            return self._piece(token, special=special)
+
+    def _piece(self, token: int, *, special: bool = True) -> bytes:
         if not 0 <= token < self.size:
             raise IndexError(f"token {token} is not in the vocabulary of {self.size}")
         # A buffer for each call: several threads read the vocabulary at the same time.
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            size = api.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
+            size = api.llama_token_to_piece(self.pointer, token, buffer, room, 0, special)
             if size >= 0:
                 return buffer.raw[:size]
             room = -size
@@ -139,18 +159,21 @@ class Vocabulary:
     @functools.cached_property
     def pieces(self) -> list[bytes]:
         """Bytes of every token, control tokens included: 0.2 s for 150,000 tokens."""
-        return [self.piece(token) for token in range(self.size)]
+        with self.handle:
+            return [self._piece(token) for token in range(self.size)]
 
     @functools.cached_property
     def eog(self) -> frozenset[int]:
         """Tokens that end an answer."""
-        is_eog, handle = api.llama_vocab_is_eog, self.handle
-        return frozenset(token for token in range(self.size) if is_eog(handle, token))
+        is_eog, pointer = api.llama_vocab_is_eog, self.pointer
+        with self.handle:
+            return frozenset(token for token in range(self.size) if is_eog(pointer, token))
 
     @functools.cached_property
     def _attributes(self) -> list[int]:
-        get_attr, handle = api.llama_vocab_get_attr, self.handle
-        return [get_attr(handle, token) for token in range(self.size)]
+        get_attr, pointer = api.llama_vocab_get_attr, self.pointer
+        with self.handle:
+            return [get_attr(pointer, token) for token in range(self.size)]
 
     @functools.cached_property
     def control(self) -> frozenset[int]:
@@ -171,7 +194,8 @@ class Vocabulary:
         data = text.encode()
         room = len(data) + 16
         tokens = (api.llama_token * room)()
-        count = api.llama_tokenize(self.handle, data, len(data), tokens, room, False, parse_special)
+        with self.handle:
+            count = api.llama_tokenize(self.pointer, data, len(data), tokens, room, False, parse_special)
         if count < 0:
             raise EdgefcError(f"llama.cpp could not tokenize a text of {len(data)} bytes")
         return list(tokens[:count])
@@ -183,7 +207,7 @@ class Vocabulary:
 
 
 class Model:
-    """Weights in memory; with `vocab_only` just the vocabulary."""
+    """Weights in memory; with `vocab_only` just the vocabulary. `handle` owns them."""
 
     def __init__(
         self,
@@ -207,17 +231,18 @@ class Model:
                 return bool(report(share))
 
             params.progress_callback = on_progress
-        initialise()
-        clear_log_tail()
-        with _muted_log():
-            self.handle = api.llama_model_load_from_file(str(path).encode(), params)
-        if not self.handle:  # load again with the log on, for the reason
-            self.handle = api.llama_model_load_from_file(str(path).encode(), params)
-        if not self.handle:
-            raise ModelLoadError(f"llama.cpp could not load {path}: {log_tail()}")
-        self.vocabulary = Vocabulary(api.llama_model_get_vocab(self.handle))
+        with LOADS:
+            initialise()
+            clear_log_tail()
+            with _muted_log():
+                pointer = api.llama_model_load_from_file(str(path).encode(), params)
+            if not pointer:  # load again with the log on, for the reason
+                pointer = api.llama_model_load_from_file(str(path).encode(), params)
+            if not pointer:
+                raise ModelLoadError(f"llama.cpp could not load {path}: {log_tail()}")
+            self.handle = Handle(pointer, api.llama_model_free)
+            self.vocabulary = Vocabulary(self.handle, api.llama_model_get_vocab(pointer))
 
     def close(self) -> None:
-        handle, self.handle = self.handle, None
-        if handle:
-            api.llama_model_free(handle)
+        """Free the weights and all contexts, once no thread uses them."""
+        self.handle.close()

@@ -178,8 +178,9 @@ class PrefixStore:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        if self._writer is not None:
-            self._writer.join()
+        writer = self._writer
+        if writer is not None:
+            writer.join()
         self._snapshots = []
 
     @property
@@ -223,11 +224,31 @@ class PrefixStore:
         if len(snapshot.keys) < MIN_TOKENS or snapshot.size > self._disk.limit:
             return
         with self._changed:
-            snapshot.is_due = True
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_due, name="edgefc-prefixes", daemon=True)
-                self._writer.start()
-            self._changed.notify_all()
+            if not self._is_closed and self._start_writer():
+                snapshot.is_due = True
+                self._changed.notify_all()
+
+    def _start_writer(self) -> bool:
+        """Start the writer thread unless it runs; False if the system has no thread left."""
+        if self._writer is None:
+            writer = threading.Thread(target=self._run_writer, name="edgefc-prefixes", daemon=True)
+            try:
+                writer.start()
+            except (RuntimeError, MemoryError) as error:
+                log.warning("cannot save a prefix on disk: %s", error)
+                return False
+            self._writer = writer
+        return True
+
+    def _run_writer(self) -> None:
+        try:
+            self._write_due()
+        finally:
+            with self._changed:  # nobody may wait for it any more
+                self._writer = None
+                for snapshot in self._snapshots:
+                    snapshot.is_due = False
+                self._changed.notify_all()
 
     def _write_due(self) -> None:
         """Write due snapshots, until the store is closed and none is left (the writer thread)."""

@@ -52,6 +52,15 @@ class Slots:
         free = [slot for slot in self._slots if slot.sequence is None]
         if not free:
             return False
+        try:
+            self._admit(sequence, free)
+        except BaseException:
+            for slot in free:  # one of them may have been overwritten
+                self._clear(slot)
+            raise
+        return True
+
+    def _admit(self, sequence: Sequence, free: list[Slot]) -> None:
         # The last prompt token is always computed: its logits are needed.
         limit = len(sequence.prompt) - 1
         usable = {slot.number: self._usable_length(slot.keys, sequence.keys, limit) for slot in self._slots}
@@ -76,7 +85,6 @@ class Slots:
             self._context.truncate(target.number)
             length, source = 0, ""
         self._assign(target, sequence, length, source)
-        return True
 
     def advance(self, sequence: Sequence, tokens: list[int]) -> None:
         """Record that these tokens are in the KV cache now."""
@@ -89,8 +97,19 @@ class Slots:
 
     def release(self, sequence: Sequence) -> None:
         """Free the slot of a request that has ended; its computed tokens stay for the next one."""
+        if sequence.slot < 0:
+            return
         self._slots[sequence.slot].sequence = None
         self.truncate(sequence)
+        sequence.slot = -1
+
+    def clear(self, sequence: Sequence) -> None:
+        """Free the slot of a request, if it has one, and drop all that is in it."""
+        if sequence.slot < 0:
+            return
+        slot, sequence.slot = self._slots[sequence.slot], -1
+        slot.sequence = None
+        self._clear(slot)
 
     def truncate(self, sequence: Sequence) -> None:
         """Drop what was computed beyond the sequence's position."""

@@ -17,6 +17,7 @@ from edgefc.engine.config import Setup
 from edgefc.engine.constraint import ConstraintFactory, guidance_tokenizer
 from edgefc.engine.costs import PLAIN, Costs
 from edgefc.engine.generation import Generation, GenerationResult
+from edgefc.engine.handles import Handle
 from edgefc.engine.llama import Vocabulary
 from edgefc.engine.prefix_store import common_prefix
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
@@ -39,9 +40,12 @@ class StockEngine:
             raise _closed_error()
         self.n_ctx: int = llama.n_ctx()
         self.setup = _setup_of(llama)
-        vocabulary = Vocabulary(api.llama_model_get_vocab(llama.model))
+        pointer = api.llama_model_get_vocab(llama.model)
+        handle = Handle(pointer, lambda _: None)  # the Llama frees the vocabulary, and closes the handle right before
+        llama._model._exit_stack.callback(handle.close)  # noqa: SLF001 - there is no other way to learn of it in time
+        vocabulary = Vocabulary(handle, pointer)
         self.tokenizer = Tokenizer(vocabulary, Path(llama.model_path).with_name("tokenizer.json"))
-        self._constraints = ConstraintFactory(functools.cache(lambda: guidance_tokenizer(vocabulary)))
+        self._constraints = ConstraintFactory(functools.cache(lambda: guidance_tokenizer(vocabulary)), handle)
 
     def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation:
         """Create a generation, as `Engine.submit` does; nothing is computed until somebody reads it."""

@@ -45,6 +45,8 @@ class Tokenizer:
     control          control tokens, which a grammar of text cannot match: text → id
     eog              tokens that end an answer
     notes            remarks for the user about the ids
+
+    Once the model is closed, its methods raise EngineClosedError.
     """
 
     def __init__(self, vocabulary: Vocabulary, tokenizer_json: Path | None = None) -> None:
@@ -75,7 +77,8 @@ class Tokenizer:
         bos  whether a begin-of-sequence token comes first; a prompt that has one already gets no second
         """
         pieces = prompt.pieces if isinstance(prompt, Prompt) else [prompt]
-        ids = [token for number, piece in enumerate(pieces) for token in self._encode(piece, within=number > 0)]
+        with self.vocabulary.handle:
+            ids = [token for number, piece in enumerate(pieces) for token in self._encode(piece, within=number > 0)]
         add_bos = bos == "always" or (bos == "vocabulary" and self.vocabulary.add_bos)
         if add_bos and self.vocabulary.bos >= 0 and ids[:1] != [self.vocabulary.bos]:
             ids.insert(0, self.vocabulary.bos)
@@ -93,6 +96,7 @@ class Tokenizer:
 
     def piece(self, token: int, *, show_control: bool = False) -> bytes:
         """Bytes that a generated token adds to the text; a control token adds none unless `show_control`."""
+        self.vocabulary.handle.check()
         key = token, show_control
         if (piece := self._pieces.get(key)) is None:
             is_hidden = token in self.vocabulary.control and not show_control
@@ -101,7 +105,8 @@ class Tokenizer:
         return piece
 
     def decode(self, tokens: list[int]) -> str:
-        return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")
+        with self.vocabulary.handle:
+            return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")
 
     def _encode(self, text: str, *, within: bool) -> list[int]:
         """Encode a piece of text; `within`: other text stands before it."""
@@ -113,6 +118,7 @@ class Tokenizer:
 
     def spell(self, data: bytes) -> list[int]:
         """Tokens that spell this text, without special ones; empty if it is not valid UTF-8. Cached."""
+        self.vocabulary.handle.check()
         if (tokens := self._spellings.get(data)) is None:
             try:
                 tokens = self.vocabulary.tokenize(data.decode(), parse_special=False)

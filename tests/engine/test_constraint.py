@@ -41,7 +41,7 @@ def test_an_invalid_grammar_is_refused_each_time(engine: Engine) -> None:
 
 
 def test_a_path_ends_where_the_answer_is_no_call(engine: Engine) -> None:
-    factory = ConstraintFactory(engine._vocabulary.guidance_tokenizer)
+    factory = ConstraintFactory(engine._vocabulary.guidance_tokenizer, engine.tokenizer.vocabulary.handle)
     grammar = compile_schema({"enum": ["ab", "cd"]})
     good, bad = (engine.tokenizer.encode(text, bos="never") for text in ('"ab"', "no"))
     path = CallPath(factory, grammar)
