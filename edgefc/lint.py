@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from edgefc.errors import EdgefcError, FieldPath, LocatedError, format_path
 from edgefc.grammar import Finding, compile_calls
 from edgefc.tools import ToolSet
-from edgefc.types import Tool
+from edgefc.types import OnUnsupported, Tool
 
 Level = Literal["error", "warning"]
 
@@ -53,12 +53,19 @@ class ToolReport:
         return not (self.problems or self.unenforced)
 
 
-def lint_tools(tools: Sequence[Any], count: Callable[[ToolSet], int] | None = None) -> list[ToolReport]:
+def lint_tools(
+    tools: Sequence[Any],
+    count: Callable[[ToolSet], int] | None = None,
+    *,
+    on_unsupported: OnUnsupported = "refuse",
+) -> list[ToolReport]:
     """Report on each tool; no mistake in a tool raises.
 
-    count  returns the tokens of a prompt with these tools, as `inspection.prompt_counter` does
+    count           returns the tokens of a prompt with these tools, as `inspection.prompt_counter` does
+    on_unsupported  as in ChatOptions: with "check", patterns that no grammar has are unenforced instead of errors
     """
-    reports = [_report(number, tool) for number, tool in enumerate(tools)]
+    check = on_unsupported == "check"
+    reports = [_report(number, tool, check_patterns=check) for number, tool in enumerate(tools)]
     _compare_names(reports)
     if count is not None:
         accepted = [number for number, report in enumerate(reports) if not report.is_refused]
@@ -69,12 +76,12 @@ def lint_tools(tools: Sequence[Any], count: Callable[[ToolSet], int] | None = No
     return reports
 
 
-def _report(number: int, tool: Any) -> ToolReport:
+def _report(number: int, tool: Any, *, check_patterns: bool) -> ToolReport:
     report = ToolReport(_name_of(tool))
     try:
-        toolset = ToolSet.of(list(ToolSet.of([tool])))  # in OpenAI's form: a bare function is not a finding
+        toolset = ToolSet.of([tool]).as_functions()  # a bare function is not a finding
         started = time.perf_counter()
-        compiled = compile_calls(toolset)
+        compiled = compile_calls(toolset, check_patterns=check_patterns)
         report.compile_ms = (time.perf_counter() - started) * 1000
         report.grammar_bytes = len(compiled.gbnf.encode())
     except LocatedError as error:
@@ -84,7 +91,10 @@ def _report(number: int, tool: Any) -> ToolReport:
         report.problems.append({"level": "error", "path": _path(number, ()), "message": _message(error)})
         return report
     report.unenforced = [_problem(number, finding) for finding in compiled.unenforced]
-    report.changes = [_problem(number, finding) for finding in compiled.changes]
+    adjusted = [finding for finding in compiled.changes if finding not in compiled.unsatisfiable]
+    report.changes = [_problem(number, finding) for finding in adjusted]
+    ignored = [Finding(path, reason) for path, reason in toolset.warnings]
+    report.problems += [_problem(number, finding) for finding in (*compiled.unsatisfiable, *ignored)]
     report.problems += _missing_descriptions(number, toolset[0])
     return report
 

@@ -19,6 +19,8 @@ from typing_extensions import TypedDict
 JsonSchema = Mapping[str, Any]
 Outcome = Literal["call", "answer", "clarify", "no_tool", "length", "unsure"]
 FinishReason = Literal["stop", "length", "tool_calls"]
+# What becomes of tools that no grammar can enforce: the request is refused, they are left out, or they are checked.
+OnUnsupported = Literal["refuse", "omit", "check"]
 # How a family spells the arguments of a call: as a JSON object, as Python's keyword arguments, in tags, or as Gemma does.
 ArgumentEncoding = Literal["json", "pythonic", "tagged", "gemma"]
 
@@ -104,6 +106,8 @@ class Delta(TypedDict, total=False):
     tool_calls: list[ToolCallDelta]
 
 
+# A message as callers write it: a dict whose type no checker has inferred to be Message.
+AnyMessage = Message | Mapping[str, Any]
 Messages = Sequence[Message]
 Tools = Sequence[Tool]
 

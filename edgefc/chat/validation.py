@@ -10,11 +10,11 @@ from jsonschema.protocols import Validator
 from referencing import Registry
 from referencing.exceptions import NoSuchResource
 
-from edgefc.grammar import Finding
+from edgefc.grammar import Finding, backtracking
 from edgefc.grammar.automata import matches
 from edgefc.grammar.json_schema.document import Subschema
 from edgefc.grammar.json_schema.keywords import declared_types, json_type
-from edgefc.grammar.patterns import compile_pattern
+from edgefc.grammar.patterns import PatternError, compile_pattern
 from edgefc.types import Call, Tools
 
 MAX_REASON = 200
@@ -43,6 +43,8 @@ class CallChecker:
                 continue
             try:
                 error = next(iter(validator.iter_errors(call.arguments)), None)
+            except jsonschema.ValidationError as failure:
+                error = failure
             except BaseException as failure:
                 # An endlessly recursive schema. The `referencing` library, in Rust, panics on some of them, and its
                 # exception cannot be imported.
@@ -84,8 +86,15 @@ def _type(_: Any, __: Any, value: Any, schema: Mapping[str, Any]) -> Errors:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    # An automaton instead of Python's `re`, in which some patterns run for ever.
-    return matches(compile_pattern(pattern), text)
+    # An automaton wherever there is one: in a backtracking engine some patterns run for ever.
+    try:
+        node = compile_pattern(pattern)
+    except PatternError:
+        try:
+            return backtracking.matches(pattern, text)
+        except backtracking.NotCheckableError as error:
+            raise jsonschema.ValidationError(f"{pattern!r}: {error}") from None
+    return matches(node, text)
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Errors:

@@ -9,7 +9,9 @@ from edgefc.grammar.calls import (
     calls_gbnf,
     compile_call_beginnings,
     compile_calls,
+    compile_choices,
     compile_output,
+    compile_regex,
     compile_schema,
     schema_gbnf,
 )
@@ -21,7 +23,9 @@ __all__ = [
     "calls_gbnf",
     "compile_call_beginnings",
     "compile_calls",
+    "compile_choices",
     "compile_output",
+    "compile_regex",
     "compile_schema",
     "schema_gbnf",
 ]

@@ -43,6 +43,13 @@ _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)
 _JSON = re.compile(r"""\s*(?:$|[\d"tfn-]|\{\s*(?:$|["}])|\[\s*(?:$|[\d"tfn{\]\[-]))""")
 _PLACEHOLDER = re.compile(r"\{(?:text|functions|id)\}")
 
+# Keywords that say which properties an object has.
+_ABOUT_PROPERTIES = (
+    "properties", "patternProperties", "propertyNames", "required", "minProperties", "maxProperties",
+    "dependentRequired", "dependentSchemas", "dependencies", *COMBINING,
+)  # fmt: skip
+# Names that are keywords where a schema has them, and no arguments.
+_NEVER_BARE = {"additionalProperties", "patternProperties", "propertyNames", "unevaluatedProperties", "not", "if"}
 # The fixed text at the beginning of some calls, and the node of the rest.
 CallStart = tuple[str, Node]
 
@@ -105,13 +112,14 @@ class AnswerBuilder:
         any_order: bool,
         control: Mapping[str, int],
         any_spelling: bool = False,
+        check_patterns: bool = False,
     ) -> None:
         check_syntax(syntax)
         self.rules: Rules = {"root": EMPTY}
         self.compilers: dict[int, SchemaCompiler] = {}
         self._syntax, self._tools, self._allowed = syntax, tools, allowed
         self._parallel = parallel and syntax.parallel
-        self._any_order, self._any_spelling = any_order, any_spelling
+        self._any_order, self._any_spelling, self._check_patterns = any_order, any_spelling, check_patterns
         self._spacing: Spacing = "json" if syntax.spaced else "compact"
         self._control = dict(control)
         longest_first = sorted(control, key=len, reverse=True)
@@ -187,7 +195,7 @@ class AnswerBuilder:
         if not syntax.text_begin and any(_JSON.match(head) for head, _ in calls):
             reason = "this family's calls begin like JSON and could not be distinguished from it"
             raise RequestError("response_format", reason, hint)
-        compiler = SchemaCompiler(json.loads(syntax.text_schema), self.rules, "answer", closed=False)
+        compiler = SchemaCompiler(json.loads(syntax.text_schema), self.rules, "answer")
         answer = sequence(*self._lexemes(syntax.text_begin), compiler.compile())
         return choice(answer, self._calls_alone(calls)) if calls else answer
 
@@ -302,10 +310,29 @@ class AnswerBuilder:
         for number, tool in enumerate(self._tools):
             if tool.name in self._allowed.names and not (tool.is_code and self._syntax.code):
                 with at_tool(number):
-                    compiler = _arguments_compiler(tool, self.rules, spacing="indented", any_order=self._any_order)
+                    compiler = self._arguments_compiler(tool, "indented")
                     self.rules[f"spelled-arguments-{number}"] = compiler.compile()
                 nodes[strings.escaped_inside(tool.name)] = sequence(blank, Ref(f"spelled-arguments-{number}"))
         return nodes
+
+    def _arguments_compiler(self, tool: AnswerTool, spacing: Spacing) -> SchemaCompiler:
+        """Return the compiler of a tool's arguments: always an object, and an empty one if the tool declares none."""
+        parameters, change = _read_parameters(tool)
+        also: dict[str, Any] = {"type": "object"}
+        if _says_nothing(parameters):
+            also["additionalProperties"] = False
+        compiler = SchemaCompiler(
+            parameters,
+            self.rules,
+            tool.name,
+            spacing=spacing,
+            also=also,
+            any_order=self._any_order,
+            check_patterns=self._check_patterns,
+        )
+        if change:
+            compiler.note_change((), change)
+        return compiler
 
     def _call_starts(self) -> list[CallStart]:
         """Return the ways in which calls may begin: as a function's call, as raw code."""
@@ -347,7 +374,7 @@ class AnswerBuilder:
                 reason = f"ambiguous tool name {tool.name!r}: {head!r} and {clash[0]!r} begin alike"
                 raise SchemaError(path, reason, "Rename the tool.")
             with at_tool(number):
-                compiler = _arguments_compiler(tool, self.rules, spacing=self._spacing, any_order=self._any_order)
+                compiler = self._arguments_compiler(tool, self._spacing)
                 self.compilers[number] = compiler
                 calls[head] = (number, compiler.compile())
         return calls
@@ -382,26 +409,28 @@ def at_tool(number: int) -> Iterator[None]:
         raise error.under("tools", number, "function", "parameters") from None
 
 
-def _arguments_compiler(tool: AnswerTool, rules: Rules, *, spacing: Spacing, any_order: bool) -> SchemaCompiler:
-    """Return the compiler of a tool's arguments: always an object, and an empty one if the tool declares none."""
+def _read_parameters(tool: AnswerTool) -> tuple[dict[str, Any], str]:
+    """Return the schema of a tool's arguments, and how it is read differently from its text; "": not at all."""
     parameters = {} if tool.parameters is None else tool.parameters
     if not isinstance(parameters, dict):
         raise SchemaError((), "must be a schema of an object")
-    change = ""
-    if parameters and all(isinstance(value, dict) and "type" in value for value in parameters.values()):
+    is_bare = all(isinstance(value, dict) and "type" in value for value in parameters.values())
+    if parameters and is_bare and not parameters.keys() & _NEVER_BARE:
         # Some data sets give the properties alone; as a schema, they would be annotations and assert nothing.
-        change = "bare properties are read as those of an object; those without a default are required"
         required = [name for name, value in parameters.items() if not _is_optional(value)]
-        parameters = {"type": "object", "properties": parameters, "required": required}
-    elif parameters and "type" not in parameters:
-        change = "a schema without a type is read as that of an object"
-    also: dict[str, Any] = {"type": "object"}
-    if not any(parameters.get(keyword) for keyword in ("properties", "additionalProperties", *COMBINING)):
-        also["additionalProperties"] = False
-    compiler = SchemaCompiler(parameters, rules, tool.name, spacing=spacing, also=also, any_order=any_order)
-    if change:
-        compiler.note_change((), change)
-    return compiler
+        schema = {"type": "object", "properties": parameters, "required": required}
+        return schema, "bare properties are read as those of an object; those without a default are required"
+    if parameters and "type" not in parameters:
+        return parameters, "a schema without a type is read as that of an object"
+    return parameters, ""
+
+
+def _says_nothing(parameters: Mapping[str, Any]) -> bool:
+    """Return whether a schema of an object says nothing about its properties: such a tool has no arguments."""
+    if parameters.keys() & {"additionalProperties", "unevaluatedProperties"}:
+        return False
+    values = (parameters.get(keyword) for keyword in _ABOUT_PROPERTIES)
+    return not any(value and value is not True for value in values)  # a boolean `required` is draft 3's
 
 
 def _is_optional(schema: dict[str, Any]) -> bool:

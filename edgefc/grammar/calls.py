@@ -13,17 +13,20 @@ from edgefc.cache import TextCache
 from edgefc.errors import RequestError, SchemaError
 from edgefc.grammar import spelled
 from edgefc.grammar.answers import AnswerBuilder, AnswerTool, at_tool, control_tokens_of
-from edgefc.grammar.automata import TooLargeError
+from edgefc.grammar.automata import TooLargeError, is_empty
 from edgefc.grammar.deadline import OutOfTimeError, deadline
+from edgefc.grammar.forced import MAX_FORCED, longest_forced
 from edgefc.grammar.gbnf import GbnfWriter
 from edgefc.grammar.json_schema.compiler import SchemaCompiler
 from edgefc.grammar.json_schema.document import to_json_checked
 from edgefc.grammar.json_schema.findings import Finding
 from edgefc.grammar.json_schema.layout import Spacing
 from edgefc.grammar.lark import LarkWriter
-from edgefc.grammar.rules import EMPTY, NOTHING, Rules, finite_rules, prune, simplify
+from edgefc.grammar.patterns import PatternError, compile_pattern
+from edgefc.grammar.rules import EMPTY, NOTHING, Lexeme, Node, Rules, finite_rules, one_of, prune, simplify
 from edgefc.limits import MAX_TOOLS
 from edgefc.tools import ToolLike, ToolSet
+from edgefc.tools.schemas import Note, clean_schema
 from edgefc.types import CallSpellings, OutputSyntax, ToolChoice
 
 DEADLINE_S, DEADLINE_PER_TOOL_S = 0.25, 0.004  # of one compilation
@@ -42,8 +45,15 @@ class _RuleGraph:
     """A compiled grammar before it is written, with the findings about its schemas."""
 
     rules: Rules
-    unenforced: tuple[Finding, ...]
-    changes: tuple[Finding, ...]
+    unenforced: list[Finding] = field(default_factory=list)
+    changes: list[Finding] = field(default_factory=list)
+    unsatisfiable: list[Finding] = field(default_factory=list)
+
+    def add(self, compiler: SchemaCompiler, *path: str | int) -> None:
+        """Add the findings about the schema at this path."""
+        self.unenforced.extend(finding.under(*path) for finding in compiler.unenforced)
+        self.changes.extend(finding.under(*path) for finding in compiler.changes)
+        self.unsatisfiable.extend(finding.under(*path) for finding in compiler.unsatisfiable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,9 @@ class CompiledGrammar:
     lark        executed by llguidance
     unenforced  keywords that the grammar does not assert: accepted values must be checked against them afterwards.
                 Empty: every accepted value is valid
-    changes     schemas that are read differently from their text, such as the type `dict`
+    changes     schemas that are read differently from their text, such as the type `dict`, and all of `unsatisfiable`
     control     ids of the control tokens that are part of the syntax
+    unsatisfiable  properties, items and branches that no value satisfies: the grammar leaves them out
     """
 
     lark: str
@@ -63,6 +74,7 @@ class CompiledGrammar:
     control: frozenset[int] = frozenset()
     # Rules and GBNF are many times larger than their source and seldom needed, so they are built again instead.
     build: Callable[[], _RuleGraph] | None = field(default=None, repr=False, compare=False)
+    unsatisfiable: tuple[Finding, ...] = ()
 
     @property
     def gbnf(self) -> str:
@@ -75,16 +87,21 @@ _grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: 4096 + len(gra
 _texts: TextCache[str] = TextCache(len)
 
 
-def compile_schema(schema: Any, *, spacing: Spacing = "json", any_order: bool = False) -> CompiledGrammar:
+def compile_schema(
+    schema: Any, *, spacing: Spacing = "json", any_order: bool = False, closed: bool = False
+) -> CompiledGrammar:
     """Return the grammar of the JSON values that satisfy a schema. Raises SchemaError.
 
     spacing    "json": `", "` and `": "`, as json.dumps writes by default; "compact": no spaces; "flexible": at most
                one space wherever JSON allows white space, which leaves a model more freedom
     any_order  objects of up to 6 declared properties may have them in any order, not only the schema's
+    closed     objects that declare properties have no others, unless `additionalProperties` allows them
     """
+    schema, changes = clean_schema(schema)
     content = to_json_checked(schema)
-    build = _schema_builder(content, spacing=spacing, any_order=any_order)
-    return _grammars.get(f"schema {spacing} {any_order} {content}", lambda: _compile(build))
+    build = _schema_builder(content, changes, spacing=spacing, any_order=any_order, closed=closed)
+    key = f"schema {spacing} {any_order} {closed} {json.dumps(changes)} {content}"
+    return _grammars.get(key, lambda: _compile(build))
 
 
 def compile_output(
@@ -96,6 +113,7 @@ def compile_output(
     any_order: bool = False,
     control: Mapping[str, int] | None = None,
     any_spelling: bool = False,
+    check_patterns: bool = False,
 ) -> CompiledGrammar:
     """Return the grammar of every answer a family may give with these tools and this choice.
 
@@ -103,6 +121,7 @@ def compile_output(
     only `choice.names`, with arguments that fit the tool's parameters. Without tools, only text is left. `any_order`
     is that of `compile_schema`. `control` are text and id of the vocabulary's control tokens: where the syntax has
     one, only the token itself is accepted. `any_spelling`: required calls may have the syntax's other spellings, too.
+    `check_patterns`: patterns that no automaton has are listed as unenforced, instead of refused.
     Raises SchemaError with a path that begins at `tools[i]`, RequestError for tools that ToolSet refuses, FormatError
     for an ambiguous syntax. `choice` must be one that `parse_tool_choice` returns for these tools.
     """
@@ -120,8 +139,10 @@ def compile_output(
         any_order=any_order,
         control=used,
         any_spelling=any_spelling,
+        check_patterns=check_patterns,
     )
-    key = f"output {syntax!r} {choice!r} {parallel} {any_order} {any_spelling} {sorted(used.items())} {content}"
+    flags = f"{parallel} {any_order} {any_spelling} {check_patterns}"
+    key = f"output {syntax!r} {choice!r} {flags} {sorted(used.items())} {content}"
     return _grammars.get(key, lambda: _compile(build, len(tools), frozenset(used.values())))
 
 
@@ -131,13 +152,13 @@ def compile_call_beginnings(spellings: CallSpellings) -> CompiledGrammar:
     return CompiledGrammar(LarkWriter(spelled.call_beginnings(spellings)).text())
 
 
-def compile_calls(tools: ToolSet | Sequence[ToolLike]) -> CompiledGrammar:
+def compile_calls(tools: ToolSet | Sequence[ToolLike], *, check_patterns: bool = False) -> CompiledGrammar:
     """Return the grammar of a JSON array of one or more `{"name", "arguments"}` calls of these tools.
 
     Raises as `compile_output` does, and RequestError without tools.
     """
     tools = ToolSet.of(tools)
-    return compile_output(ARRAY, tools, _any_of(tools))
+    return compile_output(ARRAY, tools, _any_of(tools), check_patterns=check_patterns)
 
 
 def calls_gbnf(tools: ToolSet | Sequence[ToolLike]) -> str:
@@ -154,22 +175,52 @@ def _any_of(tools: ToolSet) -> ToolChoice:
     return ToolChoice("required", tools.names)
 
 
+def compile_choices(texts: Sequence[str]) -> CompiledGrammar:
+    """Return the grammar of an answer that is one of these texts."""
+    return _grammars.get(f"choices {json.dumps(texts)}", lambda: _compile(lambda: _text_graph(one_of(texts))))
+
+
+def compile_regex(pattern: str) -> CompiledGrammar:
+    """Return the grammar of an answer that a regular expression matches as a whole. Raises SchemaError."""
+
+    def build() -> _RuleGraph:
+        try:
+            node = compile_pattern(f"^(?:{pattern})$")
+        except PatternError as error:
+            raise SchemaError((), f"invalid pattern {pattern[:80]!r}: {error}", "Correct or simplify it.") from None
+        if is_empty(node):
+            raise SchemaError((), f"no text matches the pattern {pattern[:80]!r}", "Correct it.")
+        return _text_graph(node)
+
+    return _grammars.get(f"regex {json.dumps(pattern)}", lambda: _compile(build))
+
+
+def _text_graph(node: Node) -> _RuleGraph:
+    return _RuleGraph({"root": Lexeme(node)})
+
+
 def schema_gbnf(schema: Any) -> str:
     """Return GBNF of the JSON values that satisfy a schema, in flexible spacing."""
+    schema, changes = clean_schema(schema)
     content = to_json_checked(schema)
-    build = _schema_builder(content, spacing="flexible")
+    build = _schema_builder(content, changes, spacing="flexible")
     return _texts.get(f"schema {content}", lambda: _write_gbnf(build))
 
 
-def _schema_builder(content: str, *, spacing: Spacing, any_order: bool = False) -> Callable[[], _RuleGraph]:
+def _schema_builder(
+    content: str, changes: Sequence[Note], *, spacing: Spacing, any_order: bool = False, closed: bool = False
+) -> Callable[[], _RuleGraph]:
     def build() -> _RuleGraph:
         rules: Rules = {"root": EMPTY}
         schema = json.loads(content)
-        compiler = SchemaCompiler(schema, rules, "value", spacing=spacing, closed=False, any_order=any_order)
+        compiler = SchemaCompiler(schema, rules, "value", spacing=spacing, closed=closed, any_order=any_order)
         rules["root"] = compiler.compile()
         if simplify(rules["root"], finite_rules(rules)) == NOTHING:
             raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
-        return _RuleGraph(prune(rules), compiler.unenforced, compiler.changes)
+        found = _RuleGraph(prune(rules))
+        found.changes.extend(Finding(path, reason) for path, reason in changes)
+        found.add(compiler)
+        return found
 
     return build
 
@@ -183,8 +234,10 @@ def _build_output(
     any_order: bool = False,
     control: Mapping[str, int] | None = None,
     any_spelling: bool = False,
+    check_patterns: bool = False,
 ) -> _RuleGraph:
-    tools = [AnswerTool(*parts) for parts in json.loads(content)]
+    described = json.loads(content)
+    tools = [AnswerTool(*parts) for parts, _ in described]
     builder = AnswerBuilder(
         syntax,
         tools,
@@ -193,23 +246,27 @@ def _build_output(
         any_order=any_order,
         control=control or {},
         any_spelling=any_spelling,
+        check_patterns=check_patterns,
     )
     rules = builder.build()
-    unenforced: list[Finding] = []
-    changes: list[Finding] = []
+    found = _RuleGraph(prune(rules))
     for number, compiler in builder.compilers.items():
         if tools[number].is_bare:
-            changes.append(Finding(("tools", number), "a bare function is read as a tool of type function"))
-        path = ("tools", number, "function", "parameters")
-        unenforced += (finding.under(*path) for finding in compiler.unenforced)
-        changes += (finding.under(*path) for finding in compiler.changes)
-    return _RuleGraph(prune(rules), tuple(unenforced), tuple(changes))
+            found.changes.append(Finding(("tools", number), "a bare function is read as a tool of type function"))
+        found.changes.extend(Finding(("tools", number, *path), reason) for path, reason in described[number][1])
+        found.add(compiler, "tools", number, "function", "parameters")
+    return found
 
 
 def _compile(build: Callable[[], _RuleGraph], tools: int = 0, control: frozenset[int] = frozenset()) -> CompiledGrammar:
     with _time_limit(tools):
         graph = build()
-        return CompiledGrammar(LarkWriter(graph.rules).text(), graph.unenforced, graph.changes, control, build)
+        if (forced := longest_forced(graph.rules)) > MAX_FORCED:
+            reason = f"it forces {forced:,} bytes of constant text in a row; at most {MAX_FORCED:,} are supported"
+            raise SchemaError((), reason, "Lower minItems, or shorten the constants.")
+        changes = (*graph.changes, *graph.unsatisfiable)
+        text, unsatisfiable = LarkWriter(graph.rules).text(), tuple(graph.unsatisfiable)
+        return CompiledGrammar(text, tuple(graph.unenforced), changes, control, build, unsatisfiable)
 
 
 def _write_gbnf(build: Callable[[], _RuleGraph], tools: int = 0) -> str:
@@ -243,5 +300,6 @@ def _tools_content(tools: ToolSet) -> str:
         with at_tool(number):
             parameters = to_json_checked(function.get("parameters"))
         flags = json.dumps([function["name"], tool["type"] == "code_interpreter", number in tools.bare])
-        parts.append(f"{flags[:-1]}, {parameters}]")
+        notes = json.dumps([(path[2:], reason) for path, reason in tools.changes if path[1] == number])
+        parts.append(f"[{flags[:-1]}, {parameters}], {notes}]")
     return f"[{', '.join(parts)}]"

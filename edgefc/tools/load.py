@@ -14,6 +14,7 @@ from typing import Any
 
 from edgefc.errors import ToolError
 from edgefc.tools.python import PythonTool
+from edgefc.tools.schemas import list_of
 from edgefc.tools.thread import call_with_timeout
 from edgefc.tools.toolset import ToolSet
 
@@ -40,9 +41,11 @@ def read_json_tools(path: Path) -> list[Any]:
         where = f" line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise ToolError(f"{path}{where}: invalid JSON: {error}", "It should hold a list of OpenAI tools.") from None
     tools = data.get("tools") if isinstance(data, Mapping) else data
-    if not isinstance(tools, list):
-        raise ToolError(f"{path}: must be a list of tools, or an object with such a list under 'tools'")
-    return tools
+    if (listed := list_of(tools)) is not None:
+        return listed
+    if isinstance(tools, Mapping) and all(isinstance(tool, Mapping) for tool in tools.values()):
+        return [{"name": name, **tool} for name, tool in tools.items()]  # by name, as in the AI SDK
+    raise ToolError(f"{path}: must be a list of tools, or an object with such a list under 'tools'")
 
 
 def _from_python(path: Path, timeout: float | None) -> list[PythonTool]:

@@ -3,79 +3,105 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast, overload
+from typing import Any, NamedTuple, overload
 
 from edgefc.errors import FieldPath, RequestError
-from edgefc.limits import MAX_TOOL_NAME, MAX_TOOLS
+from edgefc.limits import MAX_TOOLS
+from edgefc.tools.definition import read_definition, unsupported_type
 from edgefc.tools.python import PythonTool, ToolLike
+from edgefc.tools.schemas import Note, list_of
 from edgefc.types import Tool
 
-# `{"type": "code_interpreter"}` is short for this function.
-CODE_INTERPRETER = {
-    "name": "python",
-    "description": "Run a Python program and get what it prints",
-    "parameters": {
-        "type": "object",
-        "properties": {"code": {"type": "string", "description": "The program"}},
-        "required": ["code"],
-        "additionalProperties": False,
-    },
-}
-_NAME = re.compile(rf"[A-Za-z0-9_.:-]{{1,{MAX_TOOL_NAME}}}\Z")
+UNSUPPORTED_HINT = "Use function tools, or set on_unsupported to omit."
+
+
+class Omitted(NamedTuple):
+    """A tool that is left out of a request: its position in the caller's list, its name or type, and the reason."""
+
+    position: int
+    name: str
+    reason: str
 
 
 class ToolSet(Sequence[Tool]):
     """Checked tools in OpenAI's form. Made by `ToolSet.of`.
 
-    names    the tools' names, each once
-    runners  the Python functions among them, by name
-    bare     positions of the tools that came as a bare function object, without `type` and `function`
-    json     all tools as JSON text
+    names      the tools' names, each once
+    runners    the Python functions among them, by name
+    bare       positions of the tools that came as a bare function object, without `type` and `function`
+    json       all tools as JSON text
+    changes    where tools are read differently from their text; paths begin with `tools` and the position
+    warnings   keys without an effect
+    omitted    tools that are left out, with the reason; their paths have the caller's positions
+    positions  the caller's position of each tool
     """
 
-    __slots__ = ("_tools", "bare", "json", "names", "runners")
+    __slots__ = ("_tools", "bare", "changes", "json", "names", "omitted", "positions", "runners", "warnings")
 
-    def __init__(self, tools: Sequence[Tool], runners: Mapping[str, PythonTool], bare: frozenset[int]) -> None:
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        runners: Mapping[str, PythonTool],
+        bare: frozenset[int],
+        *,
+        changes: Sequence[Note] = (),
+        warnings: Sequence[Note] = (),
+        omitted: Sequence[Omitted] = (),
+        positions: Sequence[int] | None = None,
+    ) -> None:
         self._tools = tuple(tools)
         self.runners = dict(runners)
         self.bare = bare
         self.names = tuple(tool["function"]["name"] for tool in self._tools)
         self.json = f"[{', '.join(_to_json(tool, number) for number, tool in enumerate(self._tools))}]"
+        self.changes, self.warnings, self.omitted = tuple(changes), tuple(warnings), tuple(omitted)
+        self.positions = tuple(range(len(self._tools)) if positions is None else positions)
 
     @classmethod
-    def of(cls, tools: ToolSet | Sequence[ToolLike]) -> ToolSet:
-        """Check functions, PythonTools and OpenAI tool objects alike; a ToolSet is returned as it is.
+    def of(cls, tools: ToolSet | Sequence[ToolLike], *, omit: bool = False) -> ToolSet:
+        """Check functions, PythonTools and tool objects alike; a ToolSet is returned as it is.
 
-        Raises RequestError with the path of the first mistake. Schemas are checked when their grammar is compiled.
+        Tools may have the form of OpenAI, MCP, Anthropic, Google or the AI SDK. `omit`: those that are no functions,
+        such as `web_search`, are left out instead of refused. Raises RequestError with the path of the first mistake.
+        Schemas are checked when their grammar is compiled.
         """
         if isinstance(tools, cls):
             return tools
-        if not isinstance(tools, list | tuple):
+        if (listed := list_of(tools)) is None:
             raise RequestError("tools", "must be a list of tools")
-        if len(tools) > MAX_TOOLS:
-            raise RequestError("tools", f"{len(tools)} tools exceed the limit of {MAX_TOOLS}", "Send fewer.")
-        checked: list[Tool] = []
-        runners: dict[str, PythonTool] = {}
-        bare: set[int] = set()
-        names: set[str] = set()
-        for number, item in enumerate(tools):
-            schema: Any = item
-            if callable(item):
-                runner = item if isinstance(item, PythonTool) else PythonTool(item)
-                runners[runner.name] = runner
-                schema = runner.schema
-            path = ("tools", number)
-            tool = _checked(schema, path)
-            name = tool["function"]["name"]
-            if name in names:
-                raise RequestError((*path, "function", "name"), f"duplicate tool name {name!r}", "Rename one of them.")
-            names.add(name)
-            if "function" not in schema and "name" in schema:
-                bare.add(number)
-            checked.append(tool)
-        return cls(checked, runners, frozenset(bare))
+        items = _declared(listed)
+        if len(items) > MAX_TOOLS:
+            raise RequestError("tools", f"{len(items)} tools exceed the limit of {MAX_TOOLS}", "Send fewer.")
+        builder = _Builder(omit=omit)
+        for position, item in items:
+            builder.add(item, position)
+        return builder.toolset()
+
+    def without(self, reasons: Mapping[int, str]) -> ToolSet:
+        """Return the tool set without some tools, given by their numbers, with the reason of each."""
+        kept = [number for number in range(len(self)) if number not in reasons]
+        numbers = {number: new for new, number in enumerate(kept)}
+        tools = [self._tools[number] for number in kept]
+        names = {tool["function"]["name"] for tool in tools}
+        omitted = [Omitted(self.positions[number], self.names[number], reason) for number, reason in reasons.items()]
+        return ToolSet(
+            tools,
+            {name: runner for name, runner in self.runners.items() if name in names},
+            frozenset(numbers[number] for number in self.bare if number in numbers),
+            changes=_renumbered(self.changes, numbers),
+            warnings=_renumbered(self.warnings, numbers),
+            omitted=(*self.omitted, *omitted),
+            positions=[self.positions[number] for number in kept],
+        )
+
+    def as_functions(self) -> ToolSet:
+        """Return the same tools as if none had come as a bare function object."""
+        return ToolSet(self, self.runners, frozenset(), changes=self.changes, warnings=self.warnings)
+
+    def part(self, number: int) -> ToolSet:
+        """Return the tool set of one tool alone."""
+        return self.without({other: "" for other in range(len(self)) if other != number})
 
     @overload
     def __getitem__(self, index: int) -> Tool: ...
@@ -94,24 +120,77 @@ class ToolSet(Sequence[Tool]):
         return f"ToolSet({', '.join(self.names)})"
 
 
-def _checked(item: Any, path: FieldPath) -> Tool:
-    """Return one tool in OpenAI's form; a bare function object is read as one."""
-    if not isinstance(item, Mapping):
-        raise RequestError(path, f"must be a function or an object with type and function, not {type(item).__name__}")
-    is_code = item.get("type") == "code_interpreter"
-    function = item.get("function", CODE_INTERPRETER if is_code else item if "name" in item else None)
-    if item.get("type", "function") not in {"function", "code_interpreter"} or not isinstance(function, Mapping):
-        raise RequestError(path, 'must be {"type": "function", "function": {…}}')
-    name = function.get("name")
-    if not isinstance(name, str) or not _NAME.match(name):
-        hint = f"Use 1 to {MAX_TOOL_NAME} letters, digits, or _ . : -"
-        raise RequestError((*path, "function", "name"), f"invalid tool name {name!r}", hint)
-    if not isinstance(function.get("description", ""), str):
-        raise RequestError((*path, "function", "description"), "must be a string")
-    if not isinstance(function.get("parameters", {}), Mapping):
-        raise RequestError((*path, "function", "parameters"), "must be a JSON Schema object")
-    kind = "code_interpreter" if is_code else "function"
-    return cast(Tool, {"type": kind, "function": dict(function)})
+class _Builder:
+    """Collects the tools of one set."""
+
+    def __init__(self, *, omit: bool) -> None:
+        self._omit = omit
+        self._tools: list[Tool] = []
+        self._runners: dict[str, PythonTool] = {}
+        self._bare: set[int] = set()
+        self._names: set[str] = set()
+        self._notes: tuple[list[Note], list[Note]] = ([], [])
+        self._omitted: list[Omitted] = []
+        self._positions: list[int] = []
+
+    def add(self, item: Any, position: int) -> None:
+        """Read one tool. Raises RequestError."""
+        path: FieldPath = ("tools", position)
+        if (kind := unsupported_type(item)) is not None:
+            if not self._omit:
+                raise RequestError((*path, "type"), f"unsupported tool type {kind!r}", UNSUPPORTED_HINT)
+            name = item.get("name")
+            reason = f"unsupported tool type {kind!r}"
+            self._omitted.append(Omitted(position, name if isinstance(name, str) else kind, reason))
+            return
+        if callable(item):
+            runner = item if isinstance(item, PythonTool) else PythonTool(item)
+            self._runners[runner.name] = runner
+            item = runner.schema
+        definition = read_definition(item, path)
+        name = definition.tool["function"]["name"]
+        if name in self._names:
+            raise RequestError((*path, "function", "name"), f"duplicate tool name {name!r}", "Rename one of them.")
+        self._names.add(name)
+        number = {position: len(self._tools)}
+        if definition.is_bare:
+            self._bare.add(len(self._tools))
+        for notes, found in zip(self._notes, (definition.changes, definition.warnings), strict=True):
+            notes.extend(_renumbered(found, number))
+        self._positions.append(position)
+        self._tools.append(definition.tool)
+
+    def toolset(self) -> ToolSet:
+        changes, warnings = self._notes
+        return ToolSet(
+            self._tools,
+            self._runners,
+            frozenset(self._bare),
+            changes=changes,
+            warnings=warnings,
+            omitted=self._omitted,
+            positions=self._positions,
+        )
+
+
+def _declared(items: list[Any]) -> list[tuple[int, Any]]:
+    """Return tools with their positions; Google's lists of declarations are several tools at one position."""
+    found: list[tuple[int, Any]] = []
+    for position, item in enumerate(items):
+        declared = None
+        if isinstance(item, Mapping) and "function" not in item and "name" not in item:
+            declared = list_of(item.get("functionDeclarations", item.get("function_declarations")))
+        found += [(position, item)] if declared is None else [(position, tool) for tool in declared]
+    return found
+
+
+def _renumbered(notes: Sequence[Note], numbers: Mapping[int, int]) -> list[Note]:
+    """Return the notes about some tools, with new numbers in their paths."""
+    return [
+        (("tools", numbers[path[1]], *path[2:]), reason)
+        for path, reason in notes
+        if isinstance(path[1], int) and path[1] in numbers
+    ]
 
 
 def _to_json(tool: Tool, number: int) -> str:

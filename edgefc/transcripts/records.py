@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.recorder import VERSION
-from edgefc.errors import EdgefcError, LocatedError, TranscriptError
+from edgefc.errors import EdgefcError, FieldPath, LocatedError, TranscriptError
 from edgefc.formats.canonical import canonicalize
 from edgefc.tools import ToolSet
 from edgefc.types import Message, Outcome
@@ -136,10 +136,22 @@ def _canonical_answer(message: Any) -> dict[str, Any]:
     calls = message.get("tool_calls") or []
     ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     results = [{"role": "tool", "tool_call_id": call_id, "content": ""} for call_id in ids]
+    for number, call in enumerate(calls if isinstance(calls, list) else ()):
+        _check_arguments(call, (*path, "tool_calls", number))
     try:
         return canonicalize(cast("list[Message]", [message, *results]))[0]
     except LocatedError as error:
         raise error.at(*path, *error.path[2:]) from None  # the answer is messages[0] of this little conversation
+
+
+def _check_arguments(call: Any, path: FieldPath) -> None:
+    """Check that a recorded call has whole arguments: one that was cut is no part of an answer. Raises LocatedError."""
+    try:
+        arguments = json.loads(call["function"]["arguments"])
+    except (TypeError, KeyError, ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise LocatedError((*path, "function", "arguments"), "must be a JSON object as text")
 
 
 def _chat_options(options: dict[str, Any]) -> ChatOptions:

@@ -202,7 +202,7 @@ def test_an_invalid_tool_is_refused_with_its_path() -> None:
     assert path(tool("é")) == (*function, "name")
     assert path(tool("get")) == (*function, "name")
     assert path(tool("f", a={"type": "x"})) == (*function, "parameters", "properties", "a", "type")
-    assert path({"function": {"name": "f", "parameters": []}}) == (*function, "parameters")
+    assert path({"function": {"name": "f", "parameters": [1]}}) == (*function, "parameters")
     assert path({"function": {"name": "f", "parameters": {"type": "string"}}})[:4] == (*function, "parameters")
     assert path(tool("f", a={"enum": [float("nan")]})) == (*function, "parameters", "properties", "a", "enum", 0)
 

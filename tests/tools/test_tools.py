@@ -183,11 +183,11 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 BAD_TOOLS: list[tuple[Any, str]] = [
     ("x", "tools"),
     ([5], "tools[0]"),
-    ([{"type": "retrieval"}], "tools[0]"),
+    ([{"type": "retrieval"}], "tools[0].type"),
     ([{"type": "function", "function": {"name": "a b"}}], "tools[0].function.name"),
     ([TOOL, TOOL], "tools[1].function.name"),
     ([{"type": "function", "function": {"name": "f", "description": 5}}], "tools[0].function.description"),
-    ([{"type": "function", "function": {"name": "f", "parameters": []}}], "tools[0].function.parameters"),
+    ([{"type": "function", "function": {"name": "f", "parameters": [1]}}], "tools[0].function.parameters"),
 ]
 
 
@@ -221,6 +221,24 @@ CHOICES: list[tuple[Any, ToolChoice]] = [
         ToolChoice("auto", ("f",)),
     ),
 ]
+EVERY = ("f", "get_weather")
+# Anthropic, Cursor, LangChain, the AI SDK, Google, Bedrock and Mistral.
+CHOICES += [
+    *((value, ToolChoice("required", EVERY)) for value in ("any", "ANY", True, {"type": "any"}, {"type": "required"})),
+    *((value, ToolChoice("required", EVERY)) for value in ({"mode": "required"}, {"any": {}}, {"type": "function"})),
+    *((value, ToolChoice("auto", EVERY)) for value in (None, {}, "", {"type": "auto"}, {"mode": "AUTO"}, {"auto": {}})),
+    *((value, ToolChoice("none", EVERY)) for value in (False, "None", {"type": "none"})),
+    *(
+        (value, ToolChoice("required", ("f",)))
+        for value in (
+            "f", {"type": "tool", "name": "f"}, {"type": "tool", "toolName": "f"}, {"name": "f"},
+            {"function": {"name": "f"}}, {"tool": {"name": "f"}}, {"type": "function", "function": "f"},
+            {"type": "custom", "name": "f"}, {"type": "function", "name": "f", "function": None},
+            {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+            {"type": "allowed_tools", "mode": "any", "tools": ["f"]},
+        )
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("value", "choice"), CHOICES)
@@ -229,7 +247,7 @@ def test_every_form_of_tool_choice_is_understood(value: Any, choice: ToolChoice)
 
 
 @pytest.mark.parametrize(
-    "value", ["any", 5, {"type": "x"}, {"type": "function", "function": {"name": "g"}}, {"type": "allowed_tools"}]
+    "value", ["always", 5, {"type": "x"}, {"type": "function", "function": {"name": "g"}}, {"type": "allowed_tools"}]
 )
 def test_an_unknown_tool_choice_is_refused(value: Any) -> None:
     with pytest.raises(RequestError) as caught:

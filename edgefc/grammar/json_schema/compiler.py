@@ -20,10 +20,11 @@ from edgefc.errors import FieldPath, SchemaError
 from edgefc.grammar import numbers
 from edgefc.grammar.automata import TooLargeError, automaton, is_plain
 from edgefc.grammar.deadline import OutOfStepsError, step_limit
+from edgefc.grammar.json_schema.array_types import expand_array_types
 from edgefc.grammar.json_schema.arrays import array_node
 from edgefc.grammar.json_schema.document import NAMED_SCHEMAS, Conjunction, Subschema
 from edgefc.grammar.json_schema.expander import Expander
-from edgefc.grammar.json_schema.findings import Finding, UnenforceableError
+from edgefc.grammar.json_schema.findings import Finding, UnenforceableError, UnsupportedPatternError
 from edgefc.grammar.json_schema.keywords import json_type, json_types
 from edgefc.grammar.json_schema.layout import JsonLayout, Spacing
 from edgefc.grammar.json_schema.names import RuleNames
@@ -48,6 +49,7 @@ from edgefc.grammar.rules import (
 MAX_STEPS = 3_500  # of work before costly keywords are left out, 50 to 100 ms
 # A scalar longer than this becomes a rule of its own, so that references to it stay short.
 MAX_INLINE = 400
+ALSO: FieldPath = ("(also)",)
 
 
 class SchemaCompiler:
@@ -61,6 +63,7 @@ class SchemaCompiler:
     layout     that of the root; None: JSON's in this spacing
     closed     whether objects that declare properties allow no others where `additionalProperties` is missing
     any_order  whether small objects may have their properties in any order
+    check_patterns  whether patterns that no automaton has are listed as unenforced, instead of refused
     """
 
     def __init__(
@@ -74,8 +77,13 @@ class SchemaCompiler:
         layout: JsonLayout | None = None,
         closed: bool = True,
         any_order: bool = False,
+        check_patterns: bool = False,
     ) -> None:
+        document, notes = expand_array_types(document)
         self.schemas = Expander(document, closed=closed)
+        for path, reason in notes:
+            self.note_change(path, reason)
+        self._check_patterns = check_patterns
         self.any_order = any_order
         self._layout = layout or JsonLayout(spacing)
         self._rules, self._prefix, self._also = rules, prefix, also
@@ -87,6 +95,7 @@ class SchemaCompiler:
         self._named: dict[tuple[JsonLayout, tuple[Conjunction, ...]], str] = {}
         self._pending: deque[tuple[str, tuple[Conjunction, ...], JsonLayout]] = deque()
         self._number_lexemes: set[Node] = set()
+        self._is_satisfiable: dict[FieldPath, bool] = {}
 
     @property
     def unenforced(self) -> tuple[Finding, ...]:
@@ -97,6 +106,13 @@ class SchemaCompiler:
     def changes(self) -> tuple[Finding, ...]:
         """The keywords that are read differently from draft 2020-12."""
         return tuple(self.schemas.changes)
+
+    @property
+    def unsatisfiable(self) -> tuple[Finding, ...]:
+        """The properties, items and branches that no value satisfies, but `false` and those inside of others."""
+        paths = [path for path, is_satisfiable in self._is_satisfiable.items() if not is_satisfiable and path]
+        innermost = [path for path in paths if not any(other[: len(path)] == path != other for other in paths)]
+        return tuple(Finding(path, "no value satisfies this, so no call will have it") for path in innermost)
 
     @property
     def impossible(self) -> SchemaError | None:
@@ -121,13 +137,17 @@ class SchemaCompiler:
                 self.schemas.omit_costly = True
             except UnenforceableError as error:
                 self.schemas.give_up(error)
+            except UnsupportedPatternError as error:
+                if not self._check_patterns:
+                    raise error.refusal from None
+                self.schemas.give_up(error.as_unenforceable())
             self._rules.clear()
             self._rules.update(before)
             self.schemas.reset()
             self._reset()
 
     def _compile(self) -> Node:
-        root = Subschema((), self.schemas.document.root), Subschema(("(also)",), self._also)
+        root = Subschema((), self.schemas.document.root), Subschema(ALSO, self._also)
         node = self.value_in(self._layout, root)
         while self._pending:
             name, disjuncts, layout = self._pending.popleft()
@@ -166,7 +186,7 @@ class SchemaCompiler:
 
     def _any_of(self, disjuncts: tuple[Conjunction, ...], name: str, layout: JsonLayout) -> Node:
         """Return the node of values that satisfy one of these conjunctions; `name` begins the names of its rules."""
-        return self._union((self._conjunction(conjunction, name, layout) for conjunction in disjuncts), layout)
+        return self._union((self._recorded(conjunction, name, layout) for conjunction in disjuncts), layout)
 
     def _view(self, layout: JsonLayout) -> _View:
         if layout not in self._views:
@@ -177,6 +197,15 @@ class SchemaCompiler:
         values = self.schemas.values(conjunction)
         types = json_types(conjunction) if values is None else [json_type(value) for value in values]
         return not {"object", "array"} & set(types)
+
+    def _recorded(self, conjunction: Conjunction, name: str, layout: JsonLayout) -> Node:
+        """Return the node of a conjunction, and note for each of its schemas whether it admits anything at all."""
+        node = self._conjunction(conjunction, name, layout)
+        for subschema in conjunction:
+            if not (subschema.is_synthetic or subschema.is_negated or subschema.origin or subschema.path == ALSO):
+                known = self._is_satisfiable.get(subschema.path, False)
+                self._is_satisfiable[subschema.path] = known or node != NOTHING
+        return node
 
     def _conjunction(self, conjunction: Conjunction, name: str, layout: JsonLayout) -> Node:
         if not conjunction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgefc.errors import FieldPath, format_path
+from edgefc.errors import FieldPath, SchemaError, format_path
 from edgefc.grammar.json_schema.document import Subschema
 
 
@@ -30,6 +30,22 @@ class UnenforceableError(Exception):
     def __init__(self, path: FieldPath, keyword: str, reason: str) -> None:
         super().__init__(path, keyword, reason)
         self.path, self.keyword, self.reason = path, keyword, reason
+
+
+class UnsupportedPatternError(Exception):
+    """A pattern that no automaton has. It is refused, or checked after decoding by a regex engine that has it.
+
+    refusal  the error if it is refused
+    """
+
+    def __init__(self, subschema: Subschema, keyword: str, refusal: SchemaError) -> None:
+        super().__init__(subschema, keyword, refusal)
+        self.refusal = refusal
+        self._path, self._keyword = subschema.origin or (subschema.path, keyword)
+
+    def as_unenforceable(self) -> UnenforceableError:
+        """Return the error that has the keyword left out and listed."""
+        return UnenforceableError(self._path, self._keyword, f"{self.refusal.reason}; checked after decoding")
 
 
 def unenforceable(subschema: Subschema, keyword: str, reason: str) -> UnenforceableError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from edgefc.errors import SchemaError
-from edgefc.grammar import numbers, strings
+from edgefc.grammar import backtracking, numbers, strings
 from edgefc.grammar.automata import TooLargeError
 from edgefc.grammar.json_schema.bounds import integer_bounds, number_bounds, step_of
 from edgefc.grammar.json_schema.document import Conjunction, Subschema, describe_type
-from edgefc.grammar.json_schema.findings import UnenforceableError, unenforceable
+from edgefc.grammar.json_schema.findings import UnenforceableError, UnsupportedPatternError, unenforceable
 from edgefc.grammar.json_schema.keywords import (
     count_bounds,
     excluded_values,
@@ -96,16 +96,21 @@ def text_node(conjunction: Conjunction) -> Node:
 
 
 def pattern_node(subschema: Subschema, keyword: str, pattern: Any) -> Node:
-    """Return the texts that a pattern matches. Raises SchemaError."""
+    """Return the texts that a pattern matches.
+
+    Raises SchemaError for what is no pattern, UnsupportedPatternError for one that no automaton has.
+    """
     path = (*subschema.path, keyword)
     if not isinstance(pattern, str):
         raise SchemaError(path, f"must be a string, not {describe_type(pattern)}")
     try:
         return compile_pattern(pattern)
     except PatternError as error:
-        raise SchemaError(
-            path, f"invalid pattern {pattern[:80]!r}: {error}", "Correct or simplify the pattern."
-        ) from None
+        reason, hint = f"invalid pattern {pattern[:80]!r}: {error}", "Correct or simplify the pattern."
+        if not backtracking.is_valid(pattern):
+            raise SchemaError(path, reason, hint) from None
+        refusal = SchemaError(path, reason, f"{hint} With on_unsupported='check' it is checked after decoding.")
+        raise UnsupportedPatternError(subschema, keyword, refusal) from None
 
 
 def _text_too_large(conjunction: Conjunction) -> UnenforceableError:
