@@ -35,9 +35,9 @@ def serve_in_thread(model: edgefc.Model) -> Iterator[int]:
         thread.join()
 
 
-def start_server(model: str) -> tuple[subprocess.Popen[str], int]:
-    """Start `edgefc serve`; returns its process, which the caller must end, and its port."""
-    command = [sys.executable, "-m", "edgefc", "serve", model, "--port", "0"]
+def start_server(*arguments: str) -> tuple[subprocess.Popen[str], int]:
+    """Start `edgefc serve` with models and options; returns its process, which the caller must end, and its port."""
+    command = [sys.executable, "-m", "edgefc", "serve", *arguments, "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     port = next(int(match[1]) for line in server.stderr if (match := re.search(r"at http://\S+:(\d+)/v1", line)))

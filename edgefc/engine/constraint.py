@@ -14,7 +14,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance import numpy as guidance_numpy
-from llguidance.gbnf_to_lark import gbnf_to_lark
 from numpy.typing import NDArray
 
 from edgefc.cache import TextCache
@@ -22,11 +21,11 @@ from edgefc.engine.llama import Model, Vocabulary
 from edgefc.errors import ConstraintError, GrammarError, ModelFileError
 from edgefc.grammar import CompiledGrammar
 
-# Patterns that exclude one another need more work than llguidance allows by default, and an error amid an answer is
-# worse than a slow mask. The grammar compiler bounds their complexity.
 P = ParamSpec("P")
 T = TypeVar("T")
 FORCED_AT_ONCE = 64  # tokens
+# Patterns that exclude one another need more work than llguidance allows by default, and an error amid an answer is
+# worse than a slow mask. The grammar compiler bounds their complexity.
 LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
 
 
@@ -88,14 +87,6 @@ class VocabularyLoader:
             raise
         self._vocabulary.set_result(vocabulary)
         return guidance_tokenizer(vocabulary)
-
-
-def gbnf_grammar(text: str) -> CompiledGrammar:
-    """Compile a grammar in llama.cpp's notation, GBNF. Raises GrammarError."""
-    try:
-        return CompiledGrammar(gbnf_to_lark(text))
-    except Exception as error:  # noqa: BLE001 - gbnf_to_lark raises whatever it meets, even Exception itself
-        raise GrammarError(f"invalid GBNF grammar: {error}", "Its first rule must be called root.") from None
 
 
 def _with_lease(method: Callable[Concatenate[Constraint, P], T]) -> Callable[Concatenate[Constraint, P], T]:
@@ -180,7 +171,7 @@ class Constraint:
         self._add_time(start)
         return count == len(tokens) and not self._matcher.is_error()
 
-    def consume_forced(self, limit: int) -> list[int]:
+    def consume_forced(self, limit: int = 1 << 20) -> list[int]:
         """Consume and return up to `limit` of the tokens that must come next; empty when there is a choice.
 
         Other threads run between short runs of them: consuming one takes longer the more bytes are forced after it.

@@ -25,6 +25,7 @@ from edgefc.errors import CancelledError, ContextOverflowError, RequestError
 from edgefc.grammar import CompiledGrammar
 
 GREEDY = SamplingOptions()
+MAX_SPELLED = 512  # bytes of forced text that a draft may spell
 SPELLED_CHANCE = 0.9  # share of right tokens among drafts that spell text the grammar forces
 
 
@@ -194,7 +195,7 @@ class Sequence:
             return
         spelled: list[int] = []
         if self.constraint is not None and (text := self.constraint.forced_bytes()):
-            spelled = self.tokenizer.spell(text)[:limit]
+            spelled = self.tokenizer.spell(text[:MAX_SPELLED])[:limit]
         if self._lookup is None:
             # Arguments are rarely copied from schemas, but often from what follows them.
             self._lookup = PromptLookup(self.tokenizer.piece, self.prompt[self.prefix :])
@@ -229,7 +230,8 @@ class Sequence:
             return
         # Where the answer may end, even the only way to continue has to be weighed against the end.
         is_free = self.guide is not None and (self.guide.may_end or self.guide.is_measuring)
-        forced = [] if is_free else self.constraint.consume_forced()
+        # One more than there is room for: it may be the token that ends the answer.
+        forced = [] if is_free else self.constraint.consume_forced(self.max_tokens - len(self.generated) + 1)
         text_tokens = [token for token in forced if token not in self.end_tokens]
         if text_tokens:
             self.stats.forced_tokens += len(text_tokens)

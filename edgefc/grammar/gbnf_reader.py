@@ -110,7 +110,7 @@ class _RuleParser:
         if kind == "literal":
             return Literal(_unescape(text[1:-1])) if len(text) > 2 else sequence()
         if kind == "chars":
-            return _char_class(text[1:-1], line)
+            return char_class(text[1:-1], line)
         if kind == "rule":
             if text in self.stack:
                 _fail(line, f"the rule {text!r} refers to itself")
@@ -139,7 +139,7 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(char, text)
 
 
-def _char_class(text: str, line: int) -> Node:
+def char_class(text: str, line: int) -> Node:
     """Parse the inside of a class: a dash between two characters makes a range, an escaped dash stands for itself."""
     negated = text.startswith("^")
     chars: list[tuple[str, bool]] = []  # the character, and whether it was escaped
