@@ -19,7 +19,7 @@ from edgefc.cache import TextCache
 from edgefc.chat.prompt import render_prompt
 from edgefc.engine import Tokenizer
 from edgefc.engine.prefix_store import common_prefix
-from edgefc.errors import EdgefcError
+from edgefc.errors import EdgefcError, EngineClosedError
 from edgefc.tools import ToolSet
 from edgefc.types import Message, Messages, Tool, ToolCall, ToolChoice, Tools
 
@@ -125,6 +125,8 @@ class PartFinder:
         """Render and tokenize a conversation; no ids when the template refuses it."""
         try:
             prompt = render_prompt(self._family, self._tokenizer, messages, tools, choice=choice, thinking=thinking)
+        except EngineClosedError:
+            raise
         except EdgefcError:
             return NO_IDS
         return np.array(prompt.ids, dtype=np.int32)

@@ -112,6 +112,7 @@ class ChatStream:
         self._parsed: ParsedReply | None = None
         self._reply: Reply | None = None
         self._cancelled = False
+        self._error: BaseException | None = None
         self._logprobs_read = 0
         self._deltas = self._run()
 
@@ -119,7 +120,11 @@ class ChatStream:
         return self
 
     def __next__(self) -> Delta:
-        return next(self._deltas)
+        for delta in self._deltas:
+            return delta
+        if self._error is not None:  # read again after an error
+            raise self._error
+        raise StopIteration
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +135,7 @@ class ChatStream:
     @property
     def reply(self) -> Reply:
         """The complete reply; waits for it. Raises CancelledError after `close()`."""
-        for _ in self._deltas:
+        for _ in self:
             pass
         if self._reply is None:
             raise CancelledError("the stream was closed before the reply was complete")
@@ -161,6 +166,9 @@ class ChatStream:
         try:
             yield {"role": "assistant"}
             yield from self._attempts()
+        except Exception as error:
+            self._error = error
+            raise
         finally:
             if self._reply is None:
                 self._attempt.generation.cancel()
