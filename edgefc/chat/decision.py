@@ -5,6 +5,9 @@ it thinks of calling: by the probability of every beginning of a call where the 
 that the name is one of the tools. The log odds of the first and the logarithm of the second add up; below the
 threshold the attempt is given up, and the model answers in text, to a prompt without tools: it neither has to resist
 the instructions to call nor to read past them. Either figure alone separates far worse.
+
+Not far below the threshold, the arguments have the last word: where no tool fits, a model has to invent them, and is
+unsure of each; a question that it would only rather have answered itself gives them plainly.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ class DecidingGuide(AnswerGuide):
         self._biases = biases if settings.call_bias is None else replace(biases, call=settings.call_bias)
         self._syntax, self._has_results = syntax, has_results
         self._first_share, self._names_share = 0.0, 1.0
+        self._odds = 0.0  # of a doubtful call
+        self._arguments_logprobs: list[float] = []
         self._tail: _CallTail | None = None  # of the last call
         self._between = ""  # text before the first call's arguments, or since the last call
 
@@ -74,6 +79,8 @@ class DecidingGuide(AnswerGuide):
         """Note how likely the tools' names are."""
         if self.is_measuring and len(self._head + self._text(token)) > len(self._syntax.calls_head):
             self._names_share *= choice.share(choice.allowed)
+        if self.is_doubtful:
+            self._arguments_logprobs.append(math.log(max(choice.probability(token), MIN_SHARE)))
         super().record(choice, token)
 
     def feed(self, text: str) -> EndReason | None:
@@ -85,6 +92,8 @@ class DecidingGuide(AnswerGuide):
             arguments = self._between.partition(self._syntax.before_arguments)[2]
             self._tail = _CallTail(self._syntax.after_arguments)
             self._between = self._tail.feed(arguments) or ""
+        if self.is_doubtful and (self._reader.parser.after_call or len(self._calls) > 1):
+            return self._settle_doubt() or reason
         return reason
 
     def _open_call(self, name: str) -> EndReason | None:
@@ -92,10 +101,25 @@ class DecidingGuide(AnswerGuide):
             self.is_measuring = False
             share = min(max(self._first_share, MIN_SHARE), 1 - MIN_SHARE)
             self.score = math.log(share / (1 - share)) + math.log(max(self._names_share, MIN_SHARE))
-            self._first_call = 1 / (1 + math.exp(-self.score))
-            if self.score + self._biases.call + self._has_results * self._biases.results < 0:
-                return "declined"
+            self._first_call = _probability(self.score)
+            self._odds = self.score + self._biases.call + self._has_results * self._biases.results
+            if self._odds < 0:
+                self._odds += self._biases.doubt
+                self.is_doubtful = self._odds >= 0
+                if not self.is_doubtful:
+                    return "declined"
         return super()._open_call(name)
+
+    def _settle_doubt(self) -> EndReason | None:
+        """Decide on a doubtful call, whose arguments are complete."""
+        mean = sum(self._arguments_logprobs) / max(1, len(self._arguments_logprobs))
+        self._odds += self._biases.arguments * mean
+        self._first_call = _probability(self._odds)
+        self._calls[0] = replace(self._calls[0], call=self._first_call)
+        if self._odds < 0:
+            return "declined"
+        self.is_doubtful, self.n_safe = False, len(self._calls)
+        return None
 
     def _choose_side(self, choice: Choice) -> None:
         """Weigh another call against the end of the answer, where a token may end a call and begin the next one."""
@@ -122,6 +146,10 @@ class DecidingGuide(AnswerGuide):
         mask = np.zeros(len(choice.logits), np.bool_)
         mask[again if odds + bias > 0 else end] = True
         choice.add(ONE_SIDE, mask)
+
+
+def _probability(odds: float) -> float:
+    return 1 / (1 + math.exp(min(-odds, 700.0)))
 
 
 class _CallTail:

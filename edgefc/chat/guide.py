@@ -59,6 +59,7 @@ class AnswerGuide:
     earlier  the calls of an earlier attempt with which this one begins
     may_end, is_measuring  see `edgefc.engine.guide.Guide`
     n_safe   number of calls, from the first, that may be told. Never decreases: another thread may read it
+    is_doubtful  the first call is not to be told before its arguments are complete
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class AnswerGuide:
         earlier: Sequence[CallConfidence] = (),
     ) -> None:
         self.end_bias, self.may_end, self.n_safe = settings.end_bias, False, 0
-        self.is_measuring = False
+        self.is_measuring = self.is_doubtful = False
         self._reader, self._settings, self._piece, self._earlier = reader, settings, piece, earlier
         self._calls: list[CallConfidence] = []
         self._arguments: ArgumentTracker | None = None  # of the open call
@@ -199,7 +200,8 @@ class AnswerGuide:
         least = self._settings.min_confidence
         if least is not None and call.probability < least:
             return "unsure"
-        self.n_safe = index + 1
+        if not self.is_doubtful:
+            self.n_safe = index + 1
         return None
 
     def _text(self, token: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from typing_extensions import TypedDict
 
 from edgefc.chat.confidence import Confidence
+from edgefc.chat.guide import AnswerGuide
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
@@ -180,9 +182,7 @@ class ChatStream:
         while True:
             length, pending = 0, list[Delta]()
             guide = self._attempt.guide
-            for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
-                if "tool_calls" in delta and guide is not None and delta["tool_calls"][0]["index"] >= guide.n_safe:
-                    continue  # the model is not sure enough of this call
+            for delta in self._safe_deltas(guide):
                 if "content" in delta:
                     length += len(delta["content"])
                     if length > n_sent:
@@ -207,6 +207,19 @@ class ChatStream:
                 yield from (delta for delta in pending if delta["tool_calls"][0]["index"] < n_calls)
                 self._finish(result, parsed, stats)
                 return
+
+    def _safe_deltas(self, guide: AnswerGuide | None) -> Iterator[Delta]:
+        """Yield the deltas of an attempt; those of a call that the model is not sure of only once it is, if ever."""
+        held = deque[Delta]()
+        for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
+            if guide is None or "tool_calls" not in delta:
+                yield delta
+                continue
+            held.append(delta)
+            while held and held[0]["tool_calls"][0]["index"] < guide.n_safe:
+                yield held.popleft()
+        while held and guide is not None and held[0]["tool_calls"][0]["index"] < guide.n_safe:
+            yield held.popleft()
 
     def _parsed_deltas(self, reader: AnswerReader) -> Iterator[Delta]:
         for text in self._attempt.generation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -13,6 +14,7 @@ from edgefc.chat.decision import _CallTail
 from edgefc.formats import load_family
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from edgefc.tools.toolset import ToolSet
+from edgefc.types import CallDecision
 
 QUESTION = "What is the weather in Paris?"
 
@@ -89,3 +91,40 @@ def test_the_end_of_a_call(arguments: str, after: str, rest: str | None) -> None
     tail.feed(arguments)
     assert tail.text_after_call(after) == rest
     assert tail.feed(after) == rest
+
+
+def doubting(model: edgefc.Model, arguments: float) -> edgefc.Model:
+    """Return the same model, which doubts every call until its arguments are complete."""
+    decision = CallDecision(call=-50.0, doubt=100.0, arguments=arguments)
+    family = replace(model.family, decision=decision)
+    return edgefc.Model(model.engine, family, path=model.path, name="doubting")
+
+
+def test_plain_arguments_settle_a_doubtful_call(model: edgefc.Model) -> None:
+    sure = ask(model, call_bias=100.0, max_tokens=400)
+    doubtful = ask(doubting(model, arguments=0.0), max_tokens=400)
+    assert doubtful.tool_calls
+    assert [call.arguments for call in doubtful.calls] == [call.arguments for call in sure.calls]
+    assert doubtful.confidence is not None
+    assert doubtful.confidence.call is not None
+    assert doubtful.confidence.call > 0.5
+
+
+def test_unsure_arguments_end_a_doubtful_call(model: edgefc.Model) -> None:
+    reply = ask(doubting(model, arguments=1e6), max_tokens=60)
+    assert not reply.tool_calls
+    assert reply.outcome in {"answer", "length"}
+    assert reply.confidence is not None
+    assert reply.confidence.call is not None
+    assert reply.confidence.call < 0.5
+
+
+@pytest.mark.parametrize("arguments", [0.0, 1e6])
+def test_nothing_is_told_of_a_doubtful_call(model: edgefc.Model, arguments: float) -> None:
+    messages: Any = [{"role": "user", "content": QUESTION}]
+    options: Any = {"temperature": 0, "max_tokens": 200}
+    with doubting(model, arguments).chat(messages, tools=EXAMPLE_TOOLS, stream=True, **options) as stream:
+        told = [part for delta in stream for part in delta.get("tool_calls", ())]
+        reply = stream.reply
+    assert sum("id" in part for part in told) == len(reply.tool_calls) or reply.is_cut
+    assert bool(told) == bool(reply.tool_calls)
