@@ -20,7 +20,10 @@ from edgefc._version import __version__
 logging.getLogger("edgefc").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from edgefc.chat.async_stream import AsyncChatStream
+    from edgefc.chat.completion import Completion, TextStream
     from edgefc.chat.loop import RunResult
+    from edgefc.chat.options import ChatOptions
     from edgefc.chat.reply import ChatStream, Reply
     from edgefc.chat.warm import WarmResult
     from edgefc.errors import EdgefcError
@@ -29,27 +32,34 @@ if TYPE_CHECKING:
     from edgefc.types import Call, Delta, Message, Outcome, Tool, ToolCall
 
 _HOMES = {
-    "EdgefcError": "errors",
-    "RunResult": "chat.loop",
-    "Model": "model",
-    "load": "model",
-    "ChatStream": "chat.reply",
-    "Reply": "chat.reply",
-    "PythonTool": "tools",
-    "ToolSet": "tools",
-    "tool": "tools",
+    "AsyncChatStream": "chat.async_stream",
     "Call": "types",
+    "ChatOptions": "chat.options",
+    "ChatStream": "chat.reply",
+    "Completion": "chat.completion",
     "Delta": "types",
+    "EdgefcError": "errors",
     "Message": "types",
+    "Model": "model",
     "Outcome": "types",
+    "PythonTool": "tools",
+    "Reply": "chat.reply",
+    "RunResult": "chat.loop",
+    "TextStream": "chat.completion",
     "Tool": "types",
     "ToolCall": "types",
+    "ToolSet": "tools",
     "WarmResult": "chat.warm",
+    "load": "model",
+    "tool": "tools",
 }
 
 __all__ = [
+    "AsyncChatStream",
     "Call",
+    "ChatOptions",
     "ChatStream",
+    "Completion",
     "Delta",
     "EdgefcError",
     "Message",
@@ -58,6 +68,7 @@ __all__ = [
     "PythonTool",
     "Reply",
     "RunResult",
+    "TextStream",
     "Tool",
     "ToolCall",
     "ToolSet",

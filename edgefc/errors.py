@@ -18,6 +18,7 @@
     ├── GrammarError                GBNF text that llama.cpp or llguidance would refuse
     ├── ConstraintError             a token the grammar forbids, or a grammar that allows no token
     ├── InvalidCallError            a call failed a check that no grammar can make, on every attempt
+    ├── InvalidAnswerError          an answer failed the checks of the type that was its response format
     ├── ToolError                   a tool could not be defined or run
     ├── TranscriptError             a transcript could not be read or written; names file and line
     ├── SuiteError                  cases or results of an evaluation could not be read
@@ -189,6 +190,12 @@ class InvalidCallError(EdgefcError):
             "Try again, or use only keywords that a grammar can enforce; `edgefc lint` lists the others.",
         )
         self.tool, self.path = tool, path
+
+
+class InvalidAnswerError(EdgefcError):
+    """An answer fits the JSON Schema of its response format, but the type's own validators refuse it."""
+
+    code = "invalid_answer"
 
 
 class ToolError(EdgefcError):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, cast, overload
 
 from typing_extensions import Unpack
 
 from edgefc import formats, gguf
 from edgefc.chat import dialect
+from edgefc.chat.answer_type import with_answer_type
+from edgefc.chat.async_chat import MAX_ROUNDS, AsyncChat
 from edgefc.chat.completion import TextStream, complete
 from edgefc.chat.loop import OnCall, OnDelta, OnReply, OnResult, RunResult, run_rounds
-from edgefc.chat.options import ChatOptions
+from edgefc.chat.options import ChatOptions, FormlessOptions
 from edgefc.chat.prompt import ModelPrompt, conversation, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.recorder import Recorder
-from edgefc.chat.reply import ChatStream, Reply
+from edgefc.chat.reply import ChatStream, Reply, T
 from edgefc.chat.request import Request, checked_tools, new_request
 from edgefc.chat.warm import WarmResult, warm_up
 from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
@@ -26,9 +28,10 @@ from edgefc.errors import StoreError
 from edgefc.gguf import memory
 from edgefc.models import registry, store
 from edgefc.tools import ToolLike, ToolSet
-from edgefc.types import Message
+from edgefc.types import AnyMessage, Message
 
 log = logging.getLogger("edgefc.model")
+N_PARALLEL = 4
 
 
 def load(
@@ -38,7 +41,7 @@ def load(
     n_ctx: int | None = None,
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
-    n_parallel: int = 4,
+    n_parallel: int | None = None,
     prefix_disk: int | None = None,
     transcripts: str | Path | None = None,
     progress: Callable[[float], bool] | None = None,
@@ -51,7 +54,7 @@ def load(
     n_ctx         context in tokens; None: the model's training context, at most 8192, if memory allows
     n_gpu_layers  layers on the GPU; None: all if there is a GPU that holds them, else none
     n_threads     None: as measured by `edgefc bench --calibrate`, else one per physical core
-    n_parallel    requests generated at the same time; more wait in a queue
+    n_parallel    requests generated at the same time, more wait in a queue; None: 4
     prefix_disk   bytes on disk for the KV caches of tools' prompts, for all models together; None: 2 GiB; 0: disabled
     transcripts   file to which questions and answers are appended, readable by its owner only; None: disabled
     progress      called with the loaded share, 0 to 1; returning False cancels
@@ -73,7 +76,7 @@ def load(
             n_ctx=n_ctx,
             n_gpu_layers=n_gpu_layers,
             n_threads=n_threads,
-            n_seq_max=n_parallel,
+            n_seq_max=N_PARALLEL if n_parallel is None else n_parallel,
             prefix_disk=prefix_disk,
         ),
         progress=progress,
@@ -115,7 +118,7 @@ def needed_memory(
     *,
     n_ctx: int | None = None,
     n_gpu_layers: int | None = None,
-    n_parallel: int = 4,
+    n_parallel: int | None = None,
 ) -> int:
     """Predict the bytes of main memory that `load` needs; with n_ctx None it can make do with less.
 
@@ -124,10 +127,10 @@ def needed_memory(
     header = gguf.read_model(registry.resolve(name).path)
     layers = (ALL_LAYERS if supports_gpu() else 0) if n_gpu_layers is None else n_gpu_layers
     context = n_ctx or memory.usual_context(header)
-    return memory.predict(header, n_ctx=context, n_seq_max=n_parallel, gpu_layers=layers).total
+    return memory.predict(header, n_ctx=context, n_seq_max=n_parallel or N_PARALLEL, gpu_layers=layers).total
 
 
-class Model:
+class Model(AsyncChat):
     """A loaded model. Thread-safe; `close()`, or the end of a `with` block, frees its memory.
 
     recorder  records questions and answers; None: disabled
@@ -159,7 +162,7 @@ class Model:
 
     def prompt(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         tools: Sequence[ToolLike] | ToolSet | None = None,
         **options: Unpack[ChatOptions],
     ) -> ModelPrompt:
@@ -168,17 +171,21 @@ class Model:
         Raises RequestError or FormatError.
         """
         toolset, choice = checked_tools(tools, options)
-        thinking = options.get("thinking")
-        return render_prompt(self.family, self.engine.tokenizer, messages, toolset, choice=choice, thinking=thinking)
+        thinking, read = options.get("thinking"), cast("Sequence[Message]", messages)
+        return render_prompt(self.family, self.engine.tokenizer, read, toolset, choice=choice, thinking=thinking)
 
     def request(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         tools: Sequence[ToolLike] | ToolSet | None = None,
         **options: Unpack[ChatOptions],
     ) -> Request:
         """Check, render and compile what `chat` would, for `submit`. Raises what `chat` raises before it generates."""
-        return new_request(self.engine, self.family, self._parts, messages, tools, options)
+        options, answer_type = with_answer_type(options)
+        read = cast("Sequence[Message]", messages)  # checked where they are rendered
+        request = new_request(self.engine, self.family, self._parts, read, tools, options)
+        request.answer_type = answer_type
+        return request
 
     def submit(self, request: Request) -> ChatStream:
         """Start generating the answer to a request; submit it again, perhaps `with_seed`, for another answer."""
@@ -188,17 +195,39 @@ class Model:
     @overload
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         *,
         tools: Sequence[ToolLike] | ToolSet | None = None,
-        stream: Literal[False] = False,
+        stream: Literal[False] | None = None,
+        response_format: type[T],
+        **options: Unpack[FormlessOptions],
+    ) -> Reply[T]: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[AnyMessage],
+        *,
+        tools: Sequence[ToolLike] | ToolSet | None = None,
+        stream: Literal[True],
+        response_format: type[T],
+        **options: Unpack[FormlessOptions],
+    ) -> ChatStream[T]: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[AnyMessage],
+        *,
+        tools: Sequence[ToolLike] | ToolSet | None = None,
+        stream: Literal[False] | None = None,
         **options: Unpack[ChatOptions],
     ) -> Reply: ...
 
     @overload
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         *,
         tools: Sequence[ToolLike] | ToolSet | None = None,
         stream: Literal[True],
@@ -208,27 +237,28 @@ class Model:
     @overload
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         *,
         tools: Sequence[ToolLike] | ToolSet | None = None,
-        stream: bool = False,
+        stream: bool | None = None,
         **options: Unpack[ChatOptions],
     ) -> Reply | ChatStream: ...
 
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         *,
         tools: Sequence[ToolLike] | ToolSet | None = None,
-        stream: bool = False,
-        **options: Unpack[ChatOptions],
+        stream: bool | None = None,
+        **options: Any,
     ) -> Reply | ChatStream:
         """Answer a conversation, with tool calls where the model makes them.
 
-        messages  the conversation as in OpenAI's chat completions
-        tools     OpenAI tools or Python functions; every call names one of them and fits its schema
-        stream    True: return a ChatStream of deltas at once; False: return the whole Reply
-        options   see ChatOptions
+        messages         the conversation as in OpenAI's chat completions
+        tools            OpenAI tools or Python functions; every call names one of them and fits its schema
+        stream           True: return a ChatStream of deltas at once; else return the whole Reply
+        response_format  OpenAI's, or a type such as a pydantic model: `reply.parsed` is then an object of it
+        options          see ChatOptions
 
         Keywords of a schema that no grammar can enforce are checked when a call is complete; an invalid call is sampled
         again, up to three times.
@@ -238,7 +268,7 @@ class Model:
         answer = self.submit(self.request(messages, tools, **options))
         return answer if stream else answer.reply
 
-    def _stream(self, messages: Sequence[Message], tools: ToolSet, **options: Unpack[ChatOptions]) -> ChatStream:
+    def _stream(self, messages: Sequence[AnyMessage], tools: ToolSet, **options: Unpack[ChatOptions]) -> ChatStream:
         return self.submit(self.request(messages, tools, **options))
 
     def complete(self, prompt: str | Sequence[int], **options: Unpack[ChatOptions]) -> TextStream:
@@ -246,6 +276,7 @@ class Model:
 
         Raises RequestError, ContextOverflowError, SchemaError, GrammarError or EngineClosedError.
         """
+        options, _ = with_answer_type(options)
         return complete(self.engine, self.family, prompt, options)
 
     def warm(
@@ -253,7 +284,7 @@ class Model:
         *,
         tools: Sequence[ToolLike] | ToolSet,
         system: str | None = None,
-        tool_choice: str | Mapping[str, Any] = "auto",
+        tool_choice: str | Mapping[str, Any] | None = None,
     ) -> WarmResult:
         """Compute the prefix that prompts with these tools share and save it to disk.
 
@@ -261,41 +292,73 @@ class Model:
 
         Raises what `chat` raises, and RequestError if conversations share no prefix.
         """
-        return warm_up(self.engine, self._parts, tools, system=system, tool_choice=tool_choice)
+        choice = "auto" if tool_choice is None else tool_choice
+        return warm_up(self.engine, self._parts, tools, system=system, tool_choice=choice)
 
+    @overload
     def run(
         self,
-        prompt: str | Sequence[Message],
+        prompt: str | Sequence[AnyMessage],
         *,
         tools: Sequence[ToolLike] | ToolSet,
         system: str | None = None,
-        max_rounds: int = 8,
+        max_rounds: int | None = None,
+        on_call: OnCall | None = None,
+        on_result: OnResult | None = None,
+        on_delta: OnDelta | None = None,
+        on_reply: OnReply | None = None,
+        response_format: type[T],
+        **options: Unpack[FormlessOptions],
+    ) -> RunResult[T]: ...
+
+    @overload
+    def run(
+        self,
+        prompt: str | Sequence[AnyMessage],
+        *,
+        tools: Sequence[ToolLike] | ToolSet,
+        system: str | None = None,
+        max_rounds: int | None = None,
         on_call: OnCall | None = None,
         on_result: OnResult | None = None,
         on_delta: OnDelta | None = None,
         on_reply: OnReply | None = None,
         **options: Unpack[ChatOptions],
+    ) -> RunResult: ...
+
+    def run(
+        self,
+        prompt: str | Sequence[AnyMessage],
+        *,
+        tools: Sequence[ToolLike] | ToolSet,
+        system: str | None = None,
+        max_rounds: int | None = None,
+        on_call: OnCall | None = None,
+        on_result: OnResult | None = None,
+        on_delta: OnDelta | None = None,
+        on_reply: OnReply | None = None,
+        **options: Any,
     ) -> RunResult:
         """Answer by running tools: chat, run the calls, append the results, until the model answers.
 
         prompt      the user's question, or a whole conversation
         tools       Python functions; schemas without a function can be called by the model but not run here
-        max_rounds  limit of chats in one run; in the last, or after repeating calls whose results it has, the model
-                    must answer
+        max_rounds  limit of chats in one run, None: 8; in the last, or after repeating calls whose results it has, the
+                    model must answer
         on_call     called before each call; returning False refuses it, and the model reads the refusal
         on_result   called with each result
         on_delta    called with each streamed delta
         on_reply    called with each reply of the model, before its calls run
         options     as for `chat`
 
-        Raises what `chat` raises, and ToolError for a tool that has no function. A tool's own exception does
-        not end the run: the model reads it as the result.
+        Asynchronous tools run in an event loop in another thread. Raises what `chat` raises, and ToolError for a tool
+        that has no function. A tool's own exception does not end the run: the model reads it as the result.
         """
         return run_rounds(
             self._stream,
-            conversation(prompt, system),
+            conversation(cast("str | Sequence[Message]", prompt), system),
             tools,
-            max_rounds=max_rounds,
+            max_rounds=MAX_ROUNDS if max_rounds is None else max_rounds,
             on_call=on_call,
             on_result=on_result,
             on_delta=on_delta,

@@ -17,28 +17,8 @@ from edgefc.formats import Family
 from edgefc.types import ToolChoice
 
 
-class ChatOptions(TypedDict, total=False):
-    """The options of `Model.chat` and `Model.run`, in OpenAI's spelling where it has one.
-
-    tool_choice          "auto", "none", "required", one tool by name, or allowed_tools (OpenAI's objects)
-    parallel_tool_calls  False: at most one call in an answer
-    allow_repeated_calls True: an answer may make the same call, with equal arguments, more than once
-    max_tokens           limit of the answer with its thoughts, in tokens; None: 2,048. The context is a limit, too
-    loop_guard           False: an answer that repeats the same few tokens again and again is not ended
-    min_confidence       0 to 1: a call is delivered only if its P(call) × P(tool | call) is at least this. If the first
-                         one is not, the outcome is `unsure`, and `reply.confidence.candidates` has the tools
-    call_bias            added to the logarithm of the odds of a call against text, where an answer begins: above 0 more
-                         calls, below 0 fewer. None: the likeliest token decides
-    stop                 strings that end the answer and are not part of it
-    temperature …        sampling; None: the family's recommendation, which is greedy for most
-    seed                 makes sampling repeatable; None: drawn anew for each request
-    logit_bias           token id → number added to its logit
-    logprobs             keep the logprob of each token and of this many (0 to 20) likeliest: `reply.logprobs`
-    thinking             False: a family that thinks before it answers is told not to
-    response_format      the form of text: OpenAI's json_object or json_schema. With tools it applies to answers without
-                         calls; an error for families whose JSON text could not be distinguished from calls
-    grammar              GBNF that an answer without tools must follow
-    """
+class FormlessOptions(TypedDict, total=False):
+    """The options of `ChatOptions` but `response_format`, which decides the type of `reply.parsed`."""
 
     tool_choice: str | Mapping[str, Any]
     parallel_tool_calls: bool
@@ -59,8 +39,34 @@ class ChatOptions(TypedDict, total=False):
     logit_bias: Mapping[int, float] | None
     logprobs: int | None
     thinking: bool | None
-    response_format: Mapping[str, Any] | None
     grammar: str | None
+
+
+class ChatOptions(FormlessOptions, total=False):
+    """The options of `Model.chat` and `Model.run`, in OpenAI's spelling where it has one.
+
+    tool_choice          "auto", "none", "required", one tool by name, or allowed_tools (OpenAI's objects)
+    parallel_tool_calls  False: at most one call in an answer
+    allow_repeated_calls True: an answer may make the same call, with equal arguments, more than once
+    max_tokens           limit of the answer with its thoughts, in tokens; None: 2,048. The context is a limit, too
+    loop_guard           False: an answer that repeats the same few tokens again and again is not ended
+    min_confidence       0 to 1: a call is delivered only if its P(call) × P(tool | call) is at least this. If the first
+                         one is not, the outcome is `unsure`, and `reply.confidence.candidates` has the tools
+    call_bias            added to the logarithm of the odds of a call against text, where an answer begins: above 0 more
+                         calls, below 0 fewer. None: the likeliest token decides
+    stop                 strings that end the answer and are not part of it
+    temperature …        sampling; None: the family's recommendation, which is greedy for most
+    seed                 makes sampling repeatable; None: drawn anew for each request
+    logit_bias           token id → number added to its logit
+    logprobs             keep the logprob of each token and of this many (0 to 20) likeliest: `reply.logprobs`
+    thinking             False: a family that thinks before it answers is told not to
+    response_format      the form of text: OpenAI's json_object or json_schema, or a type, such as a pydantic model, of
+                         which `reply.parsed` is then an object. With tools it applies to answers without calls; an
+                         error for families whose JSON text could not be distinguished from calls
+    grammar              GBNF that an answer without tools must follow
+    """
+
+    response_format: Mapping[str, Any] | type[Any] | None
 
 
 def check_names(options: ChatOptions) -> None:
@@ -162,5 +168,5 @@ def response_format(options: ChatOptions) -> ResponseFormat | None:
 
 
 def _format_option(options: ChatOptions) -> Mapping[str, Any] | None:
-    option = options.get("response_format")
+    option: Any = options.get("response_format")
     return None if option is None or option.get("type") == "text" else option

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Self
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeVar
 
 from edgefc.chat.confidence import Confidence
-from edgefc.chat.guide import AnswerGuide
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
 from edgefc.engine.guide import EndReason
-from edgefc.errors import CancelledError, InvalidCallError
+from edgefc.errors import CancelledError, InvalidAnswerError, InvalidCallError
 from edgefc.formats import ParsedReply
 from edgefc.types import Call, Delta, FinishReason, Message, Outcome, ToolCall
 
+if TYPE_CHECKING:
+    from edgefc.tools.json_types import JsonType
+
+T = TypeVar("T", default=Any)  # the type that was the request's `response_format`
 MAX_RESAMPLES = len(RESAMPLE_TEMPERATURES)
 
 
@@ -48,7 +50,7 @@ class Usage(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Generic[T]):
     """A finished answer.
 
     message     OpenAI's assistant message, ready to be appended to the conversation
@@ -78,6 +80,25 @@ class Reply:
     end_reason: EndReason = "stop"
     confidence: Confidence | None = None
 
+    answer_type: JsonType[T] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def parsed(self) -> T | None:
+        """The answer as an object of the type that `response_format` was; None if it calls tools, or was cut off.
+
+        Raises InvalidAnswerError if the type's own validators, which no grammar knows, refuse it.
+        """
+        if self.answer_type is None or self.outcome != "answer" or self.is_cut:
+            return None
+        from pydantic import ValidationError
+
+        from edgefc.tools.json_types import describe
+
+        try:
+            return self.answer_type.parse_json(self.content)
+        except ValidationError as error:
+            raise InvalidAnswerError(describe(error)) from None
+
     @property
     def is_cut(self) -> bool:
         """True if the answer was cut off: by max_tokens, the end of the context or the loop guard."""
@@ -99,22 +120,21 @@ class Reply:
         return self.message.get("tool_calls") or []
 
 
-class ChatStream:
+class ChatStream(Generic[T]):
     """Iterates over a reply's deltas while they are generated; afterwards `.reply` is the whole.
 
     If calls have to be checked after decoding, their deltas come together, once they are valid. Leaving the loop
     early, `close()` or the end of a `with` block cancels the request.
     """
 
-    def __init__(self, request: Request, on_reply: Callable[[Reply], None] | None = None) -> None:
+    def __init__(self, request: Request, on_reply: Callable[[Reply[T]], None] | None = None) -> None:
         """Submit the request; `on_reply` receives the complete reply, in the thread that reads the stream."""
         self._request = request
         self._attempt = request.submit()
         self._on_reply = on_reply
         self._parsed: ParsedReply | None = None
-        self._reply: Reply | None = None
+        self._reply: Reply[T] | None = None
         self._cancelled = False
-        self._error: BaseException | None = None
         self._logprobs_read = 0
         self._deltas = self._run()
 
@@ -122,11 +142,7 @@ class ChatStream:
         return self
 
     def __next__(self) -> Delta:
-        for delta in self._deltas:
-            return delta
-        if self._error is not None:  # read again after an error
-            raise self._error
-        raise StopIteration
+        return next(self._deltas)
 
     def __enter__(self) -> Self:
         return self
@@ -135,9 +151,9 @@ class ChatStream:
         self.close()
 
     @property
-    def reply(self) -> Reply:
+    def reply(self) -> Reply[T]:
         """The complete reply; waits for it. Raises CancelledError after `close()`."""
-        for _ in self:
+        for _ in self._deltas:
             pass
         if self._reply is None:
             raise CancelledError("the stream was closed before the reply was complete")
@@ -168,9 +184,6 @@ class ChatStream:
         try:
             yield {"role": "assistant"}
             yield from self._attempts()
-        except Exception as error:
-            self._error = error
-            raise
         finally:
             if self._reply is None:
                 self._attempt.generation.cancel()
@@ -182,7 +195,9 @@ class ChatStream:
         while True:
             length, pending = 0, list[Delta]()
             guide = self._attempt.guide
-            for delta in self._safe_deltas(guide):
+            for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
+                if "tool_calls" in delta and guide is not None and delta["tool_calls"][0]["index"] >= guide.n_safe:
+                    continue  # the model is not sure enough of this call
                 if "content" in delta:
                     length += len(delta["content"])
                     if length > n_sent:
@@ -207,19 +222,6 @@ class ChatStream:
                 yield from (delta for delta in pending if delta["tool_calls"][0]["index"] < n_calls)
                 self._finish(result, parsed, stats)
                 return
-
-    def _safe_deltas(self, guide: AnswerGuide | None) -> Iterator[Delta]:
-        """Yield the deltas of an attempt; those of a call that the model is not sure of only once it is, if ever."""
-        held = deque[Delta]()
-        for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
-            if guide is None or "tool_calls" not in delta:
-                yield delta
-                continue
-            held.append(delta)
-            while held and held[0]["tool_calls"][0]["index"] < guide.n_safe:
-                yield held.popleft()
-        while held and guide is not None and held[0]["tool_calls"][0]["index"] < guide.n_safe:
-            yield held.popleft()
 
     def _parsed_deltas(self, reader: AnswerReader) -> Iterator[Delta]:
         for text in self._attempt.generation:
@@ -259,6 +261,7 @@ class ChatStream:
             stopped_by=result.stopped_by,
             end_reason=result.end_reason,
             confidence=self._attempt.confidence,
+            answer_type=self._request.answer_type,
         )
         if self._on_reply is not None:
             self._on_reply(self._reply)

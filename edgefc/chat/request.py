@@ -7,6 +7,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from edgefc import formats, grammar
 from edgefc.chat.confidence import CallConfidence, Confidence
@@ -31,6 +32,9 @@ from edgefc.engine.backend import Backend
 from edgefc.tools import ToolLike, ToolSet, parse_tool_choice
 from edgefc.types import Call, CallDecision, Delta, Message, OutputSyntax, ToolChoice
 
+if TYPE_CHECKING:
+    from edgefc.tools.json_types import JsonType
+
 RESAMPLE_TEMPERATURES = (0.7, 1.0, 1.3)  # at least, attempt by attempt
 
 
@@ -42,6 +46,7 @@ class Request:
     options   the caller's options
     prompt    the rendered conversation
     sampling  sampling of the first attempt
+    answer_type  the type that was the response format, if one was
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Request:
         # The caller may append to the same list meanwhile.
         self.messages, self.tools, self.options = list(messages), tools, options
         self.prompt, self.sampling = prompt, sampling
+        self.answer_type: JsonType | None = None
         self._guide_settings = guide_settings
         self._engine, self._answer, self._engine_options = engine, answer, engine_options
         unenforced = answer.grammar.unenforced
