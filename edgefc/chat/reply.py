@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Self
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 from typing_extensions import TypedDict, TypeVar
 
 from edgefc.chat.confidence import Confidence
+from edgefc.chat.guide import AnswerGuide
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
@@ -135,6 +137,7 @@ class ChatStream(Generic[T]):
         self._parsed: ParsedReply | None = None
         self._reply: Reply[T] | None = None
         self._cancelled = False
+        self._error: BaseException | None = None
         self._logprobs_read = 0
         self._deltas = self._run()
 
@@ -142,7 +145,11 @@ class ChatStream(Generic[T]):
         return self
 
     def __next__(self) -> Delta:
-        return next(self._deltas)
+        for delta in self._deltas:
+            return delta
+        if self._error is not None:  # read again after an error
+            raise self._error
+        raise StopIteration
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +160,7 @@ class ChatStream(Generic[T]):
     @property
     def reply(self) -> Reply[T]:
         """The complete reply; waits for it. Raises CancelledError after `close()`."""
-        for _ in self._deltas:
+        for _ in self:
             pass
         if self._reply is None:
             raise CancelledError("the stream was closed before the reply was complete")
@@ -184,6 +191,9 @@ class ChatStream(Generic[T]):
         try:
             yield {"role": "assistant"}
             yield from self._attempts()
+        except Exception as error:
+            self._error = error
+            raise
         finally:
             if self._reply is None:
                 self._attempt.generation.cancel()
@@ -195,9 +205,7 @@ class ChatStream(Generic[T]):
         while True:
             length, pending = 0, list[Delta]()
             guide = self._attempt.guide
-            for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
-                if "tool_calls" in delta and guide is not None and delta["tool_calls"][0]["index"] >= guide.n_safe:
-                    continue  # the model is not sure enough of this call
+            for delta in self._safe_deltas(guide):
                 if "content" in delta:
                     length += len(delta["content"])
                     if length > n_sent:
@@ -222,6 +230,19 @@ class ChatStream(Generic[T]):
                 yield from (delta for delta in pending if delta["tool_calls"][0]["index"] < n_calls)
                 self._finish(result, parsed, stats)
                 return
+
+    def _safe_deltas(self, guide: AnswerGuide | None) -> Iterator[Delta]:
+        """Yield the deltas of an attempt; those of a call that the model is not sure of only once it is, if ever."""
+        held = deque[Delta]()
+        for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
+            if guide is None or "tool_calls" not in delta:
+                yield delta
+                continue
+            held.append(delta)
+            while held and held[0]["tool_calls"][0]["index"] < guide.n_safe:
+                yield held.popleft()
+        while held and guide is not None and held[0]["tool_calls"][0]["index"] < guide.n_safe:
+            yield held.popleft()
 
     def _parsed_deltas(self, reader: AnswerReader) -> Iterator[Delta]:
         for text in self._attempt.generation:
