@@ -41,7 +41,7 @@ class _RecordingBackend:
     """A backend that raises each submitted request instead of computing it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer, self.n_ctx, self.prefix_bytes = tokenizer, 1 << 20, 0
+        self.tokenizer, self.n_ctx, self.cached_bytes = tokenizer, 1 << 20, dict[str, int]()
 
     @property
     def setup(self) -> NoReturn:

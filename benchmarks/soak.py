@@ -254,7 +254,7 @@ def _read_metrics(port: int) -> dict[str, float]:
         text = connection.getresponse().read().decode()
     finally:
         connection.close()
-    found = re.findall(r"^(edgefc_(?:cache_bytes|prefix_bytes|worker_restarts)\S*) (\S+)$", text, re.MULTILINE)
+    found = re.findall(r"^(edgefc_(?:cache_bytes\{.*\}|worker_restarts)) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -27,8 +28,8 @@ class Backend(Protocol):
     def n_ctx(self) -> int: ...
 
     @property
-    def prefix_bytes(self) -> int:
-        """Memory used by KV caches of prompts that are in no slot."""
+    def cached_bytes(self) -> Mapping[str, int]:
+        """Memory of each cache: `prompts` are KV caches in no slot, `grammars` started ones."""
 
     def submit(self, prompt: list[int], **options: Unpack[RequestOptions]) -> Generation: ...
 

@@ -24,6 +24,8 @@ from edgefc.grammar import CompiledGrammar
 P = ParamSpec("P")
 T = TypeVar("T")
 FORCED_AT_ONCE = 64  # tokens
+# Tokens until a cached grammar is started anew: the states of its lexer take up to 7 KB for each, and stay.
+MAX_CONSUMED = 8192
 # Patterns that exclude one another need more work than llguidance allows by default, and an error amid an answer is
 # worse than a slow mask. The grammar compiler bounds their complexity.
 LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
@@ -117,9 +119,15 @@ class Constraint:
         if self._matcher.is_error():
             raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
         self._bits = guidance_numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
+        self._consumed = [0]  # shared with all copies, as the states of llguidance's lexer are
         self.masks = self.checks = 0
         self.compile_microseconds = (time.perf_counter() - start) * 1e6
         self.microseconds = 0.0
+
+    @property
+    def n_consumed(self) -> int:
+        """The number of tokens that this constraint and all of its copies have consumed."""
+        return self._consumed[0]
 
     @_with_lease
     def fork(self) -> Constraint:
@@ -159,6 +167,7 @@ class Constraint:
     def consume(self, token: int) -> None:
         """Advance by one token. Raises ConstraintError if the grammar forbids it."""
         start = time.perf_counter()
+        self._consumed[0] += 1
         self._matcher.consume_token(token)
         self._raise_error()
         self._add_time(start)
@@ -167,6 +176,7 @@ class Constraint:
     def try_consume(self, tokens: list[int]) -> bool:
         """Advance by all of these tokens; False if the grammar forbids one, after which the state is of no use."""
         start = time.perf_counter()
+        self._consumed[0] += len(tokens)
         count = int(self._matcher.try_consume_tokens(tokens))
         self._add_time(start)
         return count == len(tokens) and not self._matcher.is_error()
@@ -190,6 +200,7 @@ class Constraint:
 
     @_with_lease
     def _consume_certain(self, tokens: list[int]) -> list[int]:
+        self._consumed[0] += len(tokens)
         self._matcher.consume_tokens(tokens)
         self._raise_error()
         return tokens
@@ -245,14 +256,21 @@ class Constraint:
 class ConstraintFactory:
     """Starts grammars on one vocabulary. Thread-safe.
 
-    Compiling a grammar and its first mask take up to 100 ms with many tools, continuing from a copy of both 30 µs, so
-    those of recent requests stay in memory: about 20 bytes for each character of a grammar, 64 MB altogether.
+    Compiling a grammar and its first mask take up to 200 ms with many tools, continuing from a copy of both 30 µs, so
+    those of recent requests stay in memory.
     """
 
-    def __init__(self, tokenizer: Callable[[], LLTokenizer], vocabulary: AbstractContextManager[Any]) -> None:
-        """Create constraints with a tokenizer, whose vocabulary they lease."""
+    def __init__(
+        self, tokenizer: Callable[[], LLTokenizer], vocabulary: AbstractContextManager[Any], max_bytes: int = 64 << 20
+    ) -> None:
+        """Create constraints with a tokenizer, whose vocabulary they lease, and cache up to `max_bytes` of them."""
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
-        self._started: TextCache[tuple[str, Constraint]] = TextCache(_memory, bound=64 << 20)
+        self._started: TextCache[tuple[str, Constraint]] = TextCache(_memory, bound=max_bytes)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Estimate of the memory of the cached grammars."""
+        return self._started.total
 
     def start(self, grammar: CompiledGrammar) -> Constraint:
         """Return a new constraint; waits until the vocabulary is converted. Raises GrammarError."""
@@ -263,10 +281,15 @@ class ConstraintFactory:
             constraint.mask()
             return grammar.lark, constraint
 
-        constraint = self._started.get(grammar.lark, build)[1].fork()
+        started = self._started.get(grammar.lark, build)[1]
+        if started.n_consumed > MAX_CONSUMED:
+            self._started.forget(grammar.lark)
+        constraint = started.fork()
         constraint.compile_microseconds = (time.perf_counter() - begin) * 1e6
         return constraint
 
 
 def _memory(started: tuple[str, Constraint]) -> int:
-    return (64 << 10) + 20 * len(started[0])
+    """Estimate the bytes of a started grammar: measured with tools of all sizes, and strings of counted characters."""
+    text, constraint = started
+    return (150 << 10) + 55 * len(text) + (7 << 10) * constraint.n_consumed

@@ -11,7 +11,7 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -37,7 +37,9 @@ from edgefc.grammar import CompiledGrammar
 log = logging.getLogger("edgefc.engine")
 MAX_DECODE_ROWS = 16  # a prompt with no more tokens left is computed in the batch of those that decode
 MAX_DRAFT = 15  # tokens drafted at once
-MEMORY_SHARE, MAX_MEMORY = 8, 1 << 30  # prompts' KV caches take at most this fraction of free memory, and these bytes
+# Bytes of prompts' KV caches and started grammars together: twice the model's, at least MIN_CACHES, at most MAX_CACHES
+# and this fraction of the free memory. Grammars get a quarter of them.
+MIN_CACHES, MAX_CACHES, MEMORY_SHARE, GRAMMAR_SHARE, MAX_GRAMMARS = 160 << 20, 1 << 30, 8, 4, 64 << 20
 DISK_BYTES = 2 << 30
 _ENGINES: set[Engine] = set()  # those that are not closed
 
@@ -61,11 +63,12 @@ class Engine:
         tokenizer: Tokenizer,
         vocabulary: VocabularyLoader,
         store: PrefixStore,
+        grammar_bytes: int,
     ) -> None:
         """Use `Engine.load`."""
         self.setup, self.tokenizer, self.n_ctx = setup, tokenizer, setup.n_ctx
         self._model, self._context, self._vocabulary, self._prefixes = model, context, vocabulary, store
-        self._constraints = ConstraintFactory(vocabulary.guidance_tokenizer, tokenizer.vocabulary.handle)
+        self._constraints = ConstraintFactory(vocabulary.guidance_tokenizer, tokenizer.vocabulary.handle, grammar_bytes)
         # Indexed by the number of rows.
         self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, ROW_GROUP) + 1)]
         self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
@@ -113,7 +116,9 @@ class Engine:
             )
             resources.callback(context.close)
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
-            engine = cls(setup, model, context, tokenizer, vocabulary, _prefix_store(header, setup, options, context))
+            prompt_bytes, grammar_bytes = _cache_bytes(header)
+            store = _prefix_store(header, setup, options, context, prompt_bytes)
+            engine = cls(setup, model, context, tokenizer, vocabulary, store, grammar_bytes)
             resources.pop_all()  # the engine closes them
         return engine
 
@@ -162,9 +167,9 @@ class Engine:
         return self._has_stopped
 
     @property
-    def prefix_bytes(self) -> int:
-        """Memory used by KV caches of prompts that are in no slot."""
-        return self._prefixes.bytes_in_memory
+    def cached_bytes(self) -> Mapping[str, int]:
+        """Memory of the caches: of prompts' KV caches that are in no slot, and of started grammars."""
+        return {"prompts": self._prefixes.bytes_in_memory, "grammars": self._constraints.cached_bytes}
 
     def save_prefixes(self) -> list[Path]:
         """Wait until the KV caches of all prefixes in memory are on disk; return the files written or used so far.
@@ -391,10 +396,20 @@ def _chunk(sequence: Sequence, count: int, n_rows: int, room: int) -> Chunk:
     return Chunk(sequence, count, sequence.draft[:n_draft])
 
 
-def _prefix_store(header: gguf.Header, setup: Setup, options: EngineOptions, context: Context) -> PrefixStore:
+def _cache_bytes(header: gguf.Header) -> tuple[int, int]:
+    """Return the bytes for the caches of prompts and of grammars."""
+    model = sum(file.stat().st_size for file in header.files)
+    total = min(max(2 * model, MIN_CACHES), MAX_CACHES, hardware.free_memory() // MEMORY_SHARE)
+    grammars = min(total // GRAMMAR_SHARE, MAX_GRAMMARS)
+    return total - grammars, grammars
+
+
+def _prefix_store(
+    header: gguf.Header, setup: Setup, options: EngineOptions, context: Context, prompt_bytes: int
+) -> PrefixStore:
     memory_bytes, disk_bytes = options.prefix_memory, options.prefix_disk
     if memory_bytes is None:
-        memory_bytes = min(hardware.free_memory() // MEMORY_SHARE, MAX_MEMORY)
+        memory_bytes = prompt_bytes
     # With scaled positions, keys in the KV cache depend on the context's size.
     n_ctx = setup.n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
     build = (llama.VERSION, llama.system_info())

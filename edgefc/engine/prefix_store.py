@@ -24,6 +24,7 @@ from edgefc.engine.prefix_files import FILE_VERSION, PrefixFiles
 
 log = logging.getLogger("edgefc.prefix")
 MIN_TOKENS = 32  # fewer tokens are not worth a file
+KEY_BYTES = 40  # of a key in Python
 MAX_UNUSED = 8  # after this many files without a hit, only prefixes that are needed a second time are written
 MAX_DELAY_S = 10.0  # how long a busy engine may delay the writing of a file
 _SAMPLE, _SAMPLES, _HEAD = 4096, 64, 8 << 20  # bytes of a model file that are hashed
@@ -64,7 +65,7 @@ class Snapshot:
 
     @property
     def size(self) -> int:
-        return int(self.data.nbytes) + 8 * len(self.keys)
+        return int(self.data.nbytes) + KEY_BYTES * len(self.keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,6 @@ class StockEngine:
 
     Holds only a weak reference to the `Llama`, and frees nothing.
     """
-
-    prefix_bytes = 0  # nothing is saved beside the Llama's own KV cache
 
     def __init__(self, llama: Any) -> None:
         """Raises EngineClosedError, or ModelFileError for a tokenizer.json of another model."""
@@ -62,6 +60,11 @@ class StockEngine:
             constraints=self._constraints,
         )
         return handle
+
+    @property
+    def cached_bytes(self) -> Mapping[str, int]:
+        """Memory of the started grammars; no prompts are saved beside the Llama's own KV cache."""
+        return {"grammars": self._constraints.cached_bytes}
 
     def save_prefixes(self) -> list[Path]:
         """Do nothing: no prefixes are saved."""

@@ -83,8 +83,14 @@ class CompiledGrammar:
 
 
 # A small grammar takes more memory than its text: about 4 KB with the source it can be built from again.
-_grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: 4096 + len(grammar.lark))
-_texts: TextCache[str] = TextCache(len)
+# The source takes about as much as the grammar.
+_grammars: TextCache[CompiledGrammar] = TextCache(lambda grammar: 4096 + 2 * len(grammar.lark))
+_texts: TextCache[str] = TextCache(len, bound=4 << 20)
+
+
+def cached_bytes() -> int:
+    """Return the memory of the texts of compiled grammars, of all models."""
+    return _grammars.total + _texts.total
 
 
 def compile_schema(

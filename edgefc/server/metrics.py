@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -11,6 +12,8 @@ from edgefc.engine import GenerationStats
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 600)
+# Prompts' KV caches; grammars in execution, estimated; the texts of grammars, which all models share.
+CACHES = ("prompts", "grammars", "grammar texts")
 _TOKEN_KINDS = ("prompt", "cached", "completion", "sampled", "forced", "drafted", "accepted")
 
 
@@ -18,7 +21,11 @@ class Metrics:
     """Counters in a registry of their own; the arguments are read whenever the metrics are rendered."""
 
     def __init__(
-        self, *, running: Callable[[], float], prefix_bytes: Callable[[], float], models_loaded: Callable[[], float]
+        self,
+        *,
+        running: Callable[[], float],
+        cached_bytes: Callable[[], Mapping[str, float]],
+        models_loaded: Callable[[], float],
     ) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("edgefc_requests", "HTTP requests", ["path", "status"], registry=registry)
@@ -35,10 +42,12 @@ class Metrics:
         )
         for name, description, value in (
             ("edgefc_running", "Requests running or waiting", running),
-            ("edgefc_prefix_bytes", "Memory of cached prompt prefixes", prefix_bytes),
             ("edgefc_models_loaded", "Models in memory", models_loaded),
         ):
             Gauge(name, description, registry=registry).set_function(value)
+        caches = Gauge("edgefc_cache_bytes", "Memory of caches", ["cache"], registry=registry)
+        for cache in CACHES:
+            caches.labels(cache).set_function(functools.partial(_size_of, cached_bytes, cache))
 
     def count_request(self, path: str, status: int) -> None:
         self._requests.labels(path, str(status)).inc()
@@ -54,3 +63,7 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _size_of(cached_bytes: Callable[[], Mapping[str, float]], cache: str) -> float:
+    return cached_bytes().get(cache, 0)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from edgefc.errors import RequestError
+from edgefc.grammar import calls
 from edgefc.model import Model
 from edgefc.server.jobs import Jobs
 from edgefc.server.linter import ToolLinter
 from edgefc.server.metrics import Metrics
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
+
+
+def cached_bytes(models: Sequence[Model]) -> Mapping[str, int]:
+    """Return the memory of each cache, of all models together."""
+    sizes = Counter({"grammar texts": calls.cached_bytes()})
+    for model in models:
+        sizes.update(model.engine.cached_bytes)
+    return sizes
 
 
 class Service:
@@ -24,7 +34,7 @@ class Service:
         self.linter = ToolLinter(settings.timeout)
         self.metrics = Metrics(
             running=lambda: len(self.jobs.running),
-            prefix_bytes=lambda: sum(model.engine.prefix_bytes for model in models.loaded),
+            cached_bytes=lambda: cached_bytes(models.loaded),
             models_loaded=lambda: len(models.loaded),
         )
 

@@ -48,12 +48,12 @@ def test_much_deeper_schemas_are_refused(keyword: str, depth: int) -> None:
 
 
 def test_a_schema_may_have_one_mebibyte() -> None:
-    empty = len(json.dumps({"const": ""}))
-    compile_schema({"const": "a" * (MAX_BYTES - empty)})
+    empty = len(json.dumps({"description": ""}))
+    compile_schema({"description": "a" * (MAX_BYTES - empty)})
     with pytest.raises(SchemaError):
-        compile_schema({"const": "a" * (MAX_BYTES - empty + 1)})
+        compile_schema({"description": "a" * (MAX_BYTES - empty + 1)})
     with pytest.raises(SchemaError):
-        compile_schema({"const": "é" * (MAX_BYTES // 2)})
+        compile_schema({"description": "é" * (MAX_BYTES // 2)})
 
 
 def test_a_long_chain_of_references_is_followed_or_refused() -> None:
@@ -93,7 +93,7 @@ def test_every_count_has_a_small_grammar(keywords: tuple[str, str, str], count: 
     kind, low, high = keywords
     for schema in ({high: count}, {low: count}, {low: count, high: count}, {low: count // 2, high: count}):
         try:
-            grammar = compile_schema({"type": kind, "items": {"const": 1}, **schema})
+            grammar = compile_schema({"type": kind, "items": {"enum": [1, 2]}, **schema})
         except SchemaError:
             assert count > 10**9
             continue
