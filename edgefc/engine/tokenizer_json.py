@@ -65,8 +65,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_model(model: Any) -> None:
     kind = model.get("type", "BPE")
-    if kind not in {"BPE", "Unigram"}:
-        raise UnsupportedTokenizerError(f"a model of the type {kind!r}")
+    if not isinstance(kind, str) or kind not in {"BPE", "Unigram"}:
+        raise UnsupportedTokenizerError(f"a model of the type {str(kind)[:80]!r}")
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
             raise UnsupportedTokenizerError(f"the option {key}")

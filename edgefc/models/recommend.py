@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edgefc import gguf
@@ -19,7 +20,7 @@ BYTES_PER_CORE = 1_200_000_000  # of weights that one core decodes at about QUIC
 CONTEXTS = (32768, 16384, 8192, 4096, 2048)
 GENERIC = frozenset({"hermes", "hermes-2-pro", "qwen3", "llama3-json", "mistral", "generic"})
 # (billions of parameters below, KV cache bytes of a token at f16): the largest of the catalogue's families.
-KV_PER_TOKEN = ((0.7, 24 << 10), (2.0, 36 << 10), (3.9, 112 << 10), (7.9, 128 << 10), (99.0, 144 << 10))
+KV_PER_TOKEN = ((0.7, 24 << 10), (2.0, 36 << 10), (3.9, 112 << 10), (7.9, 128 << 10), (math.inf, 144 << 10))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgefc import files, paths
 
 MAX_FILE = 1 << 20  # bytes
+MAX_SIZE, MAX_SPEED = 1 << 50, 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ def _is_plausible(speed: Speed) -> bool:
         isinstance(speed.name, str)
         and isinstance(speed.measured, str)
         and type(speed.size) is int
-        and speed.size > 0
-        and all(isinstance(value, int | float) and 0 < value < math.inf for value in (speed.prefill, speed.decode))
+        and 0 < speed.size <= MAX_SIZE
+        and all(isinstance(value, int | float) and 0 < value <= MAX_SPEED for value in (speed.prefill, speed.decode))
     )
 
 

@@ -17,7 +17,7 @@ ODD = [
     b"", b"[" * 100_000, b"{}", b"null", b"5", b'"x"', b"\xff", b" " * (8 << 20),
     *[json.dumps([SPEED | change]).encode() for change in (
         {"name": 5}, {"size": "5"}, {"size": True}, {"size": -1}, {"prefill": None}, {"decode": float("nan")}, {"decode": 0},
-        {"measured": []}, {"more": 1},
+        {"measured": []}, {"more": 1}, {"size": 10**400}, {"decode": 1e300},
     )],
 ]  # fmt: skip
 
