@@ -117,7 +117,7 @@ class Client(threading.Thread):
             self.seconds.append(time.monotonic() - started)
 
     def _send(self, body: dict[str, Any]) -> list[dict[str, str]] | None:
-        """Return the functions of the calls; an empty list after hanging up, None if the process was killed."""
+        """Return the functions of the calls, none of an answer not read or cut; None if the process was killed."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
         try:
             data, headers = json.dumps(body), {"Content-Type": "application/json"}
@@ -131,6 +131,9 @@ class Client(threading.Thread):
             if self._setting.kills and '"model_crashed"' in text:
                 return None
             assert response.status == 200, text[:120]
+            if re.search(r'"finish_reason": ?"length"', text):
+                self.counts["cut"] += 1
+                return []
             if body["stream"]:
                 return streamed_calls(text)
             return [call["function"] for call in json.loads(text)["choices"][0]["message"]["tool_calls"]]

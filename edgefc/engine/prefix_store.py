@@ -26,6 +26,7 @@ log = logging.getLogger("edgefc.prefix")
 MIN_TOKENS = 32  # fewer tokens are not worth a file
 KEY_BYTES = 40  # of a key in Python
 MAX_UNUSED = 8  # after this many files without a hit, only prefixes that are needed a second time are written
+DUE_BYTES = 32 << 20  # that may wait to be written where the memory for prompts is smaller
 MAX_DELAY_S = 10.0  # how long a busy engine may delay the writing of a file
 _SAMPLE, _SAMPLES, _HEAD = 4096, 64, 8 << 20  # bytes of a model file that are hashed
 
@@ -48,7 +49,7 @@ def model_identity(paths: Sequence[Path], *others: object) -> str:
     return digest.hexdigest()
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Snapshot:
     """Data from `Context.save` for a sequence with these `kv_key`s.
 
@@ -196,13 +197,20 @@ class PrefixStore:
         return snapshot
 
     def _trim(self) -> None:
-        """Drop the least recently used snapshots until the rest fits in memory."""
+        """Drop the least recently used snapshots until the rest fits in memory.
+
+        Those that wait to be written go last: a busy engine has new ones faster than the writer gets its turn.
+        """
         with self._changed:
-            while self.bytes_in_memory > self._memory_bytes:
-                droppable = [s for s in self._snapshots if not s.is_due]
-                if not droppable:
+            while (size := self.bytes_in_memory) > self._memory_bytes:
+                due = [s for s in self._snapshots if s.is_due]
+                droppable = [s for s in self._snapshots if not s.is_due] or due
+                if droppable is due and (len(due) == 1 or size <= DUE_BYTES):
                     return
-                self._snapshots.remove(min(droppable, key=lambda s: s.used))
+                dropped = min(droppable, key=lambda s: s.used)
+                dropped.is_due = False
+                self._snapshots.remove(dropped)
+            self._changed.notify_all()
 
     # -- disk -------------------------------------------------------------------------------------------------
 
@@ -260,6 +268,8 @@ class PrefixStore:
                         return
                     self._changed.wait()
                 self._changed.wait_for(lambda: self._is_idle or self._is_flushing or self._is_closed, MAX_DELAY_S)
+                if not due[0].is_due:  # dropped meanwhile
+                    continue
                 self._is_writing = True
             try:
                 self._write(due[0])

@@ -299,7 +299,7 @@ def new_store(memory_bytes: int = 1 << 30, disk_bytes: int = 1 << 30) -> PrefixS
 
 
 def test_memory_is_bounded_and_the_least_used_goes() -> None:
-    store = new_store(memory_bytes=4_000, disk_bytes=0)  # three of them
+    store = new_store(memory_bytes=8_000, disk_bytes=0)  # three of them
 
     def use(number: int) -> bool:
         found = store.find([number] * 40, 0)
@@ -312,8 +312,17 @@ def test_memory_is_bounded_and_the_least_used_goes() -> None:
     assert [use(number) for number in (1, 2, 3, 4)] == [True, False, True, True]
     store.add([5] * 40, np.zeros(10_000, dtype=np.uint8), on_disk=True)
     assert not use(5), "too large to be saved at all"
-    assert store.bytes_in_memory <= 4_000
+    assert store.bytes_in_memory <= 8_000
     store.close()
+
+
+def test_snapshots_that_wait_for_the_disk_are_bounded() -> None:
+    store = new_store(memory_bytes=1 << 20)
+    for number in range(60):  # the engine is never idle, as under load
+        store.add([number] * 40, np.zeros(1 << 20, dtype=np.uint8), on_disk=True)
+        assert store.bytes_in_memory <= prefix_store.DUE_BYTES + (2 << 20)
+    store.close()
+    assert len(kv_files()) >= 30
 
 
 def test_disk_is_bounded_and_the_least_used_goes() -> None:
