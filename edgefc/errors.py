@@ -22,6 +22,7 @@
     ├── ToolError                   a tool could not be defined or run
     ├── TranscriptError             a transcript could not be read or written; names file and line
     ├── SuiteError                  cases or results of an evaluation could not be read
+    ├── ServerError                 an edgefc server did not answer, or refused the request
     ├── CancelledError              the request was cancelled
     └── EngineClosedError           the model was closed
 
@@ -214,6 +215,12 @@ class SuiteError(EdgefcError):
     """Cases or results of an evaluation could not be read; the reason names file and line."""
 
     code = "suite_error"
+
+
+class ServerError(EdgefcError):
+    """A server that was asked by the command line did not answer, or refused the request."""
+
+    code = "server_error"
 
 
 class CancelledError(EdgefcError):

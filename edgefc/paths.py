@@ -51,6 +51,11 @@ def config_dir() -> Path:
     return Path(os.environ.get("EDGEFC_CONFIG_DIR") or platformdirs.user_config_dir("edgefc", appauthor=False))
 
 
+def state_dir() -> Path:
+    """Return the folder of facts about running programs; `EDGEFC_STATE_DIR` overrides the system's state folder."""
+    return Path(os.environ.get("EDGEFC_STATE_DIR") or platformdirs.user_state_dir("edgefc", appauthor=False))
+
+
 def check_name(name: str) -> str:
     """Return a plain file name that is safe on every system. Raises StoreError for others."""
     is_safe = (

@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 def isolated_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep tests away from the user's folders; all tests of a process share these, as a user's commands do."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("cache", "config", "models"):
+        for name in ("cache", "config", "models", "state"):
             monkeypatch.setenv(f"EDGEFC_{name.upper()}_DIR", str(tmp_path_factory.getbasetemp() / name))
         yield
 

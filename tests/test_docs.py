@@ -103,14 +103,14 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
     done = subprocess.run(
         words,
         cwd=folder,
-        input="/exit\n",
+        input="/exit\n" if "chat" in words else "",
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "EDGEFC_CACHE_DIR": str(tmp_path)},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in ({0, 3} if "call" in words else {0}), done.stderr  # 3: the answer has no call
     assert "Traceback" not in done.stderr
     assert done.stdout.strip()
     return done.stdout

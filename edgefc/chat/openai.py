@@ -83,7 +83,9 @@ def extension(reply: Reply) -> dict[str, Any]:
     """Build the field `x_edgefc` of a choice; nothing for an answer that could not call and ended by itself."""
     if reply.confidence is None and reply.end_reason == "stop":
         return {}
-    return {"x_edgefc": {"outcome": reply.outcome, "end_reason": reply.end_reason, **confidence_of(reply)}}
+    missing = {"missing": list(reply.missing)} if reply.missing else {}
+    facts = {"outcome": reply.outcome, "end_reason": reply.end_reason, **missing, **confidence_of(reply)}
+    return {"x_edgefc": facts}
 
 
 def confidence_of(reply: Reply) -> dict[str, Any]:

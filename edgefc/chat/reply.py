@@ -139,6 +139,7 @@ class ChatStream(Generic[T]):
         self._cancelled = False
         self._error: BaseException | None = None
         self._logprobs_read = 0
+        self.withheld: Sequence[Delta] = ()  # of calls that are not checked yet
         self._deltas = self._run()
 
     def __iter__(self) -> Iterator[Delta]:
@@ -165,6 +166,11 @@ class ChatStream(Generic[T]):
         if self._reply is None:
             raise CancelledError("the stream was closed before the reply was complete")
         return self._reply
+
+    @property
+    def tokens_read(self) -> int:
+        """Number of tokens, of the current attempt, whose text has been read so far."""
+        return self._attempt.generation.tokens_read
 
     def pop_logprobs(self) -> Sequence[TokenLogprob]:
         """Return the logprobs of tokens read since the last call; those of checked calls only once they are valid."""
@@ -204,6 +210,7 @@ class ChatStream(Generic[T]):
         stats: list[GenerationStats] = []
         while True:
             length, pending = 0, list[Delta]()
+            self.withheld = pending
             guide = self._attempt.guide
             for delta in self._safe_deltas(guide):
                 if "content" in delta:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from edgefc.cli.choice import chosen_model
 from edgefc.cli.console import err, has_terminal, out, print_json, print_table
 from edgefc.cli.loading import find_model, load_model
-from edgefc.cli.options import JsonOption, LoadOptions, ModelArgument
+from edgefc.cli.options import JsonOption, LoadOptions, ModelArgument, ModelOption
 
 if TYPE_CHECKING:
     from edgefc.chat.dialect import Dialect
@@ -23,13 +24,19 @@ CalibrateOption = Annotated[
 ]
 
 
-def bench(model: ModelArgument = "demo", calibrate: CalibrateOption = False, as_json: JsonOption = False) -> None:
+def bench(
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    calibrate: CalibrateOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Measure a model's prefill and decode speed on this machine."""
     from edgefc.chat import dialect
     from edgefc.engine.bench import measure
     from edgefc.models import speeds
 
-    found = find_model(model)
+    name = chosen_model(model, model_option)
+    found = find_model(name)
     found_dialect: dialect.Dialect | None
     if calibrate:
         _calibrate(found.path)
@@ -44,7 +51,7 @@ def bench(model: ModelArgument = "demo", calibrate: CalibrateOption = False, as_
         print_json({**dataclasses.asdict(speed), **facts})
         return
     out.print(f"{speed.name}: prefill {speed.prefill:.1f} tok/s, decode {speed.decode:.1f} tok/s")
-    note = "calibrated" if setup.calibrated else f"not calibrated; run `edgefc bench {model} --calibrate`"
+    note = "calibrated" if setup.calibrated else f"not calibrated; run `edgefc bench {name} --calibrate`"
     out.print(f"threads: {setup.n_threads} for decode, {setup.n_threads_batch} for prefill ({note})")
     if calibrate and setup.calibrated:
         _print_costs(setup.costs)

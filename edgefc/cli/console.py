@@ -11,29 +11,41 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
 from edgefc.errors import EdgefcError
-from edgefc.terminal import PrintableStream, escape_json, printable, single_line
+from edgefc.terminal import PrintableStream, escape_json, has_all_characters, printable, single_line
 
 if TYPE_CHECKING:
     from edgefc.chat.reply import Reply
-    from edgefc.types import Delta
+
+
+class AnswerCutError(EdgefcError):
+    """An answer that was cut off; the hint names the option that moves the limit."""
+
+    code = "answer_cut"
+
 
 LONGEST_RESULT = 300  # characters of a tool's result that are printed
 LONGEST_CELL = 1000  # characters of a table's cell, or of a fact
 
 
 class _SafeConsole(Console):
-    """Prints text without control sequences but its own, and takes no markup from text."""
+    """Prints text without control sequences but its own, and takes no markup from text.
+
+    Lines are wrapped at words on a terminal, and nowhere else.
+    """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        super().__init__(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        super().print(*objects, soft_wrap=not self.file.isatty() if soft_wrap is None else soft_wrap, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -96,7 +108,8 @@ def print_json_line(value: Any) -> None:
 
 
 def _print_json(value: Any, *, indent: int | None) -> None:
-    _write(escape_json(json.dumps(value, ensure_ascii=False, indent=indent)) + "\n")
+    is_ascii = not has_all_characters(cast("TextIO", out.file))
+    _write(escape_json(json.dumps(value, ensure_ascii=is_ascii, indent=indent)) + "\n")
 
 
 def write(text: str) -> None:
@@ -122,12 +135,6 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         out.print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_delta(delta: Delta) -> None:
-    """Print the text of a streamed delta. Every word of a model reaches the terminal through this function."""
-    if text := delta.get("content"):
-        out.print(text, end="")
-
-
 def print_call(name: str, arguments: dict[str, Any], probability: float | None = None) -> None:
     """Print a tool call as Python would write it, and the probability of the model's choice of it."""
     written = ", ".join(
@@ -143,41 +150,58 @@ def print_result(_name: str, _arguments: dict[str, Any], result: str) -> None:
     out.print(Text(f"  ← {single_line(result, limit=LONGEST_RESULT)}{size}", style="dim"))
 
 
-def print_cut(reply: Reply) -> None:
-    """Tell the reason if an answer was cut off, and what to do."""
+def cut_error(reply: Reply, location: str = "") -> AnswerCutError | None:
+    """Return the error of an answer that was cut off, at `location` in a call; None for one that was not."""
     tokens = count_of(reply.usage["completion_tokens"], "token")
-    reasons: dict[str, str] = {
-        "max_tokens": f"cut off after {tokens}, the limit of an answer; --max-tokens sets another",
-        "context": f"cut off after {tokens}: the context is full; --n-ctx sets a larger one",
-        "loop": f"stopped after {tokens}: the model repeats itself; use other words, or a larger model",
+    where = f" inside {location}" if location else ""
+    reasons = {
+        "max_tokens": (f"cut off after {tokens}{where}: the limit of an answer", "--max-tokens sets another limit."),
+        "context": (f"cut off after {tokens}{where}: the context is full", "--n-ctx sets a larger one."),
+        "loop": (
+            f"stopped after {tokens}{where}: the model repeats itself",
+            "Use other words, or a larger model.",
+        ),
     }
-    if reason := reasons.get(reply.end_reason):
-        err.print(f"({reason})")
+    return AnswerCutError(*reasons[reply.end_reason]) if reply.end_reason in reasons else None
 
 
 def confirm(question: str) -> bool:
     """Ask a yes-or-no question on the terminal; any answer but yes is no."""
+    return ask(f"{question} [y/N] ") in {"y", "yes"}
+
+
+def ask(question: str) -> str:
+    """Ask a question on the terminal and return the answer in lower case; "" at the end of the input (Ctrl-D)."""
     try:
-        return err.input(f"{question} [y/N] ", markup=False, emoji=False).strip().lower() in {"y", "yes"}
+        return err.input(question, markup=False, emoji=False).strip().lower()
     except EOFError:
         err.print()
-        return False
+        return ""
 
 
-def call_approval(*, ask: bool, probabilities: deque[float] | None = None) -> Callable[[str, dict[str, Any]], bool]:
-    """Return a callback that prints a call and decides whether it may run.
+class CallApproval:
+    """Prints each call, and decides whether it may run.
 
     ask            the user decides; without a terminal to ask on, the call is refused
     probabilities  of the next calls, one of which is taken and printed with each call
     """
 
-    def approve(name: str, arguments: dict[str, Any]) -> bool:
-        print_call(name, arguments, probabilities.popleft() if probabilities else None)
-        if not ask:
+    def __init__(self, *, ask: bool) -> None:
+        self._ask = ask
+        self._always: set[str] = set()  # tools that the user allowed for good
+        self.probabilities: deque[float] = deque()
+
+    def __call__(self, name: str, arguments: dict[str, Any]) -> bool:
+        print_call(name, arguments, self.probabilities.popleft() if self.probabilities else None)
+        if not self._ask or name in self._always:
             return True
         if not sys.stdin.isatty():
             err.print("  not run: no terminal to ask for approval; --yes runs tools without asking")
             return False
-        return confirm("  Run it?")
-
-    return approve
+        answer = ask(f"  Run it? [y]es, [a]lways {single_line(name, limit=60)}, [N]o: ")
+        if answer in {"a", "always"}:
+            self._always.add(name)
+        is_allowed = answer in {"y", "yes", "a", "always"}
+        if not is_allowed:
+            err.print("  not run", style="dim")
+        return is_allowed

@@ -12,6 +12,8 @@ from typer import Argument, Option
 from typing_extensions import TypedDict
 
 import edgefc
+from edgefc.cli.choice import default_model
+from edgefc.cli.completion import complete_models
 from edgefc.cli.console import err, out, print_json, print_table
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
@@ -21,6 +23,7 @@ from edgefc.cli.options import (
     JsonOption,
     LoadOptions,
     MinConfidenceOption,
+    ModelOption,
 )
 from edgefc.errors import RequestError, SuiteError
 from edgefc.terminal import single_line
@@ -35,7 +38,11 @@ LONGEST_OUTPUT = 300  # characters of a question or output that are printed
 
 ModelsArgument = Annotated[
     list[str] | None,
-    Argument(metavar="MODEL", help="Ids, OWNER/NAME or paths of .gguf files, or saved runs (.jsonl). Default: demo."),
+    Argument(
+        metavar="MODEL",
+        help="Ids, OWNER/NAME or paths of .gguf files, or saved runs (.jsonl). Default: the default model.",
+        autocompletion=complete_models,
+    ),
 ]
 SuiteOption = Annotated[
     str | None,
@@ -82,6 +89,7 @@ class _Plan:
 
 def evaluate(
     models: ModelsArgument = None,
+    model_option: ModelOption = None,
     suite: SuiteOption = None,
     data: DataOption = None,
     category: CategoryOption = None,
@@ -106,7 +114,7 @@ def evaluate(
     from edgefc import paths
     from edgefc.evaluation.results import EvalRun
 
-    sources = models or ["demo"]
+    sources = models or [model_option or default_model()]
     saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
     names = [name for name in sources if not name.endswith(".jsonl")]
     modes = _modes(grammar, tool_choice)

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Option
 
+from edgefc.cli.choice import chosen_model, model_and_question
 from edgefc.cli.console import LONGEST_CELL, out, print_json, write
 from edgefc.cli.options import (
     FamilyOption,
@@ -20,6 +21,7 @@ from edgefc.cli.options import (
     ToolChoiceOption,
     ToolsArgument,
     ToolsOption,
+    WordsArgument,
     tool_choice_from,
     tools_from,
 )
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from edgefc.models.registry import ResolvedModel
     from edgefc.types import Message
 
-OptionalPromptArgument = Annotated[str | None, Argument(help="The question.")]
 MessagesOption = Annotated[Path | None, Option(help="Conversation: a .json file with OpenAI messages.")]
 NoThinkingOption = Annotated[bool, Option("--no-thinking", help="Tell the model not to think before it answers.")]
 IdsOption = Annotated[bool, Option("--ids", help="Print token ids of --model's tokenizer instead of text.")]
@@ -39,7 +40,7 @@ SyntaxOption = Annotated[str, Option(help="Chat format whose call syntax is used
 
 
 def render(
-    prompt: OptionalPromptArgument = None,
+    words: WordsArgument = None,
     messages: MessagesOption = None,
     tools: ToolsOption = None,
     no_tools: NoToolsOption = False,
@@ -48,7 +49,7 @@ def render(
     family: FamilyOption = None,
     system: SystemOption = None,
     ids: IdsOption = False,
-    model: ModelOption = "demo",
+    model: ModelOption = None,
 ) -> None:
     """Print the exact prompt that a model would see."""
     from edgefc import inspection
@@ -56,11 +57,12 @@ def render(
     from edgefc.models import registry
     from edgefc.tools import parse_tool_choice
 
-    conversation = _conversation(prompt, messages, system)
+    name, question = model_and_question(words, model, has_stdin=messages is None)
+    conversation = _conversation(question or None, messages, system)
     toolset = None if no_tools else tools_from(tools)
     choice = parse_tool_choice(tool_choice_from(tool_choice), toolset or ())
     thinking = False if no_thinking else None
-    found = registry.resolve(model)
+    found = registry.resolve(name)
     chat_format = _chat_format(found, family)
     if ids:
         tokenizer = inspection.tokenizer_of(found)
@@ -87,11 +89,16 @@ def grammar(
     write(compile_output(syntax, toolset, choice, parallel=not no_parallel).gbnf)
 
 
-def show(model: ModelArgument = "demo", family: FamilyOption = None, as_json: JsonOption = False) -> None:
+def show(
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    family: FamilyOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a model's file, tokenizer and chat format, and why that format was chosen."""
     from edgefc import inspection
 
-    facts = inspection.describe(model, family)
+    facts = inspection.describe(chosen_model(model, model_option), family)
     if as_json:
         print_json(facts)
         return

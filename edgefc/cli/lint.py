@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
     from edgefc.lint import Problem, ToolReport
+    from edgefc.tools import ToolSet
 
 TokenizerOption = Annotated[
     str | None, Option("--model", "-m", help="Count prompt tokens with this model's tokenizer.")
@@ -32,10 +33,9 @@ def lint(
     as_json: JsonOption = False,
 ) -> None:
     """Check tools without running a model: errors, keywords that no grammar enforces, and costs."""
-    from edgefc.inspection import prompt_counter
     from edgefc.lint import lint_tools
 
-    reports = lint_tools(_unchecked_tools(tools), prompt_counter(model, family) if model else None)
+    reports = lint_tools(_unchecked_tools(tools), _prompt_counter(model, family) if model else None)
     refused = sum(report.is_refused for report in reports)
     failed = refused > 0 or (strict and not all(report.is_clean for report in reports))
     if as_json:
@@ -47,6 +47,13 @@ def lint(
         _print_summary(reports, refused)
     if failed:
         sys.exit(1)
+
+
+def _prompt_counter(model: str, family: str | None) -> Callable[[ToolSet], int]:
+    """Load a tokenizer, which takes the time of importing llama.cpp."""
+    from edgefc.inspection import prompt_counter
+
+    return prompt_counter(model, family)
 
 
 def _unchecked_tools(path: Path | None) -> Sequence[Any]:

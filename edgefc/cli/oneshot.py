@@ -3,137 +3,135 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from edgefc.cli.console import call_approval, out, print_cut, print_delta, print_json, print_json_line, print_result
-from edgefc.cli.loading import find_model, load_model
+from edgefc.cli.answerers import open_answerer
+from edgefc.cli.choice import model_and_question
+from edgefc.cli.console import CallApproval, cut_error, print_error, print_json, print_json_line, print_result
+from edgefc.cli.live import AnswerView, read_deltas
 from edgefc.cli.options import (
-    TOOL_TIMEOUT_S,
-    CallBiasOption,
-    ContextOption,
-    FamilyOption,
-    GenerationOptions,
-    GpuLayersOption,
     JsonOption,
-    LoadOptions,
-    MaxTokensOption,
-    MinConfidenceOption,
     ModelOption,
-    NoParallelOption,
-    PromptArgument,
-    RepeatedCallsOption,
-    RunWithoutAskingOption,
-    SeedOption,
-    SystemOption,
-    TemperatureOption,
-    ToolChoiceOption,
-    ToolsOption,
-    ToolTimeoutOption,
-    TranscriptsOption,
-    tool_choice_from,
-    tools_from,
+    QuestionOptions,
+    RunOptions,
+    StreamOption,
+    WordsArgument,
+    spread_options,
 )
+from edgefc.cli.tool_rounds import answer_with_tools
+from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
     from edgefc.chat.reply import Reply
 
-StreamOption = Annotated[bool, Option("--stream", help="Print deltas as they arrive, one JSON object per line.")]
+CUT, NO_CALL = 1, 3  # exit codes
+
 ReplyJsonOption = Annotated[bool, Option("--json", help="Print the whole reply, with usage and statistics.")]
 
 
+@spread_options
 def run(
-    prompt: PromptArgument,
-    model: ModelOption = "demo",
-    tools: ToolsOption = None,
-    system: SystemOption = None,
-    yes: RunWithoutAskingOption = False,
-    tool_timeout: ToolTimeoutOption = TOOL_TIMEOUT_S,
-    transcripts: TranscriptsOption = None,
-    family: FamilyOption = None,
-    n_ctx: ContextOption = None,
-    n_gpu_layers: GpuLayersOption = None,
-    temperature: TemperatureOption = None,
-    seed: SeedOption = None,
-    max_tokens: MaxTokensOption = None,
+    words: WordsArgument = None,
+    model: ModelOption = None,
+    *,
+    question_options: QuestionOptions,
+    run_options: RunOptions,
+    stream: StreamOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer one question, running tools as needed."""
-    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
-    generation = GenerationOptions(temperature=temperature, seed=seed, max_tokens=max_tokens)
-    toolset = tools_from(tools, tool_timeout)
-    ask = tools is not None and not yes
-    with load_model(find_model(model), load) as loaded:
-        result = loaded.run(
-            prompt,
-            tools=toolset,
-            system=system,
-            on_call=call_approval(ask=ask) if ask or not as_json else None,
-            on_result=None if as_json else print_result,
-            on_delta=None if as_json else print_delta,
-            **generation.keywords(),
+    """Answer one question, running tools as needed. Without a question: chat."""
+    from edgefc.chat.prompt import conversation
+
+    name, question = model_and_question(words, model)
+    if not question:
+        if as_json or stream:
+            raise _no_question()
+        from edgefc.cli.chat import start_chat
+
+        start_chat(name, question_options, run_options, no_history=False)
+        return
+    toolset = question_options.toolset(run_options.tool_timeout)
+    ask = question_options.tools is not None and not run_options.yes
+    is_plain = not as_json and not stream
+    view = AnswerView(has_text=is_plain, has_line=not stream)
+    with closing(open_answerer(name, question_options, is_named=bool(model or len(words or ()) > 1))) as answerer:
+        result = answer_with_tools(
+            answerer,
+            conversation(question, question_options.system),
+            toolset,
+            question_options.generation().keywords(),
+            view=view,
+            approval=CallApproval(ask=ask) if ask or is_plain else None,
+            on_delta=print_json_line if stream else None,
+            on_result=print_result if is_plain else _print_result_line if stream else None,
         )
     if as_json:
         print_json({**_reply_data(result.reply), "messages": result.messages, "rounds": result.rounds})
-    else:
-        out.print()
-    print_cut(result.reply)
+    _exit_if_cut(result.reply, view)
 
 
+@spread_options
 def call(
-    prompt: PromptArgument,
-    model: ModelOption = "demo",
-    tools: ToolsOption = None,
-    tool_choice: ToolChoiceOption = "auto",
-    no_parallel: NoParallelOption = False,
-    system: SystemOption = None,
+    words: WordsArgument = None,
+    model: ModelOption = None,
+    *,
+    question_options: QuestionOptions,
     stream: StreamOption = False,
     as_json: ReplyJsonOption = False,
-    transcripts: TranscriptsOption = None,
-    family: FamilyOption = None,
-    n_ctx: ContextOption = None,
-    n_gpu_layers: GpuLayersOption = None,
-    temperature: TemperatureOption = None,
-    seed: SeedOption = None,
-    max_tokens: MaxTokensOption = None,
-    min_confidence: MinConfidenceOption = None,
-    call_bias: CallBiasOption = None,
-    repeated_calls: RepeatedCallsOption = False,
 ) -> None:
-    """Print the calls a model would make, as JSON, without running them."""
+    """Print the calls a model would make, as JSON, without running them. Exits with 3 if there is none."""
     from edgefc.chat.prompt import conversation
 
-    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, transcripts=transcripts)
-    generation = GenerationOptions(
-        temperature=temperature,
-        seed=seed,
-        max_tokens=max_tokens,
-        parallel_tool_calls=not no_parallel,
-        min_confidence=min_confidence,
-        call_bias=call_bias,
-        allow_repeated_calls=repeated_calls or None,
-    )
-    toolset, choice = tools_from(tools), tool_choice_from(tool_choice)
-    with load_model(find_model(model), load) as loaded:
-        messages = conversation(prompt, system)
-        with loaded.chat(messages, tools=toolset, tool_choice=choice, stream=True, **generation.keywords()) as answer:
-            for delta in answer:
-                if stream:
-                    print_json_line(delta)
-            reply = answer.reply
-    print_cut(reply)
-    if stream:
-        return
-    if as_json:
+    name, question = model_and_question(words, model)
+    if not question:
+        raise _no_question()
+    toolset, options = question_options.toolset(), question_options.generation().keywords()
+    messages = conversation(question, question_options.system)
+    view = AnswerView(has_text=False, has_line=not stream)
+    with (
+        closing(open_answerer(name, question_options, is_named=bool(model or len(words or ()) > 1))) as answerer,
+        answerer.stream(messages, toolset, options) as answer,
+    ):
+        for delta in read_deltas(view, iter(answer), answer):
+            if stream:
+                print_json_line(delta)
+        reply = answer.reply
+    if as_json and not stream:
         print_json(_reply_data(reply))
-    elif reply.outcome == "call":
+    elif not stream:
+        _print_calls(reply)
+    _exit_if_cut(reply, view)
+    if reply.outcome != "call":
+        sys.exit(NO_CALL)
+
+
+def _no_question() -> RequestError:
+    return RequestError("question", "missing", 'Give one, such as "What is the weather in Paris?", or pipe it in.')
+
+
+def _exit_if_cut(reply: Reply, view: AnswerView) -> None:
+    error = cut_error(reply, view.progress.open_location)
+    if error is not None:
+        print_error(error)
+        sys.exit(CUT)
+
+
+def _print_calls(reply: Reply) -> None:
+    if reply.outcome == "call":
         print_json([{"name": call.name, "arguments": call.arguments} for call in reply.calls])
-    else:
-        data = {"outcome": reply.outcome, "content": reply.content, "missing": list(reply.missing)}
-        if reply.outcome == "unsure" and reply.confidence is not None:
-            data["candidates"] = [{"name": name, "probability": p} for name, p in reply.confidence.candidates]
-        print_json(data)
+        return
+    data: dict[str, Any] = {"outcome": reply.outcome, "content": reply.content, "missing": list(reply.missing)}
+    if reply.outcome == "unsure" and reply.confidence is not None:
+        data["candidates"] = [{"name": name, "probability": p} for name, p in reply.confidence.candidates]
+    print_json(data)
+
+
+def _print_result_line(name: str, _arguments: dict[str, Any], result: str) -> None:
+    print_json_line({"role": "tool", "name": name, "content": result})
 
 
 def _reply_data(reply: Reply) -> dict[str, Any]:

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import functools
 import logging
-from contextlib import closing
+import re
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from typer import Argument, Option
 
-from edgefc.cli.console import err
+from edgefc.cli.choice import default_model
+from edgefc.cli.completion import complete_models
+from edgefc.cli.console import count_of, err
 from edgefc.cli.loading import find_model, load_progress
-from edgefc.cli.options import GpuLayersOption, LoadOptions
+from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, ModelOption
+from edgefc.cli.running_servers import LOOPBACK, announced
 from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
     from edgefc.server import Settings
+
+
+NETWORK, LIMITS = "Network options", "Limits"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a text such as 90, 90s, 10m or 1h; None for `never` and -1. Raises RequestError."""
+    if text in {"never", "-1"}:
+        return None
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise RequestError("keep_alive", f"invalid duration {text!r}", "Use one such as 90s, 10m, 1h, or never.")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def read_config(path: Path, names: set[str]) -> dict[str, Any]:
@@ -47,32 +68,52 @@ ModelsArgument = Annotated[
     list[str] | None,
     Argument(
         help="Ids from `edgefc list`, OWNER/NAME, or paths of .gguf files. The first is loaded at startup, the others "
-        "on demand. Default: demo."
+        "on demand. Default: the default model.",
+        autocompletion=complete_models,
     ),
 ]
 HostOption = Annotated[str, Option(envvar="EDGEFC_HOST", help="Address to listen on.")]
 PortOption = Annotated[int, Option(envvar="EDGEFC_PORT", help="Port to listen on; 0 picks a free one.")]
 ApiKeyOption = Annotated[
-    list[str] | None, Option(envvar="EDGEFC_API_KEY", help="API key that clients must send. May be repeated.")
+    list[str] | None,
+    Option(
+        envvar="EDGEFC_API_KEY",
+        help="API key that clients must send. May be repeated.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 AllowedHostOption = Annotated[
-    list[str] | None, Option(envvar="EDGEFC_ALLOWED_HOST", help="Additional Host header to accept. May be repeated.")
+    list[str] | None,
+    Option(
+        envvar="EDGEFC_ALLOWED_HOST", help="Additional Host header to accept. May be repeated.", rich_help_panel=NETWORK
+    ),
 ]
 AllowedOriginOption = Annotated[
     list[str] | None,
     Option(
         envvar="EDGEFC_ALLOWED_ORIGIN",
         help="Browser origin allowed to call the API (CORS), such as http://localhost:3000. May be repeated.",
+        rich_help_panel=NETWORK,
     ),
 ]
 ParallelOption = Annotated[int, Option(envvar="EDGEFC_PARALLEL", help="Number of requests to process concurrently.")]
 WaitingOption = Annotated[int, Option(envvar="EDGEFC_WAITING", help="Maximum number of queued requests.")]
 TimeoutOption = Annotated[float, Option(envvar="EDGEFC_TIMEOUT", help="Time limit per request, in seconds.")]
 DrainOption = Annotated[
-    float, Option(envvar="EDGEFC_DRAIN", help="Grace period for running requests on shutdown, in seconds.")
+    float,
+    Option(
+        envvar="EDGEFC_DRAIN",
+        help="Grace period for running requests on shutdown, in seconds.",
+        rich_help_panel=LIMITS,
+    ),
 ]
 HeartbeatOption = Annotated[
-    float, Option(envvar="EDGEFC_HEARTBEAT", help="Interval of keep-alive comments in a silent stream, in seconds.")
+    float,
+    Option(
+        envvar="EDGEFC_HEARTBEAT",
+        help="Interval of keep-alive comments in a silent stream, in seconds.",
+        rich_help_panel=LIMITS,
+    ),
 ]
 MemoryOption = Annotated[
     float | None,
@@ -80,6 +121,17 @@ MemoryOption = Annotated[
         envvar="EDGEFC_MEMORY",
         help="Memory limit for all loaded models together, in GiB; the least recently used model is unloaded to make "
         "room. Default: the free memory.",
+        rich_help_panel=LIMITS,
+    ),
+]
+KeepAliveOption = Annotated[
+    str,
+    Option(
+        "--keep-alive",
+        envvar="EDGEFC_KEEP_ALIVE",
+        metavar="TIME",
+        help="Unload a model that is idle for so long (90s, 10m, 1h); the next request loads it again.",
+        rich_help_panel=LIMITS,
     ),
 ]
 WorkerOption = Annotated[
@@ -92,13 +144,20 @@ GrammarsOption = Annotated[
     bool, Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Accept GBNF grammars in requests.")
 ]
 ServedFamilyOption = Annotated[
-    str | None, Option(envvar="EDGEFC_FAMILY", help="Chat format. Default: the model's own.")
+    str | None, Option(envvar="EDGEFC_FAMILY", help="Chat format. Default: the model's own.", rich_help_panel=LOADING)
 ]
 RequestContextOption = Annotated[
-    int | None, Option("--n-ctx", envvar="EDGEFC_N_CTX", help="Context size per request, in tokens.")
+    int | None,
+    Option("--n-ctx", envvar="EDGEFC_N_CTX", help="Context size per request, in tokens.", rich_help_panel=LOADING),
 ]
 ThreadsOption = Annotated[
-    int | None, Option("--n-threads", envvar="EDGEFC_N_THREADS", help="Number of threads. Default: as calibrated.")
+    int | None,
+    Option(
+        "--n-threads",
+        envvar="EDGEFC_N_THREADS",
+        help="Number of threads. Default: as calibrated.",
+        rich_help_panel=LOADING,
+    ),
 ]
 AllTranscriptsOption = Annotated[
     str | None,
@@ -114,8 +173,11 @@ ConfigOption = Annotated[
 ]
 
 
+
+
 def serve(
     model: ModelsArgument = None,
+    model_option: ModelOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8080,
     api_key: ApiKeyOption = None,
@@ -127,6 +189,7 @@ def serve(
     drain: DrainOption = 30,
     heartbeat: HeartbeatOption = 10,
     memory: MemoryOption = None,
+    keep_alive: KeepAliveOption = "never",
     worker: WorkerOption = False,
     grammars: GrammarsOption = False,
     family: ServedFamilyOption = None,
@@ -160,36 +223,76 @@ def serve(
         n_parallel=parallel,
         transcripts=transcripts,
     )
-    limit = None if memory is None else round(memory * (1 << 30))
-    _serve(model or ["demo"], load, settings, limit=limit, use_worker=worker)
+    pool = PoolOptions(
+        names=model or [model_option or default_model()],
+        memory=None if memory is None else round(memory * (1 << 30)),
+        keep_alive=parse_duration(keep_alive),
+    )
+    _serve(pool, load, settings, use_worker=worker)
 
 
-def _serve(names: list[str], load: LoadOptions, settings: Settings, *, limit: int | None, use_worker: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """The served models: their names, the limit of their memory in bytes, and the seconds that idle ones are kept."""
+
+    names: list[str]
+    memory: int | None
+    keep_alive: float | None
+
+
+def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool) -> None:
     """Load the first model and serve until the process is told to stop."""
     from edgefc.server import ModelPool, WorkerSupervisor, serve, serve_with_worker
 
-    for name in names:
-        find_model(name)
+    paths = [str(find_model(name).path.resolve()) for name in options.names]
     logging.getLogger("edgefc.server").setLevel(logging.INFO)
-    pool = ModelPool(names, load.keywords(), limit=limit)
-    first, *others = [entry.name for entry in pool.entries]
-    announce = functools.partial(_print_banner, first, others, settings, load.transcripts)
-    if use_worker:
-        supervisor = WorkerSupervisor(names, load.keywords(), settings, limit)
-        serve_with_worker(supervisor, settings, lambda url, info: announce(url, info.family, info.n_ctx))
-        return
-    with closing(pool):
+    pool = ModelPool(options.names, load.keywords(), limit=options.memory, keep_alive=options.keep_alive)
+    first, *others = names = [entry.name for entry in pool.entries]
+    banner = functools.partial(_print_banner, first, others, settings, load.transcripts)
+    on_stop = functools.partial(_print_stop, settings.drain)
+    with ExitStack() as running:
+
+        def announce(url: str, family: str, n_ctx: int) -> None:
+            banner(url, family, n_ctx)
+            if (local := _local_url(url)) is not None:
+                running.enter_context(announced(local, dict(zip(paths, names, strict=True))))
+
+        if use_worker:
+            supervisor = WorkerSupervisor(options.names, load.keywords(), settings, options.memory, options.keep_alive)
+            serve_with_worker(supervisor, settings, lambda url, info: announce(url, info.family, info.n_ctx), on_stop)
+            return
+        running.enter_context(closing(pool))
         with load_progress(first) as progress:
             model = pool.load_default(progress)
-        serve(pool, settings, lambda url: announce(url, model.family.name, model.n_ctx))
+        family, n_ctx = model.family.name, model.n_ctx
+        serve(pool, settings, lambda url: announce(url, family, n_ctx), on_stop)
+
+
+def _local_url(url: str) -> str | None:
+    """Return the address at which this machine's programs reach the server; None if only others do."""
+    parts = urlsplit(url)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname)  # noqa: S104
+    if host not in LOOPBACK:
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{parts.port}"
+
+
+def _print_stop(drain: float, running: int, is_forced: bool) -> None:
+    """Say that the server stops, and what it waits for."""
+    if is_forced:
+        err.print("stopping at once")
+    elif running:
+        verb = "is" if running == 1 else "are"
+        limits = f"{drain:g} s at most; Ctrl-C again stops at once"
+        err.print(f"stopping: {count_of(running, 'answer')} {verb} still running ({limits})")
+    else:
+        err.print("stopping …")
 
 
 def _print_banner(
     name: str, others: list[str], settings: Settings, transcripts: str | None, url: str, family: str, n_ctx: int
 ) -> None:
     """Print the address, the models, and how to call them."""
-    from edgefc.server.settings import LOOPBACK
-
     lines = [f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time"]
     if others:
         lines.append(f"  loaded on demand: {', '.join(others)}")
@@ -198,8 +301,10 @@ def _print_banner(
     lines.append(f"  curl {url}/v1/chat/completions{header} --json '{body}'")
     key = "os.environ['EDGEFC_API_KEY']" if settings.api_keys else "'none'"
     lines.append(f"  OpenAI(base_url='{url}/v1', api_key={key})")
+    lines.append(f"  Anthropic(base_url='{url}', api_key={key})")
     if settings.host not in LOOPBACK:
         lines.append("  reachable from other machines; traffic is not encrypted")
     if transcripts is not None:
         lines.append(f"  all prompts and answers are written to {transcripts}")
-    err.print("\n".join(lines))
+    lines.append("  Ctrl-C stops the server; its log follows here")
+    err.print("\n".join(lines), soft_wrap=True)

@@ -17,6 +17,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from edgefc.cli.console import count_of, err, has_terminal, out, print_json, write
+from edgefc.cli.help import HelpfulCommand
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import ContextOption, FamilyOption, GpuLayersOption, JsonOption, LoadOptions
 from edgefc.errors import ModelNotFoundError, RequestError, TranscriptError
@@ -48,7 +49,7 @@ OtherModelOption = Annotated[str | None, Option("--model", "-m", help="Model to 
 TextOption = Annotated[bool, Option("--text", help="Compare the text of answers, too.")]
 
 
-@app.command()
+@app.command(cls=HelpfulCommand, epilog="Example:\n  edgefc transcripts export talks.jsonl --to trl -o trl.jsonl")
 def export(
     files: FilesArgument,
     to: FormatOption,
@@ -114,7 +115,7 @@ def _print_report(dataset: Dataset, path: Path | None, *, failed: bool) -> None:
         console.print(f"  {number} skipped: {single_line(f'{reason} (first in {first.location})')}")
 
 
-@app.command()
+@app.command(cls=HelpfulCommand, epilog="Example:\n  edgefc transcripts replay talks.jsonl --model demo")
 def replay(
     files: FilesArgument,
     model: OtherModelOption = None,

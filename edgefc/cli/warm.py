@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from edgefc.cli.choice import chosen_model
 from edgefc.cli.console import err, out, print_json
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
@@ -12,7 +13,9 @@ from edgefc.cli.options import (
     JsonOption,
     LoadOptions,
     ModelArgument,
+    ModelOption,
     SystemOption,
+    ThreadsOption,
     ToolChoiceOption,
     ToolsOption,
     tool_choice_from,
@@ -21,17 +24,20 @@ from edgefc.cli.options import (
 
 
 def warm(
-    model: ModelArgument = "demo",
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
     tools: ToolsOption = None,
     system: SystemOption = None,
     tool_choice: ToolChoiceOption = "auto",
     family: FamilyOption = None,
     n_ctx: ContextOption = None,
+    n_threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Precompute the prompt prefix for a set of tools and cache it on disk, so that first answers start sooner."""
     toolset = tools_from(tools)
-    with load_model(find_model(model), LoadOptions(family=family, n_ctx=n_ctx, n_parallel=1)) as loaded:
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_threads=n_threads, n_parallel=1)
+    with load_model(find_model(chosen_model(model, model_option)), load) as loaded:
         result = loaded.warm(tools=toolset, system=system, tool_choice=tool_choice_from(tool_choice))
     if as_json:
         print_json(

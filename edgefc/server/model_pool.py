@@ -16,6 +16,7 @@ from edgefc.errors import EngineClosedError, ModelLoadError, ModelNotFoundError,
 from edgefc.model import Model, load, needed_memory
 
 MEMORY_OPTIONS = ("n_ctx", "n_gpu_layers", "n_parallel")  # options of `load` that its memory depends on
+MIN_CHECK_S, MAX_CHECK_S = 0.1, 10.0  # between looks for idle models
 log = logging.getLogger("edgefc.server")
 
 
@@ -42,13 +43,20 @@ class ModelPool:
     `limit` bounds the memory of all loaded models together, in bytes; None: the free memory does. To make room, the
     least recently used idle model is unloaded. If none is idle, the request waits, and later requests for loaded models
     do not overtake it.
+
+    `keep_alive`: seconds after which `unload_idle` unloads a model that is not used; None: never
     """
 
     def __init__(
-        self, names: Sequence[str], options: Mapping[str, Any] | None = None, *, limit: int | None = None
+        self,
+        names: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        keep_alive: float | None = None,
     ) -> None:
         """Serve `names`, each loaded with the same `options` of `edgefc.load`. Raises RequestError."""
-        self._options, self._limit = dict(options or {}), limit
+        self._options, self._limit, self._keep_alive = dict(options or {}), limit, keep_alive
         if len(names) > 1 and self._options.get("family"):
             raise RequestError(("family",), "cannot be set for several models", "Omit it, or serve a single model.")
         self._memory_options: dict[str, Any] = {
@@ -89,12 +97,13 @@ class ModelPool:
         """The reason why no request can be answered, or ""."""
         # A stock Llama computes in the thread of its caller.
         stopped = [model.name for model in self.loaded if getattr(model.engine, "has_stopped", False)]
-        return f"the engine of {stopped[0]} stopped after an internal error" if stopped else ""
+        return f"the engine of {stopped[0]} has stopped; see the log" if stopped else ""
 
     def load_default(self, progress: Callable[[float], bool] | None = None) -> Model:
         """Load the first model, so that its problems show before any request. Raises what `edgefc.load` raises."""
         self._measure(self._default)
         self._default.model = model = load(self._default.source, progress=progress, **self._options)
+        self._default.last_used = time.monotonic()
         return model
 
     def named(self, name: str) -> ServedModel:
@@ -125,6 +134,15 @@ class ModelPool:
             entry.users -= 1
             entry.last_used = time.monotonic()
             self._model_idle.set()
+
+    async def unload_idle(self) -> None:
+        """Unload models that nobody has used for `keep_alive` seconds, until the task is cancelled."""
+        while self._keep_alive is not None:
+            await asyncio.sleep(min(max(self._keep_alive / 4, MIN_CHECK_S), MAX_CHECK_S))
+            for entry in self.entries:
+                is_idle = entry.model is not None and not entry.users
+                if is_idle and time.monotonic() - entry.last_used >= self._keep_alive:
+                    await self._unload(entry)
 
     def close(self) -> None:
         """Unload all models."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,7 +27,10 @@ from edgefc.server.settings import Settings
 
 KEEP_ALIVE_S, MAX_HEAD_BYTES = 15, 32 << 10
 GRACE_S = 5  # after the drain, for cancelled requests to send their error
+FORCED_GRACE_S = 1  # the same after the second signal
+INTERRUPTED = 130  # exit code of a process that Ctrl-C ended
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OnStop = Callable[[int, bool], None]  # called with the number of running requests; True: they are cancelled
 
 
 class Stoppable(Protocol):
@@ -38,14 +42,18 @@ class Stoppable(Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which reports its start and shuts down gracefully.
+    """uvicorn's server, which reports its start and end, and shuts down gracefully.
 
     uvicorn itself raises the signal again at the end, which kills the process before it has cleaned up.
     """
 
-    def __init__(self, config: uvicorn.Config, backend: Stoppable, drain: float, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, backend: Stoppable, drain: float, on_start: Callable[[], None], on_stop: OnStop
+    ) -> None:
         super().__init__(config)
-        self._backend, self._drain, self._on_start = backend, drain, on_start
+        self._backend, self._drain, self._on_start, self._on_stop = backend, drain, on_start, on_stop
+        self._n_signals = 0
+        self.is_interrupted = False  # by a second Ctrl-C
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -62,34 +70,70 @@ class _Server(uvicorn.Server):
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
-        if self.should_exit:
-            self.force_exit = True
-            self._loop.call_soon_threadsafe(self._backend.stop)
-        else:
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        self._n_signals += 1
+        if self._n_signals == 1:
             self.should_exit = self._backend.stopping = True
             # Requests that run longer end with an error that says so.
             self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._backend.stop)
+            self._loop.call_soon_threadsafe(self._report, False)
+        elif self._n_signals == 2:
+            self.is_interrupted = sig == signal.SIGINT
+            # Whatever is cut off now is no error of the application.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+            self._loop.call_soon_threadsafe(self._report, True)
+            self._loop.call_soon_threadsafe(self._backend.stop)
+            self._loop.call_soon_threadsafe(self._loop.call_later, FORCED_GRACE_S, self._force_exit)
+        else:
+            os._exit(INTERRUPTED)
+
+    def _report(self, is_forced: bool) -> None:
+        self._on_stop(len(self.server_state.tasks), is_forced)
+
+    def _force_exit(self) -> None:
+        self.force_exit = True
 
 
-def serve(models: ModelPool | Model, settings: Settings, on_start: Callable[[str], None] = lambda _: None) -> None:
+def _ignore_stop(_running: int, _is_forced: bool) -> None:
+    pass
+
+
+def serve(
+    models: ModelPool | Model,
+    settings: Settings,
+    on_start: Callable[[str], None] = lambda _: None,
+    on_stop: OnStop = _ignore_stop,
+) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` receives the URL once the server accepts requests.
 
-    Raises RequestError if the address is not available.
+    Raises RequestError if the address is not available, and KeyboardInterrupt after a second SIGINT.
     """
     app = create_app(models, settings)
     jobs: Jobs = app.state.service.jobs
+    pool: ModelPool = app.state.service.models
     with listening_socket(settings) as (listener, url):
         try:
-            asyncio.run(run_app(app, jobs, settings, listener, lambda: on_start(url)))
+            task = pool.unload_idle()
+            interrupted = asyncio.run(run_app(app, jobs, settings, listener, lambda: on_start(url), on_stop, task))
         finally:
             jobs.stop()
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 async def run_app(
-    app: FastAPI, backend: Stoppable, settings: Settings, listener: socket.socket, on_start: Callable[[], None]
-) -> None:
-    """Run the application on a listening socket until a signal."""
+    app: FastAPI,
+    backend: Stoppable,
+    settings: Settings,
+    listener: socket.socket,
+    on_start: Callable[[], None],
+    on_stop: OnStop = _ignore_stop,
+    *background: Coroutine[Any, Any, None],
+) -> bool:
+    """Run the application on a listening socket until a signal, and `background` beside it.
+
+    Returns True after a second SIGINT.
+    """
     table = ConnectionTable(affordable_limit())
     handle_accept_errors(asyncio.get_running_loop(), table)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a line for each malformed request otherwise
@@ -107,11 +151,14 @@ async def run_app(
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         http=protocol_with(table),
     )
-    trimming = asyncio.ensure_future(trim_periodically())
+    tasks = [asyncio.ensure_future(task) for task in (trim_periodically(), *background)]
+    server = _Server(config, backend, settings.drain, on_start, on_stop)
     try:
-        await _Server(config, backend, settings.drain, on_start).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
     finally:
-        trimming.cancel()
+        for task in tasks:
+            task.cancel()
+    return server.is_interrupted
 
 
 @contextlib.contextmanager

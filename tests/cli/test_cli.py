@@ -25,7 +25,9 @@ def test_two_cities_are_two_calls(edgefc: Edgefc) -> None:
 
 
 def test_a_missing_argument_is_asked_for(edgefc: Edgefc) -> None:
-    reply = json.loads(edgefc("call", "What's the weather like?").stdout)
+    done = edgefc("call", "What's the weather like?")
+    assert done.returncode == 3, "there is no call"
+    reply = json.loads(done.stdout)
     assert (reply["outcome"], reply["missing"]) == ("clarify", ["get_weather"])
     assert "city" in reply["content"]
 
@@ -57,11 +59,11 @@ def test_json_tells_usage_and_stats(edgefc: Edgefc) -> None:
     assert reply["usage"]["total_tokens"] == reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
 
 
-def test_a_cut_answer_tells_its_reason_and_what_to_do(edgefc: Edgefc) -> None:
-    done = edgefc("run", "What's 17*23?", "--max-tokens", "3")
-    assert done.returncode == 0
-    assert "cut off after 3 tokens, the limit of an answer; --max-tokens sets another" in done.stderr
-    assert "cut off" not in edgefc("run", "What's 17*23?").stderr
+def test_a_cut_answer_is_an_error_that_says_where_and_what_to_do(edgefc: Edgefc) -> None:
+    done = edgefc("call", "What is the weather in San Francisco?", "--max-tokens", "26")
+    assert done.returncode == 1
+    assert "cut off after 26 tokens inside get_weather.location: the limit of an answer" in done.stderr
+    assert "--max-tokens sets another limit" in done.stderr
 
 
 def test_a_call_tells_how_sure_the_model_is(edgefc: Edgefc) -> None:

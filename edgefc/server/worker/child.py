@@ -38,7 +38,8 @@ def main() -> None:
     is_loaded = threading.Event()
     threading.Thread(target=_beat_while_loading, args=(is_loaded,), daemon=True).start()
     try:
-        models = ModelPool(config["names"], config["options"], limit=config["memory"])
+        limits = {"limit": config["memory"], "keep_alive": config["keep_alive"]}
+        models = ModelPool(config["names"], config["options"], **limits)
         model = models.load_default()
     except EdgefcError as error:
         _write(error=error.reason, hint=error.hint)

@@ -19,7 +19,7 @@ from edgefc.server.access_log import PROXIED, REQUEST_ID, AccessLogMiddleware
 from edgefc.server.app import add_exception_handlers
 from edgefc.server.errors import ApiError
 from edgefc.server.metrics import MEDIA_TYPE
-from edgefc.server.run import listening_socket, run_app
+from edgefc.server.run import OnStop, listening_socket, run_app
 from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
 from edgefc.server.settings import Settings
 from edgefc.server.sse import StreamedResponse, cancel_on_disconnect, format_error
@@ -36,23 +36,28 @@ RETRY_S = 0.05  # until the supervisor has noticed that the worker ended
 
 
 def serve_with_worker(
-    worker: WorkerSupervisor, settings: Settings, on_start: Callable[[str, WorkerInfo], None]
+    worker: WorkerSupervisor,
+    settings: Settings,
+    on_start: Callable[[str, WorkerInfo], None],
+    on_stop: OnStop = lambda *_: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` receives the URL and the worker once the server accepts requests.
 
-    Raises RequestError if the address is not available, and ModelLoadError if the model cannot be loaded.
+    Raises RequestError if the address is not available, ModelLoadError if the model cannot be loaded, and
+    KeyboardInterrupt after a second SIGINT.
     """
     with listening_socket(settings) as (listener, url):
 
-        async def run() -> None:
+        async def run() -> bool:
             try:
                 info = await worker.start()
                 app = create_proxy(worker, settings)
-                await run_app(app, worker, settings, listener, lambda: on_start(url, info))
+                return await run_app(app, worker, settings, listener, lambda: on_start(url, info), on_stop)
             finally:
                 await worker.close()
 
-        asyncio.run(run())
+        if asyncio.run(run()):
+            raise KeyboardInterrupt
 
 
 def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:

@@ -44,13 +44,21 @@ class WorkerInfo:
 class WorkerSupervisor:
     """Keeps a worker process running from `start` to `close`."""
 
-    def __init__(self, names: list[str], options: dict[str, Any], settings: Settings, memory: int | None) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        options: dict[str, Any],
+        settings: Settings,
+        memory: int | None,
+        keep_alive: float | None = None,
+    ) -> None:
         self._key = secrets.token_urlsafe(32)
         # Only this process can reach the worker, and it has checked the client. At shutdown the worker cancels at once.
         inner = replace(
             settings, host="127.0.0.1", port=0, api_keys=(self._key,), allowed_hosts=(), allowed_origins=(), drain=0.0
         )
-        config = {"names": names, "options": options, "settings": asdict(inner), "memory": memory}
+        config = {"names": names, "options": options, "settings": asdict(inner), "memory": memory,
+                  "keep_alive": keep_alive}  # fmt: skip
         self._config = json.dumps(config).encode() + b"\n"
         self._restart_timeout = settings.timeout
         self._process: asyncio.subprocess.Process | None = None
