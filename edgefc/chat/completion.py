@@ -88,7 +88,10 @@ def complete(engine: Backend, family: Family, prompt: str | Sequence[int], optio
             raise RequestError(
                 name, "not supported for raw prompts, which have no tools and no template", "Use chat()."
             )
-    ids = engine.tokenizer.encode(prompt, bos="vocabulary") if isinstance(prompt, str) else list(prompt)
+    if isinstance(prompt, str):
+        ids = engine.tokenizer.encode(prompt, bos="vocabulary", n_ctx=engine.n_ctx)
+    else:
+        ids = list(prompt)
     if not ids:
         raise RequestError("prompt", "must not be empty")
     request: RequestOptions = {

@@ -30,13 +30,16 @@ def render_prompt(
     *,
     choice: ToolChoice | None = None,
     thinking: bool | None = None,
+    n_ctx: int | None = None,
 ) -> ModelPrompt:
     """Render and tokenize a conversation; `tools`, `choice` and `thinking` are those of `Family.render`.
+
+    With `n_ctx`, the context's size, it raises ContextOverflowError for a text that is too long whatever its tokens.
 
     Raises RequestError for a malformed conversation and FormatError when the template refuses it.
     """
     rendered = family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens)
-    return ModelPrompt(rendered.text, tokenizer.encode(rendered, bos=family.bos))
+    return ModelPrompt(rendered.text, tokenizer.encode(rendered, bos=family.bos, n_ctx=n_ctx))
 
 
 def conversation(prompt: str | Sequence[Message], system: str | None = None) -> list[Message]:

@@ -223,7 +223,9 @@ def new_request(
     toolset, choice = checked_tools(tools, options)
     thinking = options.get("thinking")
     answer = _answer_form(engine, family, list(messages), toolset, choice, options)
-    prompt = render_prompt(family, engine.tokenizer, messages, toolset, choice=choice, thinking=thinking)
+    prompt = render_prompt(
+        family, engine.tokenizer, messages, toolset, choice=choice, thinking=thinking, n_ctx=engine.n_ctx
+    )
     found = parts.find(prompt.ids, messages, toolset, choice, thinking=thinking)
     engine_options: RequestOptions = {
         "max_tokens": max_tokens(options),

@@ -8,19 +8,22 @@ the file, llama.cpp's own tokenizer is used.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgefc.engine.llama import Vocabulary
+from edgefc.engine.text_runs import cut_blanks, cut_runs
 from edgefc.engine.tokenizer_json import UnsupportedTokenizerError, read_reference
-from edgefc.errors import ModelFileError
+from edgefc.errors import ContextOverflowError, ModelFileError
 from edgefc.formats import Prompt
 
 if TYPE_CHECKING:
     import tokenizers
 
 _SEPARATOR = "\x01"
-MAX_SPELLINGS = 10_000  # texts whose tokens are cached
+LONG_TEXT = 8192  # characters
+MAX_SPELLINGS = 4_000  # texts whose tokens are cached
 PROBES = (
     "Hello world",
     " leading and  double  spaces ",
@@ -63,6 +66,7 @@ class Tokenizer:
         if tokenizer_json is not None and tokenizer_json.is_file():
             self._load_reference(tokenizer_json)
         self._separator_size = self._count_separator()
+        self._longest = max(map(len, vocabulary.pieces), default=1) or 1
         self._spellings: dict[bytes, list[int]] = {}
         self._pieces: dict[tuple[int, bool], bytes] = {}
 
@@ -71,14 +75,30 @@ class Tokenizer:
         """Origin of the ids: `tokenizer.json` or `llama.cpp`."""
         return "llama.cpp" if self._reference is None else "tokenizer.json"
 
-    def encode(self, prompt: Prompt | str, *, bos: Literal["never", "always", "vocabulary"] = "never") -> list[int]:
+    def encode(
+        self,
+        prompt: Prompt | str,
+        *,
+        bos: Literal["never", "always", "vocabulary"] = "never",
+        n_ctx: int | None = None,
+    ) -> list[int]:
         """Encode a prompt as token ids; special tokens are recognised, except across the prompt's cuts.
 
-        bos  whether a begin-of-sequence token comes first; a prompt that has one already gets no second
+        bos    whether a begin-of-sequence token comes first; a prompt that has one already gets no second
+        n_ctx  the context's size: a prompt that is too long for it whatever its tokens are is not encoded
+
+        Raises ContextOverflowError.
         """
         pieces = prompt.pieces if isinstance(prompt, Prompt) else [prompt]
+        if n_ctx is not None:
+            least = sum(-(-len(piece) // self._longest) for piece in pieces)
+            if least >= n_ctx:
+                raise ContextOverflowError(least, n_ctx)
+        ids: list[int] = []
         with self.vocabulary.handle:
-            ids = [token for number, piece in enumerate(pieces) for token in self._encode(piece, within=number > 0)]
+            for number, piece in enumerate(pieces):
+                for position, part in enumerate(self._cut(piece)):
+                    ids += self._encode(part, within=number > 0 or position > 0)
         add_bos = bos == "always" or (bos == "vocabulary" and self.vocabulary.add_bos)
         if add_bos and self.vocabulary.bos >= 0 and ids[:1] != [self.vocabulary.bos]:
             ids.insert(0, self.vocabulary.bos)
@@ -128,9 +148,19 @@ class Tokenizer:
                 self._spellings[data] = tokens
         return list(tokens)
 
+    def encode_text(self, text: str) -> list[int]:
+        """Encode text with the model file's own tokenizer, without special tokens."""
+        return [token for part in cut_runs(text) for token in self.vocabulary.tokenize(part, parse_special=False)]
+
+    def _cut(self, text: str) -> Iterator[str]:
+        return cut_runs(text) if self._reference is None else cut_blanks(text)
+
     def _encode_text(self, text: str) -> list[int]:
         if self._reference is None:
             return self.vocabulary.tokenize(text, parse_special=True)
+        # `encode` keeps the interpreter locked; a batch takes longer to start.
+        if len(text) > LONG_TEXT:
+            return list(self._reference.encode_batch_fast([text], add_special_tokens=False)[0].ids)
         return list(self._reference.encode(text, add_special_tokens=False).ids)
 
     def _count_separator(self) -> int:

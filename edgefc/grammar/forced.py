@@ -30,8 +30,8 @@ from edgefc.grammar.rules import (
     children,
 )
 
-# Bytes. 300,000 take 0.3 s, and another 0.2 s until they are tokens, with the interpreter locked.
-MAX_FORCED = 64 << 10
+# Bytes, which are tokenized in one piece: with 20,000 letters, the regular expressions of llama.cpp overflow the stack.
+MAX_FORCED = 12 << 10
 MIN_SUMMED = 1 << 10  # bytes of a run that is added to those of other rules: they may follow one another
 N_BEGIN = 16  # bytes of alternatives that are compared
 _MAX = 1 << 60

@@ -72,8 +72,8 @@ def test_a_schema_that_forces_too_much_is_refused(name: str) -> None:
         {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
         {"type": "array", "items": {"enum": [1, 2]}, "minItems": 10**9},
         {"type": "string", "minLength": 10**6},
-        {**ONE, "minItems": 10_000},
-        nested(2, 50),
+        {**ONE, "minItems": 2_000},
+        nested(2, 40),
         doubled(6),
     ],
 )
@@ -113,7 +113,7 @@ def engine(demo_path: Path) -> Iterator[Engine]:
 
 
 def test_forced_text_is_computed_as_far_as_the_answer_reaches(engine: Engine) -> None:
-    grammar, prompt = compile_schema({**ONE, "minItems": 10_000}), engine.tokenizer.encode("Hello")
+    grammar, prompt = compile_schema({**ONE, "minItems": 2_000}), engine.tokenizer.encode("Hello")
     result = engine.submit(prompt, grammar=grammar, max_tokens=5).result(60)
     assert (len(result.token_ids), result.end_reason) == (5, "max_tokens")
     whole = engine.submit(prompt, grammar=grammar).result(60)

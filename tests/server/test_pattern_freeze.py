@@ -13,7 +13,7 @@ PATTERNS = [
     (5, "^(pa{1000}){1000}$"), (1, "^(é{1000}){300}$"), (1, "^(a{500,1000}){500,1000}$"), (1, "^(a{1000}){1000,}$"),
     (1, "^x?(a{1000}){1000}[bc]$"), (20, "^pa{90000}$"),
 ]  # fmt: skip
-HARMLESS = ["^a{100000}$", "^([ab]{1000}){1000}$", "^(a?){100000}$", "^((a|b){1,1000}c){1,1000}$"]
+HARMLESS = ["^a{10000}$", "^([ab]{1000}){1000}$", "^(a?){100000}$", "^((a|b){1,1000}c){1,1000}$"]
 
 
 def request(count: int, pattern: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def request(count: int, pattern: str) -> dict[str, Any]:
 def test_a_pattern_that_is_too_large_written_out_is_refused(server: ServerProcess, count: int, pattern: str) -> None:
     answer = server.post(CHAT, request(count, pattern))
     assert answer.status == 400, answer.body
-    assert "too many" in answer.error["message"]
+    assert "too many" in answer.error["message"] or "bytes of constant text" in answer.error["message"]
 
 
 def test_other_counts_are_accepted(server: ServerProcess) -> None:

@@ -186,7 +186,7 @@ def _tokenize(body: TokenizeRequest, tokenizer: Tokenizer) -> dict[str, Any]:
     if body.parse_special:
         ids = tokenizer.encode(body.content, bos="vocabulary" if body.add_special else "never")
     else:
-        ids = tokenizer.vocabulary.tokenize(body.content, parse_special=False)
+        ids = tokenizer.encode_text(body.content)
     if not body.with_pieces:
         return {"tokens": ids}
     return {"tokens": [{"id": token, "piece": _piece_field(tokenizer.vocabulary.piece(token))} for token in ids]}
