@@ -1,6 +1,24 @@
-"""`python -m edgefc`."""
+"""The program `edgefc`, and `python -m edgefc`."""
 
-from edgefc.cli.app import main
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from edgefc.errors import MissingPackageError, require_extra
+
+
+def main() -> NoReturn:
+    """Run the command line; without the packages of its extra, say how to install them."""
+    try:
+        require_extra("cli", "typer", "rich", "prompt_toolkit")
+    except MissingPackageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    from edgefc.cli import app
+
+    app.main()
+
 
 if __name__ == "__main__":
     main()

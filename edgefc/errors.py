@@ -19,6 +19,7 @@
     ├── ConstraintError             a token the grammar forbids, or a grammar that allows no token
     ├── InvalidCallError            a call failed a check that no grammar can make, on every attempt
     ├── InvalidAnswerError          an answer failed the checks of the type that was its response format
+    ├── MissingPackageError         a part of edgefc needs packages that are not installed
     ├── ToolError                   a tool could not be defined or run
     ├── TranscriptError             a transcript could not be read or written; names file and line
     ├── SuiteError                  cases or results of an evaluation could not be read
@@ -33,6 +34,7 @@ next and is part of the text.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import re
 from typing import ClassVar, Self
 
@@ -199,6 +201,12 @@ class InvalidAnswerError(EdgefcError):
     code = "invalid_answer"
 
 
+class MissingPackageError(EdgefcError):
+    """A part of edgefc needs packages that are not installed; the hint names the extra that has them."""
+
+    code = "missing_package"
+
+
 class ToolError(EdgefcError):
     """A tool could not be built from a function or file, or the tool loop was stopped."""
 
@@ -233,6 +241,16 @@ class EngineClosedError(EdgefcError):
     """The model was closed; load it again to go on."""
 
     code = "engine_closed"
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise MissingPackageError unless all modules of an optional dependency are installed."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise MissingPackageError(
+            f"{names} must be installed", f"Install what this needs: pip install 'edgefc[{extra}]'"
+        )
 
 
 def format_path(path: FieldPath) -> str:

@@ -27,6 +27,7 @@ from edgefc.errors import (
     OfflineError,
     RequestError,
     StoreError,
+    require_extra,
 )
 from edgefc.models import hub, store
 from edgefc.models.download import RemoteFile
@@ -79,6 +80,7 @@ def pull_model(
     Raises DownloadError and its subclasses, ModelNotFoundError, ModelFileError, RequestError or StoreError. A model is
     stored completely or not at all; after a failure, the next call resumes.
     """
+    require_extra("hub", "filelock", "httpx2", "huggingface_hub")
     reporter = reporter or SilentReporter()
     source = parse_source(name, endpoint=hub.endpoint_url(endpoint))
     if quantization and source.quantization and quantization.upper() != source.quantization.upper():

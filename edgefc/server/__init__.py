@@ -13,6 +13,11 @@ app, run      the ASGI application, and the process around it
 worker/       the same with the models in a child process
 """
 
+# ruff: noqa: E402 - the error about missing packages comes before their import
+from edgefc.errors import require_extra
+
+require_extra("server", "fastapi", "h11", "httpx2", "prometheus_client", "uvicorn")
+
 from edgefc.server.app import create_app
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.run import serve
