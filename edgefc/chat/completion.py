@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgefc.chat.options import (
     ChatOptions,
-    check_names,
+    given_options,
     grammar_option,
     max_tokens,
     response_format,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHAT_ONLY = (
     "tool_choice", "parallel_tool_calls", "allow_repeated_calls", "min_confidence", "call_bias", "thinking",
+    "on_unsupported",
 )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def complete(engine: Backend, family: Family, prompt: str | Sequence[int], optio
 
     Raises RequestError, ContextOverflowError, SchemaError, GrammarError, or TypeError for an unknown option.
     """
-    check_names(options)
+    options = given_options(options)
     for name in CHAT_ONLY:
         if options.get(name) is not None:
             raise RequestError(

@@ -19,6 +19,7 @@ from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
 from edgefc.engine.guide import EndReason
 from edgefc.errors import CancelledError, InvalidAnswerError, InvalidCallError
 from edgefc.formats import ParsedReply
+from edgefc.tools import Omitted
 from edgefc.types import Call, Delta, FinishReason, Message, Outcome, ToolCall
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Reply(Generic[T]):
                 and again) cut it off; repeated_call: a call equal to an earlier one followed, and was dropped; unsure:
                 so was a call that the model was not sure enough of
     confidence  how sure the model was; None if it could not call
+    omitted     tools that were left out of the request, with the reasons: see `on_unsupported`
     stats       costs: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
@@ -81,6 +83,7 @@ class Reply(Generic[T]):
     stopped_by: str | None = None
     end_reason: EndReason = "stop"
     confidence: Confidence | None = None
+    omitted: tuple[Omitted, ...] = ()
 
     answer_type: JsonType[T] | None = field(default=None, repr=False, compare=False)
 
@@ -277,11 +280,10 @@ class ChatStream(Generic[T]):
         has_thoughts = "reasoning_content" in parsed.message
         reasoning_tokens = self._request.reasoning_tokens(result) if has_thoughts else 0
         stats = functools.reduce(operator.add, attempts)
-        is_complete_call = parsed.outcome == "call" and result.finish_reason == "stop"
         self._reply = Reply(
             message=parsed.message,
             outcome=parsed.outcome,
-            finish_reason="tool_calls" if is_complete_call else result.finish_reason,
+            finish_reason=_finish_reason(parsed.outcome, result),
             missing=parsed.missing,
             usage=usage_of(stats, reasoning_tokens),
             stats=stats,
@@ -290,9 +292,17 @@ class ChatStream(Generic[T]):
             end_reason=result.end_reason,
             confidence=self._attempt.confidence,
             answer_type=self._request.answer_type,
+            omitted=self._request.omitted,
         )
         if self._on_reply is not None:
             self._on_reply(self._reply)
+
+
+def _finish_reason(outcome: Outcome, result: GenerationResult) -> FinishReason:
+    """Return OpenAI's finish_reason of an outcome; an answer that was cut off has had a call begun, perhaps."""
+    if result.finish_reason == "length" or outcome == "length":
+        return "length"
+    return "tool_calls" if outcome == "call" else "stop"
 
 
 def _without_unsure_call(parsed: ParsedReply, n_safe: int) -> ParsedReply:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from edgefc import formats, grammar
 from edgefc.chat.confidence import CallConfidence, Confidence
 from edgefc.chat.decision import DecidingGuide
+from edgefc.chat.enforceable import enforceable, unsupported_option, with_enforceable
 from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.options import (
     ChatOptions,
-    check_names,
+    given_options,
     grammar_option,
     guide_settings,
     max_tokens,
@@ -29,7 +30,8 @@ from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.validation import CallChecker
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions
 from edgefc.engine.backend import Backend
-from edgefc.tools import ToolLike, ToolSet, parse_tool_choice
+from edgefc.errors import RequestError
+from edgefc.tools import Omitted, ToolLike, ToolSet
 from edgefc.types import Call, CallDecision, Delta, Message, OutputSyntax, ToolChoice
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class Request:
         other.options = {**self.options, "seed": seed}
         other.sampling = replace(self.sampling, seed=seed)
         return other
+
+    @property
+    def omitted(self) -> tuple[Omitted, ...]:
+        """The tools that were left out."""
+        return () if self.tools is None else self.tools.omitted
 
     @property
     def is_checked(self) -> bool:
@@ -220,7 +227,24 @@ def new_request(
 
     Raises RequestError, SchemaError, FormatError, or TypeError for an unknown option.
     """
-    toolset, choice = checked_tools(tools, options)
+    options = given_options(options)
+    mode = unsupported_option(options.get("on_unsupported"))
+    toolset = None if tools is None else ToolSet.of(tools, omit=mode != "refuse")
+
+    def prepare(toolset: ToolSet | None, choice: ToolChoice) -> Request:
+        return _prepared(engine, family, parts, (messages, toolset, options), choice)
+
+    return with_enforceable(toolset, options.get("tool_choice"), mode, prepare)
+
+
+def _prepared(
+    engine: Backend,
+    family: formats.Family,
+    parts: PartFinder,
+    question: tuple[Sequence[Message], ToolSet | None, ChatOptions],
+    choice: ToolChoice,
+) -> Request:
+    messages, toolset, options = question
     thinking = options.get("thinking")
     answer = _answer_form(engine, family, list(messages), toolset, choice, options)
     prompt = render_prompt(
@@ -236,7 +260,6 @@ def new_request(
         "answer_spans": found.answers,
         "logprobs": options.get("logprobs"),
     }
-    question = (messages, toolset, options)
     settings = None
     if toolset and choice.mode != "none":
         settings = guide_settings(options, choice)
@@ -252,10 +275,11 @@ def new_request(
 def checked_tools(
     tools: Sequence[ToolLike] | ToolSet | None, options: ChatOptions
 ) -> tuple[ToolSet | None, ToolChoice]:
-    """Check a request's tools, tool choice and names of options: the door that every request comes through."""
-    check_names(options)
-    toolset = None if tools is None else ToolSet.of(tools)
-    return toolset, parse_tool_choice(options.get("tool_choice", "auto"), toolset or ())
+    """Check a request's tools, tool choice and names of options, without compiling a grammar unless it must be."""
+    options = given_options(options)
+    mode = unsupported_option(options.get("on_unsupported"))
+    toolset = None if tools is None else ToolSet.of(tools, omit=mode != "refuse")
+    return enforceable(toolset, options.get("tool_choice"), mode)
 
 
 def _answer_form(
@@ -272,15 +296,18 @@ def _answer_form(
     form = response_format(options)
     if form is not None and not can_call:
         return _AnswerForm(form.grammar, formats.plain_parser)
-    schema, thinking = "" if form is None else form.schema, options.get("thinking")
+    if form is not None and form.schema is None:
+        raise RequestError("response_format", "cannot be combined with tools, unless it is JSON", "Use one at a time.")
+    schema, thinking = "" if form is None else form.schema or "", options.get("thinking")
     if tools and can_call and family.decision is not None and form is None:
         return _deciding_form(engine, family, family.decision, messages, tools, choice, options)
     compiled = grammar.compile_output(
         family.syntax_for(tools, choice, thinking=thinking, text_schema=schema),
         tools or (),
         choice,
-        parallel=options.get("parallel_tool_calls", True),
+        parallel=options.get("parallel_tool_calls") is not False,
         control=engine.tokenizer.control,
+        check_patterns=options.get("on_unsupported") == "check",
     )
     parser = functools.partial(family.parser, tools or (), choice, thinking=thinking, text_schema=schema)
     return _AnswerForm(compiled, parser)
@@ -297,9 +324,10 @@ def _deciding_form(
 ) -> _AnswerForm:
     """Return the form of an answer that begins with a call, and is one in text if the model declines it."""
     syntax = family.syntax_for(tools, choice, thinking=options.get("thinking"))
-    control, parallel = engine.tokenizer.control, options.get("parallel_tool_calls", True)
+    control, parallel = engine.tokenizer.control, options.get("parallel_tool_calls") is not False
     required = ToolChoice("required", choice.names)
-    calls = grammar.compile_output(syntax, tools, required, parallel=parallel, control=control)
+    check = options.get("on_unsupported") == "check"
+    calls = grammar.compile_output(syntax, tools, required, parallel=parallel, control=control, check_patterns=check)
     none = ToolChoice("none", ())
     text = grammar.compile_output(family.syntax_for(tools, none), (), none, control=control)
 
@@ -321,7 +349,8 @@ def _call_grammar(
         family.syntax_for(tools, required, thinking=options.get("thinking")),
         tools,
         required,
-        parallel=options.get("parallel_tool_calls", True),
+        parallel=options.get("parallel_tool_calls") is not False,
         control=engine.tokenizer.control,
         any_spelling=True,
+        check_patterns=options.get("on_unsupported") == "check",
     )

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edgefc.server.request_record import SCOPE_KEY, RequestRecord
+from edgefc.terminal import single_line
+
 log = logging.getLogger("edgefc.server.access_log")
 ID_HEADERS = (b"x-request-id", b"request-id")  # OpenAI's and Anthropic's
 # Keys of the ASGI scope.
 REQUEST_ID = "edgefc.request_id"
 PROXIED = "edgefc.proxied"  # the request is logged by the worker process
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
+MAX_PATH = 200  # characters
 _ID = re.compile(rb"[0-9a-f]{16}")
 
 
@@ -51,8 +55,15 @@ class AccessLogMiddleware:
                 route = scope.get("route")
                 path = route.path if isinstance(route, APIRoute) else "other"
                 self._on_response(path, status)
-                duration_ms = 1000 * (time.perf_counter() - start)
-                log.info(
-                    "id=%s method=%s path=%s status=%d ms=%.1f",
-                    request_id.decode(), scope["method"], path, status, duration_ms,
-                )  # fmt: skip
+                log.info("%s", _line(scope, status, 1000 * (time.perf_counter() - start), request_id.decode()))
+
+
+def _line(scope: Scope, status: int, duration_ms: float, request_id: str) -> str:
+    """Return the log line of a request: time of day, method, path, status, model, tokens, milliseconds, id."""
+    parts = [time.strftime("%H:%M:%S"), scope["method"], single_line(scope["path"], limit=MAX_PATH), str(status)]
+    record = scope.get(SCOPE_KEY)
+    if isinstance(record, RequestRecord) and record.model:
+        parts.append(single_line(record.model, limit=MAX_PATH))
+        if record.prompt_tokens:
+            parts.append(f"{record.prompt_tokens}+{record.completion_tokens} tokens")
+    return " ".join([*parts, f"{duration_ms:.1f} ms", f"id={request_id}"])

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from edgefc._version import __version__
 from edgefc.errors import EdgefcError
 from edgefc.model import Model
-from edgefc.server.access_log import CLIENT_CLOSED_REQUEST, AccessLogMiddleware
+from edgefc.server.access_log import CLIENT_CLOSED_REQUEST, MAX_PATH, AccessLogMiddleware
 from edgefc.server.api.routes import router
 from edgefc.server.errors import ApiError
 from edgefc.server.model_pool import ModelPool
@@ -22,6 +22,7 @@ from edgefc.server.security import SecurityMiddleware
 from edgefc.server.service import Service
 from edgefc.server.settings import Settings
 from edgefc.server.sse import ClientDisconnectedError
+from edgefc.terminal import single_line
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
@@ -35,7 +36,13 @@ async def handle_validation_error(request: Request, error: Exception) -> Respons
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, str(error.detail)).response(request.scope["path"], error.headers)
+    detail, path = str(error.detail), single_line(request.scope["path"], limit=MAX_PATH)
+    if error.status_code == 404 and detail == "Not Found":
+        detail = f"there is no {request.method} {path}\nGET /openapi.json lists all paths."
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("allow", (error.headers or {}).get("Allow", "another method"))
+        detail = f"{path} has no {request.method}\nUse {allowed}."
+    return ApiError(error.status_code, detail).response(request.scope["path"], error.headers)
 
 
 async def handle_disconnect(_request: Request, _error: Exception) -> Response:

@@ -17,10 +17,12 @@ from edgefc.server.bodies import DRAIN_FACTOR, BodyBudget, body_too_long, limit_
 from edgefc.server.connections import client_of
 from edgefc.server.errors import ApiError
 from edgefc.server.settings import LOOPBACK, Settings
+from edgefc.terminal import single_line
 
 Headers = list[tuple[bytes, bytes]]
 PUBLIC_PATHS = {"/health", "/v1/health"}
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 8 << 10
+MAX_SHOWN = 100  # characters of a name in an error
 MAX_KEYS = 4  # tried per request
 METHODS = b"GET, POST, OPTIONS"
 
@@ -92,9 +94,16 @@ class SecurityMiddleware:
             return ApiError(431, "the headers are too many or too long")
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or _host_name(hosts[0]) not in self._hosts:
-            return ApiError(403, "this host name is not allowed", code="host_not_allowed")
+            name = _host_name(hosts[0]) if len(hosts) == 1 else ""
+            option = f"--allowed-host {name}" if name else "--allowed-host NAME"
+            reason = (
+                f"the host name {_quoted(name)} is not allowed\nStart the server with {_shown(option)} to allow it."
+            )
+            return ApiError(403, reason, code="host_not_allowed")
         if origin is not None and origin not in self._origins:
-            return ApiError(403, "this origin is not allowed", code="origin_not_allowed")
+            shown = _shown(origin.decode("latin-1"))
+            reason = f"the origin {shown!r} is not allowed\nStart the server with --allowed-origin {shown} to allow it."
+            return ApiError(403, reason, code="origin_not_allowed")
         is_preflight = scope["method"] == "OPTIONS" and origin is not None
         needs_key = bool(self._keys) and scope["path"] not in PUBLIC_PATHS and not is_preflight
         if needs_key and not self._has_valid_key(_api_keys(headers)):
@@ -111,6 +120,14 @@ class SecurityMiddleware:
             for valid_key in self._keys:
                 found |= hmac.compare_digest(key, valid_key)
         return found
+
+
+def _shown(text: str) -> str:
+    return single_line(text, limit=MAX_SHOWN)
+
+
+def _quoted(name: str) -> str:
+    return repr(_shown(name)) if name else "of this request"
 
 
 def _first_value(headers: Headers, name: bytes) -> bytes | None:

@@ -14,6 +14,7 @@ from edgefc.server.jobs import Jobs
 from edgefc.server.linter import ToolLinter
 from edgefc.server.metrics import Metrics
 from edgefc.server.model_pool import ModelPool
+from edgefc.server.request_record import RequestRecord
 from edgefc.server.settings import Settings
 
 
@@ -39,10 +40,12 @@ class Service:
         )
 
     @asynccontextmanager
-    async def open(self, name: str | None) -> AsyncIterator[RequestContext]:
+    async def open(self, name: str | None, record: RequestRecord | None = None) -> AsyncIterator[RequestContext]:
         """Give a request the model of this name, loaded until the context ends. Raises what `ModelPool.use` raises."""
+        record = record or RequestRecord()
         async with self.models.use(name) as (served_name, model):
-            yield RequestContext(served_name, model, self.jobs, self.metrics, self.settings)
+            record.model = served_name
+            yield RequestContext(served_name, model, self.jobs, self.metrics, self.settings, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class RequestContext:
     jobs: Jobs
     metrics: Metrics
     settings: Settings
+    record: RequestRecord
 
     def check_grammar(self, grammar: str | None) -> None:
         """Raise RequestError for a grammar in the request if the server does not accept any."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from edgefc.chat.enforceable import unsupported_option
 from edgefc.errors import RequestError
+from edgefc.types import OnUnsupported
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -25,6 +27,7 @@ class Settings:
     drain            seconds that running requests get to finish when the server is stopped
     heartbeat        seconds of silence after which a stream sends a comment
     grammars         whether requests may contain a GBNF grammar
+    on_unsupported   what becomes of tools that no grammar can enforce, unless the request says otherwise
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +42,7 @@ class Settings:
     drain: float = 30.0
     heartbeat: float = 10.0
     grammars: bool = False
+    on_unsupported: OnUnsupported = "omit"
 
     def __post_init__(self) -> None:
         limits = {"port": (0, 65535), "max_body": (1024, 1 << 30), "parallel": (1, 64), "max_waiting": (0, 4096),
@@ -47,6 +51,7 @@ class Settings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise RequestError((name,), f"must be between {low} and {high}, not {value!r}")
+        unsupported_option(self.on_unsupported)
         if not all(self.api_keys):
             raise RequestError(("api_keys",), "an empty key would let everyone in", "Omit it to run without a key.")
         if not self.api_keys and not self.is_loopback:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -68,9 +68,16 @@ class EventStream(StreamedResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[dict[str, Any], None], heartbeat: float, *, named: bool = False) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[dict[str, Any], None],
+        heartbeat: float,
+        *,
+        named: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Send `events`, named by their `type` if `named`; unnamed ones are followed by "[DONE]"."""
-        super().__init__(headers=HEADERS)
+        super().__init__(headers={**HEADERS, **(headers or {})})
         del self.headers["content-length"]
         self._events, self._heartbeat, self._named = events, heartbeat, named
 

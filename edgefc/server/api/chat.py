@@ -19,6 +19,7 @@ from edgefc.errors import RequestError
 from edgefc.limits import MAX_TOP_LOGPROBS
 from edgefc.server.api.fields import (
     CommonFields,
+    Integer,
     MessageList,
     TokenLimit,
     ToolList,
@@ -26,20 +27,13 @@ from edgefc.server.api.fields import (
     choice_seed,
     reject_unsupported,
 )
+from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
 from edgefc.server.jobs import start_all
 from edgefc.server.service import RequestContext
+from edgefc.tools.choice import forbids_parallel
 from edgefc.types import Delta, Message, Tool
 
-# Fields that would change the answer.
-UNSUPPORTED: Unsupported = {
-    "audio": (None,),
-    "modalities": (None, ["text"]),
-    "web_search_options": (None,),
-    "chat_template": (None,),
-    "continue_final_message": (None, False),
-    "add_generation_prompt": (None, True),
-    "previous_response_id": (None,),
-}
+UNSUPPORTED: Unsupported = {**MUST_BE_HONOURED, "stop_token_ids": ([],)}
 
 
 class ChatRequest(CommonFields):
@@ -47,14 +41,14 @@ class ChatRequest(CommonFields):
 
     messages: MessageList
     tools: ToolList | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: bool | str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     functions: ToolList | None = None
     function_call: str | dict[str, Any] | None = None
     max_completion_tokens: TokenLimit | None = None
     max_tokens: TokenLimit | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    top_logprobs: Annotated[Integer, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
@@ -91,10 +85,11 @@ class ChatHandler:
     def __init__(self, body: ChatRequest, context: RequestContext) -> None:
         self._body, self._context, self._model = body, context, context.model
         reject_unsupported(body, UNSUPPORTED)
+        context.record.warn(f"{name} has no effect" for name in self._wishes())
         context.check_grammar(body.grammar)
         if body.stream_options is not None and not body.stream:
             raise RequestError(("stream_options",), "requires stream", "Set stream, or omit the field.")
-        if body.top_logprobs is not None and not body.logprobs:
+        if body.top_logprobs and not body.logprobs:
             raise RequestError(("top_logprobs",), "requires logprobs", "Set logprobs, or omit the field.")
         self._is_legacy = body.functions is not None
         if self._is_legacy and body.tools is not None:
@@ -145,11 +140,13 @@ class ChatHandler:
             async for output in outputs:
                 if isinstance(output.value, Reply):
                     self._context.metrics.record_generation(output.value.stats)
+                    self._context.record.count(output.value.usage)
                 yield output
 
     def _start(self, *, deltas: bool) -> ChoiceStreams:
         """Check and submit the request, once for each choice."""
         request = self._request = self._model.request(self._messages, self._tools, **self._options)
+        self._context.record.warn_of_tools(request.tools)
         choices = [request.with_seed(choice_seed(self._options, index)) for index in range(self._body.n or 1)]
         return ChoiceStreams(start_all(partial(self._model.submit, choice) for choice in choices), deltas=deltas)
 
@@ -159,16 +156,20 @@ class ChatHandler:
     def _body_tools(self) -> list[dict[str, Any]] | None:
         if self._body.functions is None:
             return self._body.tools
+        # The older API names a function by itself.
         return [{"type": "function", "function": function} for function in self._body.functions]
 
     def _chat_options(self) -> ChatOptions:
         body, options = self._body, self._body.chat_options()
-        choice: str | Mapping[str, Any] | None = body.tool_choice
+        choice: bool | str | Mapping[str, Any] | None = body.tool_choice
         if self._is_legacy:
             choice = openai.choice_of(body.function_call)
             options["parallel_tool_calls"] = False
         if choice is not None:
             options["tool_choice"] = choice
+        if forbids_parallel(choice):
+            options["parallel_tool_calls"] = False
+        options.setdefault("on_unsupported", self._context.settings.on_unsupported)
         options["max_tokens"] = body.max_completion_tokens or body.max_tokens
         if body.logprobs:
             options["logprobs"] = body.top_logprobs or 0
@@ -176,3 +177,9 @@ class ChatHandler:
         if isinstance(thinking, bool) or body.reasoning_effort == "none":
             options["thinking"] = thinking is True
         return options
+
+    def _wishes(self) -> list[str]:
+        """Return the names of the fields that have no effect."""
+        effort = self._body.reasoning_effort
+        extra = self._body.model_extra or {}
+        return [*wishes_in(extra), *(["reasoning_effort"] if effort not in (None, "none") else [])]

@@ -16,17 +16,22 @@ from edgefc.chat.completion import Completion, TextStream
 from edgefc.chat.options import ChatOptions
 from edgefc.errors import RequestError
 from edgefc.limits import MAX_STOP_STRINGS
-from edgefc.server.api.fields import CommonFields, TokenLimit, Unsupported, options_for_choice, reject_unsupported
+from edgefc.server.api.fields import (
+    CommonFields,
+    Integer,
+    TokenLimit,
+    Unsupported,
+    options_for_choice,
+    reject_unsupported,
+)
+from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
 from edgefc.server.jobs import start_all
 from edgefc.server.service import RequestContext
 
 MAX_PROMPTS, MAX_PROMPT_TOKENS = 64, 1 << 20
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
-UNSUPPORTED: Unsupported = {
-    "suffix": (None, ""), "echo": (None, False), "logprobs": (None, 0, False), "best_of": (None, 1),
-    "skip_special_tokens": (None, True),
-}  # fmt: skip
-TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+UNSUPPORTED: Unsupported = {**MUST_BE_HONOURED, "logprobs": (0, False), "tools": ([],), "functions": ([],)}
+TokenId = Annotated[Integer, Field(ge=0, lt=1 << 31)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
 
 
@@ -61,6 +66,7 @@ class CompletionHandler:
     def __init__(self, body: CompletionRequest, context: RequestContext) -> None:
         self._body, self._context, self._model = body, context, context.model
         reject_unsupported(body, UNSUPPORTED)
+        context.record.warn(f"{name} has no effect" for name in wishes_in(body.model_extra or {}))
         context.check_grammar(body.grammar)
         prompt = body.prompt
         is_batch = isinstance(prompt, list) and not isinstance(prompt[0], int)
@@ -92,6 +98,7 @@ class CompletionHandler:
             async for index, output in outputs:
                 if isinstance(output, Completion):
                     self._context.metrics.record_generation(output.stats)
+                    self._context.record.count(output.usage)
                 yield index, output
 
     def _start(self) -> _CompletionStreams:

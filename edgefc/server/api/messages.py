@@ -9,13 +9,14 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from edgefc.chat import openai
 from edgefc.chat.reply import Reply
 from edgefc.errors import FieldPath, RequestError
+from edgefc.formats.content import content_of
 from edgefc.server.api.fields import (
     BlockList,
     ExtensionFields,
@@ -30,19 +31,22 @@ from edgefc.server.api.fields import (
     quote,
     reject_unsupported,
 )
-from edgefc.server.api.translate import ChatBuilder, TranslatedChat
+from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat, given, shared_fields
 from edgefc.server.errors import ApiError
 from edgefc.server.service import RequestContext
+from edgefc.tools.definition import SCHEMA_KEYS, unsupported_type
 from edgefc.types import Delta
 
 Block = dict[str, Any]
 Event = dict[str, Any]
 UNSUPPORTED: Unsupported = {
-    "thinking": (None, {"type": "disabled"}), "container": (None,), "mcp_servers": (None, []), "output_format": (None,),
+    **MUST_BE_HONOURED, "container": (), "mcp_servers": ([],), "output_format": (), "n": (1,), "best_of": (1,),
 }  # fmt: skip
-UNSUPPORTED_IN_TOOLS: Unsupported = {
-    "defer_loading": (None, False), "allowed_callers": (None, ["direct"]), "input_examples": (None, []),
-}  # fmt: skip
+UNSUPPORTED_IN_TOOLS: Unsupported = {"allowed_callers": (["direct"],)}
+TOOL_WISHES = ("defer_loading", "input_examples")
+# Blocks of past answers that a model cannot read, or need not. Results of Anthropic's own tools end in _tool_result.
+SKIPPED_BLOCKS = {"redacted_thinking", "server_tool_use", "mcp_tool_use", "container_upload", "compaction", "fallback"}
 # Paths in a chat completion, and in a message request.
 RENAMED: dict[FieldPath, FieldPath] = {
     ("stop",): ("stop_sequences",),
@@ -50,17 +54,6 @@ RENAMED: dict[FieldPath, FieldPath] = {
     ("response_format",): ("output_config", "format"),
     ("response_format", "json_schema"): ("output_config", "format"),
 }
-TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-
-
-class MessageToolChoice(BaseModel):
-    """Obligation or permission to call tools."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    type: Literal["auto", "any", "tool", "none"]
-    name: str | None = None
-    disable_parallel_tool_use: bool | None = None
 
 
 class OutputConfig(BaseModel):
@@ -78,7 +71,7 @@ class TokenCountRequest(ExtensionFields):
     messages: MessageList
     system: str | BlockList | None = None
     tools: ToolList | None = None
-    tool_choice: MessageToolChoice | None = None
+    tool_choice: bool | str | dict[str, Any] | None = None
     output_config: OutputConfig | None = None
 
 
@@ -98,15 +91,17 @@ class MessageHandler:
 
     def __init__(self, body: MessageRequest, context: RequestContext) -> None:
         self._body, self._context = body, context
+        context.record.warn(f"{name} has no effect" for name in _wishes(body))
         if body.messages[-1].get("role") == "assistant":
             raise RequestError(
                 ("messages", len(body.messages) - 1), "prefilling the answer is not supported", "End with a user turn."
             )
         builder = _to_chat(body)
-        builder.fields |= {
+        own = {
             "max_completion_tokens": body.max_tokens, "stop": body.stop_sequences, "temperature": body.temperature,
             "top_p": body.top_p, "top_k": body.top_k, **body.extensions(),
         }  # fmt: skip
+        builder.fields |= given(own)
         self._chat = TranslatedChat(builder, context)
 
     async def response(self) -> dict[str, Any]:
@@ -244,15 +239,13 @@ def _to_chat(body: TokenCountRequest) -> ChatBuilder:
     builder = ChatBuilder(RENAMED)
     _add_messages(body, builder)
     fields = builder.fields
+    fields |= shared_fields(body.model_extra)
     if body.tools:
         fields["tools"] = [_to_chat_tool(number, tool, builder) for number, tool in enumerate(body.tools)]
-    if (choice := body.tool_choice) is not None:
-        named = {"type": "function", "function": {"name": choice.name}}
-        fields["tool_choice"] = named if choice.type == "tool" else TOOL_CHOICES[choice.type]
-        fields["parallel_tool_calls"] = not choice.disable_parallel_tool_use
+    fields["tool_choice"] = body.tool_choice
     if body.output_config is not None and body.output_config.format is not None:
         fields["response_format"] = _to_response_format(body.output_config.format)
-    if extra.get("thinking") is not None:  # {"type": "disabled"}; anything else was rejected
+    if extra.get("thinking") in ({"type": "disabled"}, False):
         fields["chat_template_kwargs"] = {"enable_thinking": False}
     return builder
 
@@ -269,6 +262,8 @@ def _add_messages(body: TokenCountRequest, builder: ChatBuilder) -> None:
         if role == "system":
             builder.add_message({"role": role, "content": _text_content((*path, "content"), content)}, path)
             continue
+        if content is None and role == "assistant":
+            content = []
         if isinstance(content, str):
             content = [_text_block(content)]
         if not isinstance(content, list):
@@ -283,7 +278,10 @@ def _add_user_turn(builder: ChatBuilder, path: FieldPath, content: list[Any]) ->
         raise RequestError((*path, "content"), "must not be empty")
     for number, block in enumerate(content):
         block_path = (*path, "content", number)
-        if _block_type(block_path, block) == "tool_result":
+        kind = _block_type(block_path, block)
+        if _is_skipped(kind):
+            continue
+        if kind == "tool_result":
             message = {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block_path, block)}
             builder.add_message(message, block_path, tool_call_id=(*block_path, "tool_use_id"))
         elif builder.last_role == "user":
@@ -303,15 +301,14 @@ def _add_assistant_turn(builder: ChatBuilder, path: FieldPath, content: list[Any
         if kind == "tool_use":
             function = {"name": block.get("name"), "arguments": block.get("input")}
             builder.add_call(block.get("id"), function, block_path, arguments_source=(*block_path, "input"))
-        elif kind == "thinking" and isinstance(block.get("thinking"), str):
-            message["reasoning_content"] = message.get("reasoning_content", "") + block["thinking"]
-        else:
+        elif kind == "thinking":
+            message["reasoning_content"] = message.get("reasoning_content", "") + (block.get("thinking") or "")
+        elif not _is_skipped(kind):
             message["content"] += _block_text(block_path, block)
 
 
 def _result(path: FieldPath, block: Mapping[str, Any]) -> str:
-    content = block.get("content")
-    text = "" if content is None else _text_content((*path, "content"), content)
+    text = content_of(block.get("content"), (*path, "content"), role="tool")
     # The form in which edgefc's own tool loop reports an error.
     return json.dumps({"error": text}, ensure_ascii=False) if block.get("is_error") else text
 
@@ -333,9 +330,31 @@ def _block_text(path: FieldPath, block: Any) -> str:
             f"unsupported content block type {quote(kind)}",
             "Use text, tool_use or tool_result blocks.",
         )
-    if not isinstance(text := block.get("text"), str):
+    if (text := block.get("text")) is None:
+        return ""
+    if not isinstance(text, str):
         raise RequestError((*path, "text"), "must be a string")
     return text
+
+
+def _is_skipped(kind: object) -> bool:
+    return isinstance(kind, str) and (kind in SKIPPED_BLOCKS or kind.endswith("_tool_result"))
+
+
+def _wishes(body: TokenCountRequest) -> list[str]:
+    """Return the names of the fields that have no effect."""
+    names = wishes_in(body.model_extra or {})
+    config = body.output_config
+    if config is not None and (config.model_extra or {}).get("effort") is not None:
+        names.append("output_config.effort")
+    blocks = [*(body.system if isinstance(body.system, list) else ()), *(body.tools or ())]
+    for message in body.messages:
+        blocks += content if isinstance(content := message.get("content"), list) else ()
+    if any(isinstance(block, Mapping) and block.get("cache_control") for block in blocks):
+        names.append("cache_control")
+    for number, tool in enumerate(body.tools or ()):
+        names += [f"tools[{number}].{name}" for name in TOOL_WISHES if tool.get(name)]
+    return names
 
 
 def _block_type(path: FieldPath, block: Any) -> Any:
@@ -346,17 +365,16 @@ def _block_type(path: FieldPath, block: Any) -> Any:
 
 def _to_chat_tool(number: int, tool: Mapping[str, Any], builder: ChatBuilder) -> dict[str, Any]:
     path: FieldPath = ("tools", number)
-    if (kind := tool.get("type")) not in (None, "custom"):
-        raise RequestError((*path, "type"), f"unsupported tool type {quote(kind)}", "Use tools with an input_schema.")
     reject_unsupported(tool, UNSUPPORTED_IN_TOOLS, path=path)
-    if not isinstance(tool.get("input_schema"), Mapping):
-        raise RequestError((*path, "input_schema"), "must be a JSON Schema object")
     builder.add_source((*path, "function"), path)
-    builder.add_source((*path, "function", "parameters"), (*path, "input_schema"))
-    function = {"name": tool.get("name"), "parameters": tool["input_schema"]}
-    if tool.get("description") is not None:
-        function["description"] = tool["description"]
-    return {"type": "function", "function": function}
+    schema_key = next((key for key in SCHEMA_KEYS if tool.get(key) is not None), "")
+    if schema_key:
+        builder.add_source((*path, "function", "parameters"), (*path, schema_key))
+    elif (
+        unsupported_type(tool) is None and tool.get("parameters") is None and not isinstance(tool.get("function"), dict)
+    ):
+        raise RequestError((*path, "input_schema"), "must be a JSON Schema object")
+    return dict(tool)
 
 
 def _to_response_format(output_format: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from edgefc.server.api.fields import (
     quote,
     reject_unsupported,
 )
-from edgefc.server.api.translate import ChatBuilder, TranslatedChat
+from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat, given, shared_fields
 from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
@@ -35,7 +36,7 @@ Event = dict[str, Any]
 NEED_STATE: Unsupported = {
     "previous_response_id": (None,), "conversation": (None,), "background": (None, False), "prompt": (None,),
 }  # fmt: skip
-UNSUPPORTED: Unsupported = {"truncation": (None, "disabled"), "max_tool_calls": (None,), "top_logprobs": (None, 0)}
+UNSUPPORTED: Unsupported = {**MUST_BE_HONOURED, "max_tool_calls": (), "top_logprobs": (0,), "n": (1,)}
 # Paths in a chat completion, and in a response request.
 RENAMED: dict[FieldPath, FieldPath] = {
     ("messages",): ("input",),
@@ -45,7 +46,14 @@ RENAMED: dict[FieldPath, FieldPath] = {
     ("response_format", "json_schema"): ("text", "format"),
     ("reasoning_effort",): ("reasoning", "effort"),
 }
-TEXT_TYPES = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+# Items of past answers that a model cannot read, or need not.
+SKIPPED_ITEMS = {
+    "reasoning", "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call",
+    "mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response", "tool_search_call",
+    "tool_search_output", "compaction", "compaction_summary",
+}  # fmt: skip
+# Fields in which calls have their arguments: functions, custom tools, shells, patches.
+ARGUMENTS = ("arguments", "input", "action", "operation")
 
 
 class ResponseRequest(ExtensionFields):
@@ -55,7 +63,7 @@ class ResponseRequest(ExtensionFields):
     input: str | MessageList
     instructions: str | None = None
     tools: ToolList | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: bool | str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: TokenLimit | None = None
     temperature: Temperature | None = None
@@ -72,6 +80,7 @@ class ResponseHandler:
 
     def __init__(self, body: ResponseRequest, context: RequestContext) -> None:
         self._body, self._context = body, context
+        context.record.warn(f"{name} has no effect" for name in _wishes(body))
         self._chat = TranslatedChat(_to_chat(body), context)
 
     async def response(self) -> dict[str, Any]:
@@ -239,17 +248,20 @@ def _to_chat(body: ResponseRequest) -> ChatBuilder:
     _add_messages(body, builder)
     fields = builder.fields
     if body.tools is not None:
-        fields["tools"] = [_to_chat_tool(number, tool, builder) for number, tool in enumerate(body.tools)]
+        for number in range(len(body.tools)):  # a function's fields stand beside its type
+            builder.add_source(("tools", number, "function"), ("tools", number))
+        fields["tools"] = body.tools
     if body.tool_choice is not None:
-        fields["tool_choice"] = _to_chat_choice(body.tool_choice)
+        fields["tool_choice"] = body.tool_choice
     if text_format := (body.text or {}).get("format"):
         fields["response_format"] = _to_response_format(text_format)
-    if isinstance(effort := (body.reasoning or {}).get("effort"), str):
-        fields["reasoning_effort"] = effort
-    fields |= {
+    if (body.reasoning or {}).get("effort") == "none":
+        fields["reasoning_effort"] = "none"
+    own = {
         "parallel_tool_calls": body.parallel_tool_calls, "max_completion_tokens": body.max_output_tokens,
         "temperature": body.temperature, "top_p": body.top_p, **body.extensions(),
     }  # fmt: skip
+    builder.fields |= {**shared_fields(body.model_extra), **fields, **given(own)}
     return builder
 
 
@@ -265,62 +277,35 @@ def _add_messages(body: ResponseRequest, builder: ChatBuilder) -> None:
 
 
 def _add_item(item: Mapping[str, Any], path: FieldPath, builder: ChatBuilder) -> None:
-    kind = item.get("type", "message")
+    kind = item.get("type") or "message"
     if kind == "message":
-        content = _text_content((*path, "content"), item.get("content"))
-        builder.add_message({"role": item.get("role"), "content": content}, path)
-    elif kind == "function_call":
+        builder.add_message({"role": item.get("role"), "content": item.get("content")}, path)
+    elif kind in SKIPPED_ITEMS:
+        return
+    elif isinstance(kind, str) and kind.endswith("_call"):
         if builder.last_role != "assistant":  # one assistant turn may consist of several items
             builder.add_message({"role": "assistant", "content": None}, path)
-        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        arguments = next((item[key] for key in ARGUMENTS if item.get(key) is not None), None)
+        name = item.get("name") or ("" if kind == "function_call" else kind.removesuffix("_call"))
+        function = {"name": name, "arguments": arguments}
         builder.add_call(item.get("call_id"), function, path, id_source=(*path, "call_id"))
-    elif kind == "function_call_output":
+    elif isinstance(kind, str) and kind.endswith("_call_output"):
         output_path, id_path = (*path, "output"), (*path, "call_id")
-        output = _text_content(output_path, item.get("output"))
-        message = {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
+        message = {"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}
         builder.add_message(message, path, tool_call_id=id_path, content=output_path)
-    elif kind != "reasoning":
+    else:
         hint = "Use message, function_call, function_call_output or reasoning items."
         raise RequestError((*path, "type"), f"unsupported item type {quote(kind)}", hint)
 
 
-def _text_content(path: FieldPath, content: Any) -> str:
-    """Return a string, or the joined text of a list of parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise RequestError(path, f"must be a string or a list of text parts, not {quote(content)}")
-    texts: list[str] = []
-    for number, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, Mapping) else part
-        if not isinstance(part, Mapping) or kind not in TEXT_TYPES or not isinstance(part.get("text"), str):
-            raise RequestError((*path, number), f"unsupported content part {quote(kind)}", "Use text parts.")
-        texts.append(part["text"])
-    return "".join(texts)
-
-
-def _to_chat_tool(number: int, tool: Mapping[str, Any], builder: ChatBuilder) -> dict[str, Any]:
-    path: FieldPath = ("tools", number)
-    if (kind := tool.get("type")) != "function":
-        raise RequestError((*path, "type"), f"unsupported tool type {quote(kind)}", "Use function tools.")
-    builder.add_source((*path, "function"), path)
-    return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
-
-
-def _to_chat_choice(choice: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    if isinstance(choice, str):
-        return choice
-    kind = choice.get("type")
-    if kind == "function":
-        return {"type": "function", "function": {"name": choice.get("name")}}
-    if kind == "allowed_tools" and isinstance(tools := choice.get("tools"), list):
-        named = [
-            {"type": "function", "function": {"name": tool.get("name")}} for tool in tools if isinstance(tool, Mapping)
-        ]
-        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": named}}
-    raise RequestError(
-        ("tool_choice",), f"unsupported tool choice type {quote(kind)}", "Use function or allowed_tools with its tools."
-    )
+def _wishes(body: ResponseRequest) -> list[str]:
+    """Return the names of the fields that have no effect."""
+    names = wishes_in(body.model_extra or {})
+    if any(value not in (None, "none", "auto") for value in (body.reasoning or {}).values()):
+        names.append("reasoning")
+    if (body.text or {}).get("verbosity") not in (None, "medium"):
+        names.append("text.verbosity")
+    return names
 
 
 def _to_response_format(text_format: Any) -> dict[str, Any]:

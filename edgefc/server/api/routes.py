@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from edgefc.engine import Tokenizer
 from edgefc.formats.json_text import has_infinity
@@ -27,6 +28,7 @@ from edgefc.server.bodies import MAX_PARSED, parsed_size
 from edgefc.server.errors import STATUSES, AnthropicErrorBody, ApiError, ErrorBody
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.model_pool import ServedModel
+from edgefc.server.request_record import SCOPE_KEY, RequestRecord
 from edgefc.server.service import RequestContext, Service
 from edgefc.server.sse import EventStream, cancel_on_disconnect, wait_for_first
 
@@ -64,9 +66,18 @@ class _JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            return await handler(_JsonRequest(request.scope, request.receive))
+            request.scope[SCOPE_KEY] = RequestRecord()  # where the log looks for it
+            return await handler(_JsonRequest(_as_json(request.scope), request.receive))
 
         return handle
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Return the scope of a request whose body is JSON, whatever its Content-Type says: curl's default is a form's."""
+    if scope["method"] != "POST":
+        return scope
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 class TokenizeRequest(BaseModel):
@@ -142,20 +153,22 @@ async def _respond(
 ) -> Response:
     """Answer with JSON, or with a stream of events, `named` by their types or not."""
     service = _service(request)
+    record: RequestRecord = request.scope[SCOPE_KEY]
 
     async def response() -> dict[str, Any]:
-        async with service.open(body.model) as context:
+        async with service.open(body.model, record) as context:
             return await handler(body, context).response()
 
     async def events() -> AsyncGenerator[dict[str, Any], None]:
-        async with service.open(body.model) as context, aclosing(handler(body, context).events()) as stream:
+        async with service.open(body.model, record) as context, aclosing(handler(body, context).events()) as stream:
             async for event in stream:
                 yield event
 
     if body.stream:
         started = await cancel_on_disconnect(request, wait_for_first(events()))
-        return EventStream(started, service.settings.heartbeat, named=named)
-    return JSONResponse(await cancel_on_disconnect(request, response()))
+        return EventStream(started, service.settings.heartbeat, named=named, headers=record.headers())
+    content = await cancel_on_disconnect(request, response())
+    return JSONResponse(content, headers=record.headers())
 
 
 @router.get("/models", summary="List the served models")

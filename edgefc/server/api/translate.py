@@ -9,12 +9,48 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 
+from pydantic import ValidationError
+
 from edgefc.chat.reply import Reply
 from edgefc.errors import EdgefcError, FieldPath
 from edgefc.server.api.chat import ChatHandler, ChatRequest
+from edgefc.server.api.fields import CommonFields, ExtensionFields, TokenLimit
+from edgefc.server.api.foreign_fields import read_foreign_fields
 from edgefc.server.errors import ApiError
 from edgefc.server.service import RequestContext
 from edgefc.types import Delta
+
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class SharedFields(CommonFields):
+    """Fields of chat completions that other APIs lack, but clients send to them as well."""
+
+    max_tokens: TokenLimit | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+# What other APIs say in their own way.
+_OWN_WAY = {"model", "n", "stream", "stream_options", *ExtensionFields.model_fields}
+
+
+def shared_fields(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return those of a request's further fields that have a meaning in chat completions. Raises ApiError."""
+    found = read_foreign_fields(extra or {})
+    names = (SharedFields.model_fields.keys() - _OWN_WAY) & found.keys()
+    try:
+        body = SharedFields.model_validate({name: found[name] for name in names})
+    except ValidationError as error:
+        raise ApiError.from_validation(
+            [{**first, "loc": ("body", *first["loc"])} for first in error.errors()]
+        ) from None
+    fields = {name: getattr(body, name) for name in names}
+    if "max_tokens" in fields:
+        fields["max_completion_tokens"] = fields.pop("max_tokens")
+    return fields
 
 
 class ChatBuilder:

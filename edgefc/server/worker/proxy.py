@@ -28,7 +28,7 @@ from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # Headers that are forwarded; all others are handled in this process.
 REQUEST_HEADERS = {"accept", "content-type"}
-RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow"}
+RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow", "x-edgefc-warning"}
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
 METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
