@@ -157,9 +157,11 @@ def grammar_option(options: ChatOptions, *, has_tools: bool = False) -> grammar.
 
     Raises GrammarError, or RequestError when it is combined with tools or a response format.
     """
-    gbnf = options.get("grammar")
+    gbnf: Any = options.get("grammar")
     if gbnf is None:
         return None
+    if not isinstance(gbnf, str):
+        raise RequestError("grammar", f"must be text, not {type(gbnf).__name__}")
     if has_tools or _format_option(options) is not None:
         raise RequestError("grammar", "cannot be combined with tools or a response format", "Use one at a time.")
     return gbnf_grammar(gbnf)

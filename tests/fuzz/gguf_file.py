@@ -20,6 +20,7 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 STRING, ARRAY, FLOAT32, FLOAT64 = 8, 9, 6, 12
 ALIGNMENT = 32
 MAX_ITEMS = 300_000
+MAX_SIZE = (1 << 28) - 1  # bytes of a file, as the child may write
 Edit = list[Any]
 
 
@@ -66,10 +67,10 @@ class GgufFile:
         header = self._header()
         header = edit_bytes(header, self.raw)
         data = sum(_padded(tensor_bytes(tensor)) for tensor in self.tensors)
-        size = -(-len(header) // ALIGNMENT) * ALIGNMENT + min(data, 1 << 31)
+        size = -(-len(header) // ALIGNMENT) * ALIGNMENT + data
         with path.open("wb") as file:
             file.write(header)
-            file.truncate(max(int(size * self.size), 0))
+            file.truncate(min(int(size * self.size), MAX_SIZE))
 
     def find(self, key: str) -> int | None:
         """Return the index of a field."""

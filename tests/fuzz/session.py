@@ -183,7 +183,7 @@ class Runner:
         self._seeds = corpus(name)
         self._child: Child | None = None
         self._recent: deque[Case] = deque(maxlen=KEEP)
-        self._base, self._n_in_child = 0, 0
+        self._base, self._n_in_child, self._n_children = 0, 0, 0
         self.seconds, self.n_cases = 0.0, 0
         self.outcomes: Counter[str] = Counter()
 
@@ -208,7 +208,9 @@ class Runner:
         """Run a case in the child, a new one if there is none."""
         try:
             if self._child is None:
-                self._child = Child(self.name, self._model, self._folder, self._target.seconds)
+                self._n_children += 1
+                folder = self._folder / str(self._n_children)
+                self._child = Child(self.name, self._model, folder, self._target.seconds)
                 self._base = self._n_in_child = 0
             answer = self._child.run(case)
         except ChildDeathError as error:
