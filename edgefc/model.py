@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast, overload
+from typing import Any, Literal, Never, Self, cast, overload
 
 from typing_extensions import Unpack
 
 from edgefc import formats, gguf
 from edgefc.chat import dialect
 from edgefc.chat.answer_type import with_answer_type
-from edgefc.chat.async_chat import MAX_ROUNDS, AsyncChat
+from edgefc.chat.async_chat import MAX_ROUNDS, MYPY, AsyncChat
 from edgefc.chat.completion import TextStream, complete
 from edgefc.chat.loop import OnCall, OnDelta, OnReply, OnResult, RunResult, run_rounds
 from edgefc.chat.options import ChatOptions, FormlessOptions
@@ -243,6 +243,18 @@ class Model(AsyncChat):
         stream: bool | None = None,
         **options: Unpack[ChatOptions],
     ) -> Reply | ChatStream: ...
+
+    if not MYPY:
+
+        @overload
+        def chat(
+            self,
+            messages: Sequence[AnyMessage],
+            *,
+            tools: Sequence[ToolLike] | ToolSet | None = None,
+            stream: bool | None = None,
+            **options: Never,
+        ) -> Reply | ChatStream: ...
 
     def chat(
         self,

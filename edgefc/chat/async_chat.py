@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, Never, cast, overload
 
 from typing_extensions import Unpack
 
@@ -18,6 +18,9 @@ from edgefc.tools import ToolLike, ToolSet
 from edgefc.types import AnyMessage, Message
 
 MAX_ROUNDS = 8
+# True for mypy alone, which names a misspelt option by itself. Pyright does so where the last overload takes any option
+# and gives it a type that nothing has.
+MYPY = False
 
 
 class AsyncChat(ABC):
@@ -85,6 +88,18 @@ class AsyncChat(ABC):
         stream: bool | None = None,
         **options: Unpack[ChatOptions],
     ) -> Reply | AsyncChatStream: ...
+
+    if not MYPY:
+
+        @overload
+        async def achat(
+            self,
+            messages: Sequence[AnyMessage],
+            *,
+            tools: Sequence[ToolLike] | ToolSet | None = None,
+            stream: bool | None = None,
+            **options: Never,
+        ) -> Reply | AsyncChatStream: ...
 
     async def achat(
         self,
