@@ -31,8 +31,8 @@ def main() -> None:
     background: list[str] = []
     catch_in_threads(background)
     target = create(name, model)
+    target.start(folder)
     try:
-        target.start(folder)
         send(answers, {"ready": True})
         for line in sys.stdin:
             send(answers, run_case(target, json.loads(line), background))
