@@ -17,16 +17,17 @@ from typing import NamedTuple, Self
 
 from typing_extensions import Unpack
 
-from edgefc import gguf, hardware, paths
+from edgefc import gguf
 from edgefc.engine import llama
 from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
+from edgefc.engine.cache_sizes import cache_bytes, open_store
 from edgefc.engine.config import EngineOptions, Setup, choose_setup
 from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
 from edgefc.engine.generation import Generation
 from edgefc.engine.handles import LOADS, exit_at_interrupt
 from edgefc.engine.prefill import chunk_size, min_rows
-from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
+from edgefc.engine.prefix_store import PrefixStore, common_prefix
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
 from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
@@ -37,10 +38,6 @@ from edgefc.grammar import CompiledGrammar
 log = logging.getLogger("edgefc.engine")
 MAX_DECODE_ROWS = 16  # a prompt with no more tokens left is computed in the batch of those that decode
 MAX_DRAFT = 15  # tokens drafted at once
-# Bytes of prompts' KV caches and started grammars together: twice the model's, at least MIN_CACHES, at most MAX_CACHES
-# and this fraction of the free memory. Grammars get a quarter of them.
-MIN_CACHES, MAX_CACHES, MEMORY_SHARE, GRAMMAR_SHARE, MAX_GRAMMARS = 160 << 20, 1 << 30, 8, 4, 64 << 20
-DISK_BYTES = 2 << 30
 _ENGINES: set[Engine] = set()  # those that are not closed
 
 
@@ -116,8 +113,8 @@ class Engine:
             )
             resources.callback(context.close)
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
-            prompt_bytes, grammar_bytes = _cache_bytes(header)
-            store = _prefix_store(header, setup, options, context, prompt_bytes)
+            prompt_bytes, grammar_bytes = cache_bytes(header)
+            store = open_store(header, setup, options, context, prompt_bytes)
             engine = cls(setup, model, context, tokenizer, vocabulary, store, grammar_bytes)
             resources.pop_all()  # the engine closes them
         return engine
@@ -394,33 +391,6 @@ def _chunk(sequence: Sequence, count: int, n_rows: int, room: int) -> Chunk:
     """The first `count` pending tokens; if they are all, with drafts up to `n_rows` rows, at most `room` drafts."""
     n_draft = max(min(n_rows - count, room), 0) if count == len(sequence.pending) else 0
     return Chunk(sequence, count, sequence.draft[:n_draft])
-
-
-def _cache_bytes(header: gguf.Header) -> tuple[int, int]:
-    """Return the bytes for the caches of prompts and of grammars."""
-    model = sum(file.stat().st_size for file in header.files)
-    total = min(max(2 * model, MIN_CACHES), MAX_CACHES, hardware.free_memory() // MEMORY_SHARE)
-    grammars = min(total // GRAMMAR_SHARE, MAX_GRAMMARS)
-    return total - grammars, grammars
-
-
-def _prefix_store(
-    header: gguf.Header, setup: Setup, options: EngineOptions, context: Context, prompt_bytes: int
-) -> PrefixStore:
-    memory_bytes, disk_bytes = options.prefix_memory, options.prefix_disk
-    if memory_bytes is None:
-        memory_bytes = prompt_bytes
-    # With scaled positions, keys in the KV cache depend on the context's size.
-    n_ctx = setup.n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
-    build = (llama.VERSION, llama.system_info())
-    identity = model_identity(header.files, *build, context.tiles, context.streams, setup.n_gpu_layers, n_ctx)
-    return PrefixStore(
-        identity,
-        paths.cache_dir() / "prefixes",
-        memory_bytes=memory_bytes,
-        disk_bytes=DISK_BYTES if disk_bytes is None else disk_bytes,
-        can_truncate=context.can_truncate,
-    )
 
 
 @atexit.register

@@ -88,7 +88,7 @@ class _Analysis:
     """The runs of one grammar's rules: the least fixed point, from above."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules, self._longest = rules, 0
+        self._rules, self._longest, self._behind = rules, 0, 0
         self._texts: dict[Node, tuple[_Run, int]] = {}  # the run of a text, and the longest one inside of it
         self._runs = dict.fromkeys(rules, _UNKNOWN)
         users: dict[str, set[str]] = {}
@@ -108,12 +108,14 @@ class _Analysis:
                 waiting.extend(more)
 
     def longest(self) -> int:
-        sizes: list[int] = []
+        """Return the longest run inside of a rule, with all that may follow in the rules that refer to it."""
+        longest = behind = 0
         for node in self._rules.values():
-            self._longest = 0
+            self._longest = self._behind = 0
             self._measure(node, 0)
-            sizes.append(self._longest)
-        return max(max(sizes, default=0), sum(size for size in sizes if size >= MIN_SUMMED))
+            longest = max(longest, self._longest)
+            behind += self._behind if self._behind >= MIN_SUMMED else 0
+        return longest + behind
 
     def _run(self, node: Node) -> _Run:
         match node:
@@ -155,7 +157,10 @@ class _Analysis:
         return self._texts[node]
 
     def _measure(self, node: Node, after: int) -> _Run:
-        """Return the run of a node; raise `_longest` to those that begin inside, with `after` bytes behind the node."""
+        """Return the run of a node, behind which `after` bytes follow.
+
+        Raises `_longest` to the runs that begin inside, `_behind` to what follows the references.
+        """
         match node:
             case Sequence():
                 run = _EMPTY
@@ -171,6 +176,9 @@ class _Analysis:
                 rest = self._run(node.item).times(node.low - 1).before(after) if node.low > 1 else after
                 run = self._measure(node.item, rest)
                 run = run.times(node.low) if node.low else _EMPTY.either(run)
+            case Ref():
+                run = self._run(node)
+                self._behind = max(self._behind, after)
             case Lexeme() | QuotedString():
                 run, longest = self._text(node)
                 self._longest = max(self._longest, longest + after if longest >= MIN_SUMMED else longest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ class Jobs:
         self.max_jobs, self.timeout = max_jobs, timeout
         self.running: set[_Job] = set()
         self.stopping = False
+        # Requests are checked and compiled one at a time: each thread more that does delays the event loop by 5 ms.
+        self._starting = threading.Lock()
         self._pool = ThreadPoolExecutor(max_jobs, thread_name_prefix="edgefc-request")
 
     async def read(self, start: Callable[[], Stream[T]]) -> AsyncGenerator[T, None]:
@@ -89,9 +92,15 @@ class Jobs:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody reads the queue
                 loop.call_soon_threadsafe(job.queue.put_nowait, item)
 
+        def begin() -> Stream[T] | None:
+            with self._starting:
+                return None if job.cancelled else start()
+
         def work() -> None:
             try:
-                job.stream = stream = start()
+                if (stream := begin()) is None:
+                    return
+                job.stream = stream
                 if job.cancelled:
                     stream.cancel()
                 for item in stream:
