@@ -107,6 +107,8 @@ def _path(number: int, path: FieldPath) -> str:
 def _name_of(tool: Any) -> str:
     function = tool.get("function", tool) if isinstance(tool, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else getattr(tool, "name", None)
+    if name is None and callable(tool):
+        name = getattr(tool, "__name__", None)
     return name if isinstance(name, str) else "?"
 
 

@@ -338,6 +338,23 @@ class Model(AsyncChat):
         **options: Unpack[ChatOptions],
     ) -> RunResult: ...
 
+    if not MYPY:
+
+        @overload
+        def run(
+            self,
+            prompt: str | Sequence[AnyMessage],
+            *,
+            tools: Sequence[ToolLike] | ToolSet,
+            system: str | None = None,
+            max_rounds: int | None = None,
+            on_call: OnCall | None = None,
+            on_result: OnResult | None = None,
+            on_delta: OnDelta | None = None,
+            on_reply: OnReply | None = None,
+            **options: Never,
+        ) -> RunResult: ...
+
     def run(
         self,
         prompt: str | Sequence[AnyMessage],

@@ -19,6 +19,7 @@ SNIPPETS = blocks("python")
 MISTAKES = {
     'reply = model.chat(messages, temprature=0.5)': "temprature",
     'reply = model.chat(messages, temperature="warm")': "temperature",
+    'model.run("Hello", tools=[], max_round=3)': "max_round",
     "number: str = add(1, 2)": "str",
     'add("one", 2)': "int",
     'model.chat(messages, response_format=Point).parsed.z': "z",

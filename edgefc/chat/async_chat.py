@@ -158,6 +158,23 @@ class AsyncChat(ABC):
         **options: Unpack[ChatOptions],
     ) -> RunResult: ...
 
+    if not MYPY:
+
+        @overload
+        async def arun(
+            self,
+            prompt: str | Sequence[AnyMessage],
+            *,
+            tools: Sequence[ToolLike] | ToolSet,
+            system: str | None = None,
+            max_rounds: int | None = None,
+            on_call: AsyncOnCall | None = None,
+            on_result: AsyncOnResult | None = None,
+            on_delta: AsyncOnDelta | None = None,
+            on_reply: AsyncOnReply | None = None,
+            **options: Never,
+        ) -> RunResult: ...
+
     async def arun(
         self,
         prompt: str | Sequence[AnyMessage],

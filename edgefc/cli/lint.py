@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.text import Text
 from typer import Option
 
-from edgefc.cli.console import LONGEST_CELL, count_of, out, print_json
+from edgefc.cli.console import LONGEST_CELL, count_of, guard_stdout, out, print_json
 from edgefc.cli.options import FamilyOption, JsonOption, ToolsArgument, tools_from
 from edgefc.terminal import single_line
 
@@ -57,10 +57,13 @@ def _prompt_counter(model: str, family: str | None) -> Callable[[ToolSet], int]:
 
 
 def _unchecked_tools(path: Path | None) -> Sequence[Any]:
-    """Read tools without checking those of a .json, so that each gets its report, whatever is wrong with another."""
-    from edgefc.tools import read_json_tools
+    """Read tools without checking them, so that each gets its report, whatever is wrong with another."""
+    from edgefc.tools import read_json_tools, read_python_tools
 
-    return tools_from(path) if path is None or path.suffix == ".py" else read_json_tools(path)
+    if path is None or not path.is_file() or path.suffix != ".py":
+        return tools_from(None) if path is None else read_json_tools(path)
+    guard_stdout()  # a file may print when it is imported
+    return read_python_tools(path)
 
 
 def _print_table(reports: list[ToolReport]) -> None:

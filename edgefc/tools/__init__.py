@@ -2,7 +2,7 @@
 
 from edgefc.tools.choice import parse_tool_choice
 from edgefc.tools.definition import CODE_INTERPRETER
-from edgefc.tools.load import load_tools, read_json_tools
+from edgefc.tools.load import load_tools, read_json_tools, read_python_tools
 from edgefc.tools.python import PythonTool, ToolLike, tool
 from edgefc.tools.run import run_tool
 from edgefc.tools.toolset import Omitted, ToolSet
@@ -16,6 +16,7 @@ __all__ = [
     "load_tools",
     "parse_tool_choice",
     "read_json_tools",
+    "read_python_tools",
     "run_tool",
     "tool",
 ]

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -49,12 +49,21 @@ def read_json_tools(path: Path) -> list[Any]:
 
 
 def _from_python(path: Path, timeout: float | None) -> list[PythonTool]:
-    """Load functions marked with @tool; without any, all public functions defined in the file."""
-    module = _import(path, timeout)
-    marked = [value for value in vars(module).values() if isinstance(value, PythonTool)]
-    if marked:
-        for one in marked:
+    """Load a file's tools. Raises ToolError."""
+    found = read_python_tools(path, timeout=timeout)
+    for one in found:
+        if isinstance(one, PythonTool):
             one.timeout = timeout if one.timeout is None else one.timeout
+    return [one if isinstance(one, PythonTool) else PythonTool(one, timeout=timeout) for one in found]
+
+
+def read_python_tools(path: Path, *, timeout: float | None = None) -> Sequence[PythonTool | Callable[..., Any]]:
+    """Return functions marked with @tool; without any, all public functions defined in the file, unchecked.
+
+    Raises ToolError.
+    """
+    module = _import(path, timeout)
+    if marked := [value for value in vars(module).values() if isinstance(value, PythonTool)]:
         return marked
     functions = [
         value
@@ -65,7 +74,7 @@ def _from_python(path: Path, timeout: float | None) -> list[PythonTool]:
         raise ToolError(
             f"{path} defines no functions", "Define functions with type hints, or mark them with @edgefc.tool."
         )
-    return [PythonTool(function, timeout=timeout) for function in functions]
+    return functions
 
 
 def _import(path: Path, timeout: float | None) -> ModuleType:

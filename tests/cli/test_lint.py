@@ -77,6 +77,23 @@ def test_what_is_no_tool_is_reported_and_the_others_too(edgefc: Edgefc, tmp_path
     assert [bool(tool["problems"]) for tool in report["tools"]] == [True, True, False]
 
 
+def test_each_function_of_a_file_gets_its_report(edgefc: Edgefc, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "def good(a: int) -> int:\n    'Good'\n    return a\n"
+        "def untyped(a) -> int:\n    return a\n"
+        "def odd(a: type) -> int:\n    return 1\n"
+    )
+    done = edgefc("lint", str(path), "--json")
+    assert done.returncode == 1
+    reports = json.loads(done.stdout)["tools"]
+    assert [(report["name"], bool(report["grammar_bytes"])) for report in reports] == [
+        ("good", True), ("untyped", False), ("odd", False)
+    ]  # fmt: skip
+    assert "untyped(a): missing type hint" in reports[1]["problems"][0]["message"]
+    assert "odd(a): unsupported type type" in reports[2]["problems"][0]["message"]
+
+
 def test_prompt_tokens_are_what_the_tool_adds(edgefc: Edgefc, tmp_path: Path) -> None:
     tools = [function("f", a=DESCRIBED), function("g", a=DESCRIBED, b=DESCRIBED)]
     _, report = lint(edgefc, tmp_path / "t.json", tools, "--model", "demo")
