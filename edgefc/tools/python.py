@@ -45,7 +45,7 @@ class PythonTool(Generic[P, R]):
             raise ToolError(f"a tool must be a function, not {function!r}", "Pass the function itself, not its result.")
         if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
             raise ToolError(f"timeout must be between 0 and {MAX_TIMEOUT:g} seconds, not {timeout!r}")
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self.function, self.timeout = function, timeout
         docstring = signature.callable_docstring(function)
         summary, about = signature.read_docstring(docstring)

@@ -247,6 +247,19 @@ def test_what_cannot_be_a_tool_says_why(function: Any, reason: str) -> None:
         PythonTool(function)
 
 
+def test_a_class_is_a_tool_that_returns_its_object() -> None:
+    class City(BaseModel):
+        """A city"""
+
+        name: str
+        parse: int = 1  # also the name of a method of the tool
+
+    for cls in (City, Point):
+        assert PythonTool(cls).schema["function"]["name"] == cls.__name__
+    assert list(PythonTool(Point).schema["function"]["parameters"]["properties"]) == ["x", "y"]
+    assert run_tool(PythonTool(City), '{"name": "Oslo"}') == '{"name": "Oslo", "parse": 1}'
+
+
 def test_a_tool_keeps_name_signature_and_function() -> None:
     def add(a: int, b: int = 1) -> int:
         """Add numbers"""
