@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
@@ -23,7 +24,8 @@ from edgefc.formats.lenient import lenient_calls
 from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.plain_history import results_as_text
 from edgefc.formats.render import Prompt, render_template
-from edgefc.formats.templates import Template
+from edgefc.formats.strict_turns import stricter_forms
+from edgefc.formats.templates import RefusalError, Template
 from edgefc.grammar.answers import check_syntax
 from edgefc.tools.toolset import ToolSet
 from edgefc.types import CallDecision, Messages, OutputSyntax, ToolCall, ToolChoice, Tools
@@ -93,12 +95,23 @@ class Family:
         if self.decision is not None and not listed:
             conversation = results_as_text(conversation)
         if self.adapt is None:
-            content = {"messages": conversation, "tools": listed}
+            content: dict[str, Any] = {"messages": conversation, "tools": listed}
         else:
             content = self.adapt(conversation, listed)
-        return render_template(
-            self.template, content, special_tokens, thinking=thinking, add_generation_prompt=add_generation_prompt
+        render = functools.partial(
+            render_template,
+            self.template,
+            special_tokens=special_tokens,
+            thinking=thinking,
+            add_generation_prompt=add_generation_prompt,
         )
+        try:
+            return render(content)
+        except RefusalError:
+            for turns in stricter_forms(content["messages"]):
+                with contextlib.suppress(RefusalError):
+                    return render({**content, "messages": turns})
+            raise
 
     def syntax_for(
         self,

@@ -14,11 +14,15 @@ MAX_SOURCE = 1 << 20  # characters; the longest template known has 25,000
 # One process for all foreign templates. Its own limit of processor time comes first, and tells the reason.
 _CHILD = ChildProcess("edgefc.sandbox.template_child", seconds=1.25 * MAX_SECONDS, memory=640 << 20)
 
-__all__ = ["CostError", "Template", "tojson"]
+__all__ = ["CostError", "RefusalError", "Template", "tojson"]
 
 
 class CostError(FormatError):
     """A template takes too much time or memory: another attempt would as well."""
+
+
+class RefusalError(FormatError):
+    """A template refuses a conversation, such as one with two system messages."""
 
 
 class Template:
@@ -69,7 +73,7 @@ class Template:
 
     def _error(self, kind: str, reason: str) -> FormatError:
         if kind == "refusal":
-            return FormatError(f"chat template {self.name} refuses the conversation: {reason}")
+            return RefusalError(f"chat template {self.name} refuses the conversation: {reason}")
         return (CostError if kind == "cost" else FormatError)(f"chat template {self.name}: {reason}")
 
 

@@ -54,7 +54,7 @@ def _parse_object(value: Mapping[str, Any], names: tuple[str, ...]) -> ToolChoic
         return _allowed(value, names)
     if kind in _NAMED or (kind is None and _name_in(value) is not None):
         name = _name_in(value)
-        if name is None and kind != "custom":  # a call, whatever the function
+        if name is None and kind == "function":  # a call, whatever the function
             return _of_mode("required", names, names)
         return _of_mode("required", (_existing(name, names),), names)
     allowed = list_of(value.get("allowedFunctionNames", value.get("allowed_function_names")) or ())

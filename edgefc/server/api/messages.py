@@ -330,7 +330,8 @@ def _block_text(path: FieldPath, block: Any) -> str:
             f"unsupported content block type {quote(kind)}",
             "Use text, tool_use or tool_result blocks.",
         )
-    if (text := block.get("text")) is None:
+    text = block.get("text", block)
+    if text is None:
         return ""
     if not isinstance(text, str):
         raise RequestError((*path, "text"), "must be a string")
