@@ -64,7 +64,7 @@ def run_case(target: Target, case: Any, background: list[str]) -> dict[str, Any]
         background.clear()
     growth = peak(processes) - before
     if growth > CASE_GROWTH and "kind" not in answer:
-        answer |= {"kind": "growth", "message": f"{growth >> 20} MiB more at its peak"}
+        answer |= {"outcome": "growth", "kind": "growth", "message": f"{growth >> 20} MiB more at its peak"}
     return {**answer, "resident": resident(processes)}
 
 
