@@ -102,6 +102,9 @@ class ApiError(Exception):
         """Map an exception to its response; unexpected ones are logged, and become 500."""
         if isinstance(error, ApiError):
             return error
+        if isinstance(error, MemoryError):
+            log.error("no memory for a request")
+            return cls(503, "the server has not enough memory for the request", code="out_of_memory")
         if not isinstance(error, EdgefcError):
             log.error("request failed", exc_info=error)
             return cls(500, "internal server error; see the server's log", code="internal_error")

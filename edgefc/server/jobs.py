@@ -112,7 +112,10 @@ class Jobs:
 
         self.running.add(job)
         try:
-            work_done = loop.run_in_executor(self._pool, work)
+            try:
+                work_done = loop.run_in_executor(self._pool, work)
+            except RuntimeError:
+                raise ApiError(503, "the system has no thread left for the request", code="overloaded") from None
             deadline = loop.time() + self.timeout
             while True:
                 try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from edgefc.errors import ModelLoadError
+from edgefc.server import Settings, WorkerSupervisor
+from edgefc.server.worker import supervisor
 from tests.server.server_process import CHAT, HttpResponse, ServerProcess
 
 SMALL: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2}
@@ -45,6 +50,40 @@ def test_a_process_that_hangs_is_restarted_and_its_requests_get_an_error() -> No
         assert server.metric("edgefc_worker_up") == 1
         assert not process.is_running()
     assert any("does not respond" in line for line in server.lines)
+
+
+def test_a_process_that_hangs_while_it_loads_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"""
+import os, signal
+from pathlib import Path
+
+mark = Path({str(mark)!r})
+if not mark.exists():
+    mark.touch()
+    os.kill(os.getpid(), signal.SIGSTOP)
+""",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def start_twice() -> None:
+        worker = WorkerSupervisor(["demo"], {"n_ctx": 256}, Settings(), None)
+        try:
+            monkeypatch.setattr(supervisor, "SILENCE_S", 0.2)
+            with pytest.raises(ModelLoadError, match="hung"):
+                await worker.start()
+            process = worker._process
+            assert process is not None
+            assert process.returncode == -signal.SIGKILL
+            assert mark.exists()
+            monkeypatch.setattr(supervisor, "SILENCE_S", 60.0)
+            assert (await worker.start()).n_ctx == 256
+        finally:
+            await worker.close()
+
+    asyncio.run(start_twice())
 
 
 def test_a_signal_ends_a_server_whose_process_hangs() -> None:
