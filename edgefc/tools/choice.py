@@ -52,7 +52,7 @@ def _parse_object(value: Mapping[str, Any], names: tuple[str, ...]) -> ToolChoic
     kind = value.get("type", value.get("mode"))
     if kind == "allowed_tools" or "allowed_tools" in value:
         return _allowed(value, names)
-    if kind in _NAMED or (kind is None and _name_in(value) is not None):
+    if (isinstance(kind, str) and kind in _NAMED) or (kind is None and _name_in(value) is not None):
         name = _name_in(value)
         if name is None and kind == "function":  # a call, whatever the function
             return _of_mode("required", names, names)
