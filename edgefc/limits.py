@@ -17,6 +17,7 @@ MAX_TOP_LOGPROBS = 20
 MAX_LOGIT_BIAS = 100.0  # on the wire, where OpenAI has the same limit
 MAX_TOP_K = 1 << 31
 MAX_TOOL_RESULT = 1 << 20  # characters of a tool's result
+MAX_TOOL_ITEMS = MAX_TOOL_RESULT // 2  # items of a generator; each has a character and a comma, at least
 MIN_CONFIDENCE = (0.0, 1.0)
 CALL_BIAS = (-100.0, 100.0)  # natural logarithm of odds
 # Least and greatest value of each sampling parameter.

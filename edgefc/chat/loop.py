@@ -17,7 +17,7 @@ from edgefc.chat.async_stream import AsyncChatStream
 from edgefc.chat.reply import ChatStream, Reply, T
 from edgefc.errors import ContextOverflowError, RequestError, ToolError
 from edgefc.tools import PythonTool, ToolLike, ToolSet, run_tool
-from edgefc.tools.run import AsyncRunner
+from edgefc.tools.async_runner import AsyncRunner
 from edgefc.types import Call, Delta, Message
 
 A = TypeVar("A")
@@ -87,7 +87,7 @@ def run_rounds(
     options: Mapping[str, Any],
 ) -> RunResult:
     """Run the loop of `Model.run`; `chat` takes messages, tools and options and returns a stream."""
-    toolset = ToolSet.of(tools)
+    toolset = ToolSet.of(tools, omit=options.get("on_unsupported") not in (None, "refuse"))
     steps = _rounds(messages, toolset, max_rounds, options)
     step = _next(steps)
     while not isinstance(step, RunResult):
@@ -118,7 +118,8 @@ async def run_rounds_async(
     options: Mapping[str, Any],
 ) -> RunResult:
     """Run the loop of `Model.arun`; calls run one after the other, asynchronous tools in the event loop."""
-    toolset, runner = ToolSet.of(tools), AsyncRunner()
+    toolset = ToolSet.of(tools, omit=options.get("on_unsupported") not in (None, "refuse"))
+    runner = AsyncRunner()
     steps = _rounds(messages, toolset, max_rounds, options)
     step = _next(steps)
     while not isinstance(step, RunResult):

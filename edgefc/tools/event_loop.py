@@ -14,13 +14,8 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-from edgefc.limits import MAX_TOOL_RESULT
-
-MAX_ITEMS = MAX_TOOL_RESULT // 2  # each has a character and a comma, at least
-
-
-class LimitError(Exception):
-    """A tool took more time than it may."""
+from edgefc.limits import MAX_TOOL_ITEMS
+from edgefc.tools.thread import LimitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +33,8 @@ async def settle(result: Any) -> Any:
         items: list[Any] = []
         async for item in result:
             items.append(item)
-            if len(items) > MAX_ITEMS:
-                raise ValueError(f"the tool yields more than {MAX_ITEMS:,} items")
+            if len(items) > MAX_TOOL_ITEMS:
+                raise ValueError(f"the tool yields more than {MAX_TOOL_ITEMS:,} items")
         return items
     return result
 
@@ -49,8 +44,6 @@ def wait_for(result: Any, timeout: float | None) -> Any:
 
     Raises what the tool raises, and LimitError after `timeout` seconds. Ctrl-C interrupts the wait, and the tool.
     """
-    if not isinstance(result, Awaitable | AsyncIterator):
-        return result
     running, loop = _Running(result), _loop()
     try:
         loop.call_soon_threadsafe(running.start)

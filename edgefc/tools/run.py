@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import enum
 import itertools
@@ -10,15 +9,13 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, KeysView, Mapping, ValuesView
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Iterator, KeysView, Mapping, ValuesView
 from types import FrameType
 from typing import Any, Self
 
-from edgefc.limits import MAX_TOOL_RESULT
-from edgefc.tools import event_loop
+from edgefc.limits import MAX_TOOL_ITEMS, MAX_TOOL_RESULT
 from edgefc.tools.python import PythonTool
-from edgefc.tools.thread import CallThread, call_with_timeout
+from edgefc.tools.thread import LimitError, call_with_timeout
 
 LONGEST_REASON = 1000  # characters of an exception's text
 _ADDRESS = re.compile(r"<.* at 0x[0-9a-fA-F]+>\Z", re.DOTALL)
@@ -35,56 +32,9 @@ def run_tool(runner: PythonTool, arguments: str | Mapping[str, Any]) -> str:
         try:
             return call_with_timeout(lambda: _run(runner, arguments), runner.timeout)
         except TimeoutError:
-            return _no_result(runner)
+            return no_result(runner)
     with _Interrupts() as interrupts:
         return _run(runner, arguments, interrupts)
-
-
-class AsyncRunner:
-    """Runs the calls of one asyncio task: asynchronous tools in its event loop, the others in one thread."""
-
-    def __init__(self) -> None:
-        self._thread: CallThread | None = None
-
-    async def run(self, runner: PythonTool, arguments: str | Mapping[str, Any]) -> str:
-        """Run a call as `run_tool` does; the event loop goes on meanwhile. Cancelling the task cancels the call."""
-        try:
-            async with asyncio.timeout(runner.timeout) as limit:
-                call = partial(_call, runner, arguments)
-                result = call() if runner.is_async else await self._in_thread(call)
-                return _text_of(await event_loop.settle(result))
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return _error(_describe(error))
-        except TimeoutError as error:
-            return _no_result(runner) if limit.expired() else _error(_describe(error))
-        except _WrongArgumentsError as error:
-            return _error(str(error))
-        except BaseException as error:  # noqa: BLE001 - as in `_run`
-            return _error(_describe(error))
-
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-        thread = self._thread = self._thread or CallThread()
-        call = thread.start(function, on_done=lambda: _notify(loop, done))
-        try:
-            await done.wait()
-        except BaseException:
-            self._thread = None
-            thread.stop()
-            raise
-        if call.error is not None:
-            raise call.error
-        return call.result
-
-
-def _notify(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    try:
-        loop.call_soon_threadsafe(event.set)
-    except RuntimeError:  # the loop was closed: nobody waits any more
-        return
 
 
 class _Interrupts:
@@ -110,12 +60,12 @@ class _Interrupts:
         signal.default_int_handler(number, frame)
 
 
-class _WrongArgumentsError(Exception):
+class WrongArgumentsError(Exception):
     """Arguments do not fit the tool's parameters; the text says how."""
 
 
-def _call(runner: PythonTool, arguments: str | Mapping[str, Any]) -> Any:
-    """Call the function; its iterators are read here, in its thread. Raises what it raises, or _WrongArgumentsError."""
+def call(runner: PythonTool, arguments: str | Mapping[str, Any]) -> Any:
+    """Call the function; its iterators are read here, in its thread. Raises what it raises, or WrongArgumentsError."""
     from pydantic import ValidationError
 
     from edgefc.tools.json_types import describe
@@ -123,34 +73,39 @@ def _call(runner: PythonTool, arguments: str | Mapping[str, Any]) -> Any:
     try:
         values = runner.parse(arguments)
     except ValidationError as error:
-        raise _WrongArgumentsError(f"wrong arguments: {describe(error)}") from None
+        raise WrongArgumentsError(f"wrong arguments: {describe(error)}") from None
     result = runner.function(**values)
     return _items(result) if isinstance(result, Iterator) else result
 
 
 def _items(iterator: Iterator[Any]) -> list[Any]:
-    items = list(itertools.islice(iterator, event_loop.MAX_ITEMS + 1))
-    if len(items) > event_loop.MAX_ITEMS:
-        raise ValueError(f"the tool yields more than {event_loop.MAX_ITEMS:,} items")
+    items = list(itertools.islice(iterator, MAX_TOOL_ITEMS + 1))
+    if len(items) > MAX_TOOL_ITEMS:
+        raise ValueError(f"the tool yields more than {MAX_TOOL_ITEMS:,} items")
     return items
 
 
 def _run(runner: PythonTool, arguments: str | Mapping[str, Any], interrupts: _Interrupts | None = None) -> str:
     try:
-        return _text_of(event_loop.wait_for(_call(runner, arguments), runner.timeout))
-    except _WrongArgumentsError as error:
-        return _error(str(error))
-    except event_loop.LimitError:
-        return _no_result(runner)
+        result = call(runner, arguments)
+        if isinstance(result, Awaitable | AsyncIterator):
+            from edgefc.tools import event_loop
+
+            result = event_loop.wait_for(result, runner.timeout)
+        return text_of(result)
+    except WrongArgumentsError as error:
+        return error_text(str(error))
+    except LimitError:
+        return no_result(runner)
     except KeyboardInterrupt as error:
         if interrupts is not None and interrupts.are_pending:
             raise
-        return _error(_describe(error))
+        return error_text(describe_error(error))
     except BaseException as error:  # noqa: BLE001 - a tool may raise anything, SystemExit too, and the chat must go on
-        return _error(_describe(error))
+        return error_text(describe_error(error))
 
 
-def _text_of(result: Any) -> str:
+def text_of(result: Any) -> str:
     """Return a result as text. Raises ValueError or TypeError for one that is not JSON, or too long."""
     text = result if isinstance(result, str) else json.dumps(
         result, ensure_ascii=False, allow_nan=False, default=_jsonable
@@ -185,17 +140,17 @@ def _jsonable(value: Any) -> Any:
     return text
 
 
-def _no_result(runner: PythonTool) -> str:
-    return _error(f"no result within {runner.timeout:g} s")
+def no_result(runner: PythonTool) -> str:
+    return error_text(f"no result within {runner.timeout:g} s")
 
 
-def _describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - its text is a tool's code too
         return type(error).__name__
 
 
-def _error(reason: str) -> str:
+def error_text(reason: str) -> str:
     reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
     return json.dumps({"error": reason.encode("utf-8", "replace").decode("utf-8")}, ensure_ascii=False)

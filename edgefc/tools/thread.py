@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class LimitError(Exception):
+    """An asynchronous tool took more time than it may."""
+
+
 @dataclass(eq=False, slots=True)
 class _Call:
     function: Callable[[], Any]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgefc.tools import PythonTool, run_tool
-from edgefc.tools.run import AsyncRunner
+from edgefc.tools.async_runner import AsyncRunner
 
 USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER")
 
