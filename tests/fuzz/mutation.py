@@ -10,6 +10,7 @@ from typing import Any
 
 MAX_DEPTH = 150  # of a JSON value; texts can be nested deeper
 MAX_REPEATS = 20_000
+MAX_TEXT = 500_000  # characters
 TEXTS = (
     "", " ", "a", "\0", "\n", "\r\n", "\x1b]0;title\x07\x1b[2J", "\u202e", "\u2028", "\ufeff", "\ud800", "é", "日本語",
     "🙂👩‍👩‍👧", "e\u0301", "../../x", "/etc/passwd", "C:\\x", "con", ".", "..", "a/b", "~", "%s%n", "{}", "{0.__class__}",
@@ -40,7 +41,7 @@ class Mutator:
         text = self.rng.choice(TEXTS)
         while self.chance(0.3):
             text += self.rng.choice(TEXTS)
-        return text * self._repeats() if self.chance(0.05) else text
+        return text * min(self._repeats(), MAX_TEXT // (len(text) + 1) + 1) if self.chance(0.05) else text
 
     def number(self) -> int | float:
         number = self.rng.choice(NUMBERS)
