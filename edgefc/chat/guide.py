@@ -120,6 +120,8 @@ class AnswerGuide:
         self._choice = None
         if self._reader.has_repeat:
             return "repeated_call"
+        if self._reader.stopped_by is not None:
+            return "stop"
         if self._reader.parser.after_call:
             if self._arguments is not None:
                 self._arguments = None

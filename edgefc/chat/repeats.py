@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from edgefc.chat.stops import TextStops
 from edgefc.formats import ParsedReply, StreamParser
 from edgefc.types import Delta, ToolCallDelta
 
@@ -24,8 +25,8 @@ class AnswerReader:
     parsed          the parser's deltas of the last piece of text, none of them held back
     """
 
-    def __init__(self, parser: StreamParser, *, allow_repeated: bool = False) -> None:
-        self.parser, self._allow_repeated = parser, allow_repeated
+    def __init__(self, parser: StreamParser, *, allow_repeated: bool = False, stops: Sequence[str] = ()) -> None:
+        self.parser, self._allow_repeated, self._stops = parser, allow_repeated, TextStops(stops)
         self.has_repeat = False
         self.parsed: list[Delta] = []
         self._calls: list[tuple[str, str]] = []  # name and arguments of each call so far
@@ -34,20 +35,26 @@ class AnswerReader:
 
     def feed(self, text: str) -> list[Delta]:
         """Return the deltas that no further text can change."""
-        deltas = self.parsed = self.parser.feed(text)
+        self.parsed = self.parser.feed(text)
+        deltas = self._stops.filter(self.parsed)
         if self._allow_repeated or not deltas:
             return deltas
         return [ready for delta in deltas for ready in self._filter(delta)]
 
     def finish(self, reason: Literal["stop", "length"]) -> ParsedReply:
         """Return the whole message, without a repeated call."""
-        parsed = self.parser.finish(reason)
+        parsed = self._stops.finish(self.parser.finish(reason))
         if self._allow_repeated:
             return parsed
         deltas = tuple(ready for delta in parsed.deltas for ready in self._filter(delta))
         if self.has_repeat and (calls := parsed.message.get("tool_calls")):
             parsed.message["tool_calls"] = calls[: len(self._calls) - 1]
         return ParsedReply(parsed.message, parsed.outcome, parsed.missing, deltas)
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended the text, if one did."""
+        return self._stops.found
 
     def _filter(self, delta: Delta) -> list[Delta]:
         if "tool_calls" not in delta:

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict, TypeVar
 
 from edgefc.chat.confidence import Confidence
 from edgefc.chat.guide import AnswerGuide
+from edgefc.chat.options import stop_strings
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
@@ -140,6 +141,7 @@ class ChatStream(Generic[T]):
         self._parsed: ParsedReply | None = None
         self._reply: Reply[T] | None = None
         self._cancelled = False
+        self._stopped_by: str | None = None
         self._error: BaseException | None = None
         self._logprobs_read = 0
         self.withheld: Sequence[Delta] = ()  # of calls that are not checked yet
@@ -258,6 +260,7 @@ class ChatStream(Generic[T]):
         for text in self._attempt.generation:
             yield from reader.feed(text)
         self._parsed = reader.finish(self._attempt.generation.result().finish_reason)
+        self._stopped_by = reader.stopped_by
         yield from self._parsed.deltas
 
     def _is_valid(self, parsed: ParsedReply, stats: Sequence[GenerationStats]) -> bool:
@@ -280,15 +283,18 @@ class ChatStream(Generic[T]):
         has_thoughts = "reasoning_content" in parsed.message
         reasoning_tokens = self._request.reasoning_tokens(result) if has_thoughts else 0
         stats = functools.reduce(operator.add, attempts)
+        stopped_by = self._stopped_by or result.stopped_by
+        is_stopped_text = parsed.outcome == "length" and stopped_by in stop_strings(self._request.options)
+        outcome: Outcome = "answer" if is_stopped_text else parsed.outcome
         self._reply = Reply(
             message=parsed.message,
-            outcome=parsed.outcome,
-            finish_reason=_finish_reason(parsed.outcome, result),
+            outcome=outcome,
+            finish_reason=_finish_reason(outcome, result),
             missing=parsed.missing,
             usage=usage_of(stats, reasoning_tokens),
             stats=stats,
             logprobs=result.logprobs,
-            stopped_by=result.stopped_by,
+            stopped_by=stopped_by,
             end_reason=result.end_reason,
             confidence=self._attempt.confidence,
             answer_type=self._request.answer_type,

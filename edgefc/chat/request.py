@@ -92,7 +92,8 @@ class Request:
         """Return a new reader of one answer; `is_text`: of one after a call was declined."""
         allow_repeated = bool(self.options.get("allow_repeated_calls"))
         parser = formats.plain_parser() if is_text else self._answer.parser()
-        return AnswerReader(parser, allow_repeated=allow_repeated)
+        stops = () if is_text or self._guide_settings is None else stop_strings(self.options)
+        return AnswerReader(parser, allow_repeated=allow_repeated, stops=stops)
 
     def first_problem(self, calls: Sequence[Call]) -> tuple[int, grammar.Finding] | None:
         """Return the position of the first invalid call and the reason; None: all calls are valid."""
@@ -122,7 +123,8 @@ class Request:
         form = self._answer.decision
         assert form is not None
         options: RequestOptions = {**self._engine_options, "sampling": self.sampling, "grammar": form.text}
-        options |= {"call_grammar": None, "prefix": 0, "answer_spans": ()}
+        stops = (*self._engine_options.get("stop", ()), *stop_strings(self.options))
+        options |= {"call_grammar": None, "prefix": 0, "answer_spans": (), "stop": stops}
         return Attempt(self._engine.submit(form.text_prompt(), **options), None, declined.guide)
 
     def reasoning_tokens(self, result: GenerationResult) -> int:
@@ -263,6 +265,7 @@ def _prepared(
     settings = None
     if toolset and choice.mode != "none":
         settings = guide_settings(options, choice)
+        engine_options["stop"] = family.stop  # the caller's stop strings apply to text only: the guide looks for them
         if choice.mode == "auto":
             engine_options["call_grammar"] = (
                 _call_grammar(engine, family, toolset, choice, options)

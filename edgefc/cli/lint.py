@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.text import Text
 from typer import Option
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 TokenizerOption = Annotated[
     str | None, Option("--model", "-m", help="Count prompt tokens with this model's tokenizer.")
 ]
+LintUnsupportedOption = Annotated[
+    Literal["refuse", "check"],
+    Option("--on-unsupported", help="Patterns that no automaton has: refuse them, or list them as checked later."),
+]
 StrictOption = Annotated[bool, Option("--strict", help="Fail on warnings and unenforced keywords, too.")]
 
 
@@ -30,12 +34,14 @@ def lint(
     model: TokenizerOption = None,
     family: FamilyOption = None,
     strict: StrictOption = False,
+    on_unsupported: LintUnsupportedOption = "refuse",
     as_json: JsonOption = False,
 ) -> None:
     """Check tools without running a model: errors, keywords that no grammar enforces, and costs."""
     from edgefc.lint import lint_tools
 
-    reports = lint_tools(_unchecked_tools(tools), _prompt_counter(model, family) if model else None)
+    counter = _prompt_counter(model, family) if model else None
+    reports = lint_tools(_unchecked_tools(tools), counter, on_unsupported=on_unsupported)
     refused = sum(report.is_refused for report in reports)
     failed = refused > 0 or (strict and not all(report.is_clean for report in reports))
     if as_json:

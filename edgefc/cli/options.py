@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, Option
 
@@ -120,6 +120,14 @@ CallBiasOption = Annotated[
         rich_help_panel=TOOLS,
     ),
 ]
+OnUnsupportedOption = Annotated[
+    Literal["refuse", "omit", "check"],
+    Option(
+        "--on-unsupported",
+        help="Tools that no grammar can enforce: refuse, leave them out, or check their calls once complete.",
+        rich_help_panel=TOOLS,
+    ),
+]
 RepeatedCallsOption = Annotated[
     bool, Option("--repeated-calls", help="Allow equal calls in one answer.", rich_help_panel=TOOLS)
 ]
@@ -167,6 +175,7 @@ class GenerationOptions:
     min_confidence: float | None = None
     call_bias: float | None = None
     allow_repeated_calls: bool | None = None
+    on_unsupported: Literal["omit", "check"] | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return keyword arguments for the options that are not None."""
@@ -186,6 +195,7 @@ class QuestionOptions:
     tool_choice: ToolChoiceOption = "auto"
     no_parallel: NoParallelOption = False
     repeated_calls: RepeatedCallsOption = False
+    on_unsupported: OnUnsupportedOption = "refuse"
     min_confidence: MinConfidenceOption = None
     call_bias: CallBiasOption = None
     system: SystemOption = None
@@ -225,13 +235,16 @@ class QuestionOptions:
             min_confidence=self.min_confidence,
             call_bias=self.call_bias,
             allow_repeated_calls=self.repeated_calls or None,
+            on_unsupported=None if self.on_unsupported == "refuse" else self.on_unsupported,
         )
 
     def toolset(self, timeout: float = 0) -> ToolSet:
         """Load the tools. Raises ToolError or RequestError."""
         from edgefc.tools import ToolSet
 
-        return ToolSet.of([]) if self.no_tools else tools_from(self.tools, timeout)
+        return (
+            ToolSet.of([]) if self.no_tools else tools_from(self.tools, timeout, omit=self.on_unsupported != "refuse")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,10 +285,11 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def tools_from(path: Path | None, timeout: float = 0) -> ToolSet:
+def tools_from(path: Path | None, timeout: float = 0, *, omit: bool = False) -> ToolSet:
     """Load the tools of a file; without one, the example tools. Raises ToolError or RequestError.
 
     timeout  the time limit of a call, in seconds; 0: none
+    omit     leave out tools that are no functions
     """
     from edgefc.tools import ToolSet, load_tools
     from edgefc.tools.examples import EXAMPLE_TOOLS
@@ -283,7 +297,7 @@ def tools_from(path: Path | None, timeout: float = 0) -> ToolSet:
     if path is None:
         return ToolSet.of(EXAMPLE_TOOLS)
     guard_stdout()  # a file may print when it is imported, and a tool when it is called
-    return load_tools(path, timeout=timeout or None)
+    return load_tools(path, timeout=timeout or None, omit=omit)
 
 
 def tool_choice_from(text: str) -> str | dict[str, Any]:

@@ -27,6 +27,7 @@ FIELDS = {
     "min_confidence": "x_edgefc_min_confidence",
     "call_bias": "x_edgefc_call_bias",
     "allow_repeated_calls": "x_edgefc_allow_repeated_calls",
+    "on_unsupported": "x_edgefc_on_unsupported",
 }
 
 
@@ -112,6 +113,7 @@ class ServerAnswerer:
 
     def stream(self, messages: list[Message], tools: ToolSet, options: Mapping[str, Any]) -> ServerStream:
         fields = {FIELDS.get(name, name): value for name, value in options.items()}
+        fields.setdefault(FIELDS["on_unsupported"], "refuse")  # as without a server: the tools are the user's own
         body = {
             **fields,
             **self._conversation(messages, tools),

@@ -8,7 +8,7 @@ import re
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -173,6 +173,14 @@ ConfigOption = Annotated[
 ]
 
 
+OnUnsupportedOption = Annotated[
+    Literal["refuse", "omit", "check"],
+    Option(
+        envvar="EDGEFC_ON_UNSUPPORTED",
+        help="Tools that no grammar can enforce: refuse the request, omit them (a header names them), or check their "
+        "calls once complete.",
+    ),
+]
 
 
 def serve(
@@ -192,6 +200,7 @@ def serve(
     keep_alive: KeepAliveOption = "never",
     worker: WorkerOption = False,
     grammars: GrammarsOption = False,
+    on_unsupported: OnUnsupportedOption = "omit",
     family: ServedFamilyOption = None,
     n_ctx: RequestContextOption = None,
     n_threads: ThreadsOption = None,
@@ -214,6 +223,7 @@ def serve(
         drain=drain,
         heartbeat=heartbeat,
         grammars=grammars,
+        on_unsupported=on_unsupported,
     )
     load = LoadOptions(
         family=family,

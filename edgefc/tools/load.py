@@ -19,14 +19,15 @@ from edgefc.tools.thread import call_with_timeout
 from edgefc.tools.toolset import ToolSet
 
 
-def load_tools(path: Path, *, timeout: float | None = None) -> ToolSet:
+def load_tools(path: Path, *, timeout: float | None = None, omit: bool = False) -> ToolSet:
     """Read a file's tools. Raises ToolError, or RequestError with the path of an invalid tool in a .json.
 
     timeout  the time limit, in seconds, of functions that set none
+    omit     leave out tools of a .json that are no functions
     """
     if not path.is_file():
         raise ToolError(f"no such file: {path}")
-    return ToolSet.of(_from_python(path, timeout) if path.suffix == ".py" else read_json_tools(path))
+    return ToolSet.of(_from_python(path, timeout) if path.suffix == ".py" else read_json_tools(path), omit=omit)
 
 
 def read_json_tools(path: Path) -> list[Any]:

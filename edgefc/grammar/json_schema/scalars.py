@@ -106,10 +106,12 @@ def pattern_node(subschema: Subschema, keyword: str, pattern: Any) -> Node:
     try:
         return compile_pattern(pattern)
     except PatternError as error:
-        reason, hint = f"invalid pattern {pattern[:80]!r}: {error}", "Correct or simplify the pattern."
+        reason, hint = f"{pattern[:80]!r}: {error}", "Correct or simplify the pattern."
         if not backtracking.is_valid(pattern):
-            raise SchemaError(path, reason, hint) from None
-        refusal = SchemaError(path, reason, f"{hint} With on_unsupported='check' it is checked after decoding.")
+            raise SchemaError(path, f"invalid pattern {reason}", hint) from None
+        refusal = SchemaError(
+            path, f"unsupported pattern {reason}", f"{hint} With on_unsupported='check' it is checked after decoding."
+        )
         raise UnsupportedPatternError(subschema, keyword, refusal) from None
 
 
