@@ -141,7 +141,6 @@ class CallDecision:
     """Biases of the decision between a call and an answer in text before anything is written, in natural log odds.
 
     call       added to the odds of a call where an answer begins
-    results    added to them as well where the answer follows results of earlier calls
     doubt      added to odds below zero, to see whether the call's arguments raise them; 0: they are not looked at
     arguments  weight of the arguments' mean log probability, per token, which is then added, too
     again      added to the odds of a second call after the first one
@@ -149,7 +148,6 @@ class CallDecision:
     """
 
     call: float = 0.0
-    results: float = 0.0
     doubt: float = 0.0
     arguments: float = 0.0
     again: float = 0.0

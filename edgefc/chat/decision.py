@@ -39,7 +39,6 @@ class DecidingGuide(AnswerGuide):
 
     is_measuring  True until the decision: what the grammar forces has to be computed by the model, too
     score         log odds of a call, once the tool's name is complete
-    has_results   the answer follows results of earlier calls
     again_odds    log odds of another call, with the number of calls before it, wherever one could begin
     """
 
@@ -52,14 +51,13 @@ class DecidingGuide(AnswerGuide):
         *,
         syntax: OutputSyntax,
         biases: CallDecision,
-        has_results: bool,
     ) -> None:
         super().__init__(reader, settings, piece, earlier)
         self.is_measuring = not settings.is_required
         self.score: float | None = None
         self.again_odds: list[tuple[int, float]] = []
         self._biases = biases if settings.call_bias is None else replace(biases, call=settings.call_bias)
-        self._syntax, self._has_results = syntax, has_results
+        self._syntax = syntax
         self._first_share, self._names_share = 0.0, 1.0
         self._odds = 0.0  # of a doubtful call
         self._arguments_logprobs: list[float] = []
@@ -88,6 +86,8 @@ class DecidingGuide(AnswerGuide):
         n_calls = len(self._calls)
         self._between += text if self._tail is None else self._tail.feed(text) or ""
         reason = super().feed(text)
+        if reason == "repeated_call" and len(self._calls) == 1:
+            return "declined"  # a call whose result the model has: nothing is left to be called
         if len(self._calls) > n_calls:
             arguments = self._between.partition(self._syntax.before_arguments)[2]
             self._tail = _CallTail(self._syntax.after_arguments)
@@ -102,7 +102,7 @@ class DecidingGuide(AnswerGuide):
             share = min(max(self._first_share, MIN_SHARE), 1 - MIN_SHARE)
             self.score = math.log(share / (1 - share)) + math.log(max(self._names_share, MIN_SHARE))
             self._first_call = _probability(self.score)
-            self._odds = self.score + self._biases.call + self._has_results * self._biases.results
+            self._odds = self.score + self._biases.call
             if self._odds < 0:
                 self._odds += self._biases.doubt
                 self.is_doubtful = self._odds >= 0

@@ -21,15 +21,24 @@ class AnswerReader:
     Nothing is told of a call as long as it may still become a repetition: its deltas are held back.
 
     allow_repeated  calls may repeat, as those that roll dice do
+    earlier         name and arguments of calls before the answer, which it is not to repeat either
     has_repeat      True once a repeated call is complete
     parsed          the parser's deltas of the last piece of text, none of them held back
     """
 
-    def __init__(self, parser: StreamParser, *, allow_repeated: bool = False, stops: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        parser: StreamParser,
+        *,
+        allow_repeated: bool = False,
+        earlier: Sequence[tuple[str, str]] = (),
+        stops: Sequence[str] = (),
+    ) -> None:
         self.parser, self._allow_repeated, self._stops = parser, allow_repeated, TextStops(stops)
+        self._n_earlier = len(earlier)
         self.has_repeat = False
         self.parsed: list[Delta] = []
-        self._calls: list[tuple[str, str]] = []  # name and arguments of each call so far
+        self._calls = list(earlier)  # name and arguments of each call so far
         self._held_back: list[Delta] = []
         self._suspects: list[_Comparison] = []  # earlier calls that the last one may still repeat
 
@@ -48,7 +57,8 @@ class AnswerReader:
             return parsed
         deltas = tuple(ready for delta in parsed.deltas for ready in self._filter(delta))
         if self.has_repeat and (calls := parsed.message.get("tool_calls")):
-            parsed.message["tool_calls"] = calls[: len(self._calls) - 1]
+            calls = calls[: len(self._calls) - self._n_earlier - 1]
+            parsed.message["tool_calls"] = calls
         return ParsedReply(parsed.message, parsed.outcome, parsed.missing, deltas)
 
     @property

@@ -91,9 +91,11 @@ class Request:
     def reader(self, *, is_text: bool = False) -> AnswerReader:
         """Return a new reader of one answer; `is_text`: of one after a call was declined."""
         allow_repeated = bool(self.options.get("allow_repeated_calls"))
-        parser = formats.plain_parser() if is_text else self._answer.parser()
-        stops = () if is_text or self._guide_settings is None else stop_strings(self.options)
-        return AnswerReader(parser, allow_repeated=allow_repeated, stops=stops)
+        if is_text:
+            return AnswerReader(formats.plain_parser())
+        stops = () if self._guide_settings is None else stop_strings(self.options)
+        earlier = () if self._answer.decision is None else self._answer.decision.earlier
+        return AnswerReader(self._answer.parser(), allow_repeated=allow_repeated, earlier=earlier, stops=stops)
 
     def first_problem(self, calls: Sequence[Call]) -> tuple[int, grammar.Finding] | None:
         """Return the position of the first invalid call and the reason; None: all calls are valid."""
@@ -156,7 +158,6 @@ class Request:
             earlier,
             syntax=decision.syntax,
             biases=decision.biases,
-            has_results=bool(self.messages) and self.messages[-1]["role"] == "tool",
         )
 
     def _tokens_before(self, tokens: list[int], call: int) -> int:
@@ -200,12 +201,14 @@ class _DecidingForm:
     syntax       the spelling of its calls
     text         the grammar of the answer if it decides against a call
     text_prompt  returns the prompt of that answer, which does not mention tools
+    earlier      name and arguments of the calls since the last question, which may not be repeated
     """
 
     biases: CallDecision
     syntax: OutputSyntax
     text: grammar.CompiledGrammar
     text_prompt: Callable[[], list[int]]
+    earlier: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +343,8 @@ def _deciding_form(
         ).ids
 
     parser = functools.partial(family.parser, tools, required, thinking=options.get("thinking"))
-    return _AnswerForm(calls, parser, _DecidingForm(biases, syntax, text, text_prompt))
+    earlier = formats.calls_since_question(messages) if choice.mode == "auto" else ()
+    return _AnswerForm(calls, parser, _DecidingForm(biases, syntax, text, text_prompt, earlier))
 
 
 def _call_grammar(

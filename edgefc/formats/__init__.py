@@ -3,6 +3,7 @@
 from edgefc.formats.detect import MODEL_TEMPLATE, Detection, detect, family_of
 from edgefc.formats.family import Family, family_names, load_family, plain_parser
 from edgefc.formats.parse import ParsedReply, StreamParser
+from edgefc.formats.plain_history import calls_since_question
 from edgefc.formats.render import Prompt
 from edgefc.formats.spellings import begins_like_call, every_spelling
 
@@ -14,6 +15,7 @@ __all__ = [
     "Prompt",
     "StreamParser",
     "begins_like_call",
+    "calls_since_question",
     "detect",
     "every_spelling",
     "family_names",

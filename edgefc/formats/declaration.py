@@ -28,7 +28,7 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     },
     "output": {"begin": str, "end": str},
     "thinking": {"begin": str, "end": str},
-    "decision": dict.fromkeys(("call", "results", "doubt", "arguments", "again", "more"), (int, float)),
+    "decision": dict.fromkeys(("call", "doubt", "arguments", "again", "more"), (int, float)),
     "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
 }  # fmt: skip
 

@@ -92,7 +92,7 @@ class Family:
             _check_json(tools)
         conversation = self._with_family_ids(canonicalize(messages))
         listed = self._listed_tools(tools, choice)
-        if self.decision is not None and not listed:
+        if self.decision is not None:
             conversation = results_as_text(conversation)
         if self.adapt is None:
             content: dict[str, Any] = {"messages": conversation, "tools": listed}

@@ -1,13 +1,17 @@
-"""Calls and results of a conversation as plain text, for answers of models that are not to call anything.
+"""Calls and results of a conversation as plain text, for models that go on calling once they see calls.
 
 Small models that see earlier calls in the prompt write more of them, whatever they were asked. As facts below the
 question, results are answered from: Qwen2.5-Coder 0.5B answers four of four questions that way, and none otherwise.
+With tools in the prompt it then repeats a call whose result it has where nothing is left to do, which can be told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from edgefc.formats.canonical import canonicalize
+from edgefc.types import Message
 
 
 def results_as_text(conversation: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -31,3 +35,13 @@ def results_as_text(conversation: Sequence[Mapping[str, Any]]) -> list[dict[str,
         has_results = False
         messages.append(dict(message))
     return messages
+
+
+def calls_since_question(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    """Return name and arguments, as text, of the calls that follow the last question. Raises RequestError."""
+    calls: list[tuple[str, str]] = []
+    for message in canonicalize(messages):
+        if message["role"] == "user":
+            calls.clear()
+        calls += ((call["name"], call["arguments_text"]) for call in message.get("tool_calls") or ())
+    return calls

@@ -11,7 +11,8 @@ import pytest
 
 import edgefc
 from edgefc.chat.decision import _CallTail
-from edgefc.formats import load_family
+from edgefc.chat.repeats import AnswerReader
+from edgefc.formats import calls_since_question, load_family
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from edgefc.tools.toolset import ToolSet
 from edgefc.types import CallDecision
@@ -128,3 +129,56 @@ def test_nothing_is_told_of_a_doubtful_call(model: edgefc.Model, arguments: floa
         reply = stream.reply
     assert sum("id" in part for part in told) == len(reply.tool_calls) or reply.is_cut
     assert bool(told) == bool(reply.tool_calls)
+
+
+def conversation_after(reply: edgefc.Reply) -> list[Any]:
+    """Return the question, the calls of a reply, and a result for each of them."""
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "18 °C"} for call in reply.tool_calls]
+    return [{"role": "user", "content": QUESTION}, reply.message, *results]
+
+
+def test_a_call_is_not_repeated_once_its_result_is_there(model: edgefc.Model) -> None:
+    options: Any = {"temperature": 0, "tools": EXAMPLE_TOOLS, "call_bias": 100.0, "parallel_tool_calls": False}
+    first = model.chat([{"role": "user", "content": QUESTION}], max_tokens=200, **options)
+    messages = conversation_after(first)
+    # Whatever the model would call next, it is told only if it differs from the call before.
+    forced = model.chat(messages, max_tokens=200, tool_choice="required", **options)
+    second = model.chat(messages, max_tokens=200, **options)
+    assert forced.tool_calls
+    if forced.calls[0].arguments == first.calls[0].arguments and forced.calls[0].name == first.calls[0].name:
+        assert not second.tool_calls
+        assert second.confidence is not None
+    else:
+        assert second.calls[0].arguments == forced.calls[0].arguments
+    assert calls_since_question(messages) == [(first.calls[0].name, first.tool_calls[0]["function"]["arguments"])]
+    assert calls_since_question([*messages, {"role": "user", "content": "And now?"}]) == []
+
+
+def test_a_repeated_call_is_declined() -> None:
+    earlier = [("get_weather", '{"city": "Paris", "days": 2}')]
+    text = '```json\n[{"name": "get_weather", "arguments": {"days": 2, "city": "Paris"}}]\n```'
+    family = load_family("json-list")
+    reader = AnswerReader(family.parser(), earlier=earlier)
+    assert not any("tool_calls" in delta for delta in reader.feed(text))
+    assert reader.has_repeat
+    assert not reader.finish("stop").message.get("tool_calls")
+    reader = AnswerReader(family.parser(), earlier=earlier)
+    other = text.replace("Paris", "Rome")
+    assert [part for delta in reader.feed(other) for part in delta.get("tool_calls", ())]
+    assert len(reader.finish("stop").message["tool_calls"]) == 1
+
+
+def test_results_are_facts_below_the_question(model: edgefc.Model) -> None:
+    messages: Any = [
+        {"role": "user", "content": QUESTION},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "18 °C"},
+    ]
+    prompt = model.family.render(messages, ToolSet.of(EXAMPLE_TOOLS)).text
+    assert f'{QUESTION}\n\nResults:\nget_weather({{"city":"Paris"}}): 18 °C' in prompt
