@@ -19,6 +19,11 @@ V1 = tuple(f"<|{name}|>" for name in ("START_OF_FUNCTION_CALL", "END_OF_SYSTEM",
 V2 = ("<|from|>", "<|recipient|>", "<|content|>", "<|stop|>")
 MISTRAL = ("[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
            "[/TOOL_RESULTS]")  # fmt: skip
+LFM2 = tuple(f"<|{name}_{end}|>" for name in ("tool_list", "tool_call", "tool_response") for end in ("start", "end"))
+GEMMA4 = ("<|turn>", "<turn|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>",
+          "<tool_response|>", "<|channel>", "<channel|>", '<|"|>')  # fmt: skip
+FUNCTIONGEMMA = ("<start_of_turn>", "<end_of_turn>", "<escape>",
+                 *(f"<{end}_function_{name}>" for name in ("declaration", "call", "response") for end in ("start", "end")))  # fmt: skip
 # Vocabulary, renamed tokens, added tokens.
 VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "qwen2": ("qwen2", {}, ()),
@@ -27,12 +32,16 @@ VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "functionary-v1": ("llama-spm", {}, V1),
     "functionary-v2": ("llama-spm", {}, V2),
     "mistral": ("llama-spm", {}, MISTRAL),
+    "lfm2": ("qwen2", {}, LFM2),
+    "gemma4": ("qwen2", {}, GEMMA4),
+    "functiongemma": ("qwen2", {}, FUNCTIONGEMMA),
 }
 OF_FAMILY = {
     "functionary-v1": "functionary-v1", "functionary-v2": "functionary-v2", "functionary-v2.llama3": "llama3",
     "functionary-v3.llama3": "llama3", "functionary-v3.1": "llama3", "xlam-fc-v1": "deepseek", "xlam-r": "mistral",
     "mistral": "mistral", "xlam2-llama": "llama3", "apigen-fc": "llama3", "llama3-json": "llama3",
-    "hermes-2-pro": "qwen2",
+    "hermes-2-pro": "qwen2", "lfm2": "lfm2", "lfm2.5": "lfm2", "gemma4": "gemma4", "functiongemma": "functiongemma",
+    "llama-pythonic": "llama3",
 }  # fmt: skip
 
 

@@ -22,12 +22,13 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     "calls": {
         "begin": str, "each": str, "separator": str, "end": str, "lead": str, "marker": str, "preamble": str,
         "code": str, "spaced": bool, "parallel": bool, "spellings": list,
+        "arguments": ("json", "pythonic", "tagged", "gemma"), "quote": str, "literals": ("python", "json"),
     },
     "text": {
         "begin": str, "not_first": list, "answer": str, "clarify": str, "no_tool": str, "always": bool,
     },
     "output": {"begin": str, "end": str},
-    "thinking": {"begin": str, "end": str},
+    "thinking": {"begin": str, "end": str, "opened": bool},
     "decision": dict.fromkeys(("call", "doubt", "arguments", "again", "more"), (int, float)),
     "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
 }  # fmt: skip
@@ -86,6 +87,9 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
         spaced=calls.get("spaced", True),
         parallel=calls.get("parallel", True),
         spellings=load_spellings(tuple(calls["spellings"])) if "spellings" in calls else None,
+        arguments=calls.get("arguments", "json"),
+        quote=calls.get("quote", ""),
+        literals=calls.get("literals", "python"),
     )
 
 

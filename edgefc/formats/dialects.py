@@ -158,6 +158,51 @@ def narrated(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def xml_tools(tools: Sequence[Mapping[str, Any]] | None, *, is_nemotron: bool = False) -> str:
+    """Return the tool list of Qwen3-Coder or Nemotron 3: a function's keys, and those of its parameters, in tags.
+
+    Nemotron writes a parameter's `enum` before other keys, and the function's `required` after them.
+    """
+    return "".join(_xml_tool(function, is_nemotron) for function in functions(tools))
+
+
+def _xml_tool(function: Mapping[str, Any], is_nemotron: bool) -> str:
+    parameters = function.get("parameters")
+    schema: Mapping[str, Any] = parameters if isinstance(parameters, Mapping) else {}
+    properties = schema.get("properties")
+    lines = [f"<name>{function['name']}</name>"]
+    if "description" in function:
+        lines.append(f"<description>{str(function['description']).strip()}</description>")
+    lines.append("<parameters>")
+    for name, facts in properties.items() if isinstance(properties, Mapping) else ():
+        lines += ["<parameter>", f"<name>{name}</name>", *_xml_parameter(facts, is_nemotron), "</parameter>"]
+    lines += _xml_keys(schema, {"type", "properties", *(["required"] if is_nemotron else [])})
+    if is_nemotron and "required" in schema:
+        lines.append(_xml_key("required", schema["required"]))
+    lines += ["</parameters>", *_xml_keys(function, {"type", "name", "description", "parameters"})]
+    return "\n" + "\n".join(["<function>", *lines, "</function>"])
+
+
+def _xml_parameter(facts: Any, is_nemotron: bool) -> list[str]:
+    if not isinstance(facts, Mapping):
+        return []
+    lines = [f"<type>{facts['type']}</type>"] if "type" in facts else []
+    if "description" in facts:
+        lines.append(f"<description>{str(facts['description']).strip()}</description>")
+    if is_nemotron and "enum" in facts:
+        lines.append(_xml_key("enum", facts["enum"]))
+    return lines + _xml_keys(facts, {"name", "type", "description", *(["enum"] if is_nemotron else [])})
+
+
+def _xml_keys(facts: Mapping[str, Any], left_out: set[str]) -> list[str]:
+    return [_xml_key(name, value) for name, value in facts.items() if name not in left_out]
+
+
+def _xml_key(name: str, value: Any) -> str:
+    is_json = isinstance(value, Mapping | list)
+    return f"<{name}>{json.dumps(value, ensure_ascii=False) if is_json else value}</{name}>"
+
+
 def _with_description(head: str, schema: Any) -> str:
     text = schema.get("description") if isinstance(schema, Mapping) else None
     return f"{head}: {str(text).translate(_SPACES).strip()}" if text else head

@@ -19,6 +19,7 @@ from edgefc.formats import spellings
 from edgefc.formats.call_ids import new_call_id, new_short_id
 from edgefc.formats.canonical import canonicalize
 from edgefc.formats.declaration import check_declaration, history_syntax, output_syntax
+from edgefc.formats.encodings import unwritable_value
 from edgefc.formats.filters import template_filters
 from edgefc.formats.lenient import lenient_calls
 from edgefc.formats.parse import ParsedReply, StreamParser
@@ -27,13 +28,16 @@ from edgefc.formats.render import Prompt, render_template
 from edgefc.formats.strict_turns import stricter_forms
 from edgefc.formats.templates import RefusalError, Template
 from edgefc.grammar.answers import check_syntax
+from edgefc.grammar.argument_types import ArgumentTypes
 from edgefc.tools.toolset import ToolSet
 from edgefc.types import CallDecision, Messages, OutputSyntax, ToolCall, ToolChoice, Tools
 
 # The syntax of answers without tools, in families that spell text in a special way only beside tools.
 _PLAIN_TEXT = OutputSyntax(call="<tool_call>{name}{arguments}", marker="<tool_call>")
 _NOT_FAMILIES = {spellings.FILE_NAME, "probes.toml"}
-_CONTROL_TOKEN = re.compile(r"<\|[^|<>]+\|>|</s>|\[TOOL_CALLS\]")  # the forms of all families' control tokens
+_CONTROL_TOKEN = re.compile(
+    r"<\|[^|<>]+\|?>|<[^|<>]+\|>|</s>|\[TOOL_CALLS\]|<(?:start|end)_[a-z_]+>|<escape>"
+)  # the forms of all families' control tokens
 # (canonical messages, the tools to list or None) → the variables of a template.
 TemplateVariables = Callable[[list[dict[str, Any]], "list[dict[str, Any]] | None"], dict[str, Any]]
 
@@ -52,6 +56,8 @@ class Family:
     match                texts that identify the family in a model file
     adapt                variables for a template that came with a model; None: the template is the family's own
     decision             how to decide on a call before anything is written; None: what the model writes decides
+    opens_thoughts       values of `thinking` with which the prompt has begun the thoughts; True and None or neither,
+                         unless a model's own template has another default
     """
 
     name: str
@@ -67,6 +73,7 @@ class Family:
     template: Template
     adapt: TemplateVariables | None = None
     decision: CallDecision | None = None
+    opens_thoughts: frozenset[bool | None] = frozenset()
 
     def render(
         self,
@@ -91,6 +98,7 @@ class Family:
         if not isinstance(tools, ToolSet):
             _check_json(tools)
         conversation = self._with_family_ids(canonicalize(messages))
+        self._check_calls(conversation)
         listed = self._listed_tools(tools, choice)
         if self.decision is not None:
             conversation = results_as_text(conversation)
@@ -98,19 +106,23 @@ class Family:
             content: dict[str, Any] = {"messages": conversation, "tools": listed}
         else:
             content = self.adapt(conversation, listed)
-        render = functools.partial(
-            render_template,
-            self.template,
-            special_tokens=special_tokens,
-            thinking=thinking,
-            add_generation_prompt=add_generation_prompt,
-        )
+        variables: dict[str, Any] = {"thinking": thinking, "add_generation_prompt": add_generation_prompt}
+        if self.adapt is not None and thinking is not None:
+            variables["enable_thinking"] = thinking  # the name that models' own templates have for it
+        prompt = self._render(content, special_tokens=special_tokens, **variables)
+        if self.adapt is None or thinking in self.opens_thoughts or not self.syntax.think_begin:
+            return prompt
+        # Thoughts that a template begins only after some messages: the model may begin them itself.
+        return replace(prompt, text=prompt.text.removesuffix(self.syntax.think_begin))
+
+    def _render(self, content: dict[str, Any], **variables: Any) -> Prompt:
+        """Render the template, with stricter turns where it refuses those of the conversation."""
         try:
-            return render(content)
+            return render_template(self.template, content, **variables)
         except RefusalError:
             for turns in stricter_forms(content["messages"]):
                 with contextlib.suppress(RefusalError):
-                    return render({**content, "messages": turns})
+                    return render_template(self.template, {**content, "messages": turns}, **variables)
             raise
 
     def syntax_for(
@@ -127,6 +139,8 @@ class Family:
             syntax = replace(_PLAIN_TEXT, think_begin=syntax.think_begin, think_end=syntax.think_end)
         if thinking is False:
             syntax = replace(syntax, think_begin="", think_end="")
+        elif thinking in self.opens_thoughts:
+            syntax = replace(syntax, think_open=True)
         if syntax.spellings is not None and (
             text_schema or not tools or (choice is not None and choice.mode == "none")
         ):
@@ -143,14 +157,23 @@ class Family:
     ) -> StreamParser:
         """Return a parser for one answer; tools None: everything that reads like a call is one, whatever its name."""
         if tools is None:
-            return StreamParser(self.syntax, self._make_id)
+            is_open = thinking in self.opens_thoughts
+            return StreamParser(replace(self.syntax, think_open=is_open) if is_open else self.syntax, self._make_id)
         interpreters = [tool["function"]["name"] for tool in tools if tool["type"] == "code_interpreter"]
         return StreamParser(
             self.syntax_for(tools, choice, thinking=thinking, text_schema=text_schema),
             self._make_id,
             names=[tool["function"]["name"] for tool in tools] if choice is None else choice.names,
             code=interpreters[0] if interpreters and self.syntax.code else None,
+            types=self._argument_types(tools),
         )
+
+    def _argument_types(self, tools: Tools) -> dict[str, ArgumentTypes]:
+        """Return the types of the tools' arguments where the family's encoding does not mark them."""
+        if self.syntax.arguments != "tagged":
+            return {}
+        functions = [tool["function"] for tool in tools]
+        return {function["name"]: ArgumentTypes(function.get("parameters")) for function in functions}
 
     def parse(self, text: str, tools: Tools | None = None) -> ParsedReply:
         """Return the message of a finished answer, with or without the token that ended it.
@@ -160,7 +183,9 @@ class Family:
         """
         for stop in self.stop:
             text = text.removesuffix(stop)
-        parser = self.parser(tools)
+        # Without their end, an answer has no thoughts, whether the prompt begins them or not.
+        has_thoughts = bool(self.syntax.think_end) and self.syntax.think_end.strip() in text
+        parser = self.parser(tools, thinking=None if has_thoughts else False)
         parser.feed(text)
         reply = replace(parser.finish("stop"), deltas=())
         if reply.outcome != "answer" or not tools:
@@ -180,10 +205,20 @@ class Family:
 
     def missing_tokens(self, special_tokens: frozenset[str]) -> list[str]:
         """List the family's control tokens that a vocabulary lacks: prompts then spell them out as text."""
-        texts = (self.syntax.call, self.syntax.marker, self.syntax.calls_begin, *self.stop[:1])
+        syntax = self.syntax
+        texts = (syntax.call, syntax.marker, syntax.calls_begin, syntax.calls_end, syntax.quote, *self.stop[:1])
         return [
             token for token in dict.fromkeys(_CONTROL_TOKEN.findall(" ".join(texts))) if token not in special_tokens
         ]
+
+    def _check_calls(self, conversation: list[dict[str, Any]]) -> None:
+        """Raise RequestError for a call of an earlier turn that the family's encoding cannot spell."""
+        for number, message in enumerate(conversation):
+            for index, call in enumerate(message.get("tool_calls", ())):
+                if (text := unwritable_value(self.history, call["arguments"])) is not None:
+                    path = ("messages", number, "tool_calls", index, "function", "arguments")
+                    reason = f"{self.name} models end a string at a mark that this one contains: {text[:40]!r}"
+                    raise RequestError(path, reason, "Shorten or change the string.")
 
     @property
     def _make_id(self) -> Callable[[], str]:
@@ -299,4 +334,5 @@ def parse_declaration(name: str, declared: Mapping[str, Any], template: str) -> 
         match={key: tuple(values) for key, values in match.items()},
         template=Template(name, template, template_filters(history, prompt)),
         decision=CallDecision(**declared["decision"]) if "decision" in declared else None,
+        opens_thoughts=frozenset({None, True} if declared.get("thinking", {}).get("opened") else ()),
     )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgefc.formats import dialects
+from edgefc.formats import dialects, gemma
 from edgefc.formats.typescript import typescript
 from edgefc.formats.write import write_assistant
 from edgefc.types import OutputSyntax
@@ -35,6 +35,13 @@ def template_filters(history: OutputSyntax, prompt: Mapping[str, Any]) -> dict[s
         "hammer": dialects.hammer,
         "hammer_flat": functools.partial(dialects.hammer, flat=True),
         "hermes_signatures": dialects.hermes_signatures,
+        "gemma_tool": lambda tool: gemma.declaration(tool, history.quote),
+        "gemma_tool_terse": lambda tool: gemma.declaration(tool, history.quote, is_terse=True),
+        "gemma_result": lambda message: gemma.response(message["name"], message["content"], history.quote),
+        "gemma_result_object": lambda message: gemma.response(
+            message["name"], message["content"], history.quote, reads_json=True
+        ),
+        "xml_tools": dialects.xml_tools,
         "history_steps": dialects.history_steps,
         "narrated": dialects.narrated,
         "transcript": lambda messages: transcript(messages, history),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgefc.errors import FormatError
+from edgefc.formats.encodings import write_arguments
 from edgefc.formats.family import Family, TemplateVariables
 from edgefc.formats.filters import one_call_a_turn
 from edgefc.formats.templates import CostError, Template
@@ -70,10 +71,29 @@ def with_model_template(family: Family, source: str, *, eos: str = "") -> Family
             continue
         if missing := [text for text in _PROBE_TEXTS if text not in prompt]:
             raise FormatError(f"the model's chat template drops the tools: {missing[0]!r} is not in the prompt")
-        if '"probe_parameter": "probe value"' in prompt or '"probe_parameter":"probe value"' in prompt:
-            return adapted
-        reason = reason or "the model's chat template does not write arguments as JSON"
+        if any(text in prompt for text in _spelled_arguments(family)):
+            return replace(adapted, opens_thoughts=_opened_thoughts(adapted))
+        encoding = "JSON" if family.syntax.arguments == "json" else f"{family.name} models do"
+        reason = reason or f"the model's chat template does not write arguments as {encoding}"
     raise FormatError(reason)
+
+
+def _spelled_arguments(family: Family) -> tuple[str, ...]:
+    """Return the spellings of the probe's arguments."""
+    if family.syntax.arguments == "json":
+        return '"probe_parameter": "probe value"', '"probe_parameter":"probe value"'
+    text = write_arguments(family.syntax, {"probe_parameter": "probe value"})
+    return (text, text.replace("'", '"')) if family.syntax.arguments == "pythonic" else (text,)
+
+
+def _opened_thoughts(family: Family) -> frozenset[bool | None]:
+    """Return the values of `thinking` with which a template begins the thoughts."""
+    begin = family.syntax.think_begin.strip()
+    if not begin:
+        return frozenset()
+    values: dict[bool | None, dict[str, bool]] = {None: {}, True: {"enable_thinking": True}}
+    prompts = {value: _render_probe(family, _PROBE_QUESTION, None, **extra) for value, extra in values.items()}
+    return frozenset(value for value, prompt in prompts.items() if prompt.rstrip().endswith(begin))
 
 
 def with_tools_as_text(family: Family, source: str, *, eos: str = "") -> Family:
@@ -101,9 +121,11 @@ def with_tools_as_text(family: Family, source: str, *, eos: str = "") -> Family:
     raise FormatError(reason, "Name the chat format with --family.")
 
 
-def _render_probe(family: Family, conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+def _render_probe(
+    family: Family, conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **extra: bool
+) -> str:
     assert family.adapt is not None
-    return family.template.render(**family.adapt(conversation, tools), add_generation_prompt=True)
+    return family.template.render(**family.adapt(conversation, tools), add_generation_prompt=True, **extra)
 
 
 def _variables(messages: list[dict[str, Any]], tools: Any, eos: str) -> dict[str, Any]:

@@ -7,19 +7,23 @@ does not follow the syntax is an answer in plain words, never an error; a call t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from edgefc.formats.call_ids import new_call_id
+from edgefc.formats.encodings import arguments_reader
 from edgefc.formats.json_text import JsonEnd, overlap, unescape
 from edgefc.formats.message_builder import MessageBuilder
 from edgefc.formats.spellings import SpelledCallReader
+from edgefc.grammar.argument_types import ArgumentTypes
 from edgefc.grammar.strings import escaped_inside
 from edgefc.types import Delta, Message, Outcome, OutputSyntax
 
 _State = Callable[[], bool]
 _SPACE = " \t\r\n"
+_NAME = re.compile(r"[\w.:-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class StreamParser:
     """Parses one answer: `feed` returns the deltas of a piece of text, `finish` the whole message.
 
     names   the existing tools: a call of any other is text. None: every name counts as a tool's
+    types   the types of their arguments, for encodings that do not mark them
     code    the name of the tool that takes raw code; None: there is none
     """
 
@@ -58,8 +63,9 @@ class StreamParser:
         *,
         names: Collection[str] | None = None,
         code: str | None = None,
+        types: Mapping[str, ArgumentTypes] | None = None,
     ) -> None:
-        self._syntax, self._code = syntax, code
+        self._syntax, self._code, self._types = syntax, code, types or {}
         self._message = MessageBuilder(make_id)
         functions = None if names is None else [name for name in names if name != code]
         self._names = None if functions is None else {escaped_inside(name): name for name in functions}
@@ -69,13 +75,14 @@ class StreamParser:
         self._text_head = before if has_text else ""
         self._calls_head = (rest if has_text else syntax.calls_begin) + syntax.before_name
         self._buffer = ""
-        self._state: _State = self._at_start
+        self._state: _State = self._in_thoughts if syntax.think_open else self._at_start
         self._spelled = None if syntax.spellings is None else SpelledCallReader(syntax.spellings, functions)
         self._n_complete = 0  # calls that were read to their end
         self._missing: tuple[str, ...] = ()
         self._outcome: Outcome = "answer"
         self._after_text = ""
         self._json = JsonEnd()
+        self._arguments = arguments_reader(syntax, None)
         # Text that is JSON may contain the mark of calls, and no calls follow it.
         self._text_state: _State = self._in_plain if syntax.text_schema else self._in_free_text
 
@@ -314,17 +321,17 @@ class StreamParser:
         name, found, rest = self._buffer.partition(self._syntax.before_arguments)
         if not found:
             return False
+        if self._syntax.arguments != "json" and not _NAME.fullmatch(name):
+            return self._enter(self._in_plain)
         self._buffer = rest
         self._open_call(unescape(name)[0])
         return self._enter(self._in_arguments)
 
     def _in_arguments(self) -> bool:
-        size = self._json.scan(self._buffer)
-        piece = self._buffer if size is None else self._buffer[:size]
-        self._buffer = self._buffer[len(piece) :]
-        self._json.drop(len(piece))
-        self._message.add_arguments(piece)
-        return size is not None and self._enter(self._after_arguments)
+        self._buffer = self._arguments.read(self._buffer, self._message.add_arguments)
+        if self._arguments.is_broken:
+            self._buffer = ""  # a call that will never be complete
+        return self._arguments.is_complete and self._enter(self._after_arguments)
 
     def _after_arguments(self) -> bool:
         before, has_id, after = self._syntax.after_arguments.partition("{id}")
@@ -396,7 +403,7 @@ class StreamParser:
 
     def _open_call(self, name: str) -> None:
         self._message.open_call(name)
-        self._json = JsonEnd()
+        self._arguments = arguments_reader(self._syntax, self._types.get(name))
 
 
 def _split_at_placeholder(template: str) -> tuple[str, str, str]:

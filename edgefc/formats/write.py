@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgefc.formats.encodings import write_arguments
 from edgefc.types import OutputSyntax
 
 
@@ -22,7 +23,7 @@ def _write_call(syntax: OutputSyntax, call: Mapping[str, Any], *, first: bool, v
         return code if first or code.startswith(syntax.marker) else syntax.calls_separator + code
     original = call.get("arguments_text") if verbatim else None
     name = _dump(call["name"], spaced=syntax.spaced)[1:-1]
-    arguments = _dump(call["arguments"], spaced=syntax.spaced) if original is None else original
+    arguments = write_arguments(syntax, call["arguments"]) if original is None else original
     after = syntax.after_arguments.replace("{id}", str(call.get("id", "")))
     begin = syntax.calls_begin if first else syntax.calls_separator
     return f"{begin}{syntax.before_name}{name}{syntax.before_arguments}{arguments}{after}"

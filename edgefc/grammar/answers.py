@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from edgefc.errors import FormatError, RequestError, SchemaError
-from edgefc.grammar import spelled, strings
+from edgefc.grammar import strings
 from edgefc.grammar.json_schema.compiler import SchemaCompiler
-from edgefc.grammar.json_schema.keywords import COMBINING
-from edgefc.grammar.json_schema.layout import Spacing
+from edgefc.grammar.json_schema.encodings import arguments_layout
+from edgefc.grammar.json_schema.layout import JsonLayout
+from edgefc.grammar.parameters import read_parameters, says_nothing
 from edgefc.grammar.rules import (
     EMPTY,
     NOTHING,
@@ -36,6 +36,7 @@ from edgefc.grammar.rules import (
     sequence,
     simplify,
 )
+from edgefc.grammar.spelled_calls import AnswerTool, SpelledCalls, at_tool
 from edgefc.types import OutputSyntax, ToolChoice
 
 _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)
@@ -43,24 +44,8 @@ _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)
 _JSON = re.compile(r"""\s*(?:$|[\d"tfn-]|\{\s*(?:$|["}])|\[\s*(?:$|[\d"tfn{\]\[-]))""")
 _PLACEHOLDER = re.compile(r"\{(?:text|functions|id)\}")
 
-# Keywords that say which properties an object has.
-_ABOUT_PROPERTIES = (
-    "properties", "patternProperties", "propertyNames", "required", "minProperties", "maxProperties",
-    "dependentRequired", "dependentSchemas", "dependencies", *COMBINING,
-)  # fmt: skip
-# Names that are keywords where a schema has them, and no arguments.
-_NEVER_BARE = {"additionalProperties", "patternProperties", "propertyNames", "unevaluatedProperties", "not", "if"}
 # The fixed text at the beginning of some calls, and the node of the rest.
 CallStart = tuple[str, Node]
-
-
-class AnswerTool(NamedTuple):
-    """The part of a tool that a grammar depends on."""
-
-    name: str
-    is_code: bool
-    is_bare: bool
-    parameters: Any
 
 
 def check_syntax(syntax: OutputSyntax) -> None:
@@ -73,6 +58,8 @@ def check_syntax(syntax: OutputSyntax) -> None:
         _check_free_text(syntax)
     elif "{text}" not in syntax.text:
         raise FormatError("text.answer must contain {text}")
+    if (syntax.arguments == "gemma") != bool(syntax.quote):
+        raise FormatError("calls.quote must be given for the encoding gemma, and for no other")
     again, end = syntax.calls_separator + syntax.before_name, syntax.calls_end + syntax.end
     if syntax.parallel and end and (again.startswith(end) or end.startswith(again)):
         raise FormatError(f"ambiguous text after a call: {again!r} and {end!r}")
@@ -120,8 +107,16 @@ class AnswerBuilder:
         self._syntax, self._tools, self._allowed = syntax, tools, allowed
         self._parallel = parallel and syntax.parallel
         self._any_order, self._any_spelling, self._check_patterns = any_order, any_spelling, check_patterns
-        self._spacing: Spacing = "json" if syntax.spaced else "compact"
         self._control = dict(control)
+        self._layout = arguments_layout(syntax.arguments, "json" if syntax.spaced else "compact", syntax.quote, control)
+        self._spelled: SpelledCalls | None = None
+        if syntax.spellings is not None:
+            callable_tools = {
+                number: tool
+                for number, tool in enumerate(tools)
+                if tool.name in allowed.names and not (tool.is_code and syntax.code)
+            }
+            self._spelled = SpelledCalls(syntax.spellings, callable_tools, self.rules, self._arguments_compiler)
         longest_first = sorted(control, key=len, reverse=True)
         self._special = re.compile("|".join([_PLACEHOLDER.pattern, *map(re.escape, longest_first)]))
 
@@ -139,11 +134,14 @@ class AnswerBuilder:
             return EMPTY
         opening, closing = self._lexemes(begin), self._lexemes(end)
         # The end is recognized by its text without white space around it: thoughts may end in white space too.
-        inner = FreeText((end.strip(),))
+        inner: Node = FreeText((end.strip(),))
         if isinstance(closing[0], Lexeme):
             closing = [Lexeme(sequence(inner, closing[0].item)), *closing[1:]]
         else:
             closing = [Lexeme(inner), *closing]
+        if self._syntax.think_open:
+            # The prompt has begun them, so they must end; they may be empty.
+            return choice(sequence(*closing), sequence(*self._lexemes(end)))
         return optional(sequence(*opening, *closing))
 
     # -- text ---------------------------------------------------------------------------------------------------
@@ -160,9 +158,8 @@ class AnswerBuilder:
         syntax = self._syntax
         thoughts = (syntax.think_begin.strip(),) if syntax.think_begin else ()
         starts = (*syntax.forbidden_starts, *thoughts)
-        if calls and syntax.spellings is not None:
-            heads = spelled.named_heads(syntax.spellings, self._allowed.names)
-            free = FreeText(syntax.markers, starts, heads, spelled.unnamed_heads(syntax.spellings))
+        if calls and self._spelled is not None:
+            free = FreeText(syntax.markers, starts, *self._spelled.heads(self._allowed.names))
         else:
             free = FreeText(syntax.markers, starts)
         branches = [sequence(*self._lexemes(syntax.text_begin), Lexeme(free))]
@@ -267,65 +264,22 @@ class AnswerBuilder:
         return choice(declared, *self._spelled_calls()) if self._any_spelling else declared
 
     def _spelled_calls(self, *, whole_heads: bool = False) -> list[Node]:
-        """Return the calls in the other spellings that the family accepts.
-
-        whole_heads  one lexeme per tool up to its arguments, where only the tool's name distinguishes calls from text
-        """
-        if self._syntax.spellings is None:
+        """Return the calls in the other spellings that the family accepts; see SpelledCalls.branches."""
+        if self._spelled is None:
             return []
-        forms = spelled.call_forms(self._syntax.spellings)
-        tail = optional(Lexeme(spelled.calls_tail(self._syntax.spellings)))
-        arguments = self._spelled_arguments()
-        again: list[Node] = []
-        for number, form in enumerate(forms):
-            self.rules[f"spelled-{number}"] = choice(
-                *(
-                    sequence(Lexeme(sequence(Literal(name), form.before_arguments)), node, Lexeme(form.after_arguments))
-                    for name, node in arguments.items()
-                )
-            )
-            again.append(sequence(Lexeme(form.next_name), Ref(f"spelled-{number}")))
-        rest = sequence(Repeat(choice(*again), 0, None), tail) if self._parallel else EMPTY
-        self.rules["spelled-rest"] = rest
-        if not whole_heads:
-            return [
-                sequence(Lexeme(form.before_name), Ref(f"spelled-{number}"), Ref("spelled-rest"))
-                for number, form in enumerate(forms)
-            ]
-        return [
-            sequence(
-                Lexeme(sequence(form.before_name, Literal(name), form.before_arguments)),
-                node,
-                Lexeme(form.after_arguments),
-                Ref("spelled-rest"),
-            )
-            for form in forms
-            for name, node in arguments.items()
-        ]
+        return self._spelled.branches(whole_heads=whole_heads, parallel=self._parallel)
 
-    def _spelled_arguments(self) -> dict[str, Node]:
-        """Compile the arguments of each tool, in any white space, by the tool's name as the inside of a JSON string."""
-        blank = optional(Lexeme(Repeat(spelled.BLANK.item, 1, spelled.MAX_BLANK)))
-        nodes: dict[str, Node] = {}
-        for number, tool in enumerate(self._tools):
-            if tool.name in self._allowed.names and not (tool.is_code and self._syntax.code):
-                with at_tool(number):
-                    compiler = self._arguments_compiler(tool, "indented")
-                    self.rules[f"spelled-arguments-{number}"] = compiler.compile()
-                nodes[strings.escaped_inside(tool.name)] = sequence(blank, Ref(f"spelled-arguments-{number}"))
-        return nodes
-
-    def _arguments_compiler(self, tool: AnswerTool, spacing: Spacing) -> SchemaCompiler:
+    def _arguments_compiler(self, tool: AnswerTool, layout: JsonLayout) -> SchemaCompiler:
         """Return the compiler of a tool's arguments: always an object, and an empty one if the tool declares none."""
-        parameters, change = _read_parameters(tool)
+        parameters, change = read_parameters(tool.parameters)
         also: dict[str, Any] = {"type": "object"}
-        if _says_nothing(parameters):
+        if says_nothing(parameters):
             also["additionalProperties"] = False
         compiler = SchemaCompiler(
             parameters,
             self.rules,
             tool.name,
-            spacing=spacing,
+            layout=layout,
             also=also,
             any_order=self._any_order,
             check_patterns=self._check_patterns,
@@ -374,7 +328,7 @@ class AnswerBuilder:
                 reason = f"ambiguous tool name {tool.name!r}: {head!r} and {clash[0]!r} begin alike"
                 raise SchemaError(path, reason, "Rename the tool.")
             with at_tool(number):
-                compiler = self._arguments_compiler(tool, self._spacing)
+                compiler = self._arguments_compiler(tool, self._layout)
                 self.compilers[number] = compiler
                 calls[head] = (number, compiler.compile())
         return calls
@@ -398,40 +352,3 @@ def _first_text(branch: Node) -> str:
     first = branch.items[0] if isinstance(branch, Sequence | Choice) else branch
     first = first.item if isinstance(first, Lexeme) else first
     return first.text if isinstance(first, Literal | ControlToken) else ""
-
-
-@contextmanager
-def at_tool(number: int) -> Iterator[None]:
-    """Add the path of a tool's parameters to schema errors of the block."""
-    try:
-        yield
-    except SchemaError as error:
-        raise error.under("tools", number, "function", "parameters") from None
-
-
-def _read_parameters(tool: AnswerTool) -> tuple[dict[str, Any], str]:
-    """Return the schema of a tool's arguments, and how it is read differently from its text; "": not at all."""
-    parameters = {} if tool.parameters is None else tool.parameters
-    if not isinstance(parameters, dict):
-        raise SchemaError((), "must be a schema of an object")
-    is_bare = all(isinstance(value, dict) and "type" in value for value in parameters.values())
-    if parameters and is_bare and not parameters.keys() & _NEVER_BARE:
-        # Some data sets give the properties alone; as a schema, they would be annotations and assert nothing.
-        required = [name for name, value in parameters.items() if not _is_optional(value)]
-        schema = {"type": "object", "properties": parameters, "required": required}
-        return schema, "bare properties are read as those of an object; those without a default are required"
-    if parameters and "type" not in parameters:
-        return parameters, "a schema without a type is read as that of an object"
-    return parameters, ""
-
-
-def _says_nothing(parameters: Mapping[str, Any]) -> bool:
-    """Return whether a schema of an object says nothing about its properties: such a tool has no arguments."""
-    if parameters.keys() & {"additionalProperties", "unevaluatedProperties"}:
-        return False
-    values = (parameters.get(keyword) for keyword in _ABOUT_PROPERTIES)
-    return not any(value and value is not True for value in values)  # a boolean `required` is draft 3's
-
-
-def _is_optional(schema: dict[str, Any]) -> bool:
-    return "default" in schema or schema.get("optional") is True or "optional" in str(schema["type"]).lower()

@@ -12,7 +12,7 @@ from typing import Any
 from edgefc.cache import TextCache
 from edgefc.errors import RequestError, SchemaError
 from edgefc.grammar import spelled
-from edgefc.grammar.answers import AnswerBuilder, AnswerTool, at_tool, control_tokens_of
+from edgefc.grammar.answers import AnswerBuilder, control_tokens_of
 from edgefc.grammar.automata import TooLargeError, is_empty
 from edgefc.grammar.deadline import OutOfTimeError, deadline
 from edgefc.grammar.forced import MAX_FORCED, longest_forced
@@ -24,6 +24,7 @@ from edgefc.grammar.json_schema.layout import Spacing
 from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.patterns import PatternError, compile_pattern
 from edgefc.grammar.rules import EMPTY, NOTHING, Lexeme, Node, Rules, finite_rules, one_of, prune, simplify
+from edgefc.grammar.spelled_calls import AnswerTool, at_tool
 from edgefc.limits import MAX_TOOLS
 from edgefc.tools import ToolLike, ToolSet
 from edgefc.tools.schemas import Note, clean_schema

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgefc.errors import FormatError
@@ -25,7 +27,17 @@ CASES: list[tuple[str, str, str, str]] = [
     ("", f"{LLAMA3} developed by Salesforce xLAM team", "", "xlam2-llama"),
     ("", f"{CHATML} [BEGIN OF AVAILABLE_TOOLS]", "", "hammer2.1"),
     ("", "You are an AI assistant for function calling ### Instruction:", "", "xlam-fc-v1"),
+    ("", f"{CHATML} - Function calls MUST follow the specified format: an inner <function", "", "qwen3.5"),
+    ("", f"{CHATML} <|tool_list_start|>", "", "lfm2"),
+    ("", "<|turn> <|tool_call>call:", "", "gemma4"),
+    ("", "<start_of_turn> <start_function_call>", "", "functiongemma"),
     # names: the longest wins, and those of one family before those of many
+    ("Qwen3.5 4B", CHATML, "", "qwen3.5"),
+    ("Qwen3-Coder 30B-A3B Instruct", CHATML, "", "qwen3-coder"),
+    ("NVIDIA Nemotron-3-Nano 4B", CHATML, "", "nemotron-3-nano"),
+    ("LFM2.5 1.2B", CHATML, "", "lfm2.5"),
+    ("ToolACE-2-Llama-3.1-8B", LLAMA3, "", "llama-pythonic"),
+    ("watt-tool-8B", LLAMA3, "", "llama-pythonic"),
     ("Arch Function Chat 3B", CHATML, "", "arch-chat"),
     ("Arch-Function-3B", CHATML, "", "arch-function"),
     ("arch_agent_1.5b", "", "", "arch-agent"),
@@ -89,3 +101,27 @@ def test_a_template_that_shows_them_is_used() -> None:
     family, detection = family_of({"general.name": "Qwen2.5", "tokenizer.chat_template": source})
     assert (detection.template, detection.note) == (MODEL_TEMPLATE, "")
     assert family.render([{"role": "user", "content": "hi"}], []).text == "<|im_start|>user\nhi<|im_end|>\n"
+
+
+TAGS = (
+    "{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for c in m.tool_calls %}<tool_call>\n<function={{ c.function.name }}>\n"
+    "{% for name, value in c.function.arguments | items %}<parameter={{ name }}>\n{{ value }}\n</parameter>\n{% endfor %}"
+    "</function>\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{{ '<think>\n' if enable_thinking is defined and enable_thinking else '<think>\n\n</think>\n\n' }}{% endif %}"
+)
+
+
+def test_a_template_of_another_encoding_is_used_and_tells_when_it_begins_the_thoughts() -> None:
+    family, detection = family_of({"general.name": "Qwen3.5", "tokenizer.chat_template": TAGS})
+    assert (family.name, detection.template) == ("qwen3.5", MODEL_TEMPLATE)
+    assert family.opens_thoughts == {True}
+    question: Any = [{"role": "user", "content": "hi"}]
+    assert family.render(question, [], thinking=True).text.endswith("assistant\n<think>\n")
+    assert family.render(question, []).text.endswith("</think>\n\n")
+    assert family.syntax_for((), thinking=True).think_open
+    assert not family.syntax_for(()).think_open
+    parser = family.parser((), thinking=True)
+    parser.feed("Hm.\n</think>\n\nHello!")
+    message = parser.finish("stop").message
+    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Hello!")

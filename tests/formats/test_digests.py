@@ -159,6 +159,70 @@ def typescript_edges() -> str:
     )
 
 
+# Arguments of every type, for families whose calls are not JSON.
+ARGUMENTS: dict[str, Any] = {
+    "city": "São Paulo", "note": "line 1\nline 2", "n": 5, "x": 2.5, "ok": True, "none": None, "tags": ["a", "b"],
+}  # fmt: skip
+NESTED: dict[str, Any] = {**ARGUMENTS, "o": {"k": 1}}
+SYSTEM = [{"role": "system", "content": "Be brief."}]
+EVERY_TYPE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "b": {"type": "array", "description": "B", "items": {"type": "string", "enum": ["x"]}},
+        "A": {"type": "object", "properties": {"z": {"type": "integer"}}, "required": ["z"]},
+        "n": {"type": "number", "nullable": True},
+        "e": {"type": "string", "enum": ["p", "q"]},
+    },
+    "required": ["b"],
+}
+TYPES = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": EVERY_TYPE}}]
+
+
+def called(*arguments: dict[str, Any], content: str = "", thoughts: str = "") -> list[Any]:
+    """Return a question, calls of `f` with these arguments, and their results."""
+    calls = [
+        {"id": f"c{number}", "type": "function", "function": {"name": "f", "arguments": json.dumps(each)}}
+        for number, each in enumerate(arguments)
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": content, "tool_calls": calls}
+    if thoughts:
+        message["reasoning_content"] = thoughts
+    results = [{"role": "tool", "tool_call_id": f"c{number}", "content": f"r{number}"} for number in range(len(calls))]
+    return [{"role": "user", "content": "Q?"}, message, *results]
+
+
+def functiongemma(messages: list[Any], tools: bool = True) -> str:
+    """Return a prompt for the tool of Ollama's tests of its renderer."""
+    properties = {
+        "city": {"type": "string", "description": "City Name"},
+        "country": {"type": "string", "description": "Country Name"},
+    }
+    parameters = {"type": "object", "required": ["city"], "properties": properties}
+    function = {"name": "get_weather", "description": "Gets the weather for a given city", "parameters": parameters}
+    return rendered("functiongemma", messages, [{"type": "function", "function": function}] if tools else None)
+
+
+def two_gemma_calls() -> list[Any]:
+    calls = [
+        {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}},
+        {"id": "b", "type": "function", "function": {"name": "get_time", "arguments": '{"timezone": "UTC"}'}},
+    ]
+    return [
+        *WEATHER,
+        {"role": "assistant", "content": "Let me check.", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "a", "content": "Sunny"},
+        {"role": "tool", "tool_call_id": "b", "content": '{"hour": 12}'},
+    ]
+
+
+WEATHER = [{"role": "user", "content": "Weather?"}]
+GEMMA_TEXT = [
+    *called(NESTED, content="Let me see.", thoughts="Hm."),
+    {"role": "assistant", "content": "Done."},
+    {"role": "user", "content": "ok"},
+]
+
+
 def hammer(family: str) -> str:
     return rendered(family, [{"role": "user", "content": QUESTION}], HAMMER_TOOLS)
 
@@ -207,6 +271,59 @@ DIGESTS = {
     ),
     "mistral": ("<s>" + rendered("mistral"), 781, "53aa84ac26c90fff"),
     "mistral_hist": (mistral_history(), 1137, "1cde230a1633df59"),
+    # Rendered by the templates in llama.cpp's source and in TRL, with the settings of transformers' Jinja.
+    "qwen35": (rendered("qwen3.5"), 1703, "2c29410b1f5d3eb7"),
+    "qwen35_nothink": (rendered("qwen3.5", thinking=False), 1714, "14637a5b01a1643c"),
+    "qwen35_hist": (rendered("qwen3.5", SYSTEM + H), 2133, "4c75112f9d7d75e8"),
+    "qwen35_plain": (rendered("qwen3.5", SYSTEM + M1, None), 147, "1aac16590398a893"),
+    "qwen35_calls": (
+        rendered("qwen3.5", called(NESTED, {}, content="I will.\n", thoughts="Hm.")),
+        2207,
+        "0e33e55a0dafd83d",
+    ),
+    "qwen3_coder": (rendered("qwen3-coder"), 1826, "d750ecafe79bb928"),
+    "qwen3_coder_schema": (rendered("qwen3-coder", SYSTEM + M1, TYPES), 1534, "f75830b934242fdb"),
+    "qwen3_coder_hist": (rendered("qwen3-coder", H), 2246, "bfef8602466953a9"),
+    "qwen3_coder_calls": (rendered("qwen3-coder", called(NESTED, {}, content="I will.")), 2309, "cadec7001ed1e8d2"),
+    "nemotron": (rendered("nemotron-3-nano"), 1807, "5fa2434fe4f9996a"),
+    "nemotron_nothink": (rendered("nemotron-3-nano", thinking=False), 1814, "a34854944d22c9d4"),
+    "nemotron_schema": (rendered("nemotron-3-nano", SYSTEM + M1, TYPES), 1603, "3f6c4feeb87a8365"),
+    "nemotron_hist": (rendered("nemotron-3-nano", H), 2259, "3cc02b1966c198d1"),
+    "nemotron_calls": (
+        rendered("nemotron-3-nano", called(NESTED, {}, content="I will.", thoughts="Hm.")),
+        2311,
+        "aa0e91e4ed8e0a99",
+    ),
+    "lfm2": (rendered("lfm2"), 861, "adc24dcfad832401"),
+    "lfm2_system": (rendered("lfm2", SYSTEM + M1), 871, "1e71e56ec483ef20"),
+    "lfm2_hist": (rendered("lfm2", H), 1228, "c32479a2ab734bcd"),
+    "lfm2_calls": (rendered("lfm2", called({**NESTED, "q": "it's \\ so"}, {})), 1158, "4febd84b81a7c9e8"),
+    "lfm25": (rendered("lfm2.5"), 825, "5e8b59e3f5fa9871"),
+    "lfm25_system": (rendered("lfm2.5", SYSTEM + M1), 835, "d3f2ae47f77a8be1"),
+    "lfm25_hist": (rendered("lfm2.5", H), 1104, "fd2303df5c9e8446"),
+    "lfm25_calls": (
+        rendered("lfm2.5", called({**ARGUMENTS, "note": "x"}, {}, content="Well. ")),
+        998,
+        "8076a91cc1c47edd",
+    ),
+    "gemma4": (rendered("gemma4"), 781, "418a2c62e36937c4"),
+    "gemma4_schema": (rendered("gemma4", M1, TYPES), 512, "8d3075409121a2ed"),
+    "gemma4_think": (rendered("gemma4", SYSTEM + M1, thinking=True), 800, "a10fdbd291afc9f6"),
+    "gemma4_hist": (rendered("gemma4", SYSTEM + H), 1134, "f9da2ef383f17bec"),
+    "gemma4_calls": (rendered("gemma4", called(NESTED, {})), 1042, "b8959d249d232373"),
+    "gemma4_text": (rendered("gemma4", GEMMA_TEXT), 1007, "d8b675d79281edf0"),
+    # BFCL's default system prompt and LlamaHandler; the calls of its history are the model's own text.
+    "llama_pythonic": (rendered("llama-pythonic"), 2423, "4a57db7cfb67d005"),
+    "llama_pythonic_system": (rendered("llama-pythonic", SYSTEM + M1), 2435, "2bc1e2ddd733420b"),
+    "llama_pythonic_hist": (rendered("llama-pythonic", H), 2792, "70f655e2f92a5c3f"),
+    # The expectations of Ollama's tests; results as BFCL's handler writes them.
+    "functiongemma": (functiongemma(WEATHER), 537, "ba3e73c066b25d07"),
+    "functiongemma_system": (
+        functiongemma([{"role": "system", "content": "Be concise."}, *WEATHER]),
+        549,
+        "53810a7b0063c89e",
+    ),
+    "functiongemma_calls": (functiongemma(two_gemma_calls(), tools=False), 414, "acdde29906a6d79e"),
 }
 
 

@@ -63,6 +63,11 @@ def conversations(draw: st.DrawFn) -> tuple[list[Tool], list[dict[str, Any]]]:
     return tools, calls
 
 
+def without_thoughts(family: Family) -> bool | None:
+    """Return the value of `thinking` with which no thoughts stand before an answer, where the prompt begins them."""
+    return False if family.opens_thoughts else None
+
+
 def choice_of(mode: str, tools: list[Tool], calls: list[dict[str, Any]]) -> ToolChoice:
     names = tuple(tool["function"]["name"] for tool in tools)
     if mode == "named":
@@ -112,7 +117,8 @@ def test_the_loop_closes(
     name: str, conversation: tuple[list[Tool], list[dict[str, Any]]], text_beside: str, seed: int
 ) -> None:
     family, (tools, calls), rng = load_family(name), conversation, random.Random(seed)
-    syntax = family.syntax
+    thinking = without_thoughts(family)
+    syntax = family.syntax if thinking is None else family.syntax_for(tools, thinking=thinking)
     for mode in MODES:
         choice = choice_of(mode, tools, calls)
         for parallel in (True, False):
@@ -128,10 +134,10 @@ def test_the_loop_closes(
             if mode == "none":
                 answer = write_assistant(syntax, {"role": "assistant", "content": text_beside or "x"})
                 assert both_accept(grammar, answer), answer
-                message, _ = parse_in_pieces(family.parser(tools), answer, rng)
+                message, _ = parse_in_pieces(family.parser(tools, thinking=thinking), answer, rng)
                 assert (message.outcome, message.message["content"]) == ("answer", text_beside or "x")
                 continue
-            message, deltas = parse_in_pieces(family.parser(tools), text, rng)
+            message, deltas = parse_in_pieces(family.parser(tools, thinking=thinking), text, rng)
             expected = [{"name": call["name"], "arguments": call["arguments"]} for call in legal]
             assert message.outcome == "call"
             assert calls_of(message.message) == expected
@@ -156,14 +162,16 @@ def test_both_executors_allow_the_same_answers(name: str, mode: Any) -> None:
     ]
     tools.append({"type": "code_interpreter", "function": {"name": "python", "parameters": {"type": "object"}}})
     names = ("get", "get_it", "python")
-    grammar = compile_output(family.syntax, tools, ToolChoice(mode, names))
+    thinking = without_thoughts(family)
+    syntax = family.syntax if thinking is None else family.syntax_for(tools, thinking=thinking)
+    grammar = compile_output(syntax, tools, ToolChoice(mode, names))
     ended = 0
     for seed in range(6):
         text = executors.walk(grammar, random.Random(seed), limit=300)
         if text is None:
             continue
         ended += 1
-        message, _ = parse_in_pieces(family.parser(tools), text, random.Random(seed))
+        message, _ = parse_in_pieces(family.parser(tools, thinking=thinking), text, random.Random(seed))
         if mode == "required":
             assert message.outcome == "call", text
         if mode == "none":

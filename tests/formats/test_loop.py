@@ -12,6 +12,7 @@ from edgefc.formats import family_names, load_family
 from edgefc.formats.parse import StreamParser
 from edgefc.formats.write import write_assistant
 from edgefc.grammar import CompiledGrammar, compile_output
+from edgefc.grammar.argument_types import ArgumentTypes
 from edgefc.types import OutputSyntax, ToolChoice
 from tests.tool_sets import TOOL_SETS
 
@@ -60,10 +61,14 @@ def byte_tokenizer() -> Any:
     return _TOKENIZER[0]
 
 
-def parse(syntax: OutputSyntax, text: str, rng: random.Random | None = None) -> tuple[Any, list[Any]]:
-    """Parse a text in random pieces, or at once without `rng`; returns the message and all deltas."""
+def parse(syntax: OutputSyntax, text: str, rng: random.Random | None = None, tools: Any = ()) -> tuple[Any, list[Any]]:
+    """Parse a text in random pieces, or at once without `rng`; returns the message and all deltas.
+
+    tools  those whose types of arguments the parser knows
+    """
     ids = iter(range(10**6))
-    parser = StreamParser(syntax, make_id=lambda: f"call_{next(ids)}")
+    types = {tool["function"]["name"]: ArgumentTypes(tool["function"]["parameters"]) for tool in tools}
+    parser = StreamParser(syntax, make_id=lambda: f"call_{next(ids)}", types=types)
     deltas, index = [], 0
     while index < len(text):
         size = len(text) if rng is None else rng.choice([1, 1, 2, 3, 7, 20])
@@ -117,7 +122,7 @@ def test_calls_are_written_accepted_and_parsed_to_the_same_calls(family: str, nu
         calls = random_calls(tools, rng)[: None if syntax.parallel else 1]
         text = write_assistant(syntax, {"role": "assistant", "content": "", "tool_calls": calls})
         assert accepts(grammar, text), text
-        parsed, _ = parse(syntax, text, rng)
+        parsed, _ = parse(syntax, text, rng, tools)
         assert parsed.outcome == "call"
         functions = [c["function"] for c in parsed.message["tool_calls"]]
         assert [{"name": f["name"], "arguments": json.loads(f["arguments"])} for f in functions] == [

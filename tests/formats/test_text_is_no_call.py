@@ -40,7 +40,8 @@ def calls_in(family: str, cases: list[TextCase]) -> list[tuple[str, str]]:
     for case in cases:
         tools = ToolSet.of(list(case.tools))
         written = write_assistant(declared.syntax_for(tools), {"role": "assistant", "content": case.text})
-        parser = declared.parser(tools, parse_tool_choice("auto", tools))
+        thinking = False if declared.opens_thoughts else None
+        parser = declared.parser(tools, parse_tool_choice("auto", tools), thinking=thinking)
         content = "".join(delta.get("content", "") for piece in pieces(rng, written) for delta in parser.feed(piece))
         parsed = parser.finish("stop")
         content += "".join(delta.get("content", "") for delta in parsed.deltas)

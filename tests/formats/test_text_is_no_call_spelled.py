@@ -15,6 +15,7 @@ from edgefc.grammar import compile_output
 from edgefc.tools import ToolSet, parse_tool_choice
 from edgefc.types import Call
 from tests.formats.answer_corpus import TOOLS, pieces
+from tests.grammar.executors import Guidance, reach
 
 FAMILIES = ["generic", "hermes", "qwen3"]
 NAMES = ("get_weather", "search.products", "create-ticket", "db:query", "list_files")
@@ -73,6 +74,33 @@ def several_calls() -> Iterator[Spelled]:
         yield ", ".join(texts), calls
 
 
+def in_python(call: tuple[str, dict[str, Any]], quote: str = "'") -> str:
+    """Write a call as Python does."""
+    words = {True: "True", None: "None"}
+
+    def value(item: Any) -> str:
+        if isinstance(item, str):
+            return quote + item.replace("\\", "\\\\").replace(quote, "\\" + quote).replace("\n", "\\n") + quote
+        return "[{}]".format(", ".join(map(value, item))) if isinstance(item, list) else words.get(item, str(item))
+
+    return f"{call[0]}({', '.join(f'{name}={value(item)}' for name, item in call[1].items())})"
+
+
+def python_calls() -> Iterator[Spelled]:
+    """Calls as Python has them: in a list, in a code fence, in both; never as plain text."""
+    for call in ONE_BY_ONE:
+        text = in_python(call)
+        yield f"[{text}]", [call]
+        yield f"```python\n[{text}]\n```", [call]
+        yield f"```tool_code\n{in_python(call, chr(34))}\n```", [call]
+        yield f"\n```\n[ {text} ]\n```\n", [call]
+    for calls in ([WEATHER, PRODUCTS], [TICKET, FILES, QUERY]):
+        texts = list(map(in_python, calls))
+        yield "[{}]".format(", ".join(texts)), calls
+        yield "```python\n[\n    {}\n]\n```".format(",\n    ".join(texts)), calls
+        yield "```py\n{}\n```".format("\n".join(texts)), calls
+
+
 def own_mark_in_other_words() -> Iterator[Spelled]:
     """The families' own mark around a call that the grammar would spell in another way."""
     for call in (WEATHER, PRODUCTS, TICKET, FILES):
@@ -81,7 +109,7 @@ def own_mark_in_other_words() -> Iterator[Spelled]:
         yield f"```json\n<tool_call>\n{dump(bare(call))}\n</tool_call>\n```", [call]
 
 
-SPELLED = [*single_calls(), *several_calls()]
+SPELLED = [*single_calls(), *several_calls(), *python_calls()]
 
 
 def read(family: str, cut: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], str, list[str]]:
@@ -151,5 +179,25 @@ def test_a_call_of_no_tool_is_text() -> None:
     for text, calls in SPELLED:
         for name, _ in calls:
             text = text.replace(f'"{name}"', f'"{name}_of_others"').replace(f"={name}>", f"={name}_of_others>")
+            text = text.replace(f"{name}(", f"{name}_of_others(")
         found, content, _ = read("generic", list(text))
         assert (found, content) == ([], text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nprint(get_weather(city='Oslo'))\n```",
+        "```python\nfrom tools import get_weather\n\nget_weather(city='Oslo')\n```",
+        "get_weather(city='Oslo') is how you would call it.",
+        "The call is:\n```python\n[get_weather(city='Oslo')]\n```",
+        "[get_weather] needs a city.",
+        "[1] get_weather(city='Oslo')",
+    ],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_python_that_only_shows_a_call_is_text(family: str, text: str) -> None:
+    for cut in ([text], list(text)):
+        assert read(family, cut)[:2] == ([], text)
+    grammar = compile_output(load_family(family).syntax_for(TOOLSET), TOOLSET, parse_tool_choice("auto", TOOLSET))
+    assert reach(Guidance(grammar.lark), text) == -1

@@ -60,3 +60,30 @@ def written(syntax: OutputSyntax, calls: Sequence[tuple[str, Any]]) -> str:
     ]
     body = syntax.calls_begin + syntax.calls_separator.join(texts) + syntax.calls_end
     return syntax.begin + body + syntax.end
+
+
+# Families whose arguments are no JSON, with a text that may stand before a call in two of them.
+ENCODINGS = {
+    "pythonic": OutputSyntax(
+        call="{name}({arguments})",
+        calls_begin="[",
+        calls_separator=", ",
+        calls_end="]",
+        forbidden_starts=("[",),
+        arguments="pythonic",
+    ),
+    "tagged": OutputSyntax(
+        call="<tool_call>\n<function={name}>\n{arguments}</function>\n</tool_call>",
+        marker="<tool_call>",
+        calls_separator="\n",
+        calls_preamble="\n\n",
+        arguments="tagged",
+    ),
+    "gemma": OutputSyntax(
+        call="<|tool_call>call:{name}{{arguments}}<tool_call|>",
+        marker="<|tool_call>",
+        calls_preamble="",
+        arguments="gemma",
+        quote='<|"|>',
+    ),
+}

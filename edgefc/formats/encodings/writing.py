@@ -1,0 +1,72 @@
+"""Arguments of earlier calls as a family's chat template writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgefc.grammar.json_schema.encodings import TAG_MARK
+from edgefc.grammar.quoting import QUOTINGS
+from edgefc.types import OutputSyntax
+
+_WORDS = {True: "True", False: "False", None: "None"}
+
+
+def write_arguments(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str:
+    """Write the arguments of a call in the encoding of its family."""
+    match syntax.arguments:
+        case "json":
+            return _json(arguments, spaced=syntax.spaced)
+        case "pythonic":
+            write = _python if syntax.literals == "python" else _python_or_json
+            return ", ".join(f"{name}={write(value)}" for name, value in arguments.items())
+        case "tagged":
+            write = _python_word if syntax.literals == "python" else _json
+            texts = ((name, value if isinstance(value, str) else write(value)) for name, value in arguments.items())
+            return "".join(f"<parameter={name}>\n{text}\n</parameter>\n" for name, text in texts)
+        case "gemma":
+            return _gemma(arguments, syntax.quote)[1:-1]
+
+
+def unwritable_value(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str | None:
+    """Return a text that the encoding cannot spell, for it has no escapes; None: there is none."""
+    if syntax.arguments == "tagged":
+        texts = (value for value in arguments.values() if isinstance(value, str))
+        return next((text for text in texts if TAG_MARK in f"\n{text}"), None)
+    return None  # in prompts, the text of Gemma's mark is never the token
+
+
+def _json(value: Any, *, spaced: bool = True) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": ") if spaced else (",", ":"))
+
+
+def _python(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_quoted(name)}: {_python(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_python, value)) + "]"
+    return _quoted(value) if isinstance(value, str) else _python_word(value)
+
+
+def _python_or_json(value: Any) -> str:
+    return _json(value) if isinstance(value, Mapping | list) else _python(value)
+
+
+def _python_word(value: Any) -> str:
+    return _WORDS[value] if value is None or isinstance(value, bool) else _json(value)
+
+
+def _quoted(text: str) -> str:
+    return QUOTINGS["single"].quote(text)
+
+
+def _gemma(value: Any, quote: str) -> str:
+    write: Callable[[Any], str] = lambda item: _gemma(item, quote)  # noqa: E731
+    if isinstance(value, Mapping):
+        # Jinja's dictsort ignores the case of names.
+        members = sorted(value.items(), key=lambda member: member[0].lower())
+        return "{" + ",".join(f"{name}:{write(item)}" for name, item in members) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(write, value)) + "]"
+    return f"{quote}{value}{quote}" if isinstance(value, str) else _json(value)

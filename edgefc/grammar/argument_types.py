@@ -1,0 +1,64 @@
+"""The types that a tool's schema allows for each argument, for readers of text in which types are not marked."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from edgefc.errors import SchemaError
+from edgefc.grammar.automata import TooLargeError
+from edgefc.grammar.json_schema.array_types import expand_array_types
+from edgefc.grammar.json_schema.document import Subschema
+from edgefc.grammar.json_schema.expander import Expander
+from edgefc.grammar.json_schema.findings import UnenforceableError, UnsupportedPatternError
+from edgefc.grammar.json_schema.keywords import json_type, json_types
+from edgefc.grammar.json_schema.members import property_subschemas
+from edgefc.grammar.json_schema.validity import satisfies
+from edgefc.grammar.parameters import read_parameters
+
+_UNREADABLE = (SchemaError, UnenforceableError, UnsupportedPatternError, TooLargeError, RecursionError)
+
+
+class ArgumentTypes:
+    """The types of a tool's arguments. `parameters` is the schema; nothing is read before it is needed."""
+
+    def __init__(self, parameters: Any) -> None:
+        self._parameters = parameters
+        self._types: dict[str, frozenset[str] | None] = {}
+
+    def of(self, name: str) -> frozenset[str] | None:
+        """Return the JSON types that an argument may have, `integer` and `fraction` for numbers; None: unknown."""
+        if name not in self._types:
+            try:
+                self._types[name] = self._find(name)
+            except _UNREADABLE:
+                self._types[name] = None
+        return self._types[name]
+
+    def admits(self, name: str, value: Any) -> bool:
+        """Return whether an argument may have this value."""
+        try:
+            return any(satisfies(self._schemas, value, subschemas) for subschemas in self._subschemas(name))
+        except _UNREADABLE:
+            return True
+
+    def _find(self, name: str) -> frozenset[str]:
+        types: set[str] = set()
+        for subschemas in self._subschemas(name):
+            for conjunction in self._schemas.disjuncts(subschemas):
+                values = self._schemas.values(conjunction)
+                types.update(json_types(conjunction) if values is None else map(json_type, values))
+        return frozenset(types)
+
+    def _subschemas(self, name: str) -> list[tuple[Subschema, ...]]:
+        """Return, for each way to satisfy the schema, what must hold of an argument."""
+        root = Subschema((), self._schemas.document.root)
+        return [
+            tuple(property_subschemas(self._schemas, conjunction, name))
+            for conjunction in self._schemas.disjuncts([root])
+        ]
+
+    @functools.cached_property
+    def _schemas(self) -> Expander:
+        schema, _ = read_parameters(self._parameters)
+        return Expander(expand_array_types(schema)[0], closed=True)
