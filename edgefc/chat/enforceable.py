@@ -91,8 +91,8 @@ def _parsed(choice: bool | str | Mapping[str, Any] | None, tools: ToolSet | None
     parsed = parse_tool_choice(choice, [*tools, *others])
     names = tuple(name for name in parsed.names if name not in reasons)
     if parsed.mode == "required" and not names:
-        told = "; ".join(f"{name}: {reasons[name]}" for name in parsed.names)
-        raise RequestError("tool_choice", f"the tools that must be called are left out ({told})")
+        left_out = "; ".join(f"{name}: {reasons[name]}" for name in parsed.names)
+        raise RequestError("tool_choice", f"the tools that must be called are left out ({left_out})")
     return ToolChoice(parsed.mode, names)
 
 

@@ -95,10 +95,10 @@ def given_options(options: ChatOptions) -> ChatOptions:
         near = difflib.get_close_matches(min(unknown), ChatOptions.__annotations__, 1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise TypeError(f"chat() got an unexpected keyword argument {min(unknown)!r}{hint}")
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in _INTEGERS & given.keys():
-        given[name] = whole_number(given[name])
-    return cast("ChatOptions", given)
+    present = {name: value for name, value in options.items() if value is not None}
+    for name in _INTEGERS & present.keys():
+        present[name] = whole_number(present[name])
+    return cast("ChatOptions", present)
 
 
 def whole_number(value: Any) -> Any:
@@ -145,7 +145,9 @@ def _check_number(name: str, value: object, bounds: tuple[float, float]) -> None
 
 def stop_strings(options: ChatOptions) -> tuple[str, ...]:
     """Return the caller's stop strings. Raises RequestError for an empty one."""
-    stop = options.get("stop") or ()
+    stop = options.get("stop")
+    if stop is None:
+        return ()
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if not all(stops):
         raise RequestError("stop", "must not contain an empty string: it would end every answer at once")

@@ -245,16 +245,16 @@ class ChatStream(Generic[T]):
 
     def _safe_deltas(self, guide: AnswerGuide | None) -> Iterator[Delta]:
         """Yield the deltas of an attempt; those of a call that the model is not sure of only once it is, if ever."""
-        held = deque[Delta]()
+        waiting = deque[Delta]()
         for delta in self._parsed_deltas(self._request.reader(is_text=self._attempt.declined is not None)):
             if guide is None or "tool_calls" not in delta:
                 yield delta
                 continue
-            held.append(delta)
-            while held and held[0]["tool_calls"][0]["index"] < guide.n_safe:
-                yield held.popleft()
-        while held and guide is not None and held[0]["tool_calls"][0]["index"] < guide.n_safe:
-            yield held.popleft()
+            waiting.append(delta)
+            while waiting and waiting[0]["tool_calls"][0]["index"] < guide.n_safe:
+                yield waiting.popleft()
+        while waiting and guide is not None and waiting[0]["tool_calls"][0]["index"] < guide.n_safe:
+            yield waiting.popleft()
 
     def _parsed_deltas(self, reader: AnswerReader) -> Iterator[Delta]:
         for text in self._attempt.generation:

@@ -43,7 +43,7 @@ class ProgressSource(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """What is known of the answer that is being generated."""
+    """Facts about the answer that is being generated."""
 
     source: ProgressSource | None = None
     start: float = field(default_factory=time.monotonic)

@@ -97,12 +97,12 @@ class SecurityMiddleware:
             name = _host_name(hosts[0]) if len(hosts) == 1 else ""
             option = f"--allowed-host {name}" if name else "--allowed-host NAME"
             reason = (
-                f"the host name {_quoted(name)} is not allowed\nStart the server with {_shown(option)} to allow it."
+                f"the host name {_quoted(name)} is not allowed\nStart the server with {_printable(option)} to allow it."
             )
             return ApiError(403, reason, code="host_not_allowed")
         if origin is not None and origin not in self._origins:
-            shown = _shown(origin.decode("latin-1"))
-            reason = f"the origin {shown!r} is not allowed\nStart the server with --allowed-origin {shown} to allow it."
+            text = _printable(origin.decode("latin-1"))
+            reason = f"the origin {text!r} is not allowed\nStart the server with --allowed-origin {text} to allow it."
             return ApiError(403, reason, code="origin_not_allowed")
         is_preflight = scope["method"] == "OPTIONS" and origin is not None
         needs_key = bool(self._keys) and scope["path"] not in PUBLIC_PATHS and not is_preflight
@@ -122,12 +122,12 @@ class SecurityMiddleware:
         return found
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     return single_line(text, limit=MAX_SHOWN)
 
 
 def _quoted(name: str) -> str:
-    return repr(_shown(name)) if name else "of this request"
+    return repr(_printable(name)) if name else "of this request"
 
 
 def _first_value(headers: Headers, name: bytes) -> bytes | None:

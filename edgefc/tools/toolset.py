@@ -80,9 +80,9 @@ class ToolSet(Sequence[Tool]):
 
     def without(self, reasons: Mapping[int, str]) -> ToolSet:
         """Return the tool set without some tools, given by their numbers, with the reason of each."""
-        kept = [number for number in range(len(self)) if number not in reasons]
-        numbers = {number: new for new, number in enumerate(kept)}
-        tools = [self._tools[number] for number in kept]
+        rest = [number for number in range(len(self)) if number not in reasons]
+        numbers = {number: new for new, number in enumerate(rest)}
+        tools = [self._tools[number] for number in rest]
         names = {tool["function"]["name"] for tool in tools}
         omitted = [Omitted(self.positions[number], self.names[number], reason) for number, reason in reasons.items()]
         return ToolSet(
@@ -92,7 +92,7 @@ class ToolSet(Sequence[Tool]):
             changes=_renumbered(self.changes, numbers),
             warnings=_renumbered(self.warnings, numbers),
             omitted=(*self.omitted, *omitted),
-            positions=[self.positions[number] for number in kept],
+            positions=[self.positions[number] for number in rest],
         )
 
     def as_functions(self) -> ToolSet:

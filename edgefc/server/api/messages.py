@@ -32,7 +32,7 @@ from edgefc.server.api.fields import (
     reject_unsupported,
 )
 from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
-from edgefc.server.api.translate import ChatBuilder, TranslatedChat, given, shared_fields
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat, shared_fields, without_nulls
 from edgefc.server.errors import ApiError
 from edgefc.server.service import RequestContext
 from edgefc.tools.definition import SCHEMA_KEYS, unsupported_type
@@ -101,7 +101,7 @@ class MessageHandler:
             "max_completion_tokens": body.max_tokens, "stop": body.stop_sequences, "temperature": body.temperature,
             "top_p": body.top_p, "top_k": body.top_k, **body.extensions(),
         }  # fmt: skip
-        builder.fields |= given(own)
+        builder.fields |= without_nulls(own)
         self._chat = TranslatedChat(builder, context)
 
     async def response(self) -> dict[str, Any]:

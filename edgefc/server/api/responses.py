@@ -27,7 +27,7 @@ from edgefc.server.api.fields import (
     reject_unsupported,
 )
 from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
-from edgefc.server.api.translate import ChatBuilder, TranslatedChat, given, shared_fields
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat, shared_fields, without_nulls
 from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
@@ -261,7 +261,7 @@ def _to_chat(body: ResponseRequest) -> ChatBuilder:
         "parallel_tool_calls": body.parallel_tool_calls, "max_completion_tokens": body.max_output_tokens,
         "temperature": body.temperature, "top_p": body.top_p, **body.extensions(),
     }  # fmt: skip
-    builder.fields |= {**shared_fields(body.model_extra), **fields, **given(own)}
+    builder.fields |= {**shared_fields(body.model_extra), **fields, **without_nulls(own)}
     return builder
 
 

@@ -21,7 +21,7 @@ from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
 
-def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
