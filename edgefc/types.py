@@ -21,7 +21,7 @@ Outcome = Literal["call", "answer", "clarify", "no_tool", "length", "unsure"]
 FinishReason = Literal["stop", "length", "tool_calls"]
 # What becomes of tools that no grammar can enforce: the request is refused, they are left out, or they are checked.
 OnUnsupported = Literal["refuse", "omit", "check"]
-# How a family spells the arguments of a call: as a JSON object, as keyword arguments, in tags, or as Gemma does.
+# How a family spells the arguments of a call: a JSON object, Python's keyword arguments, tags, or Gemma's way.
 ArgumentEncoding = Literal["json", "pythonic", "tagged", "gemma"]
 
 
@@ -130,10 +130,12 @@ class CallSpellings:
 
     around  texts before and after one or more calls
     each    one call, with {name} and, after it, {arguments}
+    python  the same, where the arguments are Python's keyword arguments: in a code fence or a list
     """
 
     around: tuple[tuple[str, str], ...]
     each: tuple[str, ...]
+    python: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,13 @@ class OutputSyntax:
     no_tool       template with {text}, or without it where text is free; None: "no tool fits" is plain text
     begin, end    literals around every output (a code fence), whatever kind of answer it is
     think_begin, think_end   around the thoughts before an answer; "": the family does not think
+    think_open    the prompt has begun the thoughts
     parallel      the family can make several calls in one answer
     text_schema   not a part of the spelling: a JSON schema, as text, that a request demands of text without calls
     spellings     other spellings that are calls, too, when an answer begins with one
+    arguments     the encoding of {arguments}, which is a JSON object by default
+    quote         around strings in Gemma's encoding
+    literals      how history spells words in tags, and lists and objects among keyword arguments
     """
 
     call: str
@@ -200,10 +206,14 @@ class OutputSyntax:
     end: str = ""
     think_begin: str = ""
     think_end: str = ""
+    think_open: bool = False
     spaced: bool = True
     parallel: bool = True
     text_schema: str = ""
     spellings: CallSpellings | None = None
+    arguments: ArgumentEncoding = "json"
+    quote: str = ""
+    literals: Literal["python", "json"] = "python"
 
     @property
     def before_name(self) -> str:
