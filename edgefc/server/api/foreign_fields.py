@@ -90,6 +90,9 @@ def wishes_in(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _put(fields: dict[str, Any], name: str, value: Any, alias: str) -> None:
+    limits = [limit for limit in (value, fields.get(name)) if isinstance(limit, int | float) and limit > 0]
+    if name == "max_tokens" and len(limits) == 2:
+        value = fields[name] = min(limits)  # both hold
     if name in fields and fields[name] != value:
         raise RequestError((alias,), f"differs from {name}, which means the same", "Omit one of them.")
     fields[name] = value

@@ -85,6 +85,8 @@ def test_aliases_have_the_meaning_of_our_fields(server: ServerProcess, path: str
 def test_the_limits_aliases(server: ServerProcess, path: str, alias: str) -> None:
     body = {name: value for name, value in ENDPOINTS[path].items() if "max_" not in name}
     assert completion_tokens(server.post(path, {**body, alias: 2.0})) == 2
+    if path != "/v1/responses":
+        assert completion_tokens(server.post(path, {**body, alias: 2, "max_tokens": 30})) == 2, "both hold"
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)

@@ -428,8 +428,9 @@ def test_an_unsupported_field_is_refused_by_name(server: ServerProcess, change: 
 
 def test_errors_are_the_exceptions_of_the_sdk(claude: Anthropic) -> None:
     tools: Any = [{"name": "f", "input_schema": BAD_SCHEMA}]
+    refusing: Any = {**GREEDY, "extra_body": {"x_edgefc_on_unsupported": "refuse"}}
     with pytest.raises(anthropic.BadRequestError) as raised:
-        claude.messages.create(messages=HELLO, tools=tools, **GREEDY)
+        claude.messages.create(messages=HELLO, tools=tools, **refusing)
     assert raised.value.type == "invalid_request_error"
     assert (raised.value.api_message or "").startswith("tools[0].input_schema.properties.a.type: unknown type 'thing'")
     with pytest.raises(anthropic.BadRequestError) as raised:
@@ -438,7 +439,7 @@ def test_errors_are_the_exceptions_of_the_sdk(claude: Anthropic) -> None:
     assert raised.value.request_id == raised.value.response.headers["x-request-id"]
     with pytest.raises(anthropic.BadRequestError, match=r"tools\[0\]\.name: "):
         claude.messages.count_tokens(model="demo", messages=HELLO, tools=[{**ANTHROPIC_TOOLS[0], "name": "no name"}])
-    with pytest.raises(anthropic.BadRequestError), claude.messages.stream(messages=HELLO, tools=tools, **GREEDY):
+    with pytest.raises(anthropic.BadRequestError), claude.messages.stream(messages=HELLO, tools=tools, **refusing):
         pytest.fail("it began")
 
 
