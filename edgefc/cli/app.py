@@ -21,6 +21,7 @@ from edgefc.cli import (
     evaluate,
     inspect,
     lint,
+    mcp,
     models,
     oneshot,
     recommend,
@@ -126,6 +127,7 @@ _register(SERVER, "doctor", doctor.doctor, "edgefc doctor")
 app.add_typer(config.app, name="config", cls=HelpfulGroup, rich_help_panel=SERVER)
 _register(DATA, "bench", bench.bench, "edgefc bench demo --calibrate")
 _register(DATA, "eval", evaluate.evaluate, "edgefc eval demo --limit 20", "edgefc eval demo --family hermes,generic")
+app.add_typer(mcp.app, name="mcp", cls=HelpfulGroup, rich_help_panel=SERVER)
 app.add_typer(transcripts.app, name="transcripts", cls=HelpfulGroup, rich_help_panel=DATA)
 
 

@@ -39,12 +39,15 @@ def start_chat(
     """
     from edgefc.cli.chat_input import open_input
     from edgefc.cli.chat_session import ChatSession
+    from edgefc.cli.mcp_tools import new_approval
 
     tools = options.toolset(run_options.tool_timeout)
-    approval = CallApproval(ask=options.tools is not None and not run_options.yes)
+    is_asking = options.tools is not None and not run_options.yes
+    approval = new_approval(tools, is_asking=is_asking, yes=run_options.yes, is_plain=True)
+    approval = approval or CallApproval(ask=is_asking)
     session = ChatSession(open_answerer(name, options, is_named=is_named), tools, options, approval)
     try:
-        session.greet(has_examples=options.tools is None and not options.no_tools)
+        session.greet(has_examples=options.tools is None and options.mcp is None and not options.no_tools)
         lines = open_input(session.completions, with_history=not no_history)
         while True:
             try:

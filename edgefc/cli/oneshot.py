@@ -11,7 +11,7 @@ from typer import Option
 
 from edgefc.cli.answerers import open_answerer
 from edgefc.cli.choice import model_and_question
-from edgefc.cli.console import CallApproval, cut_error, print_error, print_json, print_json_line, print_result
+from edgefc.cli.console import cut_error, print_error, print_json, print_json_line, print_result
 from edgefc.cli.live import AnswerView, read_deltas
 from edgefc.cli.options import (
     JsonOption,
@@ -45,6 +45,7 @@ def run(
 ) -> None:
     """Answer one question, running tools as needed. Without a question: chat."""
     from edgefc.chat.prompt import conversation
+    from edgefc.cli.mcp_tools import new_approval
 
     name, question = model_and_question(words, model)
     if not question:
@@ -65,7 +66,7 @@ def run(
             toolset,
             question_options.generation().keywords(),
             view=view,
-            approval=CallApproval(ask=ask) if ask or is_plain else None,
+            approval=new_approval(toolset, is_asking=ask, yes=run_options.yes, is_plain=is_plain),
             on_delta=print_json_line if stream else None,
             on_result=print_result if is_plain else _print_result_line if stream else None,
         )

@@ -45,6 +45,15 @@ ToolsOption = Annotated[
     Path | None,
     Option(help="Tools: a .py file with functions, or a .json file. Default: example tools.", rich_help_panel=TOOLS),
 ]
+McpOption = Annotated[
+    Path | None,
+    Option(
+        "--mcp",
+        metavar="FILE",
+        help="Offer the tools of this file's MCP servers; `default` is the file that `edgefc mcp` edits.",
+        rich_help_panel=TOOLS,
+    ),
+]
 NoToolsOption = Annotated[bool, Option("--no-tools", help="Do not offer any tools.", rich_help_panel=TOOLS)]
 ToolChoiceOption = Annotated[
     str, Option("--tool-choice", help="auto, none, required, or the name of a tool.", rich_help_panel=TOOLS)
@@ -191,6 +200,7 @@ class QuestionOptions:
     """The options of `call`, `run` and `chat`."""
 
     tools: ToolsOption = None
+    mcp: McpOption = None
     no_tools: NoToolsOption = False
     tool_choice: ToolChoiceOption = "auto"
     no_parallel: NoParallelOption = False
@@ -242,9 +252,14 @@ class QuestionOptions:
         """Load the tools. Raises ToolError or RequestError."""
         from edgefc.tools import ToolSet
 
-        return (
-            ToolSet.of([]) if self.no_tools else tools_from(self.tools, timeout, omit=self.on_unsupported != "refuse")
-        )
+        if self.no_tools:
+            return ToolSet.of([])
+        if self.mcp is None:
+            return tools_from(self.tools, timeout, omit=self.on_unsupported != "refuse")
+        from edgefc.cli.mcp_tools import with_servers
+
+        own = ToolSet.of([]) if self.tools is None else tools_from(self.tools, timeout)
+        return with_servers(self.mcp, own)
 
 
 @dataclass(frozen=True, kw_only=True)

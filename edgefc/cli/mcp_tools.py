@@ -1,0 +1,109 @@
+"""The tools of MCP servers on the command line, and the approval of their calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefc.cli.console import CallApproval, ask, err, print_call
+from edgefc.terminal import escape_json, single_line
+
+if TYPE_CHECKING:
+    from edgefc.mcp import McpTool
+    from edgefc.tools import ToolSet
+
+DEFAULT = Path("default")  # a value of --mcp: the file of the configuration folder
+
+
+def file_of(path: Path) -> Path:
+    """Return the path of a file; `default` stands for the one in the configuration folder."""
+    from edgefc.mcp.config import default_path
+
+    return default_path() if path == DEFAULT and not path.exists() else path
+
+
+def with_servers(path: Path, own: ToolSet) -> ToolSet:
+    """Return own tools and those of the servers of a file. Raises RequestError.
+
+    The servers end when the program ends.
+    """
+    from edgefc.mcp import connect
+    from edgefc.tools import ToolSet
+
+    tools = connect(file_of(path), reserved=own.names)
+    found = list(tools)
+    for omission in tools.omitted:
+        if omission.tool and omission.reason not in {"not in allow", "in deny"}:
+            err.print(single_line(f"{omission.server}: {omission.tool} is left out: {omission.reason}"), style="dim")
+    return ToolSet.of([*(own.runners.get(tool["function"]["name"], tool) for tool in own), *found])
+
+
+def new_approval(tools: ToolSet, *, is_asking: bool, yes: bool, is_plain: bool) -> CallApproval | None:
+    """Return who decides about calls: the user, for servers' tools unless `yes`, for others if `is_asking`."""
+    servers_tools = _servers_tools(tools)
+    if servers_tools:
+        return ServerApproval(servers_tools, is_asking=is_asking, yes=yes, is_plain=is_plain)
+    return CallApproval(ask=is_asking) if is_asking or is_plain else None
+
+
+def _servers_tools(tools: ToolSet) -> dict[str, McpTool]:
+    if "edgefc.mcp" not in sys.modules:
+        return {}
+    from edgefc.mcp import McpTool
+
+    return {name: runner for name, runner in tools.runners.items() if isinstance(runner, McpTool)}
+
+
+class ServerApproval(CallApproval):
+    """Asks about calls of servers' tools, and remembers what the user decides for good."""
+
+    def __init__(self, tools: dict[str, McpTool], *, is_asking: bool, yes: bool, is_plain: bool) -> None:
+        from edgefc.mcp import Approvals
+
+        super().__init__(ask=is_asking)
+        self._tools, self._yes, self._is_plain = tools, yes, is_plain
+        self._session: set[str] = set()
+        self._approvals = Approvals()
+
+    def __call__(self, name: str, arguments: dict[str, Any]) -> bool:
+        from edgefc.mcp.approval import is_preapproved
+
+        tool = self._tools.get(name)
+        if tool is None:
+            return super().__call__(name, arguments)
+        probability = self.probabilities.popleft() if self.probabilities else None
+        self._show(name, arguments, probability)
+        decision = self._approvals.decision(tool.source)
+        if decision == "never":
+            err.print("  not run: you have refused this tool for good", style="dim")
+            return False
+        if self._yes or decision == "always" or name in self._session or is_preapproved(tool.config, tool.source):
+            return True
+        return self._ask_user(tool)
+
+    def _show(self, name: str, arguments: dict[str, Any], probability: float | None) -> None:
+        if self._is_plain:
+            print_call(name, arguments, probability)
+        else:  # stdout has JSON
+            err.print(f"  → {single_line(name)}({escape_json(json.dumps(arguments, ensure_ascii=False))})")
+
+    def _ask_user(self, tool: McpTool) -> bool:
+        if not sys.stdin.isatty():
+            err.print("  not run: no terminal to ask for approval; --yes runs tools without asking")
+            return False
+        source = tool.source
+        always = "[a]lways, " if source.is_read_only else ""
+        about = f"{single_line(tool.config.name, limit=60)}, {source.badge}"
+        answer = ask(f"  {about}. Run it? [o]nce, {always}[s]ession, ne[v]er, [N]o: ")
+        if answer in {"v", "never"}:
+            self._approvals.remember(source, "never")
+        elif answer in {"s", "session"}:
+            self._session.add(tool.name)
+        elif answer in {"a", "always"} and source.is_read_only:
+            self._approvals.remember(source, "always")
+        elif answer not in {"o", "once", "y", "yes"}:
+            err.print("  not run", style="dim")
+            return False
+        return answer not in {"v", "never"}

@@ -1,0 +1,21 @@
+"""Tools of MCP servers, with the official SDK: `pip install 'edgefc[mcp]'`.
+
+    with edgefc.mcp.connect("mcp.json") as tools:
+        model.run("What is in my notes?", tools=[*tools, my_function])
+
+config      the file that Cursor, Claude Desktop and LM Studio share, and edgefc's keys in it
+background  the event loop of all connections, in a thread of its own
+guard       a small process that ends a server's processes when edgefc is gone
+stdio       messages to and from a server's process;  http  the same over streamable HTTP
+connection  one server: started when it is needed, and again after it ended
+listing     a server's tools: allowed ones, their fingerprints
+result      the result of a call as text for a model
+tools       the tools of all servers as a sequence for `Model.run`
+approval    which tools may run without asking, remembered by fingerprint
+"""
+
+from edgefc.mcp.approval import Approvals, Decision
+from edgefc.mcp.config import ServerConfig, read_config
+from edgefc.mcp.tools import McpTool, McpTools, connect
+
+__all__ = ["Approvals", "Decision", "McpTool", "McpTools", "ServerConfig", "connect", "read_config"]

@@ -1,0 +1,97 @@
+"""The tools of one server as edgefc offers them: the allowed ones, each with its fingerprint."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgefc.mcp.config import ServerConfig
+
+MAX_LISTED = 1024  # tools of a server that are looked at
+MAX_OFFERED = 128  # tools of a server that are offered; GitHub's has 117
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTool:
+    """A tool as its server describes it.
+
+    is_read_only, is_destructive  the server's word, which nobody checks; without it a tool is taken for destructive
+    fingerprint  sha256 of server, name, description and schema: another one means that the tool has changed
+    """
+
+    server: str
+    name: str
+    description: str
+    schema: dict[str, Any]
+    is_read_only: bool
+    is_destructive: bool
+    fingerprint: str
+
+    @property
+    def badge(self) -> str:
+        return "read-only" if self.is_read_only else "destructive" if self.is_destructive else "adds only"
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """A tool that is left out, or a whole server if `tool` is empty, with the reason."""
+
+    server: str
+    tool: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The offered tools of a server and the others."""
+
+    tools: tuple[ServerTool, ...] = ()
+    omitted: tuple[Omission, ...] = ()
+    by_name: dict[str, ServerTool] = field(default_factory=dict)
+
+
+def new_listing(config: ServerConfig, tools: Sequence[Any], *, is_whole: bool = True) -> Listing:
+    """Return the tools that the configuration allows, from those that the SDK has read."""
+    offered: dict[str, ServerTool] = {}
+    omitted: list[Omission] = []
+    for tool in tools:
+        reason = _omission(config, tool.name, offered)
+        if reason:
+            omitted.append(Omission(config.name, tool.name, reason))
+        else:
+            offered[tool.name] = _server_tool(config, tool)
+    if not is_whole:
+        reason = f"it has more than {MAX_LISTED:,} tools, of which the others are not looked at"
+        omitted.append(Omission(config.name, "", reason))
+    return Listing(tuple(offered.values()), tuple(omitted), offered)
+
+
+def _omission(config: ServerConfig, name: str, offered: dict[str, ServerTool]) -> str:
+    if config.allow is not None and not _matches(name, config.allow):
+        return "not in allow"
+    if _matches(name, config.deny):
+        return "in deny"
+    if name in offered:
+        return "the server has another tool of this name"
+    if len(offered) >= MAX_OFFERED:
+        return f"more than {MAX_OFFERED} tools; name the ones you need in allow"
+    return ""
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _server_tool(config: ServerConfig, tool: Any) -> ServerTool:
+    hints = tool.annotations
+    is_read_only = hints is not None and hints.read_only_hint is True
+    is_destructive = not is_read_only and (hints is None or hints.destructive_hint is not False)
+    description = tool.description or ""
+    facts = [config.identity, tool.name, description, tool.input_schema, is_read_only, is_destructive]
+    text = json.dumps(facts, sort_keys=True).encode()
+    fingerprint = hashlib.sha256(text).hexdigest()
+    return ServerTool(config.name, tool.name, description, tool.input_schema, is_read_only, is_destructive, fingerprint)
