@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from edgefc import formats, gguf
-from edgefc.chat import dialect
-from edgefc.chat.prompt import render_prompt
-from edgefc.engine import llama
-from edgefc.engine.tokenizer import Tokenizer
+from edgefc import formats, gguf, paths
 from edgefc.errors import FormatError
-from edgefc.gguf import memory
+from edgefc.gguf import ArrayLength, memory
+from edgefc.gguf.vocabulary import control_tokens
 from edgefc.models import registry
 from edgefc.models.registry import ResolvedModel
 from edgefc.types import Message, Tools
+
+if TYPE_CHECKING:
+    from edgefc.engine.tokenizer import Tokenizer
 
 
 def family_of(model: str | ResolvedModel, family: str | None = None) -> tuple[formats.Family, formats.Detection]:
@@ -29,27 +30,53 @@ def family_of(model: str | ResolvedModel, family: str | None = None) -> tuple[fo
         return chat_format, formats.Detection(
             detection.family, "models.toml says so", detection.template, detection.note
         )
-    if family is None and (known := dialect.stored(found.path)) is not None:
-        return dialect.family_in_dialect(metadata, found.path.name, known)
+    if family is None and (paths.cache_dir() / "dialects.json").exists():
+        from edgefc.chat import dialect
+
+        if (known := dialect.stored(found.path)) is not None:
+            return dialect.family_in_dialect(metadata, found.path.name, known)
     return formats.family_of(metadata, found.path.name, family)
 
 
 def tokenizer_of(model: str | ResolvedModel) -> Tokenizer:
     """Open a model's tokenizer. Raises ModelNotFoundError, ModelFileError or ModelLoadError."""
+    from edgefc.engine import llama
+    from edgefc.engine.tokenizer import Tokenizer
+
     found = registry.resolve(model)
     vocabulary = llama.Model(found.path, n_gpu_layers=0, vocab_only=True)
     return Tokenizer(vocabulary.vocabulary, found.path.with_name("tokenizer.json"))
 
 
-def describe(model: str | ResolvedModel, family: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _FileTokenizer:
+    """A tokenizer as the model's file tells it, without llama.cpp."""
+
+    source: str
+    n_vocab: int
+    special_tokens: frozenset[str]
+    notes: Sequence[str] = ()
+
+
+def _file_tokenizer(found: ResolvedModel, header: gguf.Header) -> _FileTokenizer:
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    n_vocab = tokens.length if isinstance(tokens, ArrayLength) else len(tokens) if isinstance(tokens, list) else 0
+    has_json = found.path.with_name("tokenizer.json").is_file()
+    return _FileTokenizer("tokenizer.json" if has_json else "llama.cpp", n_vocab, control_tokens(found.path))
+
+
+def describe(model: str | ResolvedModel, family: str | None = None, *, check_tokenizer: bool = True) -> dict[str, Any]:
     """Collect the facts of `edgefc show`, as JSON; `memory` is in bytes, for the default context.
+
+    check_tokenizer  load the tokenizer, and compare a tokenizer.json with the model; False is faster, and enough for
+                     all other facts
 
     A chat template that cannot be rendered is a note among them. Raises what `tokenizer_of` raises, and FormatError for
     an unknown `family`.
     """
     found = registry.resolve(model)
     header = gguf.read_model(found.path)
-    tokenizer = tokenizer_of(found)
+    tokenizer = tokenizer_of(found) if check_tokenizer else _file_tokenizer(found, header)
     stop: tuple[str, ...] = ()
     try:
         chat_format, detection = family_of(found, family)
@@ -85,6 +112,8 @@ def prompt_counter(model: str | ResolvedModel, family: str | None = None) -> Cal
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError or FormatError.
     """
+    from edgefc.chat.prompt import render_prompt
+
     found = registry.resolve(model)
     chat_format, _ = family_of(found, family)
     tokenizer = tokenizer_of(found)

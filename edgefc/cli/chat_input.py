@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
@@ -84,14 +86,28 @@ class TerminalInput:
         )
 
     def read(self) -> str | None:
+        text = _typed_ahead()
+        if text and not is_open(text):
+            out.print(f"> {text.rstrip()}")
+            return text
         while True:
             try:
-                return self._session.prompt("> ")
+                return self._session.prompt("> ", default=text)
             except EOFError:
                 return None
             except KeyboardInterrupt:
                 if not self._session.default_buffer.text:
                     raise
+
+
+def _typed_ahead() -> str:
+    """Return the line that was typed, and ended with Enter, while there was no prompt; "" if none was.
+
+    The terminal has made the end of the line of Enter by then, which at the prompt is Ctrl-J.
+    """
+    if sys.platform == "win32" or not select.select([sys.stdin], [], [], 0)[0]:
+        return ""
+    return os.read(sys.stdin.fileno(), 65536).decode("utf-8", "replace")
 
 
 def _key_bindings() -> KeyBindings:

@@ -123,7 +123,7 @@ class ChatSession:
         except KeyboardInterrupt:
             is_kept = stop_answer(messages, view.text, len(before.messages) + 1)
             note = "what was answered so far is kept; /undo takes it back" if is_kept else "the question is taken back"
-            out.print(f"(stopped: {note}, /retry asks again)", style="dim")
+            out.print(f"\n(stopped: {note}, /retry asks again)", style="dim")
             if is_kept:
                 self._change(messages)
         except ContextOverflowError as error:

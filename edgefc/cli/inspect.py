@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MessagesOption = Annotated[Path | None, Option(help="Conversation: a .json file with OpenAI messages.")]
 NoThinkingOption = Annotated[bool, Option("--no-thinking", help="Tell the model not to think before it answers.")]
 IdsOption = Annotated[bool, Option("--ids", help="Print token ids of --model's tokenizer instead of text.")]
+CheckOption = Annotated[bool, Option("--check", help="Also load the tokenizer, and compare a tokenizer.json with it.")]
 SyntaxOption = Annotated[str, Option(help="Chat format whose call syntax is used.")]
 
 
@@ -93,18 +94,23 @@ def show(
     model: ModelArgument = None,
     model_option: ModelOption = None,
     family: FamilyOption = None,
+    check: CheckOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a model's file, tokenizer and chat format, and why that format was chosen."""
     from edgefc import inspection
 
-    facts = inspection.describe(chosen_model(model, model_option), family)
+    facts = inspection.describe(chosen_model(model, model_option), family, check_tokenizer=check)
     if as_json:
         print_json(facts)
         return
     width = max(map(len, facts))
     for key, value in facts.items():
         text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if key in {"bytes", "memory"}:
+            text = f"{value / 1e6:,.1f} MB"
+        if not text:
+            continue
         out.print(f"{key.replace('_', ' '):<{width}}  {single_line(text, limit=LONGEST_CELL)}")
 
 

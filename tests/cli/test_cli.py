@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -165,15 +166,49 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert not done.stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "demo"], ["lint"], ["config", "list"]])
+def test_quick_commands_import_nothing_heavy(words: list[str]) -> None:
     code = (
-        "import sys\nfrom edgefc.cli.app import main\ntry:\n    main(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'llama_cpp', 'numpy', 'jinja2', 'llguidance', 'huggingface_hub', 'jsonschema', 'tokenizers'}\n"
+        f"import sys\nfrom edgefc.cli.app import main\ntry:\n    main({words})\nexcept SystemExit: pass\n"
+        "heavy = {'llama_cpp', 'numpy', 'llguidance', 'huggingface_hub', 'jsonschema', 'tokenizers', 'prompt_toolkit'}\n"
         "sys.stderr.write(','.join(heavy & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "call" in done.stdout
+    assert done.stdout
     assert done.stderr == ""
+
+
+def test_help_shows_panels_examples_and_flags_without_a_type(edgefc: Edgefc) -> None:
+    done = edgefc("call", "--help")
+    assert "Usage: edgefc call [OPTIONS] [MODEL] QUESTION" in done.stdout
+    assert "Tool options" in done.stdout
+    assert "Example" in done.stdout
+    assert "<bool>" not in done.stdout
+    assert edgefc().returncode == 0, "the help"
+
+
+def test_the_shell_completes_commands_models_and_families() -> None:
+    for line, expected in (
+        ("edgefc cha", "chat"),
+        ("edgefc chat de", "demo"),
+        ("edgefc call x --family herm", "hermes"),
+    ):
+        environment = {"_EDGEFC_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-m", "edgefc"], capture_output=True, text=True, env={**os.environ, **environment},
+            check=False,
+        )  # fmt: skip
+        assert expected in done.stdout.split(), done.stderr
+
+
+def test_a_console_without_unicode_gets_the_nearest_text() -> None:
+    for encoding in ("cp1252", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-m", "edgefc", "run", "What's 17*23?"], capture_output=True, check=False,
+            stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert b"-> calculate" in done.stdout, done.stderr
+        assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -34,15 +34,23 @@ class Screen:
 
     def __init__(self, folder: Path, *words: str, width: int = 100) -> None:
         self._socket = folder / "tmux"
+        self._environment = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        # Its own server, in the foreground: where there is no /dev, it cannot become a daemon.
+        self._server = subprocess.Popen(
+            ["tmux", "-D", "-S", str(self._socket), "-f", "/dev/null"], env=self._environment
+        )
+        while not self._socket.exists():
+            assert self._server.poll() is None, "tmux does not start"
+            time.sleep(0.02)
         command = shlex.join([sys.executable, "-m", "edgefc", *words])
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", "50", "-c", str(folder),
+        self._tmux("new-session", "-d", "-x", str(width), "-y", "50", "-c", str(folder),
                    f"{command}; echo ended $?; sleep 600")  # fmt: skip
         self._tmux("set-option", "-g", "history-limit", "5000")
 
     def _tmux(self, *words: str) -> str:
         done = subprocess.run(
             ["tmux", "-S", str(self._socket), *words], capture_output=True, text=True, check=True, timeout=60,
-            env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
+            env=self._environment,
         )  # fmt: skip
         return done.stdout
 
@@ -55,8 +63,19 @@ class Screen:
         for _ in range(1200):
             if (screen := self.text).count(text) >= count:
                 return screen
+            assert "ended " not in screen, screen
             time.sleep(0.1)
         raise AssertionError(f"{text!r} did not come:\n{self.text}")
+
+    def wait_for_prompt(self) -> None:
+        """Wait until the last line is an empty prompt."""
+        for _ in range(1200):
+            lines = self.text.rstrip().splitlines()
+            if lines and lines[-1].rstrip() == ">":
+                return
+            assert "ended " not in self.text, self.text
+            time.sleep(0.1)
+        raise AssertionError(self.text)
 
     def press(self, *keys: str) -> None:
         self._tmux("send-keys", *keys)
@@ -72,6 +91,7 @@ class Screen:
 
     def close(self) -> None:
         self._tmux("kill-server")
+        self._server.wait(60)
 
 
 @pytest.fixture
@@ -84,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
 def chat(folder: Path) -> Iterator[Screen]:
     screen = Screen(folder, "chat", "--tools", "mine.py")
     try:
-        screen.wait_for("> ")
+        screen.wait_for_prompt()
         yield screen
     finally:
         screen.close()
@@ -97,7 +117,7 @@ def test_interrupts_and_approvals_lose_nothing(chat: Screen, folder: Path) -> No
     chat.wait_for("[y]es, [a]lways get_weather, [N]o:")
     chat.press("C-d")  # the end of the input is no
     chat.wait_for("not run")
-    chat.wait_for("> ", 3)
+    chat.wait_for_prompt()
     chat.type("What is the weather in Paris?")
     chat.wait_for("[N]o:", 2)
     chat.press("C-c")
@@ -132,7 +152,7 @@ def test_lines_commands_and_files(chat: Screen, folder: Path) -> None:
     chat.press("-l", "two")
     chat.press("M-Enter")
     chat.type("three")
-    chat.wait_for("> ", 2)
+    chat.wait_for_prompt()
     chat.type('"""four')
     chat.type('five"""')
     chat.type("/sav")
@@ -175,14 +195,14 @@ def test_a_full_context_offers_to_drop_the_oldest_turns(folder: Path) -> None:
     (folder / "long.json").write_text(json.dumps(talk), encoding="utf-8")
     screen = Screen(folder, "chat", "--no-tools", width=50)
     try:
-        screen.wait_for("> ")
+        screen.wait_for_prompt()
         screen.type("/load long.json")
         screen.wait_for("loaded 60 messages")
         screen.type("Hello, who are you?")
         screen.wait_for("no longer fits")
         screen.wait_for("oldest turns?")
         screen.type("y")
-        screen.wait_for("> ", 4)
+        screen.wait_for_prompt()
         screen.clear()
         screen.type("/tokens")
         shown = screen.wait_for(" tokens, ")
