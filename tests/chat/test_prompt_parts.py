@@ -149,6 +149,8 @@ def test_every_answer_is_found_or_none_where_a_prompt_is_one_message(
     wanted = ["Oslo", "The first one", "Which fleet", "Lima"]
     if family == "hermes-2-pro":  # writes a result otherwise once it is not the last message any more
         wanted.remove("The first one")
+    if family == "json-list":  # calls and results are facts below the question
+        wanted = ["The first one", "Which fleet"]
     assert len(shown) == len(wanted)
     if family not in {"mistral", "hermes-2-pro"}:  # these write what came before otherwise as a conversation goes on
         said = [number for number, message in enumerate(CONVERSATION) if message["role"] == "assistant"]
