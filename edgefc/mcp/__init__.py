@@ -14,8 +14,12 @@ tools       the tools of all servers as a sequence for `Model.run`
 approval    which tools may run without asking, remembered by fingerprint
 """
 
-from edgefc.mcp.approval import Approvals, Decision
-from edgefc.mcp.config import ServerConfig, read_config
-from edgefc.mcp.tools import McpTool, McpTools, connect
+from edgefc.errors import require_extra
+
+require_extra("mcp", "filelock", "mcp")
+
+from edgefc.mcp.approval import Approvals, Decision  # noqa: E402 - after the check
+from edgefc.mcp.config import ServerConfig, read_config  # noqa: E402
+from edgefc.mcp.tools import McpTool, McpTools, connect  # noqa: E402
 
 __all__ = ["Approvals", "Decision", "McpTool", "McpTools", "ServerConfig", "connect", "read_config"]

@@ -50,6 +50,10 @@ class _Session:
         client: Client = await asyncio.shield(self._ready)
         return client
 
+    def end(self) -> None:
+        """Let the next call start anew."""
+        self._stop.set()
+
     async def close(self) -> None:
         """Stop the server; at most a few seconds, also if it hangs."""
         self._stop.set()
@@ -145,9 +149,17 @@ class Connection:
         except TimeoutError:
             raise self._error(f"no result within {self.config.timeout:g} s") from None
         except Exception as error:  # noqa: BLE001 - whatever a server does is its failure alone
-            if isinstance(error, MCPError) and error.code != mcp_types.CONNECTION_CLOSED:
-                raise self._error(describe(error)) from None
+            if self._is_lost(error):
+                session.end()
             raise self._error(session.end_reason or describe(error)) from None
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Return True for an error after which only a new session can help."""
+        if not isinstance(error, MCPError):
+            return self.config.url is not None
+        # Over HTTP, INVALID_REQUEST is the answer to a session that the server no longer knows.
+        is_unknown = self.config.url is not None and error.code == mcp_types.INVALID_REQUEST
+        return is_unknown or error.code == mcp_types.CONNECTION_CLOSED
 
     async def close(self) -> None:
         """End the server for good."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, overload
 
 from edgefc.cache import TextCache
-from edgefc.errors import EdgefcError, ToolError, require_extra
+from edgefc.errors import EdgefcError, ToolError
 from edgefc.limits import MAX_TOOLS
 from edgefc.mcp import background
 from edgefc.mcp.config import ServerConfig, default_path, read_config
@@ -184,9 +184,8 @@ def connect(
     reserved    names of other tools: a server's tool of such a name is called `server__tool`
     max_result  characters of a result, of which head and tail remain
 
-    Raises RequestError with the location of a mistake, and MissingPackageError without the extra `mcp`.
+    Raises RequestError with the location of a mistake.
     """
-    require_extra("mcp", "mcp")
     if source is None:
         source = default_path()
     servers = read_config(source) if isinstance(source, str | Path | Mapping) else source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -113,6 +114,12 @@ def is_running(pid: int) -> bool:
 @pytest.fixture
 def url() -> Iterator[str]:
     """The URL of `notes_server` behind HTTP on this machine, for clients with a key."""
+    with http_server() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def http_server(port: int = 0) -> Iterator[str]:
     app = notes.streamable_http_app()
 
     async def with_key(scope: Any, receive: Any, send: Any) -> None:
@@ -122,13 +129,15 @@ def url() -> Iterator[str]:
             return
         await app(scope, receive, send)
 
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(with_key, log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join()
 
 
 def test_a_server_behind_http(url: str) -> None:
@@ -140,6 +149,18 @@ def test_a_server_behind_http(url: str) -> None:
     with connect({"mcpServers": servers}) as tools:
         assert call(tools, "delete_note", title="a") == {"deleted": "a"}
         assert {omission.server for omission in tools.omitted} == {"locked", "closed"}
+
+
+def test_a_server_behind_http_that_comes_back_is_used_again() -> None:
+    with http_server() as url:
+        tools = connect({"mcpServers": {"remote": {"url": url, "headers": {"X-Key": "secret"}}}})
+        (tool,) = [one for one in tools if one.name == "delete_note"]
+        assert "deleted" in run_tool(tool, {"title": "a"})
+    with tools:
+        assert "error" in run_tool(tool, {"title": "a"})
+        with http_server(int(url.split(":")[2].removesuffix("/mcp"))):
+            results = [run_tool(tool, {"title": "a"}) for _ in range(2)]
+    assert "deleted" in results[1]
 
 
 def test_equal_names_get_the_servers_name(raw: Raw) -> None:
