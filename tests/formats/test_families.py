@@ -156,7 +156,11 @@ def allows_text_beside_calls(family: Family) -> bool:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_both_executors_allow_the_same_answers(name: str, mode: Any) -> None:
     family = load_family(name)
-    schema = {"type": "object", "properties": {"q": {"type": "string"}, "n": {"type": "integer"}}, "required": ["q"]}
+    # Random text hardly ever writes the mark that ends a string without quotes.
+    text_schema = (
+        {"type": "string"} if family.syntax.arguments in {"json", "pythonic"} else {"maxLength": 5, "type": "string"}
+    )
+    schema = {"type": "object", "properties": {"q": text_schema, "n": {"type": "integer"}}, "required": ["q"]}
     tools: list[Tool] = [
         {"type": "function", "function": {"name": tool, "parameters": schema}} for tool in ("get", "get_it")
     ]

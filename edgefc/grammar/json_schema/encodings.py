@@ -64,7 +64,7 @@ def arguments_layout(
 
 
 class PythonLayout(JsonLayout):
-    """Python's literals, spaced as repr does; strings in either quote."""
+    """Python's literals, spaced as repr does; strings in either quote, words as JSON spells them, too."""
 
     name = "Python"
 
@@ -83,7 +83,7 @@ class PythonLayout(JsonLayout):
         return NOTHING if NOTHING in texts else Lexeme(choice(*texts))
 
     def words(self, values: Iterable[bool | None]) -> Node:
-        return self.plain(choice(*(Literal(_PYTHON_WORDS[value]) for value in values)))
+        return self.plain(choice(*(Literal(text) for value in values for text in _python_texts(value))))
 
     def scalars(self, values: Iterable[Scalar]) -> Node:
         return self.plain(one_of(text for value in values for text in _python_texts(value)))
@@ -92,7 +92,8 @@ class PythonLayout(JsonLayout):
 def _python_texts(value: Scalar) -> list[str]:
     if isinstance(value, str):
         return [] if _has_surrogate(value) else [QUOTINGS[style].quote(value) for style in _PYTHON_STYLES]
-    return [_PYTHON_WORDS[value] if value is None or isinstance(value, bool) else to_json(value)]
+    # LFM2 writes lists and dicts as JSON does.
+    return [_PYTHON_WORDS[value], to_json(value)] if value is None or isinstance(value, bool) else [to_json(value)]
 
 
 def _has_surrogate(text: str) -> bool:
