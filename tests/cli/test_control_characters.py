@@ -78,8 +78,8 @@ def test_metadata_is_printed_without_control_characters(edgefc: Edgefc, hostile_
 
 def test_results_and_descriptions_are_printed_without_control_characters(edgefc: Edgefc, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(TOOLS, encoding="utf-8")
-    done = edgefc("run", "What is the weather in Paris?", "--tools", "t.py", "--yes")
-    assert done.returncode == 0, done.stderr
+    done = edgefc("run", "What is the weather in Paris?", "--tools", "t.py", "--yes", "--max-tokens", "100")
+    assert done.returncode in {0, 1}, done.stderr  # 1: the answer was cut off
     assert "← \\x1b]0;PWNED" in done.stdout
     listed = edgefc("chat", "--tools", "t.py", stdin="/tools\n/nonsense\x1b[2J\n/exit\n")
     assert "a city" in listed.stdout
@@ -96,13 +96,16 @@ PROGRAM = """
 import logging, sys, threading
 from rich.text import Text
 from edgefc.cli import app, console
+from edgefc.cli.live import AnswerView
 from edgefc.errors import ModelFileError
 from edgefc.terminal import send_logs_to_stderr
 from rich.progress import Progress, TextColumn
 attack = {attack!r}
 console.guard_stderr()
 send_logs_to_stderr()
-console.print_delta({{"content": attack}})
+view = AnswerView()
+view.on_delta({{"content": attack}})
+view.end_line()
 console.print_call(attack, {{attack: {{attack: attack}}}})
 console.print_result("f", {{}}, attack)
 console.print_table([("name", "size"), (attack, "1")])
