@@ -68,6 +68,7 @@ class TerminalInput:
 
     def __init__(self, completions: Completions, *, with_history: bool) -> None:
         from prompt_toolkit import PromptSession
+        from prompt_toolkit.application import create_app_session
         from prompt_toolkit.history import InMemoryHistory
         from prompt_toolkit.output import create_output
 
@@ -75,15 +76,18 @@ class TerminalInput:
         from edgefc.cli.history import ChatHistory
 
         history = ChatHistory(paths.cache_dir() / "chat-history") if with_history else InMemoryHistory()
-        self._session: PromptSession[str] = PromptSession(
-            history=history,
-            output=create_output(stdout=cast("TextIO", out.file)),
-            completer=_completer(completions),
-            complete_while_typing=False,
-            key_bindings=_key_bindings(),
-            multiline=True,
-            prompt_continuation="… ",
-        )
+        output = create_output(stdout=cast("TextIO", out.file))
+        # The output of the application, not of the session, which would not write plainly for TERM=dumb.
+        self._open_app = lambda: create_app_session(output=output)
+        with self._open_app():
+            self._session: PromptSession[str] = PromptSession(
+                history=history,
+                completer=_completer(completions),
+                complete_while_typing=False,
+                key_bindings=_key_bindings(),
+                multiline=True,
+                prompt_continuation="… ",
+            )
 
     def read(self) -> str | None:
         text = _typed_ahead()
@@ -92,7 +96,8 @@ class TerminalInput:
             return text
         while True:
             try:
-                return self._session.prompt("> ", default=text)
+                with self._open_app():
+                    return self._session.prompt("> ", default=text)
             except EOFError:
                 return None
             except KeyboardInterrupt:

@@ -148,7 +148,7 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "unknown family": (["grammar", "--family", "hermess"], {}, "Did you mean hermes"),
     "prompt too long": (["call", "word " * 3000], {}, "the context holds only 2048"),
     "bad temperature": (["call", "hi", "--temperature", "-3"], {}, "temperature"),
-    "nothing to render": (["render"], {}, "nothing to render"),
+    "nothing to render": (["render"], {}, "is empty"),
     "unknown option": (["call", "hi", "--nonsense"], {}, "nonsense"),
 }
 
@@ -249,7 +249,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
         terminal.type("What is the weather in Oslo?")
         terminal.wait_for("get_weather(")
         terminal.process.send_signal(signal.SIGINT)
-        terminal.wait_for("(stopped)")
+        terminal.wait_for("(stopped: what was answered so far is kept")
         terminal.type("/stats")
         terminal.wait_for("no answer yet")
         terminal.type("/exit")

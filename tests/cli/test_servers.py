@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Edgefc
+from tests.server.examples import ENDLESS
 from tests.server.server_process import ServerProcess, endless_server
 
 
@@ -23,7 +24,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerP
 
 def requests(server: ServerProcess) -> int:
     """Number of chat completions in the server's log."""
-    return sum("/chat/completions" in line and "input_tokens" not in line for line in server.lines)
+    return sum("access_log" in line and "/chat/completions" in line for line in server.lines)
 
 
 def test_commands_find_the_server_with_their_model(serving: ServerProcess, edgefc: Edgefc) -> None:
@@ -82,7 +83,7 @@ def test_ctrl_c_says_that_the_server_stops() -> None:
 
 def test_a_second_ctrl_c_ends_running_answers_without_a_traceback(tiny_model: Path) -> None:
     with endless_server(tiny_model, "--drain", "600") as server:
-        connection = server.send_chat({"messages": [{"role": "user", "content": "hi"}], "stream": True})
+        connection = server.send_chat(ENDLESS)
         server.wait_until_running(1)
         server.process.send_signal(signal.SIGINT)
         while not any("1 answer is still running" in line for line in server.lines):
