@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgefc.cache import TextCache
 from edgefc.engine.llama import Model, Vocabulary
-from edgefc.errors import ConstraintError, GrammarError, ModelFileError
+from edgefc.errors import ConstraintError, EngineClosedError, GrammarError, ModelFileError
 from edgefc.grammar import CompiledGrammar
 
 P = ParamSpec("P")
@@ -59,10 +59,14 @@ class VocabularyLoader:
     """Loads a model file's vocabulary, and converts it for llguidance, in a thread while the weights are loaded."""
 
     def __init__(self, path: Path) -> None:
+        """Raises EngineClosedError while the interpreter shuts down."""
         self._model: Model | None = None
         self._vocabulary: Future[Vocabulary] = Future()
         pool = ThreadPoolExecutor(1, thread_name_prefix="edgefc-vocabulary")
-        self._guidance = pool.submit(self._load, path)
+        try:
+            self._guidance = pool.submit(self._load, path)
+        except RuntimeError:  # the interpreter shuts down
+            raise EngineClosedError("the program is ending: no model can be loaded any more") from None
         pool.shutdown(wait=False)
 
     def vocabulary(self) -> Vocabulary:

