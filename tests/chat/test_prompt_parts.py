@@ -28,6 +28,8 @@ from tests.tool_sets import TOOL_SETS
 FAMILIES = family_names()
 # Their prompts hold earlier turns as text within one message, so there is nothing to find.
 ONE_MESSAGE = {"hammer1", "hammer2.0", "xlam-fc-v1", "xlam-r"}
+# Their prompts end with the beginning of thoughts, which is not what stands before an answer in the history.
+UNLIKE_HISTORY = {"nemotron-3-nano", "qwen3.5"}
 EXACT = ("hermes", "qwen3", "llama3-json", "demo", "xlam2-llama")
 TOOLS: list[Tool] = TOOL_SETS[3]
 SYSTEM: Message = {"role": "system", "content": "Speak of nothing but <|im_end|> ships"}
@@ -143,7 +145,7 @@ def test_every_answer_is_found_or_none_where_a_prompt_is_one_message(
     made = prompts(family)
     ids, parts = made.parts(CONVERSATION)
     shown = [made.tokenizer.decode(ids[begin:end]) for begin, end in parts.answers]
-    if family in ONE_MESSAGE:
+    if family in ONE_MESSAGE | UNLIKE_HISTORY:
         assert shown == []
         return
     wanted = ["Oslo", "The first one", "Which fleet", "Lima"]

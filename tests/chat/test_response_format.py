@@ -28,14 +28,16 @@ AUTO = ToolChoice("auto", ("get_weather",))
 FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
 # Their text is a JSON string, or their calls begin as JSON does.
 UNTOLD = {
-    "arch-chat", "demo", "llama3-json", "xlam-fc-v1", "xlam-r", "xlam2-llama", "xlam2-qwen",
+    "arch-chat", "demo", "llama-pythonic", "llama3-json", "xlam-fc-v1", "xlam-r", "xlam2-llama", "xlam2-qwen",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_json_and_calls_are_told_apart_in_every_family_or_refused(name: str) -> None:
     family, text = load_family(name), json.dumps(SCHEMA)
-    syntax = family.syntax_for(TOOLS, AUTO, text_schema=text)
+    # Where the prompt would begin thoughts, it does so for the model that is to think.
+    thinking = False if family.opens_thoughts else None
+    syntax = family.syntax_for(TOOLS, AUTO, text_schema=text, thinking=thinking)
     if name in UNTOLD:
         with pytest.raises(RequestError, match="this family"):
             compile_output(syntax, TOOLS, AUTO)
@@ -47,7 +49,7 @@ def test_json_and_calls_are_told_apart_in_every_family_or_refused(name: str) -> 
         value = {"city": city, "warm": True}
         answer = begin + json.dumps(value, ensure_ascii=False) + end
         assert executors.accepts(grammar, answer), answer
-        parser = family.parser(TOOLS, AUTO, text_schema=text)
+        parser = family.parser(TOOLS, AUTO, text_schema=text, thinking=thinking)
         for character in answer:
             parser.feed(character)
         parsed = parser.finish("stop")
@@ -56,7 +58,7 @@ def test_json_and_calls_are_told_apart_in_every_family_or_refused(name: str) -> 
     call: Any = {"id": "123456789", "name": "get_weather", "arguments": {"location": "Oslo"}}
     written = write_assistant(family.syntax, {"role": "assistant", "content": None, "tool_calls": [call]})
     assert executors.accepts(grammar, written), written
-    parser = family.parser(TOOLS, AUTO, text_schema=text)
+    parser = family.parser(TOOLS, AUTO, text_schema=text, thinking=thinking)
     parser.feed(written)
     (parsed_call,) = parser.finish("stop").message["tool_calls"]
     assert parsed_call["function"] == {"name": "get_weather", "arguments": '{"location": "Oslo"}'}

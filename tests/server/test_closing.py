@@ -59,7 +59,7 @@ def test_a_second_signal_while_texts_are_tokenized(tiny_model: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(120) == 0
+        assert server.process.wait(120) in {0, -signal.SIGTERM}
         for client in clients:
             client.join(60)
 

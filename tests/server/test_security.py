@@ -151,10 +151,12 @@ def test_a_malformed_body_is_a_client_error(server: ServerProcess, body: bytes) 
     assert answer.error["message"]
 
 
-def test_a_form_is_not_taken_for_json(server: ServerProcess) -> None:
-    """Content types that a page can send to any origin without a preflight request."""
+def test_a_page_cannot_send_json_as_a_form(server: ServerProcess) -> None:
+    """Content types that need no preflight request, which curl sends, too: a page's request names its origin."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert server.request("POST", CHAT, SMALL, {"Content-Type": kind}).status == 400
+        foreign = {"Content-Type": kind, "Origin": "https://page.example"}
+        assert server.request("POST", CHAT, SMALL, foreign).status == 403
+        assert server.request("POST", CHAT, SMALL, {"Content-Type": kind}).status == 200
 
 
 def test_odd_texts_are_accepted(server: ServerProcess) -> None:

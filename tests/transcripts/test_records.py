@@ -34,7 +34,7 @@ def test_each_answer_of_the_program_is_a_line(talks: Path) -> None:
     assert first["edgefc"] == api.__version__
     assert "get_weather" in [tool["function"]["name"] for tool in first["tools"]]
     assert found[4]["reply"]["missing"] == ["get_weather"]
-    assert found[7]["options"] == {"parallel_tool_calls": False, "tool_choice": "auto"}
+    assert found[7]["options"] == {"parallel_tool_calls": False}
 
 
 def test_a_seed_that_was_drawn_is_recorded_where_it_matters(talks: Path) -> None:

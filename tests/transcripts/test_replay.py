@@ -133,12 +133,8 @@ def test_a_question_that_cannot_be_asked_any_more_is_a_failure(model: api.Model,
 
 def test_the_recorded_chat_format_is_used(tmp_path: Path) -> None:
     """What was asked with another family than the model's own is asked with it again."""
-    assert (
-        edgefc(
-            "call", "hello", "--family", "hermes", "--max-tokens", "12", "--transcripts", "a.jsonl", cwd=tmp_path
-        ).returncode
-        == 0
-    )
+    options = ("--family", "hermes", "--max-tokens", "12", "--transcripts", "a.jsonl")
+    assert edgefc("call", "hello", *options, cwd=tmp_path).returncode == 1  # the answer is cut off
     assert lines(tmp_path / "a.jsonl")[0]["model"]["family"] == "hermes"
     assert edgefc("transcripts", "replay", "a.jsonl", "--text", cwd=tmp_path).returncode == 0
     assert edgefc("transcripts", "replay", "a.jsonl", "--text", "--family", "demo", cwd=tmp_path).returncode == 1
