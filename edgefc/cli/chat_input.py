@@ -78,8 +78,8 @@ class TerminalInput:
         history = ChatHistory(paths.cache_dir() / "chat-history") if with_history else InMemoryHistory()
         output = create_output(stdout=cast("TextIO", out.file))
         # The output of the application, not of the session, which would not write plainly for TERM=dumb.
-        self._open_app = lambda: create_app_session(output=output)
-        with self._open_app():
+        self._output = output
+        with create_app_session(output=output):
             self._session: PromptSession[str] = PromptSession(
                 history=history,
                 completer=_completer(completions),
@@ -96,7 +96,7 @@ class TerminalInput:
             return text
         while True:
             try:
-                with self._open_app():
+                with create_app_session(output=self._output):
                     return self._session.prompt("> ", default=text)
             except EOFError:
                 return None
