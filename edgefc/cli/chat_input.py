@@ -78,7 +78,7 @@ class TerminalInput:
         history = ChatHistory(paths.cache_dir() / "chat-history") if with_history else InMemoryHistory()
         output = create_output(stdout=cast("TextIO", out.file))
         # The output of the application, not of the session, which would not write plainly for TERM=dumb.
-        self._output = output
+        self._output, self._create_session = output, create_app_session
         with create_app_session(output=output):
             self._session: PromptSession[str] = PromptSession(
                 history=history,
@@ -96,7 +96,7 @@ class TerminalInput:
             return text
         while True:
             try:
-                with create_app_session(output=self._output):
+                with self._create_session(output=self._output):
                     return self._session.prompt("> ", default=text)
             except EOFError:
                 return None
