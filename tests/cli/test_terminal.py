@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux draws the terminal")
+# They take two minutes, and need a terminal's signals: run them when the chat has changed.
+pytestmark = pytest.mark.skipif(
+    shutil.which("tmux") is None or not os.environ.get("EDGEFC_TERMINAL"),
+    reason="set EDGEFC_TERMINAL=1, with tmux installed, for tests in a real terminal",
+)
 
 TOOL = '''
 import pathlib, time
