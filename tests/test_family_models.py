@@ -133,6 +133,6 @@ def test_the_familys_stop_ends_an_answer_whatever_the_file_declares(
             [{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8, thinking=thinking
         )
         assert reply.finish_reason == "stop", text
-        assert reply.stats.sampled_tokens <= 2, "an answer is not empty: one token, then the end"
+        assert reply.stats.sampled_tokens <= 3, "an answer is not empty: a token or two, then the end"
     if family == "functionary-v2":
         assert ids["<|stop|>"] not in tokenizer.eog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -71,7 +72,9 @@ def open_answerer(name: str, options: QuestionOptions, *, is_named: bool = True)
 
         return connect(options.url, name if is_named else None)
     load = options.load()
-    if not options.local and load == LoadOptions() and (answerer := _find_server(name)) is not None:
+    # Only on request: a server may have loaded the file in another way, such as with another chat format.
+    finds_servers = bool(os.environ.get("EDGEFC_FIND_SERVER")) and not options.local
+    if finds_servers and load == LoadOptions() and (answerer := _find_server(name)) is not None:
         return answerer
     return LocalAnswerer(load_model(find_model(name), load))
 

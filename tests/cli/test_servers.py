@@ -27,7 +27,10 @@ def requests(server: ServerProcess) -> int:
     return sum("access_log" in line and "/chat/completions" in line for line in server.lines)
 
 
-def test_commands_find_the_server_with_their_model(serving: ServerProcess, edgefc: Edgefc) -> None:
+def test_commands_find_the_server_with_their_model(
+    serving: ServerProcess, edgefc: Edgefc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFC_FIND_SERVER", "1")
     question = ("call", "What is the weather in Paris and in Oslo?", "--json")
     remote, local = edgefc(*question), edgefc(*question, "--local")
     assert remote.returncode == local.returncode == 0, remote.stderr
