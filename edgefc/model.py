@@ -12,9 +12,9 @@ from typing_extensions import Unpack
 from edgefc import formats, gguf
 from edgefc.chat import dialect
 from edgefc.chat.answer_type import with_answer_type
-from edgefc.chat.async_chat import MAX_ROUNDS, MYPY, AsyncChat
+from edgefc.chat.async_chat import MYPY, AsyncChat
 from edgefc.chat.completion import TextStream, complete
-from edgefc.chat.loop import OnCall, OnDelta, OnReply, OnResult, RunResult, run_rounds
+from edgefc.chat.loop import MAX_ROUNDS, OnCall, OnDelta, OnReply, OnResult, RunResult, run_rounds
 from edgefc.chat.options import ChatOptions, FormlessOptions
 from edgefc.chat.prompt import ModelPrompt, conversation, render_prompt
 from edgefc.chat.prompt_parts import PartFinder

@@ -9,7 +9,15 @@ from typing import Any, Literal, Never, cast, overload
 from typing_extensions import Unpack
 
 from edgefc.chat.async_stream import AsyncChatStream
-from edgefc.chat.loop import AsyncOnCall, AsyncOnDelta, AsyncOnReply, AsyncOnResult, RunResult, run_rounds_async
+from edgefc.chat.loop import (
+    MAX_ROUNDS,
+    AsyncOnCall,
+    AsyncOnDelta,
+    AsyncOnReply,
+    AsyncOnResult,
+    RunResult,
+    run_rounds_async,
+)
 from edgefc.chat.options import ChatOptions, FormlessOptions
 from edgefc.chat.prompt import conversation
 from edgefc.chat.reply import ChatStream, Reply, T
@@ -17,7 +25,6 @@ from edgefc.chat.request import Request
 from edgefc.tools import ToolLike, ToolSet
 from edgefc.types import AnyMessage, Message
 
-MAX_ROUNDS = 8
 # True for mypy alone, which names a misspelt option by itself. Pyright does so where the last overload takes any option
 # and gives it a type that nothing has.
 MYPY = False

@@ -21,6 +21,7 @@ from edgefc.tools.async_runner import AsyncRunner
 from edgefc.types import Call, Delta, Message
 
 A = TypeVar("A")
+MAX_ROUNDS = 8  # chats of a run, where the caller sets no limit
 OnCall = Callable[[str, dict[str, Any]], bool]
 OnResult = Callable[[str, dict[str, Any], str], None]
 OnDelta = Callable[[Delta], None]

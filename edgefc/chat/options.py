@@ -15,7 +15,7 @@ from edgefc.chat.guide import GuideSettings
 from edgefc.engine import SamplingOptions, gbnf_grammar
 from edgefc.errors import FieldPath, RequestError, SchemaError
 from edgefc.formats import Family
-from edgefc.tools.schemas import clean_schema, map_schemas
+from edgefc.tools.schemas import clean_schema, map_schemas, without_nulls
 from edgefc.types import OnUnsupported, ToolChoice
 
 _ALL = {"top_k": 0, "penalty_last_n": 1 << 30}  # what -1 stands for
@@ -95,7 +95,7 @@ def given_options(options: ChatOptions) -> ChatOptions:
         near = difflib.get_close_matches(min(unknown), ChatOptions.__annotations__, 1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise TypeError(f"chat() got an unexpected keyword argument {min(unknown)!r}{hint}")
-    present = {name: value for name, value in options.items() if value is not None}
+    present = without_nulls(options)
     for name in _INTEGERS & present.keys():
         present[name] = whole_number(present[name])
     return cast("ChatOptions", present)
@@ -239,5 +239,5 @@ def _format_option(options: ChatOptions) -> Mapping[str, Any] | None:
     if not isinstance(option, Mapping):
         reason = f"must be an object such as {{'type': 'json_object'}}, not {type(option).__name__}"
         raise RequestError("response_format", reason)
-    option = {name: value for name, value in option.items() if value is not None}
+    option = without_nulls(option)
     return None if option.get("type", "text" if not option else "") == "text" else option

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from edgefc.tools import ToolSet
     from edgefc.types import Delta, Message
 
-MAX_ROUNDS = 8
-
 
 def answer_with_tools(
     answerer: Answerer,
@@ -33,7 +31,7 @@ def answer_with_tools(
 
     Raises what `Model.run` raises, ServerError and KeyboardInterrupt.
     """
-    from edgefc.chat.loop import run_rounds
+    from edgefc.chat.loop import MAX_ROUNDS, run_rounds
 
     def chat(messages: list[Message], *, tools: ToolSet, **options: Any) -> ChatStream:
         view.begin(None)

@@ -17,7 +17,7 @@ from edgefc.errors import FieldPath, RequestError
 from edgefc.formats.content import content_of, encodable, type_of
 from edgefc.formats.past_calls import CODE_TOOL, OpenCalls, read_calls, read_result, unknown_call
 from edgefc.limits import MAX_MESSAGES
-from edgefc.tools.schemas import list_of
+from edgefc.tools.schemas import list_of, without_nulls
 from edgefc.types import Message
 
 __all__ = ["CODE_TOOL", "ROLES", "canonicalize"]
@@ -56,7 +56,7 @@ class _Conversation:
         """Add one message. Raises RequestError."""
         if not isinstance(raw, Mapping):
             raise RequestError(path, "must be an object with role and content")
-        message = {key: value for key, value in raw.items() if value is not None}
+        message = without_nulls(raw)
         role = _role(message, path)
         if role == "tool":
             self._add_results(message, path)

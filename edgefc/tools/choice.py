@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from edgefc.errors import RequestError
-from edgefc.tools.schemas import list_of
+from edgefc.tools.schemas import list_of, without_nulls
 from edgefc.types import Tool, ToolChoice
 
 FIELD = ("tool_choice",)
@@ -37,7 +37,7 @@ def parse_tool_choice(value: bool | str | Mapping[str, Any] | None, tools: Seque
         return _of_mode(mode, names, names)
     if not isinstance(value, Mapping):
         raise RequestError(FIELD, "must be a string or an object")
-    return _parse_object({key: item for key, item in value.items() if item is not None}, names)
+    return _parse_object(without_nulls(value), names)
 
 
 def forbids_parallel(value: object) -> bool:

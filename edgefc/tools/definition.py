@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from edgefc.errors import FieldPath, RequestError
 from edgefc.limits import MAX_TOOL_NAME
-from edgefc.tools.schemas import Note, clean_schema, looks_like_schema
+from edgefc.tools.schemas import Note, clean_schema, looks_like_schema, without_nulls
 from edgefc.types import Tool
 
 # `{"type": "code_interpreter"}` is short for this function.
@@ -72,7 +72,7 @@ def read_definition(item: Any, path: FieldPath) -> Definition:
     """Read one tool. Raises RequestError with the path of the first mistake."""
     if not isinstance(item, Mapping):
         raise RequestError(path, f"must be a function or an object with type and function, not {type(item).__name__}")
-    item = _without_nulls(item)
+    item = without_nulls(item)
     is_code = item.get("type") == "code_interpreter"
     inner = item.get("function", CODE_INTERPRETER if is_code else None)
     function, is_bare = inner, inner is None and "name" in item
@@ -82,7 +82,7 @@ def read_definition(item: Any, path: FieldPath) -> Definition:
     is_function = (isinstance(kind, str) and kind in _CALLABLE_TYPES) or (is_bare and _has_schema(item))
     if not is_function or not isinstance(function, Mapping):
         raise RequestError(path, 'must be {"type": "function", "function": {…}}')
-    function = _without_nulls(function)
+    function = without_nulls(function)
     notes = _Notes([], [])
     if not is_bare and not is_code:
         function = _with_outer(function, item, path, notes)
@@ -102,11 +102,6 @@ def read_definition(item: Any, path: FieldPath) -> Definition:
 class _Notes(NamedTuple):
     changes: list[Note]
     warnings: list[Note]
-
-
-def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that are not null."""
-    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _has_schema(item: Mapping[str, Any]) -> bool:

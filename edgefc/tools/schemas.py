@@ -61,6 +61,11 @@ def map_schemas(schema: Any, change: Change, path: FieldPath = ()) -> Any:
     return node
 
 
+def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not None: null means "not given"."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def list_of(value: Any) -> list[Any] | None:
     """Return the items of a list, also of one that PHP has written as an object; None: it is neither."""
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ from edgefc import limits
 from edgefc.chat.options import ChatOptions, whole_number
 from edgefc.errors import FieldPath, RequestError
 from edgefc.server.api.foreign_fields import read_foreign_fields
-from edgefc.tools.schemas import list_of
+from edgefc.tools.schemas import list_of, without_nulls
 from edgefc.types import OnUnsupported
 
 SEED_LIMIT = 1 << 63
@@ -78,8 +78,7 @@ class ExtensionFields(BaseModel):
 
     def extensions(self) -> dict[str, Any]:
         """Return those fields that are set."""
-        values = {name: getattr(self, name, None) for name in ExtensionFields.model_fields}
-        return {name: value for name, value in values.items() if value is not None}
+        return without_nulls({name: getattr(self, name, None) for name in ExtensionFields.model_fields})
 
 
 def _check_size(value: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgefc.errors import RequestError
-from edgefc.tools.schemas import list_of
+from edgefc.tools.schemas import list_of, without_nulls
 
 Neutral = tuple[Any, ...]  # values that ask for nothing; null is one always
 
@@ -69,7 +69,7 @@ _IDLE: Mapping[str, Neutral] = {
 
 def read_foreign_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a body with other servers' fields under our names. Raises RequestError where two fields disagree."""
-    read = {key: value for key, value in fields.items() if value is not None}
+    read = without_nulls(fields)
     if isinstance(options := read.pop("options", None), Mapping):
         read = {**{key: options[key] for key in options if key in _IN_OPTIONS}, **read}
     for alias, name in ALIASES.items():

@@ -32,10 +32,11 @@ from edgefc.server.api.fields import (
     reject_unsupported,
 )
 from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
-from edgefc.server.api.translate import ChatBuilder, TranslatedChat, shared_fields, without_nulls
+from edgefc.server.api.translate import ChatBuilder, TranslatedChat, shared_fields
 from edgefc.server.errors import ApiError
 from edgefc.server.service import RequestContext
 from edgefc.tools.definition import SCHEMA_KEYS, unsupported_type
+from edgefc.tools.schemas import without_nulls
 from edgefc.types import Delta
 
 Block = dict[str, Any]

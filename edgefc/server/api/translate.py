@@ -21,11 +21,6 @@ from edgefc.server.service import RequestContext
 from edgefc.types import Delta
 
 
-def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that are not None."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 class SharedFields(CommonFields):
     """Fields of chat completions that other APIs lack, but clients send to them as well."""
 
