@@ -130,9 +130,9 @@ def test_the_familys_stop_ends_an_answer_whatever_the_file_declares(
     for text, token in ids.items():
         thinking = False if model.family.opens_thoughts else None  # thoughts that a prompt begins end with their mark
         reply = model.chat(
-            [{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8, thinking=thinking
+            [{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8, thinking=thinking, seed=0
         )
         assert reply.finish_reason == "stop", text
-        assert reply.stats.sampled_tokens <= 3, "an answer is not empty: a token or two, then the end"
+        assert reply.stats.sampled_tokens <= 2, "an answer is not empty: one token, then the end"
     if family == "functionary-v2":
         assert ids["<|stop|>"] not in tokenizer.eog
