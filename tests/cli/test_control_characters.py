@@ -79,7 +79,7 @@ def test_metadata_is_printed_without_control_characters(edgefc: Edgefc, hostile_
 def test_results_and_descriptions_are_printed_without_control_characters(edgefc: Edgefc, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(TOOLS, encoding="utf-8")
     done = edgefc("run", "What is the weather in Paris?", "--tools", "t.py", "--yes", "--max-tokens", "100")
-    assert done.returncode in {0, 1}, done.stderr  # 1: the answer was cut off
+    assert done.returncode == int("cut off" in done.stderr), done.stderr
     assert "← \\x1b]0;PWNED" in done.stdout
     listed = edgefc("chat", "--tools", "t.py", stdin="/tools\n/nonsense\x1b[2J\n/exit\n")
     assert "a city" in listed.stdout
