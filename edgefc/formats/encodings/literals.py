@@ -82,8 +82,8 @@ class LiteralReader:
 
     # -- states: each returns the number of characters it has read; None if it needs more of them -------------------
 
-    def _in_members(self, text: str) -> int | None:
-        """Read a comma, the name of a member, or the end of an object."""
+    def _between(self, text: str) -> int | None:
+        """Read what may stand between two members or items; 0: the next one begins here, or the reader has ended."""
         if not text:
             return None
         if text[0] in _SPACE:
@@ -95,6 +95,12 @@ class LiteralReader:
             return 1
         if not self._has_comma and not self._is_first[-1]:
             return self._break()
+        return 0
+
+    def _in_members(self, text: str) -> int | None:
+        """Read a comma, the name of a member, or the end of an object."""
+        if (size := self._between(text)) != 0 or self.is_complete or self.is_broken:
+            return size
         if self._bare_keys or self._is_outermost():
             return self._bare_key(text)
         return self._begin_string(text, is_key=True) if text[0] in "'\"" else self._break()
@@ -111,17 +117,8 @@ class LiteralReader:
 
     def _in_items(self, text: str) -> int | None:
         """Read a comma, an item, or the end of an array."""
-        if not text:
-            return None
-        if text[0] in _SPACE:
-            return 1
-        if text[0] == self._closers[-1]:
-            return self._close()
-        if text[0] == "," and not self._is_first[-1] and not self._has_comma:
-            self._has_comma = True
-            return 1
-        if not self._has_comma and not self._is_first[-1]:
-            return self._break()
+        if (size := self._between(text)) != 0 or self.is_complete or self.is_broken:
+            return size
         self._begin_item()
         self._state = self._at_value
         return 0

@@ -100,7 +100,17 @@ def _has_surrogate(text: str) -> bool:
     return any(0xD800 <= ord(char) < 0xE000 for char in text)
 
 
-class KeywordLayout(PythonLayout):
+class _BareKeys(JsonLayout):
+    """Names without quotes; where any name may stand, an identifier."""
+
+    def key(self, name: str) -> Node:
+        return sequence(lexeme(name), self.colon)
+
+    def free_key(self, names: Node | None) -> Node:
+        return _bare_key(names, _IDENTIFIER, self.colon)
+
+
+class KeywordLayout(_BareKeys, PythonLayout):
     """Keyword arguments between the parentheses of a call."""
 
     has_braces = False
@@ -110,16 +120,6 @@ class KeywordLayout(PythonLayout):
         super().__init__()
         self.colon = lexeme("=")
         self._values = PythonLayout()
-
-    @property
-    def values(self) -> JsonLayout:
-        return self._values
-
-    def key(self, name: str) -> Node:
-        return sequence(lexeme(name), self.colon)
-
-    def free_key(self, names: Node | None) -> Node:
-        return _bare_key(names, _IDENTIFIER, self.colon)
 
 
 def _bare_key(names: Node | None, legal: Node, colon: Node) -> Node:
@@ -139,10 +139,6 @@ class TaggedLayout(JsonLayout):
     def __init__(self) -> None:
         super().__init__("json")
         self.comma, self._values = EMPTY, TaggedValueLayout()
-
-    @property
-    def values(self) -> JsonLayout:
-        return self._values
 
     def key(self, name: str) -> Node:
         return sequence(lexeme("<parameter="), lexeme(name), lexeme(">\n"))
@@ -166,18 +162,14 @@ class TaggedValueLayout(JsonLayout):
         self._raw = RawText(TAG_MARK, head=TAG_MARK.lstrip())
         self.any_text = self.string(ANY_TEXT, 0, None)
 
-    @property
-    def values(self) -> JsonLayout:
-        return self._values
-
     def enclose(self, left: str, body: Node, right: str) -> Node:
-        return sequence(self._values.enclose(left, body, right), lexeme(TAG_END))
+        return sequence(self.values.enclose(left, body, right), lexeme(TAG_END))
 
     def key(self, name: str) -> Node:
-        return self._values.key(name)
+        return self.values.key(name)
 
     def free_key(self, names: Node | None) -> Node:
-        return self._values.free_key(names)
+        return self.values.free_key(names)
 
     def string(self, text: Node, low: int, high: int | None) -> Node:
         return self.plain(self._raw.node(text, low, high))
@@ -203,7 +195,7 @@ class TaggedValueLayout(JsonLayout):
 # -- Gemma --------------------------------------------------------------------------------------------------------
 
 
-class GemmaLayout(JsonLayout):
+class GemmaLayout(_BareKeys):
     """Gemma's objects: bare keys in their order, strings between two tokens.
 
     is_call  without braces around the arguments, which the family's syntax has
@@ -217,17 +209,7 @@ class GemmaLayout(JsonLayout):
         super().__init__("compact")
         self._raw, self._is_control, self.has_braces = RawText(quote), quote in control, not is_call
         self._mark: Node = ControlToken(quote, control[quote]) if quote in control else Literal(quote)
-        self._values = GemmaLayout(quote, control) if is_call else self
-
-    @property
-    def values(self) -> JsonLayout:
-        return self._values
-
-    def key(self, name: str) -> Node:
-        return sequence(lexeme(name), self.colon)
-
-    def free_key(self, names: Node | None) -> Node:
-        return _bare_key(names, _IDENTIFIER, self.colon)
+        self._values = GemmaLayout(quote, control) if is_call else None
 
     def string(self, text: Node, low: int, high: int | None) -> Node:
         if not self._is_control:

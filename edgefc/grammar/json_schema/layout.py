@@ -50,6 +50,7 @@ class JsonLayout:
     has_braces = True
     legal_name: re.Pattern[str] | None = None
     any_text: Node | None = None
+    _values: JsonLayout | None = None  # None: as at the top
 
     def __init__(self, spacing: Spacing) -> None:
         self._spacing = spacing
@@ -66,7 +67,7 @@ class JsonLayout:
     @property
     def values(self) -> JsonLayout:
         """The layout of values inside objects and arrays."""
-        return self
+        return self._values or self
 
     # -- objects and arrays ---------------------------------------------------------------------------------------
 
