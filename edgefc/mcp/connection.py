@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -103,10 +102,12 @@ class _Session:
         tools = client.server_capabilities.tools
         if tools is None or not tools.list_changed:
             return
-        with contextlib.suppress(Exception):
+        try:
             async with client.listen(tools_list_changed=True) as changes:
                 async for _ in changes:
                     self._on_tools_changed()
+        except Exception as error:  # noqa: BLE001 - whatever a server does is its failure alone
+            log.debug("%s: changes of its tools are not followed: %s", self.config.name, describe(error))
 
 
 class Connection:
