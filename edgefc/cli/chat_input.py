@@ -90,10 +90,16 @@ class TerminalInput:
             )
 
     def read(self) -> str | None:
-        text = _typed_ahead()
-        if text and not is_open(text):
-            out.print(f"> {text.rstrip()}")
-            return text
+        # In raw mode before the prompt is shown: otherwise the terminal turns Enter into a line feed, which is Ctrl-J.
+        with self._session.input.raw_mode():
+            text = _typed_ahead()
+            if text.endswith(("\n", "\r")) and not is_open(text):
+                out.print(f"> {text.rstrip()}")
+                return text
+            return self._prompt(text)
+
+    def _prompt(self, text: str) -> str | None:
+        """Let the user edit a line that begins with `text`."""
         while True:
             try:
                 with self._create_session(output=self._output):
@@ -106,13 +112,13 @@ class TerminalInput:
 
 
 def _typed_ahead() -> str:
-    """Return the line that was typed, and ended with Enter, while there was no prompt; "" if none was.
-
-    The terminal has made the end of the line of Enter by then, which at the prompt is Ctrl-J.
-    """
+    """Return what was typed while there was no prompt. Raises KeyboardInterrupt for Ctrl-C."""
     if sys.platform == "win32" or not select.select([sys.stdin], [], [], 0)[0]:
         return ""
-    return os.read(sys.stdin.fileno(), 65536).decode("utf-8", "replace")
+    text = os.read(sys.stdin.fileno(), 65536).decode("utf-8", "replace")
+    if "\x03" in text:
+        raise KeyboardInterrupt
+    return text
 
 
 def _key_bindings() -> KeyBindings:

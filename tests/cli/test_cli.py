@@ -205,7 +205,7 @@ def test_a_console_without_unicode_gets_the_nearest_text() -> None:
     for encoding in ("cp1252", "ascii"):
         done = subprocess.run(
             [sys.executable, "-m", "edgefc", "run", "What's 17*23?"], capture_output=True, check=False,
-            stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONIOENCODING": encoding},
+            input=b"", env={**os.environ, "PYTHONIOENCODING": encoding},
         )  # fmt: skip
         assert b"-> calculate" in done.stdout, done.stderr
         assert b"Traceback" not in done.stderr

@@ -90,9 +90,10 @@ def test_a_decision_for_good_is_remembered(raw: Raw, mcp_file: Any, tmp_path: Pa
     stored = json.loads((tmp_path / "config" / "mcp-approvals.json").read_text(encoding="utf-8"))
     assert [entry["decision"] for entry in stored["tools"].values()] == ["always"]
     done = subprocess.run(
-        [sys.executable, "-m", "edgefc", *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=300, check=True,
+        [sys.executable, "-m", "edgefc", *words], env=environment, input="", capture_output=True,
+        text=True, timeout=300, check=False,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "not run" not in done.stderr
     assert "←" in done.stdout
 
@@ -108,12 +109,14 @@ def test_lint_reads_servers(edgefc: Edgefc, raw: Raw, mcp_file: Any) -> None:  #
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_program_leaves_no_process(number: int, raw: Raw, mcp_file: Any, tmp_path: Path) -> None:
     """At random moments after the server has started, with children that ignore every request to end."""
-    pids = tmp_path / "pids"
+    pids, empty = tmp_path / "pids", tmp_path / "empty"
+    empty.touch()
     words = (*QUESTION, "--yes", "--mcp", mcp_file({"raw": raw("family", str(pids))}))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgefc", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    with empty.open() as stdin:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgefc", *words], stdin=stdin, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
     while not (pids.exists() and pids.read_text().count("\n") == 2) and process.poll() is None:
         time.sleep(0.01)
     time.sleep(random.random() / 2)
