@@ -68,7 +68,13 @@ class _Server(uvicorn.Server):
             yield
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                signal.signal(number, self._handle_late if self._n_signals else handler)
+
+    def _handle_late(self, _sig: int, _frame: FrameType | None) -> None:
+        """Let the program that has been told to stop clean up, unless it is told for the third time."""
+        self._n_signals += 1
+        if self._n_signals > 2:
+            os._exit(INTERRUPTED)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         self._n_signals += 1
@@ -105,6 +111,8 @@ def serve(
     on_stop: OnStop = _ignore_stop,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` receives the URL once the server accepts requests.
+
+    The program should end then: of further signals, the second ends it at once.
 
     Raises RequestError if the address is not available, and KeyboardInterrupt after a second SIGINT.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -146,6 +148,37 @@ def test_a_second_signal_cancels_running_requests(tiny_model: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(20)
         connection.close()
+
+
+CLEANS_UP = """
+import sys, time, edgefc
+from edgefc.server import Settings, serve
+with edgefc.load("demo") as model:
+    serve(model, Settings(port=0), lambda url: print("serving", flush=True))
+    print("cleaning up", flush=True)
+    sys.stdin.readline()
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_a_signal_while_the_program_cleans_up_does_not_end_it() -> None:
+    for further, code in ((0, 0), (1, 0), (2, 130)):
+        command = [sys.executable, "-c", CLEANS_UP]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == "serving\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "cleaning up\n"
+            for _ in range(further):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.2)
+            if code == 0:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            assert process.stdout.read() == ("done\n" if code == 0 else "")
+            assert process.wait() == code
 
 
 def test_requests_that_outlast_the_drain_are_cancelled(tiny_model: Path) -> None:
