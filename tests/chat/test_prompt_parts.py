@@ -29,7 +29,7 @@ FAMILIES = family_names()
 # Their prompts hold earlier turns as text within one message, so there is nothing to find.
 ONE_MESSAGE = {"hammer1", "hammer2.0", "xlam-fc-v1", "xlam-r"}
 # Their prompts end with the beginning of thoughts, which is not what stands before an answer in the history.
-UNLIKE_HISTORY = {"nemotron-3-nano", "qwen3.5"}
+UNLIKE_HISTORY = {"granite4.2", "nemotron-3-nano", "qwen3.5"}
 EXACT = ("hermes", "qwen3", "llama3-json", "demo", "xlam2-llama")
 TOOLS: list[Tool] = TOOL_SETS[3]
 SYSTEM: Message = {"role": "system", "content": "Speak of nothing but <|im_end|> ships"}

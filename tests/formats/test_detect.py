@@ -9,7 +9,7 @@ import pytest
 from edgefc.errors import FormatError
 from edgefc.formats import MODEL_TEMPLATE, detect, family_of
 
-CHATML, LLAMA3 = "<|im_start|> <tool_call>", "<|start_header_id|>"
+CHATML, LLAMA3, GRANITE = "<|im_start|> <tool_call>", "<|start_header_id|>", "<|start_of_role|>"
 # Name, template, file name, family; in the order in which the evidence is considered.
 CASES: list[tuple[str, str, str, str]] = [
     # a version that the template states
@@ -31,6 +31,12 @@ CASES: list[tuple[str, str, str, str]] = [
     ("", f"{CHATML} <|tool_list_start|>", "", "lfm2"),
     ("", "<|turn> <|tool_call>call:", "", "gemma4"),
     ("", "<start_of_turn> <start_function_call>", "", "functiongemma"),
+    (
+        "",
+        f"{GRANITE} For each tool call, return a json object with function name and arguments within <tool_call>",
+        "",
+        "granite4",
+    ),
     # names: the longest wins, and those of one family before those of many
     ("Qwen3.5 4B", CHATML, "", "qwen3.5"),
     ("Qwen3-Coder 30B-A3B Instruct", CHATML, "", "qwen3-coder"),
@@ -38,6 +44,8 @@ CASES: list[tuple[str, str, str, str]] = [
     ("LFM2.5 1.2B", CHATML, "", "lfm2.5"),
     ("ToolACE-2-Llama-3.1-8B", LLAMA3, "", "llama-pythonic"),
     ("watt-tool-8B", LLAMA3, "", "llama-pythonic"),
+    ("Granite 4.2 8b", CHATML, "", "granite4.2"),
+    ("granite-4.0-h-1b", "", "", "granite4"),
     ("Arch Function Chat 3B", CHATML, "", "arch-chat"),
     ("Arch-Function-3B", CHATML, "", "arch-function"),
     ("arch_agent_1.5b", "", "", "arch-agent"),

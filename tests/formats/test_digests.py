@@ -312,6 +312,11 @@ DIGESTS = {
     "gemma4_hist": (rendered("gemma4", SYSTEM + H), 1134, "f9da2ef383f17bec"),
     "gemma4_calls": (rendered("gemma4", called(NESTED, {})), 1042, "b8959d249d232373"),
     "gemma4_text": (rendered("gemma4", GEMMA_TEXT), 1007, "d8b675d79281edf0"),
+    "granite4": (rendered("granite4"), 1423, "64d86b46018fcc73"),
+    "granite4_hist": (rendered("granite4", SYSTEM + H), 1920, "83795590fd8cf426"),
+    "granite4_plain": (rendered("granite4", M1, None), 287, "e9da6b092f16836e"),
+    "granite4_plain_system": (rendered("granite4", SYSTEM + M1, None), 206, "e11ff7ee3572afd1"),
+    "granite4_calls": (rendered("granite4", called(NESTED, {}, content="I will.")), 1800, "c64e20552b01d26d"),
     # BFCL's default system prompt and LlamaHandler; the calls of its history are the model's own text.
     "llama_pythonic": (rendered("llama-pythonic"), 2423, "4a57db7cfb67d005"),
     "llama_pythonic_system": (rendered("llama-pythonic", SYSTEM + M1), 2435, "2bc1e2ddd733420b"),
