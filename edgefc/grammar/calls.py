@@ -30,7 +30,7 @@ from edgefc.tools import ToolLike, ToolSet
 from edgefc.tools.schemas import Note, clean_schema
 from edgefc.types import CallSpellings, OutputSyntax, ToolChoice
 
-DEADLINE_S, DEADLINE_PER_TOOL_S = 0.25, 0.004  # of one compilation
+DEADLINE_S, DEADLINE_PER_TOOL_S = 0.5, 0.004  # of one compilation
 # The syntax of `calls_gbnf`: a bare JSON array.
 ARRAY = OutputSyntax(
     call='{"name": "{name}", "arguments": {arguments}}',
