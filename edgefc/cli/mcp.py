@@ -144,9 +144,7 @@ def list_tools(
 
 
 def _row(tool: McpTool, report: ToolReport, approvals: Any) -> tuple[str, ...]:
-    from edgefc.mcp.approval import is_preapproved
-
-    runs = approvals.decision(tool.source) or ("always" if is_preapproved(tool.config, tool.source) else "asks")
+    runs = approvals.decision(tool.source) or ("always" if tool.is_preapproved else "asks")
     tokens = "" if report.prompt_tokens is None else f"{report.prompt_tokens:,} tokens"
     findings = str(len(report.problems) + len(report.unenforced) or "")
     return tool.config.name, tool.name, tool.source.badge, runs, tokens, findings

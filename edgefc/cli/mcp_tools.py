@@ -11,8 +11,8 @@ from edgefc.cli.console import CallApproval, ask, err, print_call
 from edgefc.terminal import escape_json, single_line
 
 if TYPE_CHECKING:
-    from edgefc.mcp import McpTool
     from edgefc.tools import ToolSet
+    from edgefc.tools.remote import RemoteTool
 
 DEFAULT = Path("default")  # a value of --mcp: the file of the configuration folder
 
@@ -48,19 +48,19 @@ def new_approval(tools: ToolSet, *, is_asking: bool, yes: bool, is_plain: bool) 
     return CallApproval(ask=is_asking) if is_asking or is_plain else None
 
 
-def _servers_tools(tools: ToolSet) -> dict[str, McpTool]:
-    if "edgefc.mcp" not in sys.modules:
+def _servers_tools(tools: ToolSet) -> dict[str, RemoteTool]:
+    if "edgefc.tools.remote" not in sys.modules:
         return {}
-    from edgefc.mcp import McpTool
+    from edgefc.tools.remote import RemoteTool
 
-    return {name: runner for name, runner in tools.runners.items() if isinstance(runner, McpTool)}
+    return {name: runner for name, runner in tools.runners.items() if isinstance(runner, RemoteTool)}
 
 
 class ServerApproval(CallApproval):
     """Asks about calls of servers' tools, and remembers what the user decides for good."""
 
-    def __init__(self, tools: dict[str, McpTool], *, is_asking: bool, yes: bool, is_plain: bool) -> None:
-        from edgefc.mcp import Approvals
+    def __init__(self, tools: dict[str, RemoteTool], *, is_asking: bool, yes: bool, is_plain: bool) -> None:
+        from edgefc.tools.approval import Approvals
 
         super().__init__(ask=is_asking)
         self._tools, self._yes, self._is_plain = tools, yes, is_plain
@@ -68,8 +68,6 @@ class ServerApproval(CallApproval):
         self._approvals = Approvals()
 
     def __call__(self, name: str, arguments: dict[str, Any]) -> bool:
-        from edgefc.mcp.approval import is_preapproved
-
         tool = self._tools.get(name)
         if tool is None:
             return super().__call__(name, arguments)
@@ -79,7 +77,7 @@ class ServerApproval(CallApproval):
         if decision == "never":
             err.print("  not run: you have refused this tool for good", style="dim")
             return False
-        if self._yes or decision == "always" or name in self._session or is_preapproved(tool.config, tool.source):
+        if self._yes or decision == "always" or name in self._session or tool.is_preapproved:
             return True
         return self._ask_user(tool)
 
@@ -89,13 +87,13 @@ class ServerApproval(CallApproval):
         else:  # stdout has JSON
             err.print(f"  → {single_line(name)}({escape_json(json.dumps(arguments, ensure_ascii=False))})")
 
-    def _ask_user(self, tool: McpTool) -> bool:
+    def _ask_user(self, tool: RemoteTool) -> bool:
         if not sys.stdin.isatty():
             err.print("  not run: no terminal to ask for approval; --yes runs tools without asking")
             return False
         source = tool.source
         always = "[a]lways, " if source.is_read_only else ""
-        about = f"{single_line(tool.config.name, limit=60)}, {source.badge}"
+        about = f"{single_line(tool.origin, limit=80)}, {source.badge}"
         answer = ask(f"  {about}. Run it? [o]nce, {always}[s]ession, ne[v]er, [N]o: ")
         if answer in {"v", "never"}:
             self._approvals.remember(source, "never")

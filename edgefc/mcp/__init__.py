@@ -11,15 +11,14 @@ connection  one server: started when it is needed, and again after it ended
 listing     a server's tools: allowed ones, their fingerprints
 result      the result of a call as text for a model
 tools       the tools of all servers as a sequence for `Model.run`
-approval    which tools may run without asking, remembered by fingerprint
 """
 
 from edgefc.errors import require_extra
 
 require_extra("mcp", "filelock", "mcp")
 
-from edgefc.mcp.approval import Approvals, Decision  # noqa: E402 - after the check
-from edgefc.mcp.config import ServerConfig, read_config  # noqa: E402
+from edgefc.mcp.config import ServerConfig, read_config  # noqa: E402 - after the check
 from edgefc.mcp.tools import McpTool, McpTools, connect  # noqa: E402
+from edgefc.tools.approval import Approvals, Decision  # noqa: E402
 
 __all__ = ["Approvals", "Decision", "McpTool", "McpTools", "ServerConfig", "connect", "read_config"]

@@ -15,9 +15,10 @@ from edgefc._version import __version__
 from edgefc.errors import EdgefcError, ToolError
 from edgefc.mcp.config import ServerConfig
 from edgefc.mcp.http import open_http
-from edgefc.mcp.listing import MAX_LISTED, Listing, ServerTool, new_listing
+from edgefc.mcp.listing import MAX_LISTED, Listing, new_listing
 from edgefc.mcp.stdio import Process
 from edgefc.terminal import single_line
+from edgefc.tools.remote import ServerTool
 
 log = logging.getLogger("edgefc.mcp")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts to start, doubled each time

@@ -10,39 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgefc.mcp.config import ServerConfig
+from edgefc.tools.remote import Omission, ServerTool
 
 MAX_LISTED = 1024  # tools of a server that are looked at
 MAX_OFFERED = 128  # tools of a server that are offered; GitHub's has 117
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTool:
-    """A tool as its server describes it.
-
-    is_read_only, is_destructive  the server's word, which nobody checks; without it a tool is taken for destructive
-    fingerprint  sha256 of server, name, description and schema: another one means that the tool has changed
-    """
-
-    server: str
-    name: str
-    description: str
-    schema: dict[str, Any]
-    is_read_only: bool
-    is_destructive: bool
-    fingerprint: str
-
-    @property
-    def badge(self) -> str:
-        return "read-only" if self.is_read_only else "destructive" if self.is_destructive else "adds only"
-
-
-@dataclass(frozen=True, slots=True)
-class Omission:
-    """A tool that is left out, or a whole server if `tool` is empty, with the reason."""
-
-    server: str
-    tool: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +66,10 @@ def _server_tool(config: ServerConfig, tool: Any) -> ServerTool:
     text = json.dumps(facts, sort_keys=True).encode()
     fingerprint = hashlib.sha256(text).hexdigest()
     return ServerTool(config.name, tool.name, description, tool.input_schema, is_read_only, is_destructive, fingerprint)
+
+
+def is_preapproved(config: ServerConfig, tool: ServerTool) -> bool:
+    """Return True if the configuration lets a tool run without asking."""
+    if isinstance(config.approve, tuple):
+        return tool.name in config.approve
+    return config.approve == "always" or (config.approve == "read-only" and tool.is_read_only)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-MAX_RESULT = 12_000  # characters; some 3,000 tokens
-HEAD = 2 / 3  # the share of a long result that is its beginning
+from edgefc.tools.remote import MAX_RESULT, shorten
 
 
 def result_text(result: Any, limit: int = MAX_RESULT) -> str:
@@ -21,16 +20,6 @@ def result_text(result: Any, limit: int = MAX_RESULT) -> str:
     if result.structured_content is not None:
         return shorten(json.dumps(result.structured_content, ensure_ascii=False), limit)
     return shorten("\n".join(map(_block_text, result.content)), limit)
-
-
-def shorten(text: str, limit: int) -> str:
-    """Return head and tail of a text that is too long."""
-    if len(text) <= limit:
-        return text
-    head = int(limit * HEAD)
-    tail = limit - head
-    note = f"\n[{len(text) - limit:,} of {len(text):,} characters are left out here]\n"
-    return f"{text[:head]}{note}{text[-tail:]}"
 
 
 def _block_text(block: Any) -> str:

@@ -12,52 +12,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
-from edgefc.cache import TextCache
-from edgefc.errors import EdgefcError, ToolError
+from edgefc.errors import ToolError
+from edgefc.grammar.refusal import refusal_of
 from edgefc.limits import MAX_TOOLS
 from edgefc.mcp import background
 from edgefc.mcp.config import ServerConfig, default_path, read_config
-from edgefc.mcp.listing import Listing, Omission, ServerTool
-from edgefc.mcp.result import MAX_RESULT, result_text
-from edgefc.tools import PythonTool, ToolSet
-from edgefc.types import Tool, finite_float, refuse_constant
+from edgefc.mcp.listing import Listing, is_preapproved
+from edgefc.mcp.result import result_text
+from edgefc.tools.remote import MAX_RESULT, Omission, RemoteTool, ServerTool
 
 log = logging.getLogger("edgefc.mcp")
 CLOSE_S = 20.0
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
-# Reasons why a tool is refused, "" for none, by its definition as JSON: a long list is compiled once.
-_refusals: TextCache[str] = TextCache(lambda reason: 256 + len(reason))
 
 
-class McpTool(PythonTool[..., Any]):
-    """A tool of a server. Calling it with keyword arguments returns a coroutine of the result as text.
+class McpTool(RemoteTool):
+    """A tool of a server.
 
-    source  the tool as its server describes it
     config  the server
     """
 
     def __init__(self, name: str, source: ServerTool, config: ServerConfig, call: Callable[..., Any]) -> None:
-        self.name, self.source, self.config = name, source, config
-        self.function, self.__wrapped__, self.__name__ = call, call, name
-        self.__doc__ = source.description or None
-        # The connection has the time limit, and says whose it is.
-        self.timeout, self.is_async = None, True
-        spec: dict[str, Any] = {"name": name}
-        if source.description:
-            spec["description"] = source.description
-        spec["parameters"] = source.schema
-        self.schema: Tool = {"type": "function", "function": spec}  # type: ignore[typeddict-item]
-
-    def __repr__(self) -> str:
-        return f"McpTool({self.name!r}, server={self.config.name!r})"
-
-    def parse(self, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
-        """Read the arguments; the server checks them."""
-        if isinstance(arguments, str):
-            arguments = json.loads(arguments, parse_float=finite_float, parse_constant=refuse_constant)
-        if not isinstance(arguments, Mapping):
-            raise ToolError("the arguments must be an object")
-        return dict(arguments)
+        super().__init__(name, source, call)
+        self.config, self.is_preapproved = config, is_preapproved(config, source)
 
 
 class McpTools(Sequence[McpTool]):
@@ -159,7 +136,7 @@ class McpTools(Sequence[McpTool]):
                 if counts[name] > 1 or name in self._reserved:
                     name = f"{_UNSAFE.sub('_', source.server)}__{source.name}"
                 tool = McpTool(name, source, connection.config, self._caller(connection, source))
-                reason = _refusal(tool.schema)
+                reason = refusal_of(tool.schema)
                 if name in tools or name in self._reserved:
                     reason = f"another tool has the name {name}"
                 elif not reason and len(tools) >= MAX_TOOLS:
@@ -190,22 +167,6 @@ def connect(
         source = default_path()
     servers = read_config(source) if isinstance(source, str | Path | Mapping) else source
     return McpTools(servers, reserved=reserved, max_result=max_result)
-
-
-def _refusal(schema: Tool) -> str:
-    """Return the reason why edgefc refuses a tool; "" if it does not."""
-    return _refusals.get(json.dumps(schema), lambda: _compile(schema))
-
-
-def _compile(schema: Tool) -> str:
-    from edgefc.grammar import compile_calls
-
-    try:
-        compile_calls(ToolSet.of([schema]))
-    except EdgefcError as error:
-        located = error.at(*error.path[2:]) if isinstance(getattr(error, "path", None), tuple) else error  # type: ignore[attr-defined]
-        return str(located).partition("\n")[0]
-    return ""
 
 
 async def _close_all(connections: Sequence[Any]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgefc.mcp import Approvals, ServerConfig
-from edgefc.mcp.approval import is_preapproved
-from edgefc.mcp.listing import ServerTool, new_listing
+from edgefc.mcp.listing import is_preapproved, new_listing
+from edgefc.tools.remote import ServerTool
 
 CONFIG = ServerConfig("files", command="npx")
 

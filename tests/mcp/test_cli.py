@@ -87,7 +87,7 @@ def test_a_decision_for_good_is_remembered(raw: Raw, mcp_file: Any, tmp_path: Pa
         terminal.wait_for("raw, read-only. Run it? [o]nce, [a]lways, [s]ession, ne[v]er, [N]o:")
         terminal.type("a")
         assert terminal.process.wait(timeout=300) == 0
-    stored = json.loads((tmp_path / "config" / "mcp-approvals.json").read_text(encoding="utf-8"))
+    stored = json.loads((tmp_path / "config" / "approvals.json").read_text(encoding="utf-8"))
     assert [entry["decision"] for entry in stored["tools"].values()] == ["always"]
     done = subprocess.run(
         [sys.executable, "-m", "edgefc", *words], env=environment, input="", capture_output=True,

@@ -1,4 +1,4 @@
-"""The tools that the user allows or refuses for good, in a file that only the user can read.
+"""The tools of servers that the user allows or refuses for good, in a file that only the user can read.
 
 A tool is known by its fingerprint, so that another command, URL, description or schema asks again.
 """
@@ -15,10 +15,9 @@ from filelock import FileLock
 from edgefc import paths
 from edgefc.errors import ToolError
 from edgefc.files import read_small, write_file
-from edgefc.mcp.config import ServerConfig
-from edgefc.mcp.listing import ServerTool
+from edgefc.tools.remote import ServerTool
 
-log = logging.getLogger("edgefc.mcp")
+log = logging.getLogger("edgefc.tools")
 Decision = Literal["always", "never"]
 MAX_BYTES = 4 << 20
 
@@ -27,7 +26,7 @@ class Approvals:
     """The file of decisions. Reads are lenient: a damaged file allows nothing, and each tool is asked about again."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or paths.config_dir() / "mcp-approvals.json"
+        self.path = path or paths.config_dir() / "approvals.json"
 
     def decision(self, tool: ServerTool) -> Decision | None:
         """Return the remembered decision about a tool; None: the user has to be asked."""
@@ -69,10 +68,3 @@ class Approvals:
 
 def _server_of(entry: Any) -> Any:
     return entry.get("server") if isinstance(entry, dict) else None
-
-
-def is_preapproved(config: ServerConfig, tool: ServerTool) -> bool:
-    """Return True if the configuration lets a tool run without asking."""
-    if isinstance(config.approve, tuple):
-        return tool.name in config.approve
-    return config.approve == "always" or (config.approve == "read-only" and tool.is_read_only)
