@@ -37,7 +37,21 @@ def isolated_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("cache", "config", "models", "state"):
             monkeypatch.setenv(f"EDGEFC_{name.upper()}_DIR", str(tmp_path_factory.getbasetemp() / name))
+        monkeypatch.setenv("EDGEFC_FIND_MODELS", "0")  # the models of the developer's other programs
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def empty_stdin() -> Iterator[None]:
+    """Let programs that tests start read nothing: pytest's stdin is /dev/null, which some machines have as a file."""
+    before = os.dup(0)
+    reader, writer = os.pipe()
+    os.close(writer)
+    os.dup2(reader, 0)
+    os.close(reader)
+    yield
+    os.dup2(before, 0)
+    os.close(before)
 
 
 @pytest.fixture(scope="session")
