@@ -176,6 +176,7 @@ class OutputSyntax:
     forbidden_starts  beginnings that free text must not have
     text          template of a text answer, with {text}; None: plain text is free text
     text_begin    stands before free text; calls_separator then introduces the calls after it
+    text_before_calls  stands instead of text_begin before text that calls follow
     clarify       template with {functions} and {text}; None: clarifications are plain text
     no_tool       template with {text}, or without it where text is free; None: "no tool fits" is plain text
     begin, end    literals around every output (a code fence), whatever kind of answer it is
@@ -200,6 +201,7 @@ class OutputSyntax:
     forbidden_starts: tuple[str, ...] = ()
     text: str | None = None
     text_begin: str = ""
+    text_before_calls: str = ""
     clarify: str | None = None
     no_tool: str | None = None
     begin: str = ""

@@ -25,6 +25,18 @@ GEMMA4 = ("<|turn>", "<turn|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>
 FUNCTIONGEMMA = ("<start_of_turn>", "<end_of_turn>", "<escape>",
                  *(f"<{end}_function_{name}>" for name in ("declaration", "call", "response") for end in ("start", "end")))  # fmt: skip
 GRANITE4 = ("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>")
+PHI4 = (
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "<|tool|>",
+    "<|/tool|>",
+    "<|tool_call|>",
+    "<|/tool_call|>",
+)
+MINISTRAL3 = (*MISTRAL, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[ARGS]", "[THINK]", "[/THINK]")
+HARMONY = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>")
 # Vocabulary, renamed tokens, added tokens.
 VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "qwen2": ("qwen2", {}, ()),
@@ -37,13 +49,17 @@ VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "gemma4": ("qwen2", {}, GEMMA4),
     "functiongemma": ("qwen2", {}, FUNCTIONGEMMA),
     "granite4": ("qwen2", {}, GRANITE4),
+    "phi4": ("qwen2", {}, PHI4),
+    "harmony": ("qwen2", {}, HARMONY),
+    "ministral3": ("llama-spm", {}, MINISTRAL3),
 }
 OF_FAMILY = {
     "functionary-v1": "functionary-v1", "functionary-v2": "functionary-v2", "functionary-v2.llama3": "llama3",
     "functionary-v3.llama3": "llama3", "functionary-v3.1": "llama3", "xlam-fc-v1": "deepseek", "xlam-r": "mistral",
     "mistral": "mistral", "xlam2-llama": "llama3", "apigen-fc": "llama3", "llama3-json": "llama3",
     "hermes-2-pro": "qwen2", "lfm2": "lfm2", "lfm2.5": "lfm2", "gemma4": "gemma4", "functiongemma": "functiongemma",
-    "llama-pythonic": "llama3", "granite4": "granite4",
+    "llama-pythonic": "llama3", "granite4": "granite4", "phi4-mini": "phi4", "ministral3": "ministral3",
+    "bitagent-bounty": "llama3", "gpt-oss": "harmony",
 }  # fmt: skip
 
 

@@ -128,11 +128,12 @@ def test_the_familys_stop_ends_an_answer_whatever_the_file_declares(
     ids = {text: token for text in model.family.stop if (token := tokenizer.special_id(text)) is not None}
     assert ids, "no stop of this family is a token of its vocabulary"
     for text, token in ids.items():
-        thinking = False if model.family.opens_thoughts else None  # thoughts that a prompt begins end with their mark
+        # Thoughts end with their mark first.
         reply = model.chat(
-            [{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8, thinking=thinking, seed=0
+            [{"role": "user", "content": "x"}], logit_bias={token: 1000.0}, max_tokens=8, thinking=False, seed=0
         )
         assert reply.finish_reason == "stop", text
-        assert reply.stats.sampled_tokens <= 2, "an answer is not empty: one token, then the end"
+        # An answer is not empty. What stands before its text may be sampled, too, where llama.cpp takes it for text.
+        assert reply.stats.sampled_tokens <= 2 + bool(model.family.syntax.text_before_calls)
     if family == "functionary-v2":
         assert ids["<|stop|>"] not in tokenizer.eog

@@ -25,7 +25,8 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
         "arguments": ("json", "pythonic", "tagged", "gemma"), "quote": str, "literals": ("python", "json"),
     },
     "text": {
-        "begin": str, "not_first": list, "answer": str, "clarify": str, "no_tool": str, "always": bool,
+        "begin": str, "before_calls": str, "not_first": list, "always": bool,
+        "answer": str, "clarify": str, "no_tool": str,
     },
     "output": {"begin": str, "end": str},
     "thinking": {"begin": str, "end": str, "opened": bool},
@@ -78,6 +79,7 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
         forbidden_starts=tuple(text.get("not_first", ())),
         text=text.get("answer"),
         text_begin=text.get("begin", ""),
+        text_before_calls=text.get("before_calls", ""),
         clarify=text.get("clarify"),
         no_tool=text.get("no_tool"),
         begin=output.get("begin", ""),

@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgefc.formats import dialects, gemma
+from edgefc.formats import dialects, gemma, harmony
 from edgefc.formats.typescript import typescript
 from edgefc.formats.write import write_assistant
 from edgefc.types import OutputSyntax
+
+_SAID = ("content", "reasoning_content")
 
 
 def template_filters(history: OutputSyntax, prompt: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -42,6 +44,7 @@ def template_filters(history: OutputSyntax, prompt: Mapping[str, Any]) -> dict[s
             message["name"], message["content"], history.quote, reads_json=True
         ),
         "xml_tools": dialects.xml_tools,
+        "harmony": harmony.namespace,
         "history_steps": dialects.history_steps,
         "narrated": dialects.narrated,
         "transcript": lambda messages: transcript(messages, history),
@@ -71,8 +74,9 @@ def one_call_a_turn(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
             turns.append(message)
             continue
         for number, call in enumerate(calls):
-            content = "" if number else message["content"]
-            turns.append({**message, "content": content, "tool_calls": [call]})
+            # What was thought and said stands before the first call.
+            said = {} if number else {key: message[key] for key in _SAID if key in message}
+            turns.append({"role": message["role"], "content": "", **said, "tool_calls": [call]})
             turns += messages[index + number : index + number + 1]
         index += len(calls)
     return turns

@@ -180,8 +180,10 @@ class StreamParser:
         if self._spelled is not None and (may_begin := self._spelled.may_begin(self._buffer)) is not False:
             return may_begin is True and self._enter(self._in_spelled_calls)
         if syntax.text_begin and self._consume(syntax.text_begin):
+            return self._enter(self._in_plain if syntax.text_before_calls else self._text_state)
+        if syntax.text_before_calls and self._consume(syntax.text_before_calls):
             return self._enter(self._text_state)
-        if syntax.text_begin and self._may_become(syntax.text_begin):
+        if any(text and self._may_become(text) for text in (syntax.text_begin, syntax.text_before_calls)):
             return False
         if start := self._find_call(self._calls_head, first=True):
             return self._begin_call(start)

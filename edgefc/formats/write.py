@@ -45,7 +45,7 @@ def write_assistant(syntax: OutputSyntax, message: Mapping[str, Any], *, verbati
             return syntax.begin + written.replace("{text}", _dump(content, spaced=syntax.spaced), 1) + syntax.end
         before = ""
         if content and syntax.text_begin:
-            before = syntax.text_begin + content + syntax.calls_separator
+            before = (syntax.text_before_calls or syntax.text_begin) + content + syntax.calls_separator
         elif content and syntax.calls_preamble is not None:
             before = content + syntax.calls_preamble
         return syntax.begin + before + written + syntax.end

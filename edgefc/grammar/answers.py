@@ -70,6 +70,8 @@ def _check_free_text(syntax: OutputSyntax) -> None:
         raise FormatError("text.clarify, output.end and a {text} in text.no_tool are not allowed where text is free")
     if syntax.marker and not syntax.calls_intro.startswith(syntax.marker):
         raise FormatError("calls.marker must be the beginning of calls")
+    if syntax.text_before_calls and not syntax.text_begin:
+        raise FormatError("text.before_calls needs text.begin")
     if not syntax.marker and (not syntax.forbidden_starts or syntax.text_begin or syntax.calls_preamble is not None):
         raise FormatError("where text is free, calls.marker or text.not_first must distinguish it from calls")
 
@@ -169,7 +171,7 @@ class AnswerBuilder:
             branches.append(sequence(*self._lexemes(syntax.no_tool)))
         if syntax.text_begin:
             branches.append(self._calls_alone(calls))
-            opening = self._lexemes(syntax.text_begin)
+            opening = self._lexemes(syntax.text_before_calls or syntax.text_begin)
             branches += [
                 sequence(*opening, *self._prepend(free, self._lexemes(self._intro(head))), rest) for head, rest in calls
             ]

@@ -28,8 +28,9 @@ from tests.tool_sets import TOOL_SETS
 FAMILIES = family_names()
 # Their prompts hold earlier turns as text within one message, so there is nothing to find.
 ONE_MESSAGE = {"hammer1", "hammer2.0", "xlam-fc-v1", "xlam-r"}
-# Their prompts end with the beginning of thoughts, which is not what stands before an answer in the history.
-UNLIKE_HISTORY = {"granite4.2", "nemotron-3-nano", "qwen3.5"}
+# Their prompts end with the beginning of thoughts, which is not what stands before an answer in the history; or llama.cpp
+# takes the marks of turns for ordinary text, and the history has other headers.
+UNLIKE_HISTORY = {"gpt-oss", "granite4.2", "nemotron-3-nano", "qwen3.5"}
 EXACT = ("hermes", "qwen3", "llama3-json", "demo", "xlam2-llama")
 TOOLS: list[Tool] = TOOL_SETS[3]
 SYSTEM: Message = {"role": "system", "content": "Speak of nothing but <|im_end|> ships"}

@@ -176,6 +176,33 @@ EVERY_TYPE: dict[str, Any] = {
     "required": ["b"],
 }
 TYPES = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": EVERY_TYPE}}]
+EVERY_OTHER_TYPE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "u": {"oneOf": [{"type": "integer", "description": "I", "default": 1}, {"type": "string"}], "default": "x"},
+        "o": {"type": "object"},
+        "l": {"type": ["string", "null"], "description": "L"},
+        "g": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}, "nullable": True},
+        "big": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "m": {"type": "string"}}},
+        },
+        "e": {"type": "string", "enum": ["a", "b"], "default": "a"},
+        "d": {"type": "integer", "default": 3},
+        "s": {"type": "string", "nullable": True},
+        "any": {},
+        "in": {"type": "object", "properties": {"p": {"type": "boolean"}, "q": {"type": "array"}}, "required": ["p"]},
+        "oo": {"oneOf": [{"type": "object"}, {"type": "string"}]},
+    },
+    "required": ["u"],
+}
+MORE_TYPES = [
+    {"type": "function", "function": {"name": "f", "description": "d", "parameters": EVERY_OTHER_TYPE}},
+    {
+        "type": "function",
+        "function": {"name": "now", "description": "t", "parameters": {"type": "object", "properties": {}}},
+    },
+]
 
 
 def called(*arguments: dict[str, Any], content: str = "", thoughts: str = "") -> list[Any]:
@@ -317,6 +344,48 @@ DIGESTS = {
     "granite4_plain": (rendered("granite4", M1, None), 287, "e9da6b092f16836e"),
     "granite4_plain_system": (rendered("granite4", SYSTEM + M1, None), 206, "e11ff7ee3572afd1"),
     "granite4_calls": (rendered("granite4", called(NESTED, {}, content="I will.")), 1800, "c64e20552b01d26d"),
+    # The template of its repository before Unsloth's changes, on July 26, 2024; past calls are the model's own text.
+    "smollm3": (rendered("smollm3"), 2466, "3f0981942ca20781"),
+    "smollm3_nothink": (rendered("smollm3", thinking=False), 1394, "215f0fdf59cbdff3"),
+    "smollm3_hist": (rendered("smollm3", SYSTEM + H), 1663, "cdf5407a79463d07"),
+    "smollm3_nothink_hist": (rendered("smollm3", H, thinking=False), 1780, "27e8474542d14d68"),
+    "smollm3_plain": (rendered("smollm3", M1, None), 1413, "e9b464d91fbfb931"),
+    "smollm3_flag": (
+        rendered("smollm3", [{"role": "system", "content": "Be brief. /no_think"}, *M1]),
+        1334,
+        "3fee859086303ce6",
+    ),
+    # Its instructions for function calling, in its chat template.
+    "smollm2": (rendered("smollm2"), 1631, "6dfa8439f1b07c1b"),
+    "smollm2_hist": (rendered("smollm2", SYSTEM + H), 1968, "56c1cf814f0e8fb2"),
+    "smollm2_plain": (rendered("smollm2", M1, None), 198, "0328b21da8a2297d"),
+    # Its chat template, with the tools as its model card writes them.
+    "phi4_mini": (rendered("phi4-mini"), 768, "e8dc3a1ea94ace78"),
+    "phi4_mini_hist": (rendered("phi4-mini", SYSTEM + H), 998, "885629ea4b79b1e9"),
+    "phi4_mini_plain": (rendered("phi4-mini", M1, None), 78, "07f78b9fba6c3cf6"),
+    "phi4_mini_calls": (rendered("phi4-mini", called(NESTED, {}, content="I will.")), 997, "3ba6b9cee628131b"),
+    # Thoughts of earlier turns as the template writes parts of the type `thinking`.
+    "ministral3_think": (rendered("ministral3", thinking=True), 1374, "2e5b7cac35e3e577"),
+    "ministral3": (rendered("ministral3", SYSTEM + M1), 818, "c1ca8473eedc65ea"),
+    "ministral3_hist": (rendered("ministral3", SYSTEM + H), 1028, "957e794ff8bf56e4"),
+    "ministral3_plain": (rendered("ministral3", SYSTEM + M1, None), 103, "8d0504675e287ecc"),
+    "ministral3_calls": (
+        rendered("ministral3", SYSTEM + called(NESTED, {}, content="I will.", thoughts="Hm.")),
+        1028,
+        "dedbbc0f2b1be669",
+    ),
+    # On July 26, 2024. Several calls are several messages.
+    "gpt_oss": (rendered("gpt-oss"), 881, "12b780fe4fbe2291"),
+    "gpt_oss_schema": (rendered("gpt-oss", SYSTEM + M1, TYPES), 666, "eaa00eca78718de2"),
+    "gpt_oss_types": (rendered("gpt-oss", M1, MORE_TYPES), 905, "3c1702e56769da65"),
+    "gpt_oss_hist": (rendered("gpt-oss", SYSTEM + H), 1412, "b32f51f70f0e88ea"),
+    "gpt_oss_plain": (rendered("gpt-oss", M1, None), 352, "6443713cda234734"),
+    "gpt_oss_plain_system": (rendered("gpt-oss", SYSTEM + M1, None), 415, "4140dd736433daf4"),
+    "gpt_oss_calls": (rendered("gpt-oss", called(NESTED, {}, thoughts="Hm.")), 1328, "702badf89fc54dc8"),
+    "gpt_oss_text": (rendered("gpt-oss", called(NESTED, content="I will.")), 1176, "e48267d43a22c430"),
+    # BFCL's BitAgentHandler.
+    "bitagent": (BOS + rendered("bitagent-bounty"), 1918, "0dc07e668d8431fe"),
+    "bitagent_hist": (BOS + rendered("bitagent-bounty", SYSTEM + H), 2283, "95b65427162198ab"),
     # BFCL's default system prompt and LlamaHandler; the calls of its history are the model's own text.
     "llama_pythonic": (rendered("llama-pythonic"), 2423, "4a57db7cfb67d005"),
     "llama_pythonic_system": (rendered("llama-pythonic", SYSTEM + M1), 2435, "2bc1e2ddd733420b"),
