@@ -12,7 +12,7 @@ from edgefc.formats.typescript import typescript
 from edgefc.formats.write import write_assistant
 from edgefc.types import OutputSyntax
 
-_SAID = ("content", "reasoning_content")
+_SPEECH = ("content", "reasoning_content")
 
 
 def template_filters(history: OutputSyntax, prompt: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -75,8 +75,8 @@ def one_call_a_turn(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
             continue
         for number, call in enumerate(calls):
             # What was thought and said stands before the first call.
-            said = {} if number else {key: message[key] for key in _SAID if key in message}
-            turns.append({"role": message["role"], "content": "", **said, "tool_calls": [call]})
+            speech = {} if number else {key: message[key] for key in _SPEECH if key in message}
+            turns.append({"role": message["role"], "content": "", **speech, "tool_calls": [call]})
             turns += messages[index + number : index + number + 1]
         index += len(calls)
     return turns
