@@ -25,7 +25,7 @@ def family_of(model: str | ResolvedModel, family: str | None = None) -> tuple[fo
     """
     found = registry.resolve(model)
     metadata = gguf.read_metadata(found.path)
-    if family is None and found.card is not None:
+    if family is None and found.card is not None and found.card.family:
         chat_format, detection = formats.family_of(metadata, found.path.name, found.card.family)
         return chat_format, formats.Detection(
             detection.family, "models.toml says so", detection.template, detection.note
@@ -95,7 +95,7 @@ def describe(model: str | ResolvedModel, family: str | None = None, *, check_tok
         "layers": header.number("block_count") or 0,
         "context": header.number("context_length") or 0,
         "memory": memory.predict(header, n_ctx=n_ctx, n_seq_max=1).total,
-        "licence": found.card.licence if found.card else header.metadata.get("general.license", "unknown"),
+        "licence": (found.card.licence if found.card else "") or header.metadata.get("general.license", "unknown"),
         "family": detection.family,
         "because": detection.reason,
         "chat_template": detection.template,

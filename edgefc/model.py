@@ -64,7 +64,7 @@ def load(
     found = registry.resolve(name)
     header = gguf.read_model(found.path)
     metadata = header.metadata
-    family_name = family or (found.card.family if found.card else None)
+    family_name = family or (found.card.family if found.card else None) or None
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
     recorder = None
     if transcripts is not None:

@@ -22,9 +22,10 @@ def complete_families(incomplete: str) -> list[str]:
 
 def model_names() -> list[str]:
     """Return the names of the models on this machine."""
-    from edgefc.models import store
+    from edgefc.models import aliases, other_programs, store
 
     try:
-        return ["demo", *(model.name for model in store.stored_models())]
+        stored = [model.name for model in store.stored_models()]
     except EdgefcError:
-        return ["demo"]
+        stored = []
+    return ["demo", *aliases.load(), *stored, *(model.name for model in other_programs.found_models())]

@@ -63,7 +63,8 @@ def offer_pull(name: str) -> bool:
     from edgefc.models import hub, registry
     from edgefc.models.pull import pull_model
 
-    card = registry.cards().get(name.partition(":")[0])
+    named = registry.find_card(name)
+    card = named.card if named else None
     can_ask = sys.stdin.isatty() and has_terminal(err)
     if not can_ask or (card is None and "/" not in name) or hub.is_offline():
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from edgefc.models.manifest import StoredModel
     from edgefc.models.registry import ModelCard
 
-SourceArgument = Annotated[str, Argument(help="Id, OWNER/NAME[:QUANTIZATION], URL of a .gguf file, or its path.")]
+SourceArgument = Annotated[
+    str, Argument(help="Id, OWNER/NAME[:QUANTIZATION], name of Ollama, URL of a .gguf file, or its path.")
+]
+OwnNameOption = Annotated[str, Option("--name", help="Name of the model on this machine.")]
+CopyOption = Annotated[bool, Option("--copy", help="Copy a file of this machine. Default: link to it.")]
 QuantizationOption = Annotated[
     str, Option("--quantization", "-q", help="For example Q4_K_M. Default: what suits this machine.")
 ]
@@ -38,10 +42,15 @@ def pull(
     quantization: QuantizationOption = "",
     revision: RevisionOption = None,
     offline: OfflineOption = False,
+    own_name: OwnNameOption = "",
+    copy: CopyOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Download a model and its tokenizer, and verify them. An interrupted download resumes."""
+    """Download a model and its tokenizer, and verify them. An interrupted download resumes.
+
+    Files of this machine, your own and Ollama's, are linked.
+    """
     from edgefc.engine import devices
     from edgefc.models.pull import pull_model
 
@@ -55,6 +64,8 @@ def pull(
                 revision=revision,
                 offline=offline,
                 max_memory=max_memory,
+                own_name=own_name,
+                copy=copy,
                 reporter=reporter,
             )
         except KeyboardInterrupt:
@@ -67,8 +78,8 @@ def _accept_licence(name: str, *, yes: bool) -> None:
     """Show a licence that forbids commercial use before the download begins, and ask for confirmation."""
     from edgefc.models import registry
 
-    card = registry.cards().get(name.partition(":")[0])
-    note = registry.licence_note(card) if card else ""
+    named = registry.find_card(name)
+    note = registry.licence_note(named.card) if named else ""
     if not note:
         return
     err.print(single_line(note), style="yellow")
@@ -77,31 +88,42 @@ def _accept_licence(name: str, *, yes: bool) -> None:
 
 
 def list_models(everything: AllOption = False, as_json: JsonOption = False) -> None:
-    """List the models on this machine."""
-    from edgefc.models import registry, store
+    """List the models on this machine, those of Ollama, LM Studio and huggingface_hub included."""
+    from edgefc.models import aliases, inventory, registry
 
-    stored = store.stored_models()
-    cards = list(registry.cards().values())
+    cards = registry.cards()
+    problems: list[StoreError] = []
+    models = inventory.models_here(cards, problems)
     if as_json:
-        models = [store.to_json(model) for model in stored]
-        catalogue = [{**dataclasses.asdict(card), "path": str(card.path) if card.path else None} for card in cards]
-        print_json({"models": models, "catalogue": catalogue} if everything else models)
+        here = [model.to_json() for model in models]
+        catalogue = [_card_to_json(card) for card in cards.values()]
+        print_json({"models": here, "catalogue": catalogue} if everything else here)
         return
-    rows: list[tuple[str, ...]] = [("name", "size", "family", "licence")]
-    rows += [("demo", "0.01 GB", "demo", "Apache-2.0")]
-    rows += [(m.name, _gigabytes(m.size), m.family or "from the file", m.licence or "unknown") for m in stored]
+    rows: list[tuple[str, ...]] = [("name", "size", "family", "licence", "from")]
+    rows += [
+        (m.name, _gigabytes(m.size), m.family or "by its file", m.licence or "by its file", m.program) for m in models
+    ]
     print_table(rows)
+    for problem in problems:
+        err.print(single_line(f"left out: {problem.reason}"), style="yellow")
+    for name, model in aliases.load().items():
+        out.print(single_line(f"alias {name} = {model}"))
     if everything:
-        _print_catalogue(cards, {model.id for model in stored})
+        _print_catalogue(list(cards.values()), {model.id for model in models})
     else:
         out.print("\n`edgefc list --all` also lists models that `edgefc pull` can download by name.")
+
+
+def _card_to_json(card: ModelCard) -> dict[str, Any]:
+    return {**dataclasses.asdict(card), "path": str(card.path) if card.path else None}
 
 
 def _print_catalogue(cards: list[ModelCard], stored_ids: set[str]) -> None:
     rows: list[tuple[str, ...]] = [("id", "size", "family", "context", "licence", "installed")]
     for card in cards:
         installed = "yes" if card.path or card.id in stored_ids else "no"
-        rows.append((card.id, card.size, card.family, str(card.context), card.licence, installed))
+        context = str(card.context) if card.context else ""
+        rows.append((card.id, card.size, card.family or "by its file", context, card.licence, installed))
     out.print()
     print_table(rows)
     out.print("\nAny other GGUF can be named by OWNER/NAME[:QUANTIZATION], by its URL, or by its path.")
@@ -109,9 +131,9 @@ def _print_catalogue(cards: list[ModelCard], stored_ids: set[str]) -> None:
 
 def remove(name: StoredNameArgument, yes: YesOption = False) -> None:
     """Delete a model, after a question on the terminal."""
-    from edgefc.models import store
+    from edgefc.models import inventory, store
 
-    model = store.get(name)
+    model = inventory.get_own(name)
     if not yes and not sys.stdin.isatty():
         raise StoreError(f"{model.name} was not deleted: there is no terminal to ask", "Add --yes to delete it.")
     if not yes and not confirm(single_line(f"Delete {model.name}, {_gigabytes(model.size)}?")):
@@ -122,9 +144,9 @@ def remove(name: StoredNameArgument, yes: YesOption = False) -> None:
 
 def verify(names: NamesArgument = None, as_json: JsonOption = False) -> None:
     """Compare models with their hashes. Exits with 1 if one is damaged."""
-    from edgefc.models import store
+    from edgefc.models import inventory, store
 
-    models = [store.get(name) for name in names] if names else store.stored_models()
+    models = [inventory.get_own(name) for name in names] if names else store.stored_models()
     problems: dict[str, list[str]] = {}
     with transfer_progress() as reporter:
         for model in models:
@@ -144,10 +166,10 @@ def verify(names: NamesArgument = None, as_json: JsonOption = False) -> None:
 
 def bundle(name: StoredNameArgument, target: TargetArgument = None) -> None:
     """Pack a model, its tokenizer, licence and hashes into one archive, for a machine without a network."""
-    from edgefc.models import store
+    from edgefc.models import inventory
     from edgefc.models.bundle import write_bundle
 
-    model = store.get(name)
+    model = inventory.get_own(name)
     if target is None:
         target = Path(f"{model.name.replace('/', '--').replace(':', '-')}.edgefc.tar")
     if target.exists():

@@ -20,12 +20,16 @@ LimitOption = Annotated[int, Option(help="Number of rows to show; 0 shows all.")
 
 
 def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_json: JsonOption = False) -> None:
-    """List models that suit this machine, with quantization, context, expected memory and measured speed."""
+    """List models that suit this machine, with the command that fetches each, expected memory and measured speed.
+
+    Models whose licence forbids commercial use come last.
+    """
     from edgefc.engine import devices
     from edgefc.models.recommend import suggest_models
 
     machine = devices.machine()
-    suggested = suggest_models(machine, context)[: limit or None]
+    fitting = suggest_models(machine, context)
+    suggested = fitting[: limit or None]
     if as_json:
         data = {"machine": dataclasses.asdict(machine), "models": [dataclasses.asdict(item) for item in suggested]}
         print_json(data)
@@ -37,8 +41,12 @@ def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_
     if not suggested:
         out.print("No model of the catalogue fits: close other programs. The demo model runs anywhere.")
         return
-    header = ("id", "quantization", "context", "memory", "tok/s", "installed", "BFCL", "licence")
+    header = ("command", "quantization", "context", "memory", "tok/s", "BFCL", "licence")
     print_table([header, *map(_row, suggested)])
+    if hidden := fitting[len(suggested) :]:
+        forbidding = sum(item.non_commercial for item in hidden)
+        note = f", {forbidding} of them under licences that forbid commercial use" if forbidding else ""
+        out.print(f"\n{len(hidden)} more models fit{note}: --limit 0 shows them.")
     out.print(
         "\n< marks an upper estimate, ~ an estimate from another model's speed; `edgefc bench MODEL` measures it.\n"
         "BFCL scores of different dates come from different versions of the test: do not compare them.",
@@ -48,12 +56,11 @@ def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_
 def _row(item: Suggestion) -> tuple[str, ...]:
     speed = "" if item.decode is None else f"{'' if item.is_measured else '~'}{item.decode:.1f}"
     return (
-        item.id,
+        item.command,
         item.quantization,
         str(item.context),
         f"{'' if item.is_here else '<'}{item.memory / 1e9:.1f} GB",
         speed,
-        "yes" if item.is_here else "no",
         item.bfcl,
         item.licence,
     )

@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from edgefc import files, gguf, hardware, paths
@@ -29,34 +27,23 @@ from edgefc.errors import (
     StoreError,
     require_extra,
 )
-from edgefc.models import hub, store
+from edgefc.models import hub, other_programs, registry, store
 from edgefc.models.download import RemoteFile
+from edgefc.models.local_files import (
+    check_own_name,
+    file_of_ollama,
+    import_file,
+    import_found,
+    link_or_copy,
+    store_folder,
+)
 from edgefc.models.manifest import MANIFEST, TOKENIZER, Role, StoredFile, StoredModel
-from edgefc.models.source import ModelSource, Repository, choose_files, parse_source, quantization_of
+from edgefc.models.reporter import Reporter, SilentReporter
+from edgefc.models.source import ModelSource, Repository, choose_files, parse_source
 from edgefc.paths import inside
 
+__all__ = ["Reporter", "SilentReporter", "pull_model"]
 MAX_LICENCE, MAX_TOKENIZER = 1 << 20, 128 << 20  # bytes; the largest tokenizer.json known has 35 MB
-
-
-class Reporter(Protocol):
-    """Receives the progress of a pull."""
-
-    def begin(self, name: str, size: int | None) -> None:
-        """Report that a file of `size` bytes is being fetched."""
-
-    def advance(self, count: int) -> None:
-        """Report `count` more bytes of the file; negative when some are discarded."""
-
-    def note(self, text: str) -> None:
-        """Report something that a user should know."""
-
-
-class SilentReporter:
-    """Ignores all reports."""
-
-    def begin(self, name: str, size: int | None) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 def pull_model(
@@ -67,21 +54,31 @@ def pull_model(
     offline: bool = False,
     max_memory: int | None = None,
     endpoint: str | None = None,
+    own_name: str = "",
+    copy: bool = False,
     reporter: Reporter | None = None,
 ) -> StoredModel:
     """Fetch a model with its tokenizer and licence, unless it is here already.
 
-    name          an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a URL, or a path
+    name          an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a name of Ollama, a URL, or a path
     quantization  such as Q4_K_M; if empty, chosen to fit into `max_memory`
     revision      a branch, tag or commit; None stands for the main branch
     max_memory    bytes of memory that the model may take; None stands for the free memory
     endpoint      the hub's address; None stands for HF_ENDPOINT
+    own_name      name of the model on this machine, for a file or a URL; "": the file's name
+    copy          copy a file of this machine; False: link to it
+
+    A model that Ollama has is linked.
 
     Raises DownloadError and its subclasses, ModelNotFoundError, ModelFileError, RequestError or StoreError. A model is
     stored completely or not at all; after a failure, the next call resumes.
     """
-    require_extra("hub", "filelock", "httpx2", "huggingface_hub")
     reporter = reporter or SilentReporter()
+    if own_name:
+        check_own_name(own_name)
+    name = registry.plain_name(name)
+    if (found := file_of_ollama(name)) is not None:
+        return import_found(found, reporter, own_name=own_name, copy=copy)
     source = parse_source(name, endpoint=hub.endpoint_url(endpoint))
     if quantization and source.quantization and quantization.upper() != source.quantization.upper():
         raise RequestError(
@@ -89,7 +86,12 @@ def pull_model(
         )
     source = replace(source, quantization=quantization or source.quantization, revision=revision or source.revision)
     if source.path is not None:
-        return _import_file(source.path, reporter)
+        return import_file(source.path, reporter, own_name=own_name, copy=copy)
+    if own_name and source.repo:
+        raise RequestError(
+            "name", f"{name} has a name already", f"`edgefc config set alias.{own_name} {name}` gives it another one."
+        )
+    require_extra("hub", "filelock", "httpx2", "huggingface_hub")
     stored = store.find(f"{source.repo}:{source.quantization}" if source.quantization else source.repo)
     if offline or hub.is_offline():
         if stored is not None and source.repo:
@@ -100,7 +102,7 @@ def pull_model(
             "`edgefc unbundle`.",
         )
     if source.url:
-        return _pull_url(source.url, reporter)
+        return _pull_url(source.url, reporter, own_name)
     return _pull_repository(source, stored, max_memory or hardware.free_memory(), endpoint, reporter)
 
 
@@ -207,16 +209,20 @@ class _Fetcher:
         return StoredFile(name, role, target.stat().st_size, sha256)
 
     def copy_cached(self, repo: Repository, file: RemoteFile) -> StoredFile | None:
-        """Link or copy a model file from huggingface_hub's cache, if it is there and its hash is right."""
-        source = hub.cached_file(repo, file)
+        """Link or copy a model file that another program has, if its hash is right."""
         name = store.local_name(file.path)
         target = inside(self.folder, name)
-        if source is None or file.sha256 is None or target.exists():
+        if file.sha256 is None or target.exists():
             return None
-        self.reporter.begin(f"{name}, from huggingface_hub's cache", file.size)
+        source, program = hub.cached_file(repo, file), "huggingface_hub's cache"
+        if source is None and (found := other_programs.find_file(repo.id, name, file.sha256)) is not None:
+            source, program = found.path.resolve(), found.program
+        if source is None:
+            return None
+        self.reporter.begin(f"{name}, from {program}", file.size)
         part = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
         try:
-            _link_or_copy(source, part)
+            link_or_copy(source, part)
             if files.hash_file(part, self.reporter.advance) != file.sha256:
                 return None
             with part.open("rb") as copy:
@@ -229,60 +235,16 @@ class _Fetcher:
             part.unlink(missing_ok=True)
 
 
-def _pull_url(url: str, reporter: Reporter) -> StoredModel:
+def _pull_url(url: str, reporter: Reporter, own_name: str) -> StoredModel:
     """Fetch a GGUF from outside the hub; its hash is unknown, so it is stored as it comes."""
     name = store.local_name(unquote(urlsplit(url).path).rpartition("/")[2])
     if not name.lower().endswith(".gguf"):
         raise RequestError("model", f"unsupported file {name!r}", "The URL must name a .gguf file.")
-    reporter.note("this server states no hash: the file cannot be verified")
+    reporter.note("this server publishes no checksum; the download cannot be verified")
     with store.work_folder() as folder:
         stored_file = _Fetcher(folder, None, reporter).fetch(RemoteFile(name, url), "model", with_token=False)
         _check_model(folder, [stored_file])
-        return _store_folder(folder, [stored_file], repo="url/files")
-
-
-def _import_file(path: Path, reporter: Reporter) -> StoredModel:
-    """Store a file of the user's own, with the tokenizer.json beside it: linked if possible, else copied."""
-    parts = gguf.split_files(path)
-    tokenizer = path.with_name(TOKENIZER)
-    roles: list[tuple[Path, Role]] = [(part, "model") for part in parts]
-    if tokenizer.is_file():
-        roles.append((tokenizer, "tokenizer"))
-    with store.work_folder() as folder:
-        stored_files = []
-        for source, role in roles:
-            target = inside(folder, source.name)
-            reporter.begin(source.name, source.stat().st_size)
-            with store.translate_os_errors(folder):
-                _link_or_copy(source, target)
-                sha256 = files.hash_file(target, reporter.advance)
-            stored_files.append(StoredFile(source.name, role, target.stat().st_size, sha256))
-        return _store_folder(folder, stored_files, repo="local/files")
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _store_folder(work: Path, stored_files: list[StoredFile], *, repo: str) -> StoredModel:
-    """Move a complete work folder to its final name and write its manifest."""
-    model_file = stored_files[0]
-    name, quantization = model_file.name[: -len(".gguf")], quantization_of(model_file.name)
-    model = StoredModel(
-        folder=store.model_folder(repo, quantization, model_file.sha256),
-        id=name,
-        repo="",
-        revision="",
-        quantization=quantization,
-        family="",
-        licence="",
-        created=store.now(),
-        files=tuple(stored_files),
-    )
-    return store.move_into_store(work, model)
+        return store_folder(folder, [stored_file], repo="url/files", name=own_name)
 
 
 def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from edgefc import gguf
 from edgefc.gguf import memory
 from edgefc.hardware import Machine
-from edgefc.models import registry, speeds, store
-from edgefc.models.manifest import StoredModel
+from edgefc.models import inventory, registry, speeds
+from edgefc.models.inventory import LocalModel
 from edgefc.models.source import SMALL
 
 # Bits per weight, scales included, as llama.cpp's quantizations come out on models of 1 to 8B.
@@ -30,9 +30,11 @@ class Suggestion:
     memory       bytes to expect: predicted from the file's header when it is here, else an upper estimate
     decode       tokens per second; None when no speed was measured on this machine yet
     is_measured  `decode` was measured with this very file, not derived from another one's speed
+    command      the command that fetches the model, or starts it if it is here
     """
 
     id: str
+    command: str
     family: str
     quantization: str
     context: int
@@ -42,19 +44,20 @@ class Suggestion:
     is_measured: bool
     bfcl: str
     licence: str
+    non_commercial: bool
 
 
 def suggest_models(machine: Machine, context: int | None = None) -> list[Suggestion]:
-    """List models that fit, the best first: quick enough, trained for function calling, then the largest.
+    """List models that fit, the best first: free to use, quick enough, trained to call functions, then the largest.
 
     context  in tokens; None stands for the largest that fits
     """
     cards, measured = registry.cards(), speeds.load()
-    stored = {model.id: model for model in reversed(store.stored_models())}  # of several, the newest
+    here = {model.id: model for model in reversed(inventory.models_here(cards))}  # of several, the newest
     suggestions = [
         suggestion
         for card in cards.values()
-        if (suggestion := _suggest(card, machine, context, stored.get(card.id), measured))
+        if (suggestion := _suggest(card, machine, context, here.get(card.id), measured))
     ]
 
     def rank(item: Suggestion) -> tuple[object, ...]:
@@ -64,7 +67,9 @@ def suggest_models(machine: Machine, context: int | None = None) -> list[Suggest
             is_quick = weights <= (machine.gpu_memory or BYTES_PER_CORE * machine.cores)
         else:
             is_quick = item.decode >= QUICK
-        return (not is_quick, item.family in GENERIC, -card.parameters, item.id)
+        # Made for tools, general, or without a format of its own for calls.
+        kind = 2 if not item.family else 1 if item.family in GENERIC else 0
+        return (card.non_commercial, not is_quick, kind, -card.parameters, item.id)
 
     return sorted(suggestions, key=rank)
 
@@ -73,18 +78,18 @@ def _suggest(
     card: registry.ModelCard,
     machine: Machine,
     context: int | None,
-    stored: StoredModel | None,
+    here: LocalModel | None,
     measured: list[speeds.Speed],
 ) -> Suggestion | None:
     if card.embedded or not card.repo:
         return None
     contexts = [min(context, card.context)] if context else [n for n in CONTEXTS if n <= card.context] or [card.context]
-    if stored is not None:
-        header = gguf.read_model(stored.path)
+    if here is not None:
+        header = gguf.read_model(here.path)
         for n_ctx in contexts:
             need = memory.predict(header, n_ctx=n_ctx, n_seq_max=1).total
             if need <= machine.room:
-                return _suggestion(card, stored.quantization, n_ctx, need, stored, measured)
+                return _suggestion(card, here.quantization or "as it is", n_ctx, need, here, measured)
         return None
     # A finer quantization is worth more than an unused context: 8192 tokens first, then quantization, then more tokens.
     least = min((n_ctx for n_ctx in contexts if n_ctx >= 8192), default=contexts[0])
@@ -116,23 +121,25 @@ def _suggestion(
     quantization: str,
     context: int,
     need: int,
-    stored: StoredModel | None,
+    here: LocalModel | None,
     measured: list[speeds.Speed],
 ) -> Suggestion:
-    names = {card.id, stored.path.stem} if stored else {card.id}
-    own_speed = next((speed.decode for speed in measured if stored and speed.name in names), None)
+    names = {card.id, here.name, here.path.stem} if here else {card.id}
+    own_speed = next((speed.decode for speed in measured if here and speed.name in names), None)
     # Decoding reads all weights for each token, so its rate is inversely proportional to their size.
-    size = stored.size if stored else _weight_bytes(card, quantization)
+    size = here.size if here else _weight_bytes(card, quantization)
     derived = max((speed.decode * speed.size / size for speed in measured if speed.size > 1 << 28), default=None)
     return Suggestion(
         id=card.id,
+        command=f"edgefc {'chat' if here else 'pull'} {card.id}",
         family=card.family,
         quantization=quantization,
         context=context,
         memory=need,
-        is_here=stored is not None,
+        is_here=here is not None,
         decode=own_speed or derived,
         is_measured=own_speed is not None,
         bfcl=f"{card.bfcl.score} ({card.bfcl.date})" if card.bfcl else "",
         licence=f"{card.licence}, non-commercial" if card.non_commercial else card.licence,
+        non_commercial=card.non_commercial,
     )

@@ -1,141 +1,227 @@
-"""Reads model cards from models.toml, edgefc's and the user's, and resolves a model's name to a file.
-
-Every entry is checked when it is read; an error names file, line, model and key.
-"""
+"""Resolves a model's name to a file on this machine."""
 
 from __future__ import annotations
 
 import difflib
-import functools
+import logging
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from edgefc import limits, paths
-from edgefc.errors import FormatError, ModelNotFoundError, StoreError
-from edgefc.models import store
-from edgefc.models.manifest import REPO_NAME
+from edgefc.errors import FormatError, ModelNotFoundError
+from edgefc.models import aliases, other_programs, store
+from edgefc.models.cards import ModelCard, Score, cards, own_cards
+from edgefc.models.manifest import REPO_NAME, StoredModel
+from edgefc.models.other_programs import FoundModel
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([BM])", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A published result of the Berkeley Function-Calling Leaderboard, in percent.
-
-    Versions of the leaderboard give the same model very different scores: never show one without date and source.
-    """
-
-    score: float
-    date: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """One entry of a models.toml.
-
-    size            as in the model's name, such as `3B`
-    parameters      in billions; taken from `size` when the entry has none
-    context         trained context in tokens
-    non_commercial  the licence forbids commercial use
-    repo            repository with GGUFs of the model, `owner/name`; empty when none is known
-    files           quantization → file in `repo`; may be incomplete
-    tokenizer_repo  repository of the original model, which has tokenizer.json
-    sampling        parameters that the model's authors recommend
-    embedded        the model is part of edgefc
-    unverified      names of the fields that were not checked at their source yet
-    """
-
-    id: str
-    title: str
-    family: str
-    size: str
-    parameters: float
-    context: int
-    licence: str
-    non_commercial: bool = False
-    repo: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-    tokenizer_repo: str = ""
-    sampling: Mapping[str, float] = field(default_factory=dict)
-    bfcl: Score | None = None
-    about: str = ""
-    embedded: bool = False
-    unverified: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path | None:
-        """Path of the embedded model's file; None for other models."""
-        path = paths.demo_model() if self.embedded else None
-        return path if path is not None and path.is_file() else None
+log = logging.getLogger(__name__)
+__all__ = [
+    "ModelCard",
+    "ResolvedModel",
+    "Score",
+    "card_of",
+    "cards",
+    "find_card",
+    "find_stored",
+    "licence_note",
+    "local_path",
+    "resolve",
+]
+_PREFIXES = ("hf.co/", "huggingface.co/", "ollama.com/", "registry.ollama.ai/", "library/")  # as Ollama's users write
+_QUANTIZATION = re.compile(r"(?:iq|q|bf|fp|f)\d\w*")  # in a tag of Ollama, such as 1.5b-instruct-q4_K_M
+_TUNED = {"instruct", "it", "chat", "latest"}  # words of a tag that add nothing to a card
+SHORTEST_BEGINNING = 3  # characters of a model's name that stand for the whole
+LONGEST_NAME = 200  # characters of a model's name in an error
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A model file, and its card when it has one."""
+    """A model file, its card when it has one, and the name that its user gave it or another program uses."""
 
     path: Path
     card: ModelCard | None
+    own_name: str = ""
 
     @property
     def name(self) -> str:
-        """The card's id, or the file's name without its extension."""
-        return self.card.id if self.card else self.path.stem
+        """The user's name or the card's id, else the file's name without its extension."""
+        return self.own_name or (self.card.id if self.card else self.path.stem)
 
 
-def cards() -> dict[str, ModelCard]:
-    """Read all cards by id: edgefc's, and those of the user's models.toml, which may replace them.
+class NamedCard(NamedTuple):
+    """A card, and the quantization that a name states with it, "" for none."""
 
-    Files are read again when they change. Raises FormatError when one is malformed.
-    """
-    user_path = paths.config_dir() / "models.toml"
-    cards_by_id: dict[str, ModelCard] = {}
-    for path in (paths.root() / "models.toml", user_path):
-        try:
-            status = path.stat()
-            cards_by_id |= _read_cards(path, status.st_mtime_ns, status.st_size)
-        except OSError as error:
-            if path == user_path and isinstance(error, FileNotFoundError | NotADirectoryError):
-                continue
-            raise FormatError(f"{path}: {error.strerror}", "Check the permissions of the file.") from None
-    return cards_by_id
+    card: ModelCard
+    quantization: str
 
 
 def resolve(name: str | Path | ResolvedModel) -> ResolvedModel:
-    """Find the file of a model on this machine by id or OWNER/NAME, either with :QUANTIZATION, or by path.
+    """Find the file of a model on this machine by alias, id or OWNER/NAME, either with :QUANTIZATION, or by path.
 
-    A ResolvedModel is returned as it is. Opens no connection. Raises ModelNotFoundError with a hint: the command that
-    fetches the model, or similar names.
+    Names of Ollama are understood, and models of other programs are found; see `other_programs`. A ResolvedModel is
+    returned as it is. Opens no connection. Raises ModelNotFoundError with a hint: the command that fetches the model,
+    or similar names.
     """
     if isinstance(name, ResolvedModel):
         return name
-    name = str(name)
-    all_cards = cards()
-    base = name.partition(":")[0]
-    card = all_cards.get(base)
+    name = plain_name(str(name))
+    path = local_path(name)
+    if path.suffix.lower() == ".gguf":
+        return ResolvedModel(path, None)
+    all_cards = _cards_for(name)
+    card = all_cards.get(name.partition(":")[0])
     if card is not None and card.path is not None:
         return ResolvedModel(card.path, card)
-    path = Path(name).expanduser()
-    if path.suffix.lower() == ".gguf" or path.exists():
+    if _exists(path):
         return ResolvedModel(path, None)
-    stored = store.find(name)
-    if stored is not None:
-        return ResolvedModel(stored.path, card or all_cards.get(stored.id))
-    if card is not None and not card.repo:
-        raise ModelNotFoundError(f"{card.title} is not on this machine, and no GGUF of it is published", card.about)
-    if card is not None or REPO_NAME.fullmatch(base):
-        raise ModelNotFoundError(
-            f"{card.title if card else name} is not on this machine", f"`edgefc pull {name}` fetches it."
+    named = find_card(name, all_cards)
+    if (stored := find_stored(name, named)) is not None:
+        own_name = "" if stored.id in all_cards else stored.id
+        return ResolvedModel(stored.path, all_cards.get(stored.id) or (named.card if named else None), own_name)
+    if (found := _find_elsewhere(name, named, all_cards)) is not None:
+        return ResolvedModel(found.path, card_of(found, all_cards), found.name)
+    if named is None and (full_name := _completed(name)):
+        return resolve(full_name)
+    raise _not_here(name, named, all_cards)
+
+
+def _cards_for(name: str) -> dict[str, ModelCard]:
+    """Return all cards; a malformed file of the user does not keep the embedded model from being used."""
+    try:
+        return cards()
+    except FormatError as error:
+        if name != "demo":
+            raise
+        log.warning("%s", error)
+        return own_cards()
+
+
+def local_path(name: str) -> Path:
+    """Return a name as a path, with the user's home for a `~` at its beginning."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # no such user, or no home
+        return Path(name)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
+
+
+def plain_name(name: str) -> str:
+    """Return a model's name without an alias, and without the host before Ollama's names and those of a hub."""
+    name = aliases.expand(name)
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def find_card(name: str, all_cards: Mapping[str, ModelCard] | None = None) -> NamedCard | None:
+    """Find the card that a name means: an id, or a name in Ollama's library, either with a quantization."""
+    all_cards = cards() if all_cards is None else all_cards
+    base, _, tag = plain_name(name).partition(":")
+    if base in all_cards:
+        return NamedCard(all_cards[base], tag)
+    siblings = _siblings(base, all_cards)
+    size, *words = tag.lower().split("-")
+    if size in {"", "latest"}:
+        return NamedCard(siblings[0], "") if len(siblings) == 1 else None
+    quantization = ""
+    for word in words:
+        if _QUANTIZATION.fullmatch(word):
+            quantization = word.upper().replace("FP16", "F16")
+        elif word not in _TUNED:
+            return None
+    full_name = f"{base.lower()}:{size}"
+    return next((NamedCard(card, quantization) for card in siblings if card.ollama == full_name), None)
+
+
+def card_of(found: FoundModel, all_cards: Mapping[str, ModelCard]) -> ModelCard | None:
+    """Return the card of another program's model."""
+    if found.repo:
+        return next((card for card in all_cards.values() if card.repo.lower() == found.repo.lower()), None)
+    named = find_card(found.name, all_cards) if found.program == "Ollama" else None
+    return named.card if named else None
+
+
+def _siblings(base: str, all_cards: Mapping[str, ModelCard]) -> list[ModelCard]:
+    """Return the cards of one name in Ollama's library, the smallest first."""
+    found = [card for card in all_cards.values() if card.ollama.partition(":")[0] == base.lower() != ""]
+    return sorted(found, key=lambda card: card.parameters)
+
+
+def find_stored(name: str, named: NamedCard | None) -> StoredModel | None:
+    """Find the model that edgefc stored under a plain name, or under the id or repository of its card."""
+    if (stored := store.find(name)) is not None or named is None:
+        return stored
+    for base in filter(None, (named.card.id, named.card.repo)):
+        if (stored := store.find(f"{base}:{named.quantization}" if named.quantization else base)) is not None:
+            return stored
+    return None
+
+
+def _find_elsewhere(name: str, named: NamedCard | None, all_cards: Mapping[str, ModelCard]) -> FoundModel | None:
+    if (found := other_programs.find(name)) is not None or named is None:
+        return found
+    for found in other_programs.found_models():
+        has_quantization = named.quantization.upper() in {"", found.quantization}
+        if has_quantization and card_of(found, all_cards) == named.card:
+            return found
+    return None
+
+
+def _completed(name: str) -> str:
+    """Return the name of the only model on this machine that begins so; "" if there is none, or there are several."""
+    key = name.lower()
+    if len(key) < SHORTEST_BEGINNING:
+        return ""
+    names = {model.id or model.repo: model.name for model in reversed(store.stored_models())}
+    names |= {model.name: model.name for model in other_programs.found_models()}
+    begin = [full for short, full in names.items() if short.lower().startswith((f"{key}-", f"{key}:", f"{key}."))]
+    return begin[0] if len(begin) == 1 else ""
+
+
+def _not_here(name: str, named: NamedCard | None, all_cards: Mapping[str, ModelCard]) -> ModelNotFoundError:
+    base = name.partition(":")[0]
+    if named is not None and not named.card.repo:
+        card = named.card
+        return ModelNotFoundError(f"{card.title} is not on this machine, and no GGUF of it is published", card.about)
+    if named is not None or REPO_NAME.fullmatch(base):
+        return ModelNotFoundError(
+            f"{named.card.title if named else name} is not on this machine", f"`edgefc pull {name}` fetches it."
         )
-    similar = difflib.get_close_matches(name, all_cards, n=3, cutoff=0.5)
+    return unknown_model(name, all_cards)
+
+
+def unknown_model(name: str, all_cards: Mapping[str, ModelCard]) -> ModelNotFoundError:
+    """Build the error for a name that means nothing, with the nearest names."""
+    base, _, tag = name.partition(":")
+    if siblings := _siblings(base, all_cards):
+        sizes = ", ".join(f"{card.ollama} ({card.id})" for card in siblings)
+        reason = f"{base} has no {tag!r} here" if tag else f"{base!r} names several models"
+        return ModelNotFoundError(reason, f"Name one of {sizes}.")
+    similar = _similar(base, all_cards)
     hint = f"Did you mean {' or '.join(similar)}? " if similar else ""
-    raise ModelNotFoundError(
-        f"unknown model {name!r}", f"{hint}`edgefc list --all` shows all names; a path to a .gguf works as well."
+    return ModelNotFoundError(
+        f"unknown model {name[:LONGEST_NAME]!r}",
+        f"{hint}`edgefc list --all` shows all names. OWNER/NAME of a repository and a path to a .gguf work as well.",
     )
+
+
+def _similar(name: str, all_cards: Mapping[str, ModelCard]) -> list[str]:
+    """Return at most three ids that a name may mean: those that begin so, the smallest first, else similar ones."""
+    name = name[:LONGEST_NAME].lower()
+    begin = [card for card in all_cards.values() if len(name) >= SHORTEST_BEGINNING and card.id.startswith(name)]
+    if begin:
+        begin.sort(key=lambda card: (not card.id.startswith(f"{name}-"), card.parameters))
+        return [card.id for card in begin[:3]]
+    bases: Iterable[str] = dict.fromkeys(card.ollama.partition(":")[0] for card in all_cards.values() if card.ollama)
+    return difflib.get_close_matches(name, [*all_cards, *bases], n=3, cutoff=0.5)
 
 
 def licence_note(card: ModelCard) -> str:
@@ -145,169 +231,3 @@ def licence_note(card: ModelCard) -> str:
     if {"licence", "non_commercial"} & set(card.unverified):
         return f"{card.title}: its licence ({card.licence}) may forbid commercial use; read it before using the model."
     return f"{card.title}: its licence ({card.licence}) forbids commercial use."
-
-
-# A requirement on a value: as the words behind "must be", and as a test.
-_Rule = tuple[str, Callable[[Any], bool]]
-
-
-def _matching(words: str, pattern: str) -> _Rule:
-    compiled = re.compile(pattern, re.ASCII)
-    return words, lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
-
-
-def _in_range(words: str, number_type: type, low: float, high: float) -> _Rule:
-    types = (int,) if number_type is int else (int, float)
-    return words, lambda value: type(value) in types and low <= value <= high  # excludes bool, a subclass of int
-
-
-def _sampling_parameter(name: str) -> _Rule:
-    low, high = limits.SAMPLING[name]
-    return _in_range(f"a number from {low:g} to {high:g}", float, low, high)
-
-
-_TEXT: _Rule = ("text, and not empty", lambda value: isinstance(value, str) and bool(value.strip()))
-_BOOL: _Rule = ("true or false", lambda value: isinstance(value, bool))
-_TABLE: _Rule = ("a table", lambda value: isinstance(value, dict))
-_REPO = _matching('a repository such as "owner/name"', REPO_NAME.pattern)
-
-_CARD_RULES: dict[str, _Rule] = {
-    "title": _TEXT,
-    "family": _TEXT,
-    "size": _matching('a size such as "3B" or "500M"', _SIZE.pattern),
-    "parameters": _in_range("a number above 0, in billions", float, 1e-6, 1e6),
-    "context": _in_range("a whole number above 0, in tokens", int, 1, 1 << 31),
-    "licence": _TEXT,
-    "non_commercial": _BOOL,
-    "repo": _REPO,
-    "files": _TABLE,
-    "tokenizer_repo": _REPO,
-    "sampling": _TABLE,
-    "bfcl": _TABLE,
-    "about": _TEXT,
-    "embedded": _BOOL,
-    "unverified": (
-        "a list of keys",
-        lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
-    ),
-}
-_REQUIRED = ("title", "family", "size", "context", "licence")
-_FILE_RULE = _matching("the name of a .gguf file in the repository", r"(?i)(?!.*\.\.)[\w.+ -]+(/[\w.+ -]+)*\.gguf")
-_SAMPLING_RULES: dict[str, _Rule] = {
-    "temperature": _sampling_parameter("temperature"),
-    "top_p": _sampling_parameter("top_p"),
-    "top_k": _in_range("a whole number, 0 or more", int, *limits.SAMPLING["top_k"]),
-    "min_p": _sampling_parameter("min_p"),
-    "repeat_penalty": _sampling_parameter("repeat_penalty"),
-}
-_BFCL_RULES: dict[str, _Rule] = {
-    "score": _in_range("a number from 0 to 100", float, 0, 100),
-    "date": _matching('a month such as "2025-12"', r"\d{4}-(0[1-9]|1[0-2])"),
-    "source": _TEXT,
-}
-
-
-@functools.lru_cache(maxsize=4)
-def _read_cards(path: Path, _changed: int, _size: int) -> dict[str, ModelCard]:
-    """Read the cards of a file; time of change and size are part of the cache's key."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        data = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise FormatError(f"{path}, line {line}: not UTF-8 text", "Save the file as UTF-8.") from None
-    except (ValueError, RecursionError) as error:  # invalid TOML; the message ends with the line
-        raise FormatError(f"{path}: {error}") from None
-    file = _TomlFile(path, text)
-    return {name: _parse_card(file, name, entry) for name, entry in data.items()}
-
-
-def _parse_card(file: _TomlFile, name: str, entry: Any) -> ModelCard:
-    if not isinstance(entry, dict):
-        raise file.error((name,), "must be a table", "A model begins with its name in brackets, as [my-model].")
-    try:
-        paths.check_name(name)
-    except StoreError:
-        raise file.error((name,), "must be a plain name", "It becomes part of the names of files.") from None
-    _check_table(file, (name,), entry, _CARD_RULES, _REQUIRED)
-    files = entry.get("files", {})
-    _check_table(file, (name, "files"), files, dict.fromkeys(files, _FILE_RULE))
-    _check_table(file, (name, "sampling"), entry.get("sampling", {}), _SAMPLING_RULES)
-    if "bfcl" in entry:
-        _check_table(file, (name, "bfcl"), entry["bfcl"], _BFCL_RULES, _BFCL_RULES)
-    if files and "repo" not in entry:
-        raise file.error((name, "files"), "repo is missing", "`files` names files of that repository.")
-    for key in entry.get("unverified", ()):
-        if key not in _CARD_RULES:
-            reason = f"unverified names the unknown key {key!r}"
-            raise file.error((name, "unverified"), reason, _suggest_key(key, _CARD_RULES))
-    number, unit = _SIZE.findall(entry["size"])[0]
-    return ModelCard(
-        id=name,
-        **{
-            "parameters": float(number) / (1 if unit == "B" else 1000),
-            **entry,
-            "bfcl": Score(**entry["bfcl"]) if "bfcl" in entry else None,
-            "unverified": tuple(entry.get("unverified", ())),
-        },
-    )
-
-
-def _check_table(
-    file: _TomlFile, path: tuple[str, ...], table: Mapping[str, Any], rules: Mapping[str, _Rule],
-    required: Iterable[str] = (),
-) -> None:  # fmt: skip
-    """Raise FormatError for the first unknown key, invalid value or missing key of the table at `path`."""
-    for key, value in table.items():
-        keys = (*path, key)
-        if key not in rules:
-            # [mine-1.5b] without quotes is a table "5b" in a table "mine-1".
-            is_dotted_name = isinstance(value, dict) and len(path) == 1
-            quotes = f' A name with a dot needs quotes: ["{path[0]}.{key}"].' if is_dotted_name else ""
-            raise file.error(keys, f"unknown key {'.'.join(keys[1:])!r}", _suggest_key(key, rules) + quotes)
-        words, is_valid = rules[key]
-        if not is_valid(value):
-            raise file.error(keys, f"{'.'.join(keys[1:])} must be {words}")
-    for key in required:
-        if key not in table:
-            raise file.error(path, f"{'.'.join((*path[1:], key))} is missing", _suggest_key("", rules))
-
-
-def _suggest_key(key: str, rules: Mapping[str, _Rule]) -> str:
-    similar = difflib.get_close_matches(key, rules, n=1)
-    hint = f"Did you mean {similar[0]}? " if similar else ""
-    return f"{hint}Keys are {', '.join(rules)}."
-
-
-# A line that begins a table, or gives a key its value.
-_KEY = r"""(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)"""
-_LINE = re.compile(rf"\s*(?P<bracket>\[\[?)?\s*(?P<keys>{_KEY}(?:\s*\.\s*{_KEY})*)\s*(?(bracket)\]|=)")
-
-
-@dataclass(frozen=True, slots=True)
-class _TomlFile:
-    """A file's text, searched for the line of an error, since TOML readers do not keep line numbers."""
-
-    path: Path
-    text: str
-
-    def error(self, keys: tuple[str, ...], reason: str, hint: str = "") -> FormatError:
-        """Build the error for the value at `keys`, the first of which is the model."""
-        return FormatError(f"{self.path}, line {self.line_of(keys)}: {keys[0]}: {reason}", hint)
-
-    def line_of(self, keys: tuple[str, ...]) -> int:
-        """Return the number of the key's line; if it has none, of its table's, else of its model's."""
-        most_shared, best_line, table = 0, 1, tuple[str, ...]()
-        for number, line in enumerate(self.text.split("\n"), start=1):
-            match = _LINE.match(line)
-            if match is None:
-                continue
-            line_keys = tuple(key.strip("\"'") for key in re.findall(_KEY, match["keys"]))
-            if match["bracket"]:
-                table = line_keys
-            else:
-                line_keys = table + line_keys
-            shared = max(n for n in range(len(keys) + 1) if line_keys[:n] == keys[:n])
-            if shared > most_shared:
-                most_shared, best_line = shared, number
-        return best_line

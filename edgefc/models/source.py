@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,14 +10,8 @@ from edgefc.errors import DownloadError, ModelNotFoundError, RequestError
 from edgefc.models import registry, store
 from edgefc.models.download import RemoteFile
 from edgefc.models.manifest import check_repo
+from edgefc.models.quantization import NO_MODEL, SPLIT, UNNAMED, quantization_of
 
-QUANTIZATION = re.compile(
-    r"(?i)(?:^|[-._/])(IQ[1-4]_(?:XXS|XS|S|M|NL)|TQ[12]_0|MXFP4|Q[2-8]_(?:K(?:_[SMLX]{1,2})?|[01](?:_\d_\d)?)|BF16|F16|FP16|F32)"
-    r"(?=[-._/]|$)"
-)
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
-_NO_MODEL = re.compile(r"(?i)mmproj|imatrix|/\.|^\.")
-UNNAMED = "gguf"  # the quantization of a file whose name states none
 # The best compromise first. Below 2.5 GB, Q8_0 is preferred: the smaller a model, the more it loses by quantization.
 PREFERENCE = (
     "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q4_K_L", "Q4_0", "IQ4_XS", "IQ4_NL", "Q5_K_S", "Q6_K", "Q8_0", "Q5_0", "Q5_1",
@@ -43,7 +36,7 @@ class Repository:
         """Quantization → the GGUF's file, or its parts in order. Raises DownloadError when a part is missing."""
         files_by_name: dict[str, list[RemoteFile]] = {}
         for path, file in sorted(self.files.items()):
-            if path.lower().endswith(".gguf") and not _NO_MODEL.search(path):
+            if path.lower().endswith(".gguf") and not NO_MODEL.search(path):
                 files_by_name.setdefault(quantization_of(path), []).append(file)
         return {name: _all_parts(files) for name, files in files_by_name.items()}
 
@@ -64,18 +57,12 @@ class ModelSource:
     card: registry.ModelCard | None = None
 
 
-def quantization_of(path: str) -> str:
-    """Return the quantization that a file's name states, in capitals; UNNAMED when it states none."""
-    names = QUANTIZATION.findall(_SPLIT.sub(".gguf", path).removesuffix(".gguf"))
-    return str(names[-1]).upper() if names else UNNAMED
-
-
 def _all_parts(files: list[RemoteFile]) -> list[RemoteFile]:
     """Return all parts of one model. When several whole files have a quantization, the first is chosen."""
-    parts = [file for file in files if _SPLIT.search(file.path)]
+    parts = [file for file in files if SPLIT.search(file.path)]
     if not parts or len(parts) < len(files):
         return [file for file in files if file not in parts][:1]
-    first = _SPLIT.search(parts[0].path)
+    first = SPLIT.search(parts[0].path)
     assert first is not None
     stem, count = parts[0].path[: first.start()], int(first[2])
     by_path = {file.path: file for file in parts}
@@ -86,27 +73,36 @@ def _all_parts(files: list[RemoteFile]) -> list[RemoteFile]:
 
 
 def parse_source(name: str, *, endpoint: str) -> ModelSource:
-    """Parse a model's name: an id of models.toml, OWNER/NAME, either with :QUANTIZATION, a URL, or a path.
+    """Parse a model's name: an id, OWNER/NAME, either with :QUANTIZATION, a name of Ollama, a URL, or a path.
 
     Raises ModelNotFoundError, StoreError or RequestError for other names.
     """
+    name = registry.plain_name(name)
     if "://" in name:
         return _parse_url(name, endpoint)
-    path = Path(name).expanduser()
-    if path.suffix.lower() == ".gguf" or path.is_file():
+    path = registry.local_path(name)
+    if path.suffix.lower() == ".gguf" or _is_file(path):
         return ModelSource(path=path)
-    base, _, quantization = name.partition(":")
-    card = registry.cards().get(base)
-    if card is not None:
-        if card.embedded:
-            raise ModelNotFoundError(f"{card.title} is part of edgefc: there is nothing to fetch")
+    named = registry.find_card(name)
+    if named is not None:
+        card = named.card
+        if card.path is not None:
+            what = "is part of edgefc" if card.embedded else f"is the file {card.path}"
+            raise ModelNotFoundError(f"{card.title} {what}: there is nothing to fetch")
         if not card.repo:
             raise ModelNotFoundError(f"no repository with a GGUF of {card.title} is known", card.about)
-        return ModelSource(repo=card.repo, quantization=quantization, card=card)
+        return ModelSource(repo=card.repo, quantization=named.quantization, card=card)
+    base, _, quantization = name.partition(":")
     if "/" in base:
         return ModelSource(repo=check_repo(base), quantization=quantization, card=_card_with_repo(base))
-    registry.resolve(base)  # its error suggests similar names
-    raise ModelNotFoundError(f"unknown model {name!r}", "Give an id of models.toml, OWNER/NAME, a URL or a path.")
+    raise registry.unknown_model(name, registry.cards())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def _card_with_repo(repo: str) -> registry.ModelCard | None:

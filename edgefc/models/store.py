@@ -62,14 +62,16 @@ def now() -> str:
 # -- reading ----------------------------------------------------------------------------------------------------
 
 
-def stored_models() -> list[StoredModel]:
-    """List all models here, the newest first; folders without a sound manifest are left out."""
+def stored_models(problems: list[StoreError] | None = None) -> list[StoredModel]:
+    """List all models here, the newest first; those without a sound manifest are left out, and put into `problems`."""
     models: list[StoredModel] = []
     for path in sorted(models_dir().glob(f"*/*/{MANIFEST}")):
         try:
             models.append(read_manifest(path))
         except StoreError as error:
             log.info("left out: %s", error.reason)
+            if problems is not None:
+                problems.append(error)
     return sorted(models, key=lambda model: model.created, reverse=True)
 
 

@@ -62,7 +62,7 @@ def test_the_whole_life_of_a_model(run: Run, server: HubServer, tmp_path: Path) 
     assert shown["family"] == "demo"
 
     listed = json.loads(run("list", "--json").stdout)
-    assert [model["name"] for model in listed] == [f"{REPO}:Q8_0"]
+    assert [(model["name"], model["program"]) for model in listed] == [("demo", "edgefc"), (f"{REPO}:Q8_0", "edgefc")]
     assert REPO in run("list").stdout
     assert "arch-function-3b" in run("list", "--all").stdout
     assert json.loads(run("verify", "--json").stdout) == {f"{REPO}:Q8_0": []}
@@ -75,7 +75,7 @@ def test_the_whole_life_of_a_model(run: Run, server: HubServer, tmp_path: Path) 
     assert (refused.returncode, REPO in run("list").stdout) == (2, True), "without a terminal, nobody was asked"
     assert "--yes" in refused.stderr
     assert run("rm", REPO, "--yes").returncode == 0
-    assert json.loads(run("list", "--json").stdout) == []
+    assert [model["name"] for model in json.loads(run("list", "--json").stdout)] == ["demo"]
     asked = len(server.requests)
     assert run("unbundle", str(archive), EDGEFC_OFFLINE="1").returncode == 0
     assert "391" in run("run", "What's 17*23?", "-m", REPO, EDGEFC_OFFLINE="1").stdout

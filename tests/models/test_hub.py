@@ -43,6 +43,7 @@ from edgefc.models import download, hub, registry, source, store
 from edgefc.models.bundle import read_bundle, write_bundle
 from edgefc.models.manifest import MANIFEST, StoredModel
 from edgefc.models.pull import SilentReporter, pull_model
+from edgefc.models.quantization import UNNAMED, quantization_of
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.model_files import split_model
 from tests.models.fake_hub import HubServer
@@ -167,12 +168,12 @@ def test_quantizations_are_chosen_by_memory(server: HubServer, content: bytes, m
     ("path", "quantization"),
     [
         ("a-Q4_K_M.gguf", "Q4_K_M"), ("a.q4_0.gguf", "Q4_0"), ("Q8_0/a-Q8_0-00001-of-00002.gguf", "Q8_0"),
-        ("a.IQ4_XS.gguf", "IQ4_XS"), ("functionary.f16.gguf", "F16"), ("Arch-Agent-1.5B.gguf", source.UNNAMED),
+        ("a.IQ4_XS.gguf", "IQ4_XS"), ("functionary.f16.gguf", "F16"), ("Arch-Agent-1.5B.gguf", UNNAMED),
         ("a-q4_0_4_4.gguf", "Q4_0_4_4"), ("sub/Q6_K/model.gguf", "Q6_K"),
     ],
 )  # fmt: skip
 def test_file_names_state_quantizations(path: str, quantization: str) -> None:
-    assert source.quantization_of(path) == quantization
+    assert quantization_of(path) == quantization
 
 
 def test_split_models_come_whole_or_not(
@@ -206,7 +207,7 @@ def test_a_file_and_a_url_elsewhere(server: HubServer, content: bytes, tmp_path:
     path.write_bytes(content)
     model = pull_model(str(path))
     assert model.path.read_bytes() == content
-    assert model.name == f"mine:{source.UNNAMED}"
+    assert model.name == f"mine:{UNNAMED}"
     assert store.find("") is None, "an empty name finds no model, although this one has no repository"
     assert pull_model(str(path)) == model
     pull(server)

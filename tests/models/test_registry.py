@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from edgefc import paths
+import edgefc
+from edgefc import inspection, paths
 from edgefc.errors import FormatError, ModelNotFoundError
 from edgefc.formats import family_names
 from edgefc.models import registry
+from edgefc.models.cards import own_cards
 from edgefc.models.registry import ModelCard
+from edgefc.models.source import parse_source
 
-BUILT_IN = registry._read_cards(paths.root() / "models.toml", 0, 0)
+BUILT_IN = own_cards()
 CARDS = pytest.mark.parametrize("card", BUILT_IN.values(), ids=BUILT_IN.keys())
 FIELDS = [field.name for field in dataclasses.fields(ModelCard) if field.name not in {"id", "unverified"}]
 
@@ -49,7 +52,7 @@ def error_of(config: Path, text: str) -> FormatError:
 
 @CARDS
 def test_a_card_names_a_family_there_is(card: ModelCard) -> None:
-    assert card.family in family_names()
+    assert not card.family or card.family in family_names()
 
 
 @CARDS
@@ -93,7 +96,7 @@ def test_a_licence_against_commercial_use_is_marked(card: ModelCard) -> None:
 
 
 def test_one_repository_serves_one_model() -> None:
-    for name in ("repo", "tokenizer_repo", "title"):
+    for name in ("repo", "tokenizer_repo", "title", "ollama"):
         values = [getattr(card, name) for card in BUILT_IN.values() if getattr(card, name)]
         assert len(set(values)) == len(values), name
 
@@ -105,7 +108,7 @@ def test_a_size_in_a_name_is_the_cards_size() -> None:
 
 
 def test_every_family_that_models_are_made_for_has_a_model() -> None:
-    assert {card.family for card in BUILT_IN.values()} == set(family_names()) - {"generic", "json-list"}
+    assert {card.family for card in BUILT_IN.values() if card.family} == set(family_names()) - {"generic", "json-list"}
 
 
 def test_cards_can_be_written_as_json() -> None:
@@ -151,7 +154,111 @@ def test_a_model_without_a_gguf_hints_at_conversion() -> None:
         registry.resolve("hammer-4b")
 
 
+@pytest.mark.parametrize(
+    ("name", "card", "quantization"),
+    [
+        ("qwen2.5-coder:1.5b", "qwen2.5-coder-1.5b-instruct", ""),
+        ("Qwen2.5-Coder:1.5B", "qwen2.5-coder-1.5b-instruct", ""),
+        ("qwen2.5-coder:1.5b-instruct-q4_K_M", "qwen2.5-coder-1.5b-instruct", "Q4_K_M"),
+        ("ollama.com/library/llama3.2:3b-instruct-fp16", "llama-3.2-3b-instruct", "F16"),
+        ("mistral", "mistral-7b-instruct-v0.3", ""),
+        ("mistral:latest", "mistral-7b-instruct-v0.3", ""),
+        ("qwen3-4b:Q8_0", "qwen3-4b", "Q8_0"),
+    ],
+)
+def test_names_of_ollama_mean_cards(name: str, card: str, quantization: str) -> None:
+    named = registry.find_card(name)
+    assert named is not None
+    assert (named.card.id, named.quantization) == (card, quantization)
+    with pytest.raises(ModelNotFoundError, match="edgefc pull"):
+        registry.resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "hint"),
+    [
+        ("qwen2.5-coder:9b", "qwen2.5-coder has no '9b' here", "qwen2.5-coder:0.5b (qwen2.5-coder-0.5b-instruct), "),
+        ("qwen2.5-coder:1.5b-base", "qwen2.5-coder has no '1.5b-base' here", "qwen2.5-coder:1.5b ("),
+        ("qwen2.5-coder", "'qwen2.5-coder' names several models", "qwen2.5-coder:7b (qwen2.5-coder-7b-instruct)."),
+        ("qwen3:", "'qwen3' names several models", "qwen3:0.6b (qwen3-0.6b), qwen3:1.7b"),
+        ("gemma", "unknown model 'gemma'", "Did you mean gemma-3-270m-it or gemma-3-1b-it or gemma-3-4b-it? "),
+        ("qwen2.5-codr:1.5b", "unknown model", "Did you mean qwen2.5-coder"),
+        (":", "unknown model", "OWNER/NAME"),
+        ("x" * 5000, "unknown model 'xxx", "OWNER/NAME"),
+    ],
+)
+def test_other_names_of_ollama_are_errors_with_the_nearest(name: str, reason: str, hint: str) -> None:
+    for find in (registry.resolve, lambda name: parse_source(name, endpoint="https://hub.invalid")):
+        with pytest.raises(ModelNotFoundError) as caught:
+            find(name)
+        assert reason in caught.value.reason
+        assert len(caught.value.reason) < 300
+        assert hint in caught.value.hint
+
+
+def test_names_as_ollama_fetches_from_a_hub() -> None:
+    source = parse_source("hf.co/acme/demo-GGUF:Q4_K_M", endpoint="https://hub.invalid")
+    assert (source.repo, source.quantization) == ("acme/demo-GGUF", "Q4_K_M")
+
+
+# aliases
+
+
+def test_an_alias_stands_for_any_name(config: Path, demo_path: Path) -> None:
+    aliases = f"""[alias]
+tiny = "demo"
+"my.file" = {json.dumps(str(demo_path))}
+coder = "qwen2.5-coder:1.5b"
+one = "two"
+two = "demo"
+"a/b" = "demo"
+number = 5
+self = "self"
+"""
+    (config / "config.toml").write_text(aliases, encoding="utf-8")
+    assert registry.resolve("tiny").path == demo_path
+    assert registry.resolve("my.file").path == demo_path
+    assert parse_source("coder", endpoint="https://hub.invalid").repo == "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF"
+    with pytest.raises(ModelNotFoundError, match=r"edgefc pull qwen2\.5-coder:1\.5b"):
+        registry.resolve("coder")
+    for name in ("one", "number", "self"):  # one step, and only sound entries
+        with pytest.raises(ModelNotFoundError):
+            registry.resolve(name)
+
+
+@pytest.mark.parametrize("text", ["alias = 5", "[alias", "[[alias]]\nx = 'demo'", "x = [" + "[" * 5000])
+def test_malformed_settings_do_not_keep_models_from_being_found(config: Path, text: str) -> None:
+    (config / "config.toml").write_text(text, encoding="utf-8")
+    assert registry.resolve("demo").name == "demo"
+
+
 # the user's cards
+
+
+def test_an_entry_may_be_a_path_alone(config: Path, demo_path: Path) -> None:
+    (config / "near.gguf").write_bytes(b"")
+    text = f"[far]\npath = {json.dumps(str(demo_path))}\n[near]\npath = 'near.gguf'\n[home]\npath = '~/x.gguf'\n"
+    (config / "models.toml").write_text(text, encoding="utf-8")
+    far = registry.resolve("far")
+    assert (far.path, far.name) == (demo_path, "far")
+    assert registry.resolve("near").path == config / "near.gguf", "relative to its models.toml"
+    assert registry.resolve("home").path == Path("~/x.gguf").expanduser()
+    facts = inspection.describe("far")
+    assert (facts["model"], facts["family"], facts["licence"]) == ("far", "demo", "apache-2.0"), "from its header"
+    with pytest.raises(ModelNotFoundError, match="nothing to fetch"):
+        parse_source("far", endpoint="https://hub.invalid")
+    with edgefc.load("far") as model:
+        assert model.chat([{"role": "user", "content": "Hello"}], max_tokens=3).usage["completion_tokens"] <= 3
+
+
+def test_a_malformed_file_does_not_keep_the_demo_model_or_a_path_from_use(
+    config: Path, demo_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (config / "models.toml").write_text("[mine]\ntitel = 'x'", encoding="utf-8")
+    assert registry.resolve("demo").path == registry.resolve(demo_path).path == demo_path
+    assert "unknown key 'titel'" in caplog.text
+    with pytest.raises(FormatError, match="titel"):
+        registry.resolve("mine")
 
 
 def test_a_users_model_is_added(config: Path) -> None:
@@ -228,6 +335,9 @@ def test_an_editors_byte_order_mark_and_line_ends_do_no_harm(config: Path) -> No
         ('bfcl = { score = 80, date = "2025-12" }', "bfcl.source is missing", "Keys are score, date, source."),
         ('bfcl = { score = 80, date = "2025", source = "s" }', "bfcl.date must be a month", ""),
         ('bfcl = { score = "80", date = "2025-12", source = "s" }', "bfcl.score must be a number", ""),
+        ('path = "x.bin"', "path must be the path of a .gguf file", ""),
+        ('path = "a\\nb.gguf"', "path must be the path of a .gguf file", ""),
+        ('ollama = "qwen3"', "ollama must be a name such as", ""),
         ('unverified = "repo"', "unverified must be a list of keys", ""),
         ('unverified = ["rep"]', "unverified names the unknown key 'rep'", "Did you mean repo? "),
         ('unverified = ["id"]', "unverified names the unknown key 'id'", "Keys are "),
@@ -253,7 +363,7 @@ def test_a_wrong_value_is_reported_with_its_line(config: Path, key: str, value: 
     assert f"line {number}: mine: {key} must be " in str(error_of(config, text))
 
 
-@pytest.mark.parametrize("key", ["title", "family", "size", "context", "licence"])
+@pytest.mark.parametrize("key", ["title", "size", "context", "licence"])
 def test_a_missing_key_is_named_at_the_model(config: Path, key: str) -> None:
     text = "# mine\n\n" + re.sub(rf"^{key} = .*\n", "", MINIMAL, flags=re.MULTILINE)
     assert f"line 3: mine: {key} is missing" in str(error_of(config, text))
