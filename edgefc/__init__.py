@@ -81,8 +81,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import public names on first use (PEP 562)."""
-    if name == "mcp":
-        return importlib.import_module("edgefc.mcp")
+    if name in {"mcp", "openapi"}:
+        return importlib.import_module(f"edgefc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'edgefc' has no attribute {name!r}")
     return getattr(importlib.import_module(f"edgefc.{_HOMES[name]}"), name)

@@ -24,6 +24,7 @@ from edgefc.cli import (
     mcp,
     models,
     oneshot,
+    openapi,
     recommend,
     serve,
     transcripts,
@@ -112,6 +113,7 @@ _register(INSPECT, "render", inspect.render, 'edgefc render "Hello" --no-tools')
 _register(INSPECT, "grammar", inspect.grammar, "edgefc grammar tools.json --family hermes")
 _register(INSPECT, "show", inspect.show, "edgefc show demo")
 _register(INSPECT, "lint", lint.lint, "edgefc lint tools.json --strict")
+_register(INSPECT, "openapi", openapi.openapi, "edgefc openapi petstore.json --model demo")
 _register(
     MODELS, "pull", models.pull, "edgefc pull arch-function-3b", "edgefc pull Qwen/Qwen2.5-1.5B-Instruct-GGUF:Q4_K_M"
 )

@@ -47,7 +47,7 @@ def start_chat(
     approval = approval or CallApproval(ask=is_asking)
     session = ChatSession(open_answerer(name, options, is_named=is_named), tools, options, approval)
     try:
-        session.greet(has_examples=options.tools is None and options.mcp is None and not options.no_tools)
+        session.greet(has_examples=options.has_example_tools)
         lines = open_input(session.completions, with_history=not no_history)
         while True:
             try:

@@ -12,7 +12,17 @@ from rich.text import Text
 from typer import Option
 
 from edgefc.cli.console import LONGEST_CELL, count_of, guard_stdout, out, print_json
-from edgefc.cli.options import FamilyOption, JsonOption, McpOption, ToolsArgument, tools_from
+from edgefc.cli.options import (
+    AllowHostOption,
+    AllowWritesOption,
+    FamilyOption,
+    JsonOption,
+    McpOption,
+    OpenApiOption,
+    QuestionOptions,
+    ToolsArgument,
+    tools_from,
+)
 from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
@@ -32,6 +42,9 @@ StrictOption = Annotated[bool, Option("--strict", help="Fail on warnings and une
 def lint(
     tools: ToolsArgument = None,
     mcp: McpOption = None,
+    openapi: OpenApiOption = None,
+    allow_writes: AllowWritesOption = False,
+    allow_host: AllowHostOption = None,
     model: TokenizerOption = None,
     family: FamilyOption = None,
     strict: StrictOption = False,
@@ -42,7 +55,14 @@ def lint(
     from edgefc.lint import lint_tools
 
     counter = _prompt_counter(model, family) if model else None
-    reports = lint_tools(_unchecked_tools(tools, mcp), counter, on_unsupported=on_unsupported)
+    if mcp is None and not openapi:
+        found = _unchecked_tools(tools)
+    else:
+        options = QuestionOptions(
+            tools=tools, mcp=mcp, openapi=openapi, allow_writes=allow_writes, allow_host=allow_host
+        )
+        found = options.toolset()
+    reports = lint_tools(found, counter, on_unsupported=on_unsupported)
     refused = sum(report.is_refused for report in reports)
     failed = refused > 0 or (strict and not all(report.is_clean for report in reports))
     if as_json:
@@ -63,17 +83,10 @@ def _prompt_counter(model: str, family: str | None) -> Callable[[ToolSet], int]:
     return prompt_counter(model, family)
 
 
-def _unchecked_tools(path: Path | None, mcp: Path | None) -> Sequence[Any]:
-    """Read tools without checking them, so that each gets its report, whatever is wrong with another.
+def _unchecked_tools(path: Path | None) -> Sequence[Any]:
+    """Read tools without checking them, so that each gets its report, whatever is wrong with another."""
+    from edgefc.tools import read_json_tools, read_python_tools
 
-    Of servers' tools those that are refused are named on stderr.
-    """
-    from edgefc.tools import ToolSet, read_json_tools, read_python_tools
-
-    if mcp is not None:
-        from edgefc.cli.mcp_tools import with_servers
-
-        return with_servers(mcp, ToolSet.of([]) if path is None else tools_from(path))
     if path is None or not path.is_file() or path.suffix != ".py":
         return tools_from(None) if path is None else read_json_tools(path)
     guard_stdout()  # a file may print when it is imported

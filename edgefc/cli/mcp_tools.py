@@ -1,16 +1,19 @@
-"""The tools of MCP servers on the command line, and the approval of their calls."""
+"""The tools of MCP servers and OpenAPI documents on the command line, and the approval of their calls."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefc.cli.console import CallApproval, ask, err, print_call
+from edgefc.cli.console import CallApproval, ask, count_of, err, print_call
 from edgefc.terminal import escape_json, single_line
 
 if TYPE_CHECKING:
+    from edgefc.openapi import OpenApiTools
     from edgefc.tools import ToolSet
     from edgefc.tools.remote import RemoteTool
 
@@ -30,13 +33,54 @@ def with_servers(path: Path, own: ToolSet) -> ToolSet:
     The servers end when the program ends.
     """
     from edgefc.mcp import connect
-    from edgefc.tools import ToolSet
 
     tools = connect(file_of(path), reserved=own.names)
     found = list(tools)
     for omission in tools.omitted:
         if omission.tool and omission.reason not in {"not in allow", "in deny"}:
             err.print(single_line(f"{omission.server}: {omission.tool} is left out: {omission.reason}"), style="dim")
+    return _joined(own, found)
+
+
+def with_documents(
+    sources: Sequence[str], own: ToolSet, *, allow_writes: bool, allow_hosts: Sequence[str] | None
+) -> ToolSet:
+    """Return own tools and the operations of OpenAPI documents. Raises RequestError.
+
+    What is left out, and the keys that the environment does not have, are named on stderr.
+    """
+    for source in sources:
+        from edgefc.openapi import connect
+
+        tools = connect(source, allow_writes=allow_writes, allow_hosts=allow_hosts or (), reserved=own.names)
+        for line in left_out(tools):
+            err.print(single_line(line), style="dim")
+        keys = Counter(variable for tool in tools for variable in tool.missing_keys)
+        for variable, number in keys.items():
+            verb = "needs" if number == 1 else "need"
+            err.print(single_line(f"{count_of(number, 'tool')} {verb} a key: export {variable}=…"))
+        own = _joined(own, list(tools))
+    return own
+
+
+def left_out(tools: OpenApiTools) -> list[str]:
+    """Return lines about the operations that are left out; those that may change something are counted."""
+    from edgefc.openapi.operations import WRITES
+
+    lines = [
+        f"{tools.title}: {one.tool} is left out: {one.reason}" if one.tool else f"{tools.title}: {one.reason}"
+        for one in tools.omitted
+        if one.reason != WRITES
+    ]
+    if writes := len(tools.omitted) - len(lines):
+        verb = "operation that may change something is" if writes == 1 else "operations that may change something are"
+        lines.append(f"{tools.title}: {writes} {verb} left out; --allow-writes offers them")
+    return lines
+
+
+def _joined(own: ToolSet, found: Sequence[RemoteTool]) -> ToolSet:
+    from edgefc.tools import ToolSet
+
     return ToolSet.of([*(own.runners.get(tool["function"]["name"], tool) for tool in own), *found])
 
 

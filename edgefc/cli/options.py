@@ -54,6 +54,28 @@ McpOption = Annotated[
         rich_help_panel=TOOLS,
     ),
 ]
+OpenApiOption = Annotated[
+    list[str] | None,
+    Option(
+        "--openapi",
+        metavar="FILE|URL[#TAG]",
+        help="Offer the operations of an OpenAPI document, perhaps those of a tag alone. May be repeated.",
+        rich_help_panel=TOOLS,
+    ),
+]
+AllowWritesOption = Annotated[
+    bool,
+    Option("--allow-writes", help="With --openapi: offer POST, PUT, PATCH and DELETE, too.", rich_help_panel=TOOLS),
+]
+AllowHostOption = Annotated[
+    list[str] | None,
+    Option(
+        "--allow-host",
+        metavar="HOST[:PORT]",
+        help="With --openapi: this host may be on this machine or in a private network. May be repeated.",
+        rich_help_panel=TOOLS,
+    ),
+]
 NoToolsOption = Annotated[bool, Option("--no-tools", help="Do not offer any tools.", rich_help_panel=TOOLS)]
 ToolChoiceOption = Annotated[
     str, Option("--tool-choice", help="auto, none, required, or the name of a tool.", rich_help_panel=TOOLS)
@@ -201,6 +223,9 @@ class QuestionOptions:
 
     tools: ToolsOption = None
     mcp: McpOption = None
+    openapi: OpenApiOption = None
+    allow_writes: AllowWritesOption = False
+    allow_host: AllowHostOption = None
     no_tools: NoToolsOption = False
     tool_choice: ToolChoiceOption = "auto"
     no_parallel: NoParallelOption = False
@@ -248,18 +273,25 @@ class QuestionOptions:
             on_unsupported=None if self.on_unsupported == "refuse" else self.on_unsupported,
         )
 
+    @property
+    def has_example_tools(self) -> bool:
+        """Return True if no tools are named."""
+        return self.tools is None and self.mcp is None and not self.openapi and not self.no_tools
+
     def toolset(self, timeout: float = 0) -> ToolSet:
         """Load the tools. Raises ToolError or RequestError."""
         from edgefc.tools import ToolSet
 
         if self.no_tools:
             return ToolSet.of([])
-        if self.mcp is None:
+        if self.mcp is None and not self.openapi:
             return tools_from(self.tools, timeout, omit=self.on_unsupported != "refuse")
-        from edgefc.cli.mcp_tools import with_servers
+        from edgefc.cli.mcp_tools import with_documents, with_servers
 
-        own = ToolSet.of([]) if self.tools is None else tools_from(self.tools, timeout)
-        return with_servers(self.mcp, own)
+        tools = ToolSet.of([]) if self.tools is None else tools_from(self.tools, timeout)
+        if self.mcp is not None:
+            tools = with_servers(self.mcp, tools)
+        return with_documents(self.openapi or (), tools, allow_writes=self.allow_writes, allow_hosts=self.allow_host)
 
 
 @dataclass(frozen=True, kw_only=True)

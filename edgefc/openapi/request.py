@@ -1,0 +1,115 @@
+"""Arguments of a call → an HTTP request, each parameter written in its style."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from edgefc.errors import ToolError
+from edgefc.openapi.http import Request
+from edgefc.openapi.keys import Secrets
+from edgefc.openapi.operations import Operation
+from edgefc.openapi.parameters import Parameter
+
+_SEPARATORS = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}
+
+
+def build_request(operation: Operation, arguments: Mapping[str, Any], secrets: Secrets) -> Request:
+    """Return the request of a call. Raises ToolError for arguments that the operation does not have, or needs."""
+    known = {parameter.argument: parameter for parameter in operation.parameters}
+    if unknown := [name for name in arguments if name not in known]:
+        raise ToolError(f"unknown argument {unknown[0]!r}")
+    if missing := [name for name, one in known.items() if one.is_required and name not in arguments]:
+        raise ToolError(f"the argument {missing[0]!r} is missing")
+    # null means that an optional parameter is not given; in a body it is a value.
+    used = [
+        (known[name], value) for name, value in arguments.items() if value is not None or known[name].location == "body"
+    ]
+
+    def at(location: str) -> list[tuple[Parameter, Any]]:
+        return [(parameter, value) for parameter, value in used if parameter.location == location]
+
+    query = [f"{name}={value}" for parameter, item in at("query") for name, value in _query(parameter, item)]
+    query += [f"{_quoted(name)}={_quoted(value)}" for name, value in secrets.query]
+    cookies = [f"{name}={value}" for parameter, item in at("cookie") for name, value in _query(parameter, item)]
+    cookies += [f"{name}={value}" for name, value in secrets.cookies]
+    headers = [("Accept", "application/json, text/*;q=0.9, */*;q=0.1")]
+    headers += [(parameter.name, _header(parameter, value)) for parameter, value in at("header")]
+    headers += [*secrets.headers, *([("Cookie", "; ".join(cookies))] if cookies else [])]
+    body = _body(operation, dict(used))
+    if body is not None and operation.body is not None:
+        headers.append(("Content-Type", operation.body.media_type))
+    url = f"{operation.base_url}{_path(operation.path, at('path'))}"
+    return Request(operation.method, f"{url}?{'&'.join(query)}" if query else url, tuple(headers), body)
+
+
+def _body(operation: Operation, used: Mapping[Parameter, Any]) -> bytes | None:
+    fields = {parameter.name: value for parameter, value in used.items() if parameter.location == "body"}
+    if operation.body is None or (not fields and operation.body.is_whole):
+        return None
+    if not fields and not operation.body.is_required:
+        return None
+    value = fields["body"] if operation.body.is_whole else fields
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def _path(template: str, values: list[tuple[Parameter, Any]]) -> str:
+    """Fill in the template. A value never adds a segment, and never removes one."""
+    texts: dict[str, str] = {}
+    for parameter, value in values:
+        text = ",".join(_quoted(item) for item in _simple(parameter, value))
+        if not text:
+            raise ToolError(f"the argument {parameter.argument!r} must not be empty")
+        texts[parameter.name] = text
+    path = re.sub(r"\{([^{}]*)\}", lambda match: texts[match[1]], template)
+    if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
+        raise ToolError("an argument in the path must not be . or ..")
+    return path
+
+
+def _header(parameter: Parameter, value: Any) -> str:
+    text = ",".join(_simple(parameter, value))
+    if not text.isascii() or not text.isprintable():
+        raise ToolError(f"the argument {parameter.argument!r} must be printable ASCII text")
+    return text
+
+
+def _simple(parameter: Parameter, value: Any) -> list[str]:
+    """Write a value in the style of paths and headers."""
+    if parameter.is_json or not isinstance(value, list | Mapping):
+        return [_text(value, is_json=parameter.is_json)]
+    if isinstance(value, Mapping):
+        sign = "=" if parameter.explode else ","
+        return [f"{name}{sign}{_text(item)}" for name, item in value.items()]
+    return [_text(item) for item in value]
+
+
+def _query(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield names and values, both encoded."""
+    name = _quoted(parameter.name)
+    if parameter.is_json or not isinstance(value, list | Mapping):
+        yield name, _quoted(_text(value, is_json=parameter.is_json))
+    elif parameter.style == "deepObject" and isinstance(value, Mapping):
+        for key, item in value.items():
+            yield _quoted(f"{parameter.name}[{key}]"), _quoted(_text(item))
+    elif parameter.explode and parameter.style != "deepObject":
+        pairs = value.items() if isinstance(value, Mapping) else ((parameter.name, item) for item in value)
+        for key, item in pairs:
+            yield _quoted(key), _quoted(_text(item))
+    else:
+        items = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else value
+        separator = _SEPARATORS.get(parameter.style, ",")
+        yield name, separator.join(_quoted(_text(item)) for item in items)
+
+
+def _text(value: Any, *, is_json: bool = False) -> str:
+    if isinstance(value, str) and not is_json:
+        return value
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="replace")
