@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import signal
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,6 +277,8 @@ def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_w
             model = pool.load_default(progress)
         family, n_ctx = model.family.name, model.n_ctx
         serve(pool, settings, lambda url: announce(url, family, n_ctx), on_stop)
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to stop, and Python's own end takes a moment
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _local_url(url: str) -> str | None:
