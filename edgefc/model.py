@@ -170,8 +170,8 @@ class Model(AsyncChat):
 
         Raises RequestError or FormatError.
         """
-        toolset, choice = checked_tools(tools, options)
         thinking, read = options.get("thinking"), cast("Sequence[Message]", messages)
+        toolset, choice = checked_tools(self.engine, self._parts, read, tools, options)
         return render_prompt(self.family, self.engine.tokenizer, read, toolset, choice=choice, thinking=thinking)
 
     def request(

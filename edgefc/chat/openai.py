@@ -81,11 +81,19 @@ def logprobs_of(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[st
 
 def extension(reply: Reply) -> dict[str, Any]:
     """Build the field `x_edgefc` of a choice; nothing for an answer that could not call and ended by itself."""
-    if reply.confidence is None and reply.end_reason == "stop":
+    if reply.confidence is None and reply.end_reason == "stop" and reply.selection is None:
         return {}
     missing = {"missing": list(reply.missing)} if reply.missing else {}
-    facts = {"outcome": reply.outcome, "end_reason": reply.end_reason, **missing, **confidence_of(reply)}
-    return {"x_edgefc": facts}
+    facts = {"outcome": reply.outcome, "end_reason": reply.end_reason, **missing}
+    return {"x_edgefc": {**facts, **confidence_of(reply), **selection_of(reply)}}
+
+
+def selection_of(reply: Reply) -> dict[str, Any]:
+    """Build the field `tool_selection`: the tools that the model was shown; empty if it was shown all."""
+    if (found := reply.selection) is None:
+        return {}
+    tools = [{"name": name, "reason": reason} for name, reason in found.tools.items()]
+    return {"tool_selection": {"tools": tools, "total": found.total, "tokens": found.tokens, "budget": found.budget}}
 
 
 def confidence_of(reply: Reply) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from edgefc.tools.schemas import clean_schema, map_schemas, without_nulls
 from edgefc.types import OnUnsupported, ToolChoice
 
 _ALL = {"top_k": 0, "penalty_last_n": 1 << 30}  # what -1 stands for
-_INTEGERS = {"max_tokens", "top_k", "seed", "logprobs", "penalty_last_n"}
+_INTEGERS = {"max_tokens", "top_k", "seed", "logprobs", "penalty_last_n", "tool_budget"}
 
 
 class FormlessOptions(TypedDict, total=False):
@@ -29,6 +29,7 @@ class FormlessOptions(TypedDict, total=False):
     parallel_tool_calls: bool | None
     on_unsupported: OnUnsupported | None
     allow_repeated_calls: bool | None
+    tool_budget: int | None
     max_tokens: int | None
     loop_guard: bool | None
     min_confidence: float | None
@@ -62,6 +63,10 @@ class ChatOptions(FormlessOptions, total=False):
                          refused. "omit": they are left out, and `reply.omitted` has them with their reasons. "check":
                          patterns that no automaton has, such as `\bTODO\b`, are checked when a call is complete, and
                          tools that cannot be checked either are left out
+    tool_budget          tokens of tools above which the model is shown only the 7 that fit the question best, and those
+                         called before: see `reply.selection`. 0: all are shown. None or -1: as many tokens as are read
+                         in 10 seconds, if `edgefc bench --calibrate` has measured it, else 2,048; at most half of the
+                         context
     max_tokens           limit of the answer with its thoughts, in tokens; None: 2,048; -1: none but the context
     loop_guard           False: an answer that repeats the same few tokens again and again is not ended
     min_confidence       0 to 1: a call is delivered only if its P(call) × P(tool | call) is at least this. If the first

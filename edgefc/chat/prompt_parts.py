@@ -62,6 +62,7 @@ class PartFinder:
         # An array and its key take the memory of 96 tokens.
         self._heads: TextCache[Ids] = TextCache(lambda head: 96 + len(head), MAX_TOKENS)
         self._openings = functools.lru_cache(maxsize=8)(self._render_openings)
+        self._tool_sizes: TextCache[tuple[int, ...]] = TextCache(len, MAX_TOKENS)
 
     def find(
         self,
@@ -88,6 +89,13 @@ class PartFinder:
         system = list(messages[:count])
         key = json.dumps([system, _tools_key(tools), choice and (choice.mode, choice.names), thinking])
         return self._heads.get(key, lambda: self._render_head(system, tools, choice, thinking))
+
+    def tool_sizes(self, tools: ToolSet) -> tuple[int, ...]:
+        """Return the tokens of each tool as JSON, which are about those that it adds to the prompt."""
+        return self._tool_sizes.get(tools.json, lambda: tuple(self._size(tool) for tool in tools))
+
+    def _size(self, tool: Tool) -> int:
+        return len(self._tokenizer.encode_text(json.dumps(tool, ensure_ascii=False)))
 
     def _render_head(
         self, system: list[Message], tools: Tools | None, choice: ToolChoice | None, thinking: bool | None

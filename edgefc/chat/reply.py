@@ -21,6 +21,7 @@ from edgefc.engine.guide import EndReason
 from edgefc.errors import CancelledError, InvalidAnswerError, InvalidCallError
 from edgefc.formats import ParsedReply
 from edgefc.tools import Omitted
+from edgefc.tools.selection import ToolSelection
 from edgefc.types import Call, Delta, FinishReason, Message, Outcome, ToolCall
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Reply(Generic[T]):
                 so was a call that the model was not sure enough of
     confidence  how sure the model was; None if it could not call
     omitted     tools that were left out of the request, with the reasons: see `on_unsupported`
+    selection   the tools that the model was shown, with the reasons, if the request had more: see `tool_budget`
     stats       costs: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
@@ -85,6 +87,7 @@ class Reply(Generic[T]):
     end_reason: EndReason = "stop"
     confidence: Confidence | None = None
     omitted: tuple[Omitted, ...] = ()
+    selection: ToolSelection | None = None
 
     answer_type: JsonType[T] | None = field(default=None, repr=False, compare=False)
 
@@ -299,6 +302,7 @@ class ChatStream(Generic[T]):
             confidence=self._attempt.confidence,
             answer_type=self._request.answer_type,
             omitted=self._request.omitted,
+            selection=self._request.selection,
         )
         if self._on_reply is not None:
             self._on_reply(self._reply)

@@ -27,11 +27,13 @@ from edgefc.chat.options import (
 from edgefc.chat.prompt import ModelPrompt, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.repeats import AnswerReader
+from edgefc.chat.tool_budget import selected_tools
 from edgefc.chat.validation import CallChecker
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions
 from edgefc.engine.backend import Backend
-from edgefc.errors import RequestError
+from edgefc.errors import LocatedError, RequestError
 from edgefc.tools import Omitted, ToolLike, ToolSet
+from edgefc.tools.selection import ToolSelection
 from edgefc.types import Call, CallDecision, Delta, Message, OutputSyntax, ToolChoice
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Request:
     prompt    the rendered conversation
     sampling  sampling of the first attempt
     answer_type  the type that was the response format, if one was
+    selection  the tools of the prompt, if the request had more
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Request:
         self.messages, self.tools, self.options = list(messages), tools, options
         self.prompt, self.sampling = prompt, sampling
         self.answer_type: JsonType | None = None
+        self.selection: ToolSelection | None = None
         self._guide_settings = guide_settings
         self._engine, self._answer, self._engine_options = engine, answer, engine_options
         unenforced = answer.grammar.unenforced
@@ -237,9 +241,24 @@ def new_request(
     toolset = None if tools is None else ToolSet.of(tools, omit=mode != "refuse")
 
     def prepare(toolset: ToolSet | None, choice: ToolChoice) -> Request:
-        return _prepared(engine, family, parts, (messages, toolset, options), choice)
+        tools, choice, selection = selected_tools(engine, parts, messages, toolset, choice, options)
+        try:
+            request = _prepared(engine, family, parts, (messages, tools, options), choice)
+        except LocatedError as error:
+            raise error if selection is None else _in_all_tools(error, tools, toolset) from None
+        request.selection = selection
+        return request
 
     return with_enforceable(toolset, options.get("tool_choice"), mode, prepare)
+
+
+def _in_all_tools(error: LocatedError, tools: ToolSet | None, everything: ToolSet | None) -> LocatedError:
+    """Return an error about one of some tools with its number among all tools."""
+    path = error.path
+    if tools is None or everything is None or path[:1] != ("tools",) or len(path) < 2:
+        return error
+    assert isinstance(path[1], int)
+    return error.at("tools", everything.names.index(tools.names[path[1]]), *path[2:])
 
 
 def _prepared(
@@ -279,13 +298,22 @@ def _prepared(
 
 
 def checked_tools(
-    tools: Sequence[ToolLike] | ToolSet | None, options: ChatOptions
+    engine: Backend,
+    parts: PartFinder,
+    messages: Sequence[Message],
+    tools: Sequence[ToolLike] | ToolSet | None,
+    options: ChatOptions,
 ) -> tuple[ToolSet | None, ToolChoice]:
-    """Check a request's tools, tool choice and names of options, without compiling a grammar unless it must be."""
+    """Check a request's tools, tool choice and names of options, without compiling a grammar unless it must be.
+
+    The tools are those that the model is shown.
+    """
     options = given_options(options)
     mode = unsupported_option(options.get("on_unsupported"))
     toolset = None if tools is None else ToolSet.of(tools, omit=mode != "refuse")
-    return enforceable(toolset, options.get("tool_choice"), mode)
+    toolset, choice = enforceable(toolset, options.get("tool_choice"), mode)
+    toolset, choice, _ = selected_tools(engine, parts, messages, toolset, choice, options)
+    return toolset, choice
 
 
 def _answer_form(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from edgefc.cli.completion import model_names
-from edgefc.cli.console import count_of, out
+from edgefc.cli.console import LONGEST_CELL, count_of, out
 from edgefc.cli.options import GenerationOptions, tool_choice_from
 from edgefc.errors import RequestError
 from edgefc.terminal import single_line
@@ -108,14 +108,22 @@ def _parsed(name: str, written: str) -> Any:
     return value
 
 
-def print_tools(tools: ToolSet) -> None:
-    """Print a line for each tool."""
+def print_tools(tools: ToolSet, reply: Reply | None) -> None:
+    """Print a line for each tool, and a mark before those that the model was shown for an answer, if not all."""
+    selection = None if reply is None else reply.selection
     for tool in tools:
         function = tool["function"]
+        mark = "" if selection is None else "* " if function["name"] in selection.tools else "  "
         parameters = ", ".join(function.get("parameters", {}).get("properties", {}))
-        out.print(single_line(f"{function['name']}({parameters})  {function.get('description', '')}"))
+        out.print(single_line(f"{mark}{function['name']}({parameters})  {function.get('description', '')}"))
     if not len(tools):
         out.print("no tools")
+    if selection is not None:
+        out.print(
+            f"* shown to the model for the last question, {len(selection.tools)} of {selection.total}: all have "
+            f"{selection.tokens:,} tokens, the limit is {selection.budget:,} (/set tool_budget)",
+            style="dim",
+        )
 
 
 def print_stats(reply: Reply | None) -> None:
@@ -124,6 +132,8 @@ def print_stats(reply: Reply | None) -> None:
         out.print("no answer yet")
         return
     stats = reply.stats
+    if reply.selection is not None:
+        out.print(single_line(reply.selection.describe(), limit=LONGEST_CELL))
     source = f" from {CACHE_SOURCES[stats.cached_from]}" if stats.cached_from else ""
     text = f"prompt {stats.prompt_tokens} tokens ({stats.cached_tokens} cached{source}), answer "
     if not stats.model_steps:  # of a server, which does not tell more

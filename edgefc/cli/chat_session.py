@@ -58,7 +58,7 @@ class ChatSession:
         self._set_system(options.system)
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: out.print(chat_commands.HELP),
-            "/tools": lambda _: chat_commands.print_tools(self.tools),
+            "/tools": lambda _: chat_commands.print_tools(self.tools, self.last_reply),
             "/system": self._start_over,
             "/reset": lambda _: self._start_over(self.system or ""),
             "/retry": lambda _: self._retry(),

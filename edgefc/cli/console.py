@@ -150,6 +150,13 @@ def print_result(_name: str, _arguments: dict[str, Any], result: str) -> None:
     out.print(Text(f"  ← {single_line(result, limit=LONGEST_RESULT)}{size}", style="dim"))
 
 
+def print_selection(reply: Reply) -> None:
+    """Print the names of the tools that the model was shown on stderr, if it was not shown all."""
+    if reply.selection is not None:
+        line = single_line(reply.selection.describe(), limit=LONGEST_CELL)
+        err.print(f"{line} (--tool-budget 0 shows all)", style="dim")
+
+
 def cut_error(reply: Reply, location: str = "") -> AnswerCutError | None:
     """Return the error of an answer that was cut off, at `location` in a call; None for one that was not."""
     tokens = count_of(reply.usage["completion_tokens"], "token")

@@ -24,6 +24,7 @@ from edgefc.cli.options import (
     LoadOptions,
     MinConfidenceOption,
     ModelOption,
+    ToolBudgetOption,
 )
 from edgefc.errors import RequestError, SuiteError
 from edgefc.terminal import single_line
@@ -57,6 +58,7 @@ ToolChoiceOption = Annotated[
     str,
     Option(help="auto, required, or auto,required. Cases whose right answer calls nothing are asked in auto only."),
 ]
+DistractorsOption = Annotated[int, Option(help="Number of tools of other cases that are added to each case.", min=0)]
 LimitOption = Annotated[int | None, Option(help="Number of cases per category, always the same ones.")]
 FamiliesOption = Annotated[str | None, Option(help="Comma-separated chat formats. Default: the model's own.")]
 AnswerTokensOption = Annotated[int, Option("--max-tokens", help="Maximum number of tokens per answer.")]
@@ -80,6 +82,8 @@ class _Plan:
     modes: Sequence[tuple[bool, str]]
     call_bias: float | None
     min_confidence: float | None
+    distractors: int
+    tool_budget: int | None
     max_tokens: int
     parallel: int
     load: LoadOptions
@@ -97,6 +101,8 @@ def evaluate(
     tool_choice: ToolChoiceOption = "auto",
     call_bias: CallBiasOption = None,
     min_confidence: MinConfidenceOption = None,
+    distractors: DistractorsOption = 0,
+    tool_budget: ToolBudgetOption = None,
     limit: LimitOption = None,
     family: FamiliesOption = None,
     max_tokens: AnswerTokensOption = 512,
@@ -122,11 +128,14 @@ def evaluate(
     runs: list[EvalRun] = []
     if names:
         plan = _Plan(
-            **_cases(suite, data, category, limit),
+            **_cases(suite, data, category, limit, distractors),
             families=family.split(",") if family else [None],
             modes=modes,
             call_bias=call_bias,
             min_confidence=min_confidence,
+            distractors=distractors,
+            # Without distractors, the model is shown all tools of a case unless an option says otherwise.
+            tool_budget=tool_budget if tool_budget is not None or distractors else 0,
             max_tokens=max_tokens,
             parallel=parallel,
             # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
@@ -147,12 +156,15 @@ class _Cases(TypedDict):
     cases: Sequence[Case]
 
 
-def _cases(suite: str | None, data: Path | None, category: str | None, limit: int | None) -> _Cases:
+def _cases(suite: str | None, data: Path | None, category: str | None, limit: int | None, distractors: int) -> _Cases:
+    from edgefc.evaluation.distractors import with_distractors
     from edgefc.evaluation.suites import load_cases
 
     suite = suite or ("bfcl" if data else "demo")
-    categories = category.split(",") if category else ()
-    return {"suite": suite, "cases": load_cases(suite, data, categories=categories, limit=limit)}
+    cases = load_cases(suite, data, categories=category.split(",") if category else (), limit=limit)
+    if distractors:
+        cases = with_distractors(suite, cases, load_cases(suite, data), distractors)
+    return {"suite": suite, "cases": cases}
 
 
 def _check(plot: Path | None, call_bias: float | None, min_confidence: float | None) -> None:
@@ -195,13 +207,24 @@ def _words(option: str, text: str, allowed: Sequence[str]) -> list[str]:
 
 
 def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
+    from edgefc.chat.tool_budget import budget_of
     from edgefc.evaluation.run import open_run, setting_of
     from edgefc.evaluation.suites import cases_for
 
     for family in plan.families:
         with load_model(found, replace(plan.load, family=family)) as model:
             for grammar, choice in plan.modes:
-                setting = setting_of(model, plan.suite, grammar=grammar, max_tokens=plan.max_tokens, tool_choice=choice)
+                setting = setting_of(
+                    model,
+                    plan.suite,
+                    grammar=grammar,
+                    max_tokens=plan.max_tokens,
+                    tool_choice=choice,
+                    call_bias=plan.call_bias,
+                    min_confidence=plan.min_confidence,
+                    tool_budget=budget_of({"tool_budget": plan.tool_budget}, model.engine.setup),
+                    distractors=plan.distractors,
+                )
                 cases = cases_for(plan.suite, plan.cases, choice)
                 if len(cases) < len(plan.cases):
                     left_out = (

@@ -11,7 +11,7 @@ from typer import Option
 
 from edgefc.cli.answerers import open_answerer
 from edgefc.cli.choice import model_and_question
-from edgefc.cli.console import cut_error, print_error, print_json, print_json_line, print_result
+from edgefc.cli.console import cut_error, print_error, print_json, print_json_line, print_result, print_selection
 from edgefc.cli.live import AnswerView, read_deltas
 from edgefc.cli.options import (
     JsonOption,
@@ -104,6 +104,7 @@ def call(
     if as_json and not stream:
         print_json(_reply_data(reply))
     elif not stream:
+        print_selection(reply)
         _print_calls(reply)
     _exit_if_cut(reply, view)
     if reply.outcome != "call":
@@ -136,7 +137,7 @@ def _print_result_line(name: str, _arguments: dict[str, Any], result: str) -> No
 
 
 def _reply_data(reply: Reply) -> dict[str, Any]:
-    from edgefc.chat.openai import confidence_of
+    from edgefc.chat.openai import confidence_of, selection_of
 
     stats = dataclasses.asdict(reply.stats)
     stats["constraint_us_per_sampled_token"] = reply.stats.constraint_us_per_sampled_token
@@ -147,6 +148,7 @@ def _reply_data(reply: Reply) -> dict[str, Any]:
         "end_reason": reply.end_reason,
         "is_cut": reply.is_cut,
         **confidence_of(reply),
+        **selection_of(reply),
         "missing": list(reply.missing),
         "usage": reply.usage,
         "stats": stats,

@@ -159,6 +159,16 @@ OnUnsupportedOption = Annotated[
         rich_help_panel=TOOLS,
     ),
 ]
+ToolBudgetOption = Annotated[
+    int | None,
+    Option(
+        "--tool-budget",
+        min=-1,
+        help="Above this many tokens of tools, show the model only those that fit the question; 0: always all. "
+        "Default: what is read in 10 seconds, if calibrated, else 2048.",
+        rich_help_panel=TOOLS,
+    ),
+]
 RepeatedCallsOption = Annotated[
     bool, Option("--repeated-calls", help="Allow equal calls in one answer.", rich_help_panel=TOOLS)
 ]
@@ -207,6 +217,7 @@ class GenerationOptions:
     call_bias: float | None = None
     allow_repeated_calls: bool | None = None
     on_unsupported: Literal["omit", "check"] | None = None
+    tool_budget: int | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return keyword arguments for the options that are not None."""
@@ -231,6 +242,7 @@ class QuestionOptions:
     no_parallel: NoParallelOption = False
     repeated_calls: RepeatedCallsOption = False
     on_unsupported: OnUnsupportedOption = "refuse"
+    tool_budget: ToolBudgetOption = None
     min_confidence: MinConfidenceOption = None
     call_bias: CallBiasOption = None
     system: SystemOption = None
@@ -271,6 +283,7 @@ class QuestionOptions:
             call_bias=self.call_bias,
             allow_repeated_calls=self.repeated_calls or None,
             on_unsupported=None if self.on_unsupported == "refuse" else self.on_unsupported,
+            tool_budget=self.tool_budget,
         )
 
     @property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgefc.chat.confidence import Confidence
     from edgefc.chat.reply import Reply
     from edgefc.tools import ToolSet
+    from edgefc.tools.selection import ToolSelection
     from edgefc.types import Delta, Message, ToolCall
 
 CONNECT_S = 5.0
@@ -28,6 +29,7 @@ FIELDS = {
     "call_bias": "x_edgefc_call_bias",
     "allow_repeated_calls": "x_edgefc_allow_repeated_calls",
     "on_unsupported": "x_edgefc_on_unsupported",
+    "tool_budget": "x_edgefc_tool_budget",
 }
 
 
@@ -113,7 +115,8 @@ class ServerAnswerer:
 
     def stream(self, messages: list[Message], tools: ToolSet, options: Mapping[str, Any]) -> ServerStream:
         fields = {FIELDS.get(name, name): value for name, value in options.items()}
-        fields.setdefault(FIELDS["on_unsupported"], "refuse")  # as without a server: the tools are the user's own
+        # As without a server: the tools are the user's own.
+        fields = {FIELDS["on_unsupported"]: "refuse", FIELDS["tool_budget"]: -1, **fields}
         body = {
             **fields,
             **self._conversation(messages, tools),
@@ -216,6 +219,7 @@ class ServerStream:
             stats=stats,
             end_reason=facts.get("end_reason", "stop"),
             confidence=_confidence(facts.get("confidence")),
+            selection=_selection(facts.get("tool_selection")),
         )
 
 
@@ -261,6 +265,15 @@ def _confidence(data: Mapping[str, Any] | None) -> Confidence | None:
         for call in data["calls"]
     ]
     return Confidence(chance(data["call"]), tuple(calls))
+
+
+def _selection(data: Mapping[str, Any] | None) -> ToolSelection | None:
+    if data is None:
+        return None
+    from edgefc.tools.selection import ToolSelection
+
+    reasons = {tool["name"]: tool["reason"] for tool in data["tools"]}
+    return ToolSelection(reasons, data["total"], data["tokens"], data["budget"])
 
 
 def _error_of(data: bytes, status: int, url: str) -> ServerError | RequestError:

@@ -182,6 +182,16 @@ OnUnsupportedOption = Annotated[
         "calls once complete.",
     ),
 ]
+ToolBudgetOption = Annotated[
+    int,
+    Option(
+        "--tool-budget",
+        envvar="EDGEFC_TOOL_BUDGET",
+        min=-1,
+        help="Show the model only the tools that fit the question when a request's tools have more tokens than this; "
+        "0: always all, -1: depending on the machine's speed.",
+    ),
+]
 
 
 def serve(
@@ -202,6 +212,7 @@ def serve(
     worker: WorkerOption = False,
     grammars: GrammarsOption = False,
     on_unsupported: OnUnsupportedOption = "omit",
+    tool_budget: ToolBudgetOption = 0,
     family: ServedFamilyOption = None,
     n_ctx: RequestContextOption = None,
     n_threads: ThreadsOption = None,
@@ -225,6 +236,7 @@ def serve(
         heartbeat=heartbeat,
         grammars=grammars,
         on_unsupported=on_unsupported,
+        tool_budget=tool_budget,
     )
     load = LoadOptions(
         family=family,

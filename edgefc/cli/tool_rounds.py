@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from edgefc.cli.console import CallApproval, print_result
+from edgefc.cli.console import CallApproval, print_result, print_selection
 from edgefc.cli.live import AnswerView
 
 if TYPE_CHECKING:
@@ -44,8 +44,14 @@ def answer_with_tools(
         if on_delta is not None:
             on_delta(delta)
 
+    is_first = True
+
     def show_reply(reply: Reply) -> None:
+        nonlocal is_first
         view.end_line()
+        if is_first:  # all rounds of a question have the same tools
+            print_selection(reply)
+        is_first = False
         if approval is not None:
             approval.probabilities.clear()
             approval.probabilities.extend(_probabilities(reply))

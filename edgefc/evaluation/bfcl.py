@@ -97,6 +97,11 @@ def check_calls(
     return None
 
 
+def due_tools(case: Case) -> set[str]:
+    """Return the names of the tools that the right answer calls."""
+    return {tool_name(name) for call in case.expected or () for name in call}
+
+
 def tool_name(function: str) -> str:
     """Return the name of a function as a tool: OpenAI's names have no dots."""
     return function.replace(".", "_")

@@ -40,6 +40,12 @@ def check_expected(case: Case) -> str:
     return ""
 
 
+def due_tools(case: Case) -> set[str]:
+    """Return the names of the tools that the right answer calls or asks back about."""
+    calls, missing = case.expected.get("calls", ()), case.expected.get("clarify", ())
+    return {call["name"] for call in calls} | set(missing)
+
+
 def judge(case: Case, answer: ModelAnswer) -> Mistake | None:
     """Return the mistake in an answer, None if it is right."""
     ((form, expected),) = case.expected.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 from edgefc.chat.reply import Reply
@@ -11,7 +11,7 @@ from edgefc.chat.validation import CallChecker
 from edgefc.errors import EdgefcError
 from edgefc.evaluation.cases import Case, Mistake, ModelAnswer
 from edgefc.evaluation.results import CaseResult
-from edgefc.evaluation.suites import SUITES
+from edgefc.evaluation.suites import SUITES, due_tools
 from edgefc.formats import ParsedReply
 from edgefc.formats.lenient import lenient_calls
 from edgefc.grammar import Finding
@@ -43,6 +43,7 @@ class Answered:
     is_cut       it was cut off, mostly by max_tokens
     model_steps  batches computed for it, prefill included
     seconds      from the first batch to the last
+    selected     names of the tools that the model was shown; None: all
     """
 
     answer: ModelAnswer
@@ -53,6 +54,7 @@ class Answered:
     model_steps: int = 0
     seconds: float = 0.0
     sureness: Sureness = Sureness()
+    selected: Collection[str] | None = None
 
 
 def judge_answer(case: Case, suite: str, answered: Answered) -> CaseResult:
@@ -82,7 +84,13 @@ def judge_answer(case: Case, suite: str, answered: Answered) -> CaseResult:
         model_steps=answered.model_steps,
         seconds=round(answered.seconds, 4),
         **asdict(answered.sureness),
+        found=_is_found(case, suite, answered.selected),
     )
+
+
+def _is_found(case: Case, suite: str, selected: Collection[str] | None) -> bool | None:
+    due = due_tools(suite, case)
+    return due <= set(selected) if due and selected is not None else None
 
 
 def judge_refusal(case: Case, reason: str) -> CaseResult:

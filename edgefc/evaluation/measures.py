@@ -23,6 +23,7 @@ class Measures:
     steps                   batches computed for an answer, on average
     auroc                   probability that P(call) is higher where a call is due than where none is; None: unknown
     aurc                    area under the risk-coverage curve; None: unknown
+    recall                  share of cases whose right tools were among the selected ones; None: nothing was selected
     """
 
     cases: int
@@ -36,6 +37,7 @@ class Measures:
     steps: float
     auroc: float | None
     aurc: float | None
+    recall: float | None = None
 
 
 def measure(results: Iterable[CaseResult], without_call: Sequence[str]) -> Measures | None:
@@ -51,6 +53,7 @@ def measure(results: Iterable[CaseResult], without_call: Sequence[str]) -> Measu
     right = sum(result.right for result in due)
     silent = [result for result in due if not result.calls and not result.cut and result.kind != "refused"]
     curve = risk_coverage(everything)
+    found = [result.found for result in everything if result.found is not None]
     return Measures(
         cases=len(everything),
         valid_but_wrong=sum(result.valid and not result.right for result in everything),
@@ -63,6 +66,7 @@ def measure(results: Iterable[CaseResult], without_call: Sequence[str]) -> Measu
         steps=sum(result.model_steps for result in everything) / len(everything),
         auroc=auroc(_p_calls(due), _p_calls(idle)),
         aurc=sum(risk for _, risk in curve) / len(curve) if curve else None,
+        recall=sum(found) / len(found) if found else None,
     )
 
 

@@ -99,6 +99,7 @@ def measure_texts(measures: Measures) -> dict[str, str]:
         "steps per answer": (measures.steps, ".1f"),
         "AUROC of P(call)": (measures.auroc, ".3f"),
         "risk, mean over coverage": (measures.aurc, ".1%"),
+        "right tool shown": (measures.recall, ".1%"),
     }
     return {
         "valid but wrong": share(measures.valid_but_wrong),
@@ -138,6 +139,8 @@ def as_data(run: EvalRun) -> dict[str, Any]:
         "runtime": setting.runtime,
         "call_bias": setting.call_bias,
         "min_confidence": setting.min_confidence,
+        "tool_budget": setting.tool_budget,
+        "distractors": setting.distractors,
         "max_tokens": setting.max_tokens,
         "file": str(run.path),
         "prompt_tokens": sum(result.prompt_tokens for result in run.results.values()),

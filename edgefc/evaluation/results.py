@@ -33,7 +33,8 @@ class EvalSetting:
     version      of the runtime
     tool_choice  auto or required
     runtime      edgefc, or what else computed the answers
-    call_bias, min_confidence   as for `Model.chat`
+    call_bias, min_confidence, tool_budget   as for `Model.chat`; a tool budget of 0 shows all tools
+    distractors  number of tools of other cases that each case has beside its own
     """
 
     model: str
@@ -48,6 +49,8 @@ class EvalSetting:
     runtime: str = "edgefc"
     call_bias: float | None = None
     min_confidence: float | None = None
+    tool_budget: int = 0
+    distractors: int = 0
 
     @property
     def name(self) -> str:
@@ -57,6 +60,8 @@ class EvalSetting:
         words = [self.model, "grammar" if self.grammar else "no grammar, any spelling"]
         words += [] if self.call_bias is None else [f"call bias {self.call_bias:g}"]
         words += [] if self.min_confidence is None else [f"min confidence {self.min_confidence:g}"]
+        words += [f"{self.distractors} distractors"] if self.distractors else []
+        words += [f"tool budget {self.tool_budget}"] if self.tool_budget else []
         return ", ".join(words)
 
     @property
@@ -82,6 +87,7 @@ class CaseResult:
     model_steps  batches computed for it, prefill included
     seconds      from the first batch to the last; with several cases at once, they share the processor
     p_call, p_tool, p_argument, confidence   as in `judging.Sureness`
+    found        the right tools were among those that the model was shown; None: it was shown all, or none is right
     """
 
     id: str
@@ -106,6 +112,7 @@ class CaseResult:
     p_tool: float | None = None
     p_argument: float | None = None
     confidence: float | None = None
+    found: bool | None = None
 
     @property
     def right(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgefc.chat.options import sampling_options
+from edgefc.chat.prompt import ModelPrompt
 from edgefc.chat.reply import Reply
 from edgefc.engine.prefix_store import model_identity
 from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
@@ -33,8 +34,10 @@ def setting_of(
     tool_choice: str = "auto",
     call_bias: float | None = None,
     min_confidence: float | None = None,
+    tool_budget: int = 0,
+    distractors: int = 0,
 ) -> EvalSetting:
-    """Return the setting of a run of this model. Without the grammar, the last two have no effect."""
+    """Return the setting of a run of this model. Without the grammar, bias and confidence have no effect."""
     return EvalSetting(
         model=model.name,
         file=model_identity([model.path])[:16],
@@ -46,6 +49,8 @@ def setting_of(
         tool_choice=tool_choice,
         call_bias=call_bias if grammar else None,
         min_confidence=min_confidence if grammar else None,
+        tool_budget=tool_budget,
+        distractors=distractors,
     )
 
 
@@ -123,6 +128,7 @@ class _Constrained:
             max_tokens=setting.max_tokens,
             call_bias=setting.call_bias,
             min_confidence=setting.min_confidence,
+            tool_budget=setting.tool_budget,
         )
 
     def wait(self) -> Answered:
@@ -146,6 +152,7 @@ def answered_by(reply: Reply, text: str) -> Answered:
         model_steps=stats.model_steps,
         seconds=stats.prefill_s + stats.decode_s,
         sureness=_sureness(reply, answer),
+        selected=None if reply.selection is None else reply.selection.tools,
     )
 
 
@@ -155,7 +162,7 @@ class _Unconstrained:
     def __init__(self, model: Model, case: Case, setting: EvalSetting) -> None:
         self._family, self._tools = model.family, case.tools
         self._generation = model.engine.submit(
-            model.prompt(case.messages, case.tools, tool_choice=setting.tool_choice).ids,
+            _prompt(model, case, setting).ids,
             max_tokens=setting.max_tokens,
             sampling=sampling_options({"temperature": 0.0}, model.family),
             stop=model.family.stop,
@@ -208,10 +215,14 @@ def judge_case(model: Model, case: Case, pending: _PendingAnswer, setting: EvalS
     return result if result.right else replace(result, prompt=_prompt_of(model, case, setting))
 
 
+def _prompt(model: Model, case: Case, setting: EvalSetting) -> ModelPrompt:
+    return model.prompt(case.messages, case.tools, tool_choice=setting.tool_choice, tool_budget=setting.tool_budget)
+
+
 def _prompt_of(model: Model, case: Case, setting: EvalSetting) -> str:
     """Return the exact prompt, "" where it is itself the reason for the refusal."""
     with suppress(EdgefcError):
-        return model.prompt(case.messages, case.tools, tool_choice=setting.tool_choice).text
+        return _prompt(model, case, setting).text
     return ""
 
 

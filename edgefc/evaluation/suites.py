@@ -35,12 +35,14 @@ class Suite:
     """A suite: its categories, the rules for answers, and a function that reads its cases.
 
     without_call  the categories in which the right answer calls nothing
+    due_tools     returns the names of the tools that the right answer to a case is about
     """
 
     categories: tuple[str, ...]
     without_call: tuple[str, ...]
     judge: Callable[[Case, ModelAnswer], Mistake | None]
     read: Callable[[Path | None], Iterator[Case]]
+    due_tools: Callable[[Case], set[str]]
 
 
 def load_cases(
@@ -74,6 +76,11 @@ def cases_for(suite: str, cases: Sequence[Case], tool_choice: str) -> list[Case]
     """Return the cases with a right answer under a tool choice: `required` has none where nothing is to be called."""
     without_call = SUITES[suite].without_call
     return [case for case in cases if tool_choice != "required" or case.category not in without_call]
+
+
+def due_tools(suite: str, case: Case) -> set[str]:
+    """Return the names of the tools that the right answer calls or asks back about; empty where any answer would do."""
+    return SUITES[suite].due_tools(case)
 
 
 def match_categories(suite: str, names: Sequence[str]) -> list[str]:
@@ -221,6 +228,6 @@ def _parse_object(location: str, line: bytes, fields: Sequence[str]) -> dict[str
 
 
 SUITES = {
-    "bfcl": Suite(bfcl.CATEGORIES, bfcl.IRRELEVANCE, bfcl.judge, read_bfcl),
-    "demo": Suite(demo.CATEGORIES, demo.WITHOUT_CALL, demo.judge, read_demo),
+    "bfcl": Suite(bfcl.CATEGORIES, bfcl.IRRELEVANCE, bfcl.judge, read_bfcl, bfcl.due_tools),
+    "demo": Suite(demo.CATEGORIES, demo.WITHOUT_CALL, demo.judge, read_demo, demo.due_tools),
 }

@@ -1,5 +1,6 @@
 """Chat formats: rendering each family's prompt and reading its answers, without any knowledge of llama.cpp."""
 
+from edgefc.formats.canonical import canonicalize
 from edgefc.formats.detect import MODEL_TEMPLATE, Detection, detect, family_of
 from edgefc.formats.family import Family, family_names, load_family, plain_parser
 from edgefc.formats.parse import ParsedReply, StreamParser
@@ -16,6 +17,7 @@ __all__ = [
     "StreamParser",
     "begins_like_call",
     "calls_since_question",
+    "canonicalize",
     "detect",
     "every_spelling",
     "family_names",

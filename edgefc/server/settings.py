@@ -28,6 +28,7 @@ class Settings:
     heartbeat        seconds of silence after which a stream sends a comment
     grammars         whether requests may contain a GBNF grammar
     on_unsupported   what becomes of tools that no grammar can enforce, unless the request says otherwise
+    tool_budget      as for `Model.chat`, unless the request says otherwise; 0: the model is shown all tools
     """
 
     host: str = "127.0.0.1"
@@ -43,10 +44,12 @@ class Settings:
     heartbeat: float = 10.0
     grammars: bool = False
     on_unsupported: OnUnsupported = "omit"
+    tool_budget: int = 0
 
     def __post_init__(self) -> None:
         limits = {"port": (0, 65535), "max_body": (1024, 1 << 30), "parallel": (1, 64), "max_waiting": (0, 4096),
-                  "timeout": (1, 86_400), "drain": (0, 3600), "heartbeat": (0.1, 3600)}  # fmt: skip
+                  "timeout": (1, 86_400), "drain": (0, 3600), "heartbeat": (0.1, 3600),
+                  "tool_budget": (-1, 1 << 30)}  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:

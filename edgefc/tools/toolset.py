@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 from edgefc.errors import FieldPath, RequestError
@@ -80,11 +80,17 @@ class ToolSet(Sequence[Tool]):
 
     def without(self, reasons: Mapping[int, str]) -> ToolSet:
         """Return the tool set without some tools, given by their numbers, with the reason of each."""
-        rest = [number for number in range(len(self)) if number not in reasons]
+        omitted = [Omitted(self.positions[number], self.names[number], reason) for number, reason in reasons.items()]
+        return self._subset([number for number in range(len(self)) if number not in reasons], omitted)
+
+    def only(self, names: Collection[str]) -> ToolSet:
+        """Return the tool set of the tools with these names; the others do not count as left out."""
+        return self._subset([number for number, name in enumerate(self.names) if name in names])
+
+    def _subset(self, rest: Sequence[int], omitted: Sequence[Omitted] = ()) -> ToolSet:
         numbers = {number: new for new, number in enumerate(rest)}
         tools = [self._tools[number] for number in rest]
         names = {tool["function"]["name"] for tool in tools}
-        omitted = [Omitted(self.positions[number], self.names[number], reason) for number, reason in reasons.items()]
         return ToolSet(
             tools,
             {name: runner for name, runner in self.runners.items() if name in names},

@@ -170,6 +170,7 @@ class ChatHandler:
         if forbids_parallel(choice):
             options["parallel_tool_calls"] = False
         options.setdefault("on_unsupported", self._context.settings.on_unsupported)
+        options.setdefault("tool_budget", self._context.settings.tool_budget)
         options["max_tokens"] = body.max_completion_tokens or body.max_tokens
         if body.logprobs:
             options["logprobs"] = body.top_logprobs or 0

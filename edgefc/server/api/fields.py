@@ -69,6 +69,7 @@ class ExtensionFields(BaseModel):
     x_edgefc_call_bias: Annotated[float, between(limits.CALL_BIAS)] | None = None
     x_edgefc_on_unsupported: OnUnsupported | None = None
     x_edgefc_open_objects: bool | None = None
+    x_edgefc_tool_budget: Annotated[Integer, Field(ge=-1)] | None = None
 
     @model_validator(mode="before")
     @classmethod
