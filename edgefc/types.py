@@ -23,6 +23,7 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 OnUnsupported = Literal["refuse", "omit", "check"]
 # How a family spells the arguments of a call: a JSON object, Python's keyword arguments, tags, or Gemma's way.
 ArgumentEncoding = Literal["json", "pythonic", "tagged", "gemma"]
+PARAMETER = "<parameter={name}>\n{value}\n</parameter>\n"  # in tags, where a family does not have its own
 
 
 class FunctionSpec(TypedDict):
@@ -187,7 +188,10 @@ class OutputSyntax:
     spellings     other spellings that are calls, too, when an answer begins with one
     arguments     the encoding of {arguments}, which is a JSON object by default
     quote         around strings in Gemma's encoding
-    literals      how history spells words in tags, and lists and objects among keyword arguments
+    parameter     one parameter in tags, with {name} and {value}
+    cdata         characters with which a string in tags stands between the marks of CDATA; "": no string does
+    literals      how history spells words in tags, and lists and objects among keyword arguments; "repr": the latter in
+                  tags, too
     """
 
     call: str
@@ -215,7 +219,9 @@ class OutputSyntax:
     spellings: CallSpellings | None = None
     arguments: ArgumentEncoding = "json"
     quote: str = ""
-    literals: Literal["python", "json"] = "python"
+    parameter: str = PARAMETER
+    cdata: str = ""
+    literals: Literal["python", "json", "repr"] = "python"
 
     @property
     def before_name(self) -> str:

@@ -37,6 +37,8 @@ PHI4 = (
 )
 MINISTRAL3 = (*MISTRAL, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[ARGS]", "[THINK]", "[/THINK]")
 HARMONY = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>")
+# llama.cpp keeps the beginnings of tags together, so that they may be control tokens.
+MINICPM5 = ("<function", "</function>", "<param", "</param>", "<think>", "</think>")
 # Vocabulary, renamed tokens, added tokens.
 VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "qwen2": ("qwen2", {}, ()),
@@ -51,6 +53,7 @@ VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "granite4": ("qwen2", {}, GRANITE4),
     "phi4": ("qwen2", {}, PHI4),
     "harmony": ("qwen2", {}, HARMONY),
+    "minicpm5": ("qwen2", {}, MINICPM5),
     "ministral3": ("llama-spm", {}, MINISTRAL3),
 }
 OF_FAMILY = {
@@ -59,7 +62,7 @@ OF_FAMILY = {
     "mistral": "mistral", "xlam2-llama": "llama3", "apigen-fc": "llama3", "llama3-json": "llama3",
     "hermes-2-pro": "qwen2", "lfm2": "lfm2", "lfm2.5": "lfm2", "gemma4": "gemma4", "functiongemma": "functiongemma",
     "llama-pythonic": "llama3", "granite4": "granite4", "phi4-mini": "phi4", "ministral3": "ministral3",
-    "bitagent-bounty": "llama3", "gpt-oss": "harmony",
+    "bitagent-bounty": "llama3", "gpt-oss": "harmony", "minicpm5": "minicpm5",
 }  # fmt: skip
 
 

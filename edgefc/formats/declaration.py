@@ -7,7 +7,7 @@ from typing import Any
 
 from edgefc.errors import FormatError
 from edgefc.formats.spellings import load_spellings
-from edgefc.types import OutputSyntax
+from edgefc.types import PARAMETER, OutputSyntax
 
 # Section → key → type. A tuple of strings lists the legal values.
 KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
@@ -22,14 +22,15 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     "calls": {
         "begin": str, "each": str, "separator": str, "end": str, "lead": str, "marker": str, "preamble": str,
         "code": str, "spaced": bool, "parallel": bool, "spellings": list,
-        "arguments": ("json", "pythonic", "tagged", "gemma"), "quote": str, "literals": ("python", "json"),
+        "arguments": ("json", "pythonic", "tagged", "gemma"), "quote": str, "parameter": str, "cdata": str,
+        "literals": ("python", "json", "repr"),
     },
     "text": {
         "begin": str, "before_calls": str, "not_first": list, "always": bool,
         "answer": str, "clarify": str, "no_tool": str,
     },
     "output": {"begin": str, "end": str},
-    "thinking": {"begin": str, "end": str, "opened": bool},
+    "thinking": {"begin": str, "end": str, "opened": ("always", "asked")},
     "decision": dict.fromkeys(("call", "doubt", "arguments", "again", "more"), (int, float)),
     "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
 }  # fmt: skip
@@ -91,6 +92,8 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
         spellings=load_spellings(tuple(calls["spellings"])) if "spellings" in calls else None,
         arguments=calls.get("arguments", "json"),
         quote=calls.get("quote", ""),
+        parameter=calls.get("parameter", PARAMETER),
+        cdata=calls.get("cdata", ""),
         literals=calls.get("literals", "python"),
     )
 

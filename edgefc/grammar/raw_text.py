@@ -19,8 +19,10 @@ from edgefc.grammar.rules import (
     Not,
     Repeat,
     Sequence,
+    choice,
     optional,
 )
+from edgefc.grammar.tags import CDATA_BEGIN, CDATA_END
 
 _NO_NUL = Repeat(Chars(((0, 0),), negated=True), 0, None)  # llama.cpp cannot match it
 
@@ -39,12 +41,8 @@ class RawText:
 
     def admits(self, text: str) -> bool:
         """Return whether a text can stand in an answer as it is."""
-        return (
-            self._mark not in text
-            and not (self._head and text.startswith(self._head))
-            and "\0" not in text
-            and not any(0xD800 <= ord(char) < 0xE000 for char in text)
-        )
+        has_mark = self._mark in text or bool(self._head and text.startswith(self._head))
+        return not has_mark and _is_encodable(text)
 
     def texts(self, values: Iterable[str]) -> list[str]:
         """Return those of the texts that can stand in an answer."""
@@ -72,5 +70,49 @@ class RawText:
         return NOTHING if is_empty(node) else node
 
 
+def _is_encodable(text: str) -> bool:
+    return "\0" not in text and not any(0xD800 <= ord(char) < 0xE000 for char in text)
+
+
 def _has_empty(text: Node, low: int) -> bool:
     return low == 0 and matches(text, "")
+
+
+class CdataText:
+    """Texts without the special characters as they are, and any text between the marks of CDATA."""
+
+    def __init__(self, special: str) -> None:
+        self._special = special
+        points = ((ord(char), ord(char)) for char in sorted({"\0", *special}))
+        self._char = Chars(tuple(points), negated=True)
+        self._any = Repeat(self._char, 0, None)
+        self._inside = RawText(CDATA_END)
+
+    def texts(self, values: Iterable[str]) -> list[str]:
+        """Return those of the texts that can stand in an answer, as they stand there."""
+        texts: list[str] = []
+        for value in values:
+            if any(char in value for char in self._special):
+                texts += (f"{CDATA_BEGIN}{text}{CDATA_END}" for text in self._inside.texts([value]))
+            elif _is_encodable(value):
+                texts.append(value)
+        return texts
+
+    def has_empty(self, text: Node, low: int) -> bool:
+        return _has_empty(text, low)
+
+    def not_empty(self, text: Node, low: int, high: int | None) -> Node:
+        """Return the texts of `low` to `high` characters that match a regular node, without the empty one as it is.
+
+        Raises TooLargeError.
+        """
+        inside = self._inside.node(text, low, high)
+        enclosed = NOTHING if inside == NOTHING else Sequence((Literal(CDATA_BEGIN), inside, Literal(CDATA_END)))
+        low = max(low, 1)
+        if high is not None and high < low:
+            return enclosed
+        if text == ANY_TEXT:
+            return choice(Repeat(self._char, low, high), enclosed)
+        bounded = strings.bound_length(text, low, high)
+        plain = NOTHING if bounded in (NOTHING, EMPTY) else And((bounded, self._any))
+        return choice(NOTHING if plain == NOTHING or is_empty(plain) else plain, enclosed)

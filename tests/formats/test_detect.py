@@ -41,6 +41,7 @@ CASES: list[tuple[str, str, str, str]] = [
     ("", "'<|tool|>' + message['tools'] + '<|/tool|>' + '<|end|>'", "", "phi4-mini"),
     ("", "[AVAILABLE_TOOLS] {{- name + '[ARGS]' + arguments }}", "", "ministral3"),
     ("", "{{ '<|start|>assistant<|channel|>analysis<|message|>' }}", "", "gpt-oss"),
+    ("", '<|im_start|> <function name="function-name"><param name="param-name">', "", "minicpm5"),
     # names: the longest wins, and those of one family before those of many
     ("Qwen3.5 4B", CHATML, "", "qwen3.5"),
     ("Qwen3-Coder 30B-A3B Instruct", CHATML, "", "qwen3-coder"),
@@ -56,6 +57,7 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Phi-4-mini-instruct", "<|end|>", "", "phi4-mini"),
     ("Ministral-3-3B-Instruct-2512", "", "", "ministral3"),
     ("gpt-oss-20b", "", "", "gpt-oss"),
+    ("MiniCPM5-1B", CHATML, "", "minicpm5"),
     ("BitAgent-Bounty-8B", LLAMA3, "", "bitagent-bounty"),
     ("BitAgent-8B", LLAMA3, "", "llama-pythonic"),
     ("Arch Function Chat 3B", CHATML, "", "arch-chat"),

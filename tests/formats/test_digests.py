@@ -383,6 +383,28 @@ DIGESTS = {
     "gpt_oss_plain_system": (rendered("gpt-oss", SYSTEM + M1, None), 415, "4140dd736433daf4"),
     "gpt_oss_calls": (rendered("gpt-oss", called(NESTED, {}, thoughts="Hm.")), 1328, "702badf89fc54dc8"),
     "gpt_oss_text": (rendered("gpt-oss", called(NESTED, content="I will.")), 1176, "e48267d43a22c430"),
+    "minicpm5": (rendered("minicpm5"), 1420, "5598063de943ee80"),
+    "minicpm5_think": (rendered("minicpm5", thinking=True), 1428, "47b664af997786ee"),
+    "minicpm5_nothink": (rendered("minicpm5", thinking=False), 1439, "c4225e8ff2a0d3e0"),
+    "minicpm5_hist": (rendered("minicpm5", SYSTEM + H), 1804, "8eea966c05e82e31"),
+    "minicpm5_plain": (rendered("minicpm5", SYSTEM + M1, None), 139, "1c673ba1dbaddea8"),
+    "minicpm5_calls": (
+        rendered("minicpm5", called({**NESTED, "m": "a < b & c"}, {}, content="I will.", thoughts="Hm.")),
+        1910,
+        "99ef756b560d6844",
+    ),
+    "minicpm5_past": (
+        rendered(
+            "minicpm5",
+            [
+                *called({**NESTED, "m": "a < b & c"}, {}),
+                {"role": "assistant", "content": "Done."},
+                {"role": "user", "content": "ok"},
+            ],
+        ),
+        1948,
+        "915aa10b7f8cf0ad",
+    ),
     # BFCL's BitAgentHandler.
     "bitagent": (BOS + rendered("bitagent-bounty"), 1918, "0dc07e668d8431fe"),
     "bitagent_hist": (BOS + rendered("bitagent-bounty", SYSTEM + H), 2283, "95b65427162198ab"),

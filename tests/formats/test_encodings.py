@@ -121,6 +121,34 @@ def test_a_parameter_in_tags_is_read_by_its_schema(name: str, text: str, expecte
     )
 
 
+PARAMS = [
+    ("text", "5", '"5"'),
+    ("text", "", '""'),
+    ("text", "<![CDATA[a < b\n&]]>", '"a < b\\n&"'),
+    ("text", "<![CDATA[]]>", '""'),
+    ("text", "<![CDATA[a]b]]c]]]>", '"a]b]]c]"'),
+    ("number", "5", "5"),
+    ("number", "<![CDATA[5]]>", "5"),
+    ("flag", "True", "true"),
+    ("items", "[1, 2]", "[1, 2]"),
+    ("maybe", "None", "null"),
+    ("maybe", "<![CDATA[None]]>", '"None"'),
+    ("either", "12", "12"),
+    ("either", "<![CDATA[12]]>", '"12"'),
+    ("any", "{'a': [True, None, '</param>']}", '{"a": [true, null, "</param>"]}'),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), PARAMS)
+def test_a_string_with_markup_stands_in_cdata(name: str, text: str, expected: str) -> None:
+    arguments = f'<param name="{name}">{text}</param></function>'
+    assert read(ENCODINGS["params"], arguments, ArgumentTypes(SCHEMA)) == (
+        f'{{"{name}": {expected}}}',
+        True,
+        "</function>",
+    )
+
+
 def test_tags_without_line_breaks_are_read_too() -> None:
     text = "<parameter=text>a</parameter><parameter=number>5</parameter></function>"
     assert read(ENCODINGS["tagged"], text, ArgumentTypes(SCHEMA))[:2] == ('{"text": "a", "number": 5}', True)
@@ -223,16 +251,22 @@ def test_sentences_of_random_schemas_grammars_are_valid(encoding: str, propertie
         jsonschema.validate(arguments, schema, cls=jsonschema.Draft202012Validator)
 
 
-def test_control_tokens_around_strings_are_required_by_id() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "control"),
+    [
+        ("gemma", {'<|"|>': 300, "<|tool_call>": 301, "<tool_call|>": 302}),
+        ("params", {"<param": 300, "</param>": 301, "<function": 302, "</function>": 303}),
+    ],
+)
+def test_control_tokens_around_values_are_required_by_id(encoding: str, control: dict[str, int]) -> None:
     """The text of the token, spelled in other tokens, is no delimiter."""
     tools: Any = TOOL_SETS[2]
     names = tuple(tool["function"]["name"] for tool in tools)
-    control = {'<|"|>': 300, "<|tool_call>": 301, "<tool_call|>": 302}
-    syntax = ENCODINGS["gemma"]
+    syntax = ENCODINGS[encoding]
     text = write_assistant(syntax, {"tool_calls": random_calls(tools, random.Random(1))})
     assert reach(Guidance(compile_output(syntax, tools, ToolChoice("required", names)).lark), text) == -1
     with_tokens = compile_output(syntax, tools, ToolChoice("required", names), control=control)
-    assert "<[300]>" in with_tokens.lark
+    assert all(f"<[{token}]>" in with_tokens.lark for token in control.values())
     assert with_tokens.control == frozenset(control.values())
 
 
@@ -247,9 +281,14 @@ def test_a_string_of_history_that_contains_its_own_end_is_refused(text: str) -> 
     with pytest.raises(RequestError, match="end a string at a mark") as caught:
         load_family("qwen3.5").render(messages)
     assert "tool_calls" in str(caught.value)
+    assert text in load_family("minicpm5").render(messages).text
+    with pytest.raises(RequestError, match="end a string at a mark"):
+        load_family("minicpm5").render(json.loads(json.dumps(messages).replace("parameter", "]]")))
 
 
-@pytest.mark.parametrize(("encoding", "name"), [("pythonic", "a=b"), ("tagged", "a>b"), ("gemma", "a:b")])
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("pythonic", "a=b"), ("tagged", "a>b"), ("params", 'a"b'), ("gemma", "a:b")]
+)
 def test_a_name_that_the_encoding_cannot_spell_is_refused(encoding: str, name: str) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"}}}
     tools: Any = [{"type": "function", "function": {"name": "f", "parameters": schema}}]

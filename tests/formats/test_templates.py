@@ -10,7 +10,8 @@ import pytest
 
 from edgefc.errors import FormatError
 from edgefc.formats.family import parse_declaration
-from edgefc.formats.templates import Template, tojson
+from edgefc.formats.templates import Template
+from edgefc.sandbox.jinja import tojson
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = [

@@ -79,6 +79,16 @@ ENCODINGS = {
         calls_preamble="\n\n",
         arguments="tagged",
     ),
+    "params": OutputSyntax(
+        call='<function name="{name}">{arguments}</function>',
+        marker="<function name=",
+        calls_separator="\n",
+        calls_preamble="\n",
+        arguments="tagged",
+        parameter='<param name="{name}">{value}</param>',
+        cdata="<&\n",
+        literals="repr",
+    ),
     "gemma": OutputSyntax(
         call="<|tool_call>call:{name}{{arguments}}<tool_call|>",
         marker="<|tool_call>",

@@ -1,4 +1,4 @@
-r"""Parameters in tags, `<parameter=NAME>\nVALUE\n</parameter>\n`, → JSON text, as they come."""
+r"""Parameters in tags, such as `<parameter=NAME>\nVALUE\n</parameter>\n`, → JSON text, as they come."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 from edgefc.formats.encodings.literals import LiteralReader, json_scalar
 from edgefc.formats.json_text import overlap
 from edgefc.grammar.argument_types import ArgumentTypes
-from edgefc.grammar.json_schema.encodings import TAG_MARK
 from edgefc.grammar.strings import escaped_inside
+from edgefc.grammar.tags import CDATA_BEGIN, CDATA_END, Tags
 
 Emit = Callable[[str], None]
 
 _SPACE = " \t\r\n"
-_KEY_HEAD = "<parameter="
 _CONTAINERS = {"object": "{", "array": "["}
 _STRING = frozenset({"string"})
 MAX_KEY = 1024
@@ -28,12 +27,12 @@ class TaggedReader:
     valid value is that.
     """
 
-    def __init__(self, types: ArgumentTypes | None) -> None:
+    def __init__(self, types: ArgumentTypes | None, tags: Tags) -> None:
         self.is_complete = self.is_broken = False
-        self._types = types
+        self._types, self._tags = types, tags
         self._out: list[str] = ["{"]
         self._state = self._at_key
-        self._name, self._mark = "", TAG_MARK
+        self._name, self._mark = "", tags.mark
         self._is_first = True
         self._literal: LiteralReader | None = None
 
@@ -55,27 +54,33 @@ class TaggedReader:
             return None
         if text[0] in _SPACE:
             return 1
-        if not text.startswith(_KEY_HEAD):
-            if _KEY_HEAD.startswith(text):
+        head, between = self._tags.head, self._tags.between.rstrip()
+        if not text.startswith(head):
+            if head.startswith(text):
                 return None
             self._out.append("}")
             self.is_complete = True
             return 0
-        name, found, rest = text.removeprefix(_KEY_HEAD).partition(">")
-        if not found or not rest:
+        name, found, rest = text.removeprefix(head).partition(between)
+        line_break = self._tags.between.removeprefix(between)
+        if not found or (line_break and not rest):
             self.is_broken = len(name) > MAX_KEY
             return None
         self._name = name
         # Models without a grammar leave out the line breaks around a value.
-        has_break = rest[0] == "\n"
-        self._mark = TAG_MARK if has_break else TAG_MARK.lstrip()
+        has_break = bool(line_break) and rest.startswith(line_break)
+        self._mark = self._tags.mark if has_break else self._tags.tag
         self._out.append(f'{"" if self._is_first else ", "}"{escaped_inside(name)}": ')
         self._is_first = False
         self._state = self._at_value
-        return len(_KEY_HEAD) + len(name) + 1 + has_break
+        return len(head) + len(name) + len(between) + (len(line_break) if has_break else 0)
 
     def _at_value(self, text: str) -> int | None:
         types = None if self._types is None else self._types.of(self._name)
+        if self._tags.special and CDATA_BEGIN.startswith(text[: len(CDATA_BEGIN)]):
+            if len(text) < len(CDATA_BEGIN):
+                return None
+            return self._begin_cdata(types)
         if types == _STRING:
             self._out.append('"')
             self._state = self._at_string
@@ -92,9 +97,32 @@ class TaggedReader:
         self._state = self._in_scalar
         return 0
 
+    def _begin_cdata(self, types: frozenset[str] | None) -> int:
+        """Go on inside the marks of CDATA, where any value is a string if it may be one."""
+        if types is None or "string" in types:
+            self._out.append('"')
+            self._state = self._in_cdata
+        else:
+            self._state = self._in_scalar
+            self._mark = f"{CDATA_END}{self._tags.tag}"
+        return len(CDATA_BEGIN)
+
+    def _in_cdata(self, text: str) -> int | None:
+        body, found, rest = text.partition(CDATA_END)
+        if found:
+            self._out.append(escaped_inside(body))
+            self._state = self._after_cdata
+            return len(text) - len(rest)
+        body = body[: len(body) - overlap(body, CDATA_END)]
+        self._out.append(escaped_inside(body))
+        return len(body) or None
+
+    def _after_cdata(self, text: str) -> int | None:
+        return self._at_end(text, '"')
+
     def _at_string(self, text: str) -> int | None:
         """Read an empty string that lacks the line break before its end."""
-        end = TAG_MARK.lstrip()
+        end = self._tags.tag
         if end.startswith(text[: len(end)]) and len(text) < len(end):
             return None
         if text.startswith(end):
@@ -120,9 +148,13 @@ class TaggedReader:
         return len(text) - len(rest) or (0 if self._literal.is_complete else None)
 
     def _after_container(self, text: str) -> int | None:
-        rest, end = text.lstrip(_SPACE), TAG_MARK.lstrip()
+        return self._at_end(text, "")
+
+    def _at_end(self, text: str, json_text: str) -> int | None:
+        """Read the closing tag behind a value that has ended."""
+        rest, end = text.lstrip(_SPACE), self._tags.tag
         if rest.startswith(end):
-            return self._end_value(len(text) - len(rest) + len(end), "")
+            return self._end_value(len(text) - len(rest) + len(end), json_text)
         self.is_broken = not end.startswith(rest)
         return None
 
@@ -135,15 +167,30 @@ class TaggedReader:
 
     def _in_any_value(self, text: str) -> int | None:
         """Read a value whose type its text decides."""
-        end = TAG_MARK.lstrip()
+        end = self._tags.tag
         if text.startswith(end):
             return self._end_value(len(end), '""')
-        body, found, _ = text.partition(self._mark)
-        if not found:
+        body = self._any_body(text)
+        if body is None:
             return None
         value = _json_value(body.strip())
         is_valid = value is not None and (self._types is None or self._types.admits(self._name, json.loads(value)))
         return self._end_value(len(body) + len(self._mark), value if value is not None and is_valid else _string(body))
+
+    def _any_body(self, text: str) -> str | None:
+        """Return the text of a value up to its mark; None: there is none yet.
+
+        Beside CDATA, the mark may stand in a string of an array or object, but then no other tag follows it.
+        """
+        position = text.find(self._mark)
+        while position >= 0:
+            body, rest = text[:position], text[position + len(self._mark) :].lstrip(_SPACE)
+            if not (self._tags.special and _is_open(body)) or rest.startswith("<"):
+                return body
+            if not rest:
+                return None
+            position = text.find(self._mark, position + 1)
+        return None
 
     def _end_value(self, size: int, json_text: str) -> int:
         self._out.append(json_text)
@@ -153,6 +200,15 @@ class TaggedReader:
 
 def _string(text: str) -> str:
     return f'"{escaped_inside(text)}"'
+
+
+def _is_open(text: str) -> bool:
+    """Return whether a text is the beginning of an array or object."""
+    if not text.lstrip(_SPACE).startswith(("{", "[")):
+        return False
+    reader = LiteralReader()
+    reader.read(text, lambda _: None)
+    return not (reader.is_complete or reader.is_broken)
 
 
 def _json_value(text: str) -> str | None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgefc.grammar.json_schema.encodings import TAG_MARK
 from edgefc.grammar.quoting import QUOTINGS
+from edgefc.grammar.tags import CDATA_BEGIN, CDATA_END, read_tags
 from edgefc.types import OutputSyntax
 
 _WORDS = {True: "True", False: "False", None: "None"}
@@ -19,21 +19,32 @@ def write_arguments(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str:
         case "json":
             return _json(arguments, spaced=syntax.spaced)
         case "pythonic":
-            write = _python if syntax.literals == "python" else _python_or_json
+            write = _python_or_json if syntax.literals == "json" else _python
             return ", ".join(f"{name}={write(value)}" for name, value in arguments.items())
         case "tagged":
-            write = _python_word if syntax.literals == "python" else _json
-            texts = ((name, value if isinstance(value, str) else write(value)) for name, value in arguments.items())
-            return "".join(f"<parameter={name}>\n{text}\n</parameter>\n" for name, text in texts)
+            return "".join(_tagged(syntax, name, value) for name, value in arguments.items())
         case "gemma":
             return _gemma(arguments, syntax.quote)[1:-1]
+
+
+def _tagged(syntax: OutputSyntax, name: str, value: Any) -> str:
+    tags = read_tags(syntax.parameter, syntax.cdata)
+    if isinstance(value, str):
+        text = f"{CDATA_BEGIN}{value}{CDATA_END}" if tags.needs_cdata(value) else value
+    else:
+        writers = {"python": _python_word, "json": _json, "repr": _python}
+        text = writers[syntax.literals](value)
+    return f"{tags.head}{name}{tags.between}{text}{tags.end}"
 
 
 def unwritable_value(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str | None:
     """Return a text that the encoding cannot spell, for it has no escapes; None: there is none."""
     if syntax.arguments == "tagged":
-        texts = (value for value in arguments.values() if isinstance(value, str))
-        return next((text for text in texts if TAG_MARK in f"\n{text}"), None)
+        tags = read_tags(syntax.parameter, syntax.cdata)
+        texts = [value for value in arguments.values() if isinstance(value, str)]
+        if tags.special:
+            return next((text for text in texts if tags.needs_cdata(text) and CDATA_END in text), None)
+        return next((text for text in texts if tags.mark in text or text.startswith(tags.tag)), None)
     return None  # in prompts, the text of Gemma's mark is never the token
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from edgefc.grammar import strings
 from edgefc.grammar.automata import is_empty
 from edgefc.grammar.json_schema.keywords import to_json
-from edgefc.grammar.json_schema.layout import JsonLayout, Scalar, Spacing
+from edgefc.grammar.json_schema.layout import JsonLayout, Scalar
 from edgefc.grammar.quoting import QUOTINGS
-from edgefc.grammar.raw_text import RawText
+from edgefc.grammar.raw_text import CdataText, RawText
 from edgefc.grammar.rules import (
     ANY_TEXT,
     EMPTY,
@@ -30,7 +30,8 @@ from edgefc.grammar.rules import (
     optional,
     sequence,
 )
-from edgefc.types import ArgumentEncoding
+from edgefc.grammar.tags import Tags, lexemes, read_tags
+from edgefc.types import OutputSyntax
 
 _PYTHON_STYLES: tuple[QuoteStyle, ...] = ("single", "double")
 _PYTHON_WORDS = {True: "True", False: "False", None: "None"}
@@ -39,28 +40,20 @@ _IDENTIFIER = sequence(_WORD_START, Repeat(_WORD, 0, None))
 # Names that end at the mark behind them and begin like nothing else that may stand there.
 _KEYWORD = re.compile(r"[^\s=),'\"\x00-\x1f][^=\x00-\x1f]*(?<! )|[^\s=),'\"\x00-\x1f]")
 _BARE_KEY = re.compile(r"[^\s:{}\[\],<\x00-\x1f][^:<\x00-\x1f]*")
-_TAG_KEY = re.compile(r"[^>\n\x00-\x1f]+")
-TAG_END = "\n</parameter>\n"
-TAG_MARK = "\n</parameter>"
 
 
-def arguments_layout(
-    encoding: ArgumentEncoding, spacing: Spacing, quote: str, control: Mapping[str, int]
-) -> JsonLayout:
-    """Return the layout of the arguments of a call.
-
-    quote    text around strings in Gemma's encoding
-    control  control tokens, text and id
-    """
-    match encoding:
+def arguments_layout(syntax: OutputSyntax, control: Mapping[str, int]) -> JsonLayout:
+    """Return the layout of the arguments of a call; `control` are control tokens, text and id."""
+    match syntax.arguments:
         case "json":
-            return JsonLayout(spacing)
+            return JsonLayout("json" if syntax.spaced else "compact")
         case "pythonic":
             return KeywordLayout()
         case "tagged":
-            return TaggedLayout()
+            values = PythonLayout() if syntax.literals == "repr" else JsonLayout("json")
+            return TaggedLayout(read_tags(syntax.parameter, syntax.cdata), values, control)
         case "gemma":
-            return GemmaLayout(quote, control, is_call=True)
+            return GemmaLayout(syntax.quote, control, is_call=True)
 
 
 class PythonLayout(JsonLayout):
@@ -131,39 +124,44 @@ def _bare_key(names: Node | None, legal: Node, colon: Node) -> Node:
 
 
 class TaggedLayout(JsonLayout):
-    r"""Parameters in tags, `<parameter=NAME>\nVALUE\n</parameter>\n`, one after another."""
+    """Parameters in tags, one after another."""
 
     has_braces = False
-    legal_name = _TAG_KEY
 
-    def __init__(self) -> None:
+    def __init__(self, tags: Tags, values: JsonLayout, control: Mapping[str, int]) -> None:
         super().__init__("json")
-        self.comma, self._values = EMPTY, TaggedValueLayout()
+        self.comma, self._values = EMPTY, TaggedValueLayout(tags, values, control)
+        self._head, self._between = (lexemes(text, control) for text in (tags.head, tags.between))
+        self._name_end = tags.between[0]
+        self.legal_name = re.compile(rf"[^{re.escape(self._name_end)}\x00-\x1f]+")
 
     def key(self, name: str) -> Node:
-        return sequence(lexeme("<parameter="), lexeme(name), lexeme(">\n"))
+        return sequence(*self._head, lexeme(name), *self._between)
 
     def free_key(self, names: Node | None) -> Node:
-        legal = Repeat(Chars(((0, 31), (62, 62)), negated=True), 1, None)
-        key = _bare_key(names, legal, lexeme(">\n"))
-        return NOTHING if key == NOTHING else sequence(lexeme("<parameter="), key)
+        end = ord(self._name_end)
+        legal = Repeat(Chars(((0, 31), (end, end)), negated=True), 1, None)
+        key = _bare_key(names, legal, sequence(*self._between))
+        return NOTHING if key == NOTHING else sequence(*self._head, key)
 
 
 class TaggedValueLayout(JsonLayout):
-    """The value of a parameter with the end of its tag: a string as it is, anything else as JSON.
+    """The value of a parameter with the end of its tag: a string as it is, anything else as JSON or Python's literal.
 
     Words are taken as Python spells them, too. Where a string may stand, the text of any other value is one as well;
     the reader decides by the schema.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tags: Tags, values: JsonLayout, control: Mapping[str, int]) -> None:
         super().__init__("json")
-        self._values = JsonLayout("json")
-        self._raw = RawText(TAG_MARK, head=TAG_MARK.lstrip())
-        self.any_text = self.string(ANY_TEXT, 0, None)
+        self._values = values
+        self._raw = CdataText(tags.special) if tags.special else RawText(tags.mark, head=tags.tag)
+        self._end = lexemes(tags.end, control)
+        # Strings with marks of their own do not cover the text of all other values.
+        self.any_text = None if tags.special else self.string(ANY_TEXT, 0, None)
 
     def enclose(self, left: str, body: Node, right: str) -> Node:
-        return sequence(self.values.enclose(left, body, right), lexeme(TAG_END))
+        return sequence(self.values.enclose(left, body, right), *self._end)
 
     def key(self, name: str) -> Node:
         return self.values.key(name)
@@ -172,11 +170,10 @@ class TaggedValueLayout(JsonLayout):
         return self.values.free_key(names)
 
     def string(self, text: Node, low: int, high: int | None) -> Node:
-        return self.plain(self._raw.node(text, low, high))
+        return self._ended(self._raw.not_empty(text, low, high), has_empty=self._raw.has_empty(text, low))
 
     def plain(self, node: Node) -> Node:
-        # Text and its end are one lexeme: no lexer could tell where between them it ends.
-        return NOTHING if node == NOTHING else Lexeme(sequence(node, Literal(TAG_END)))
+        return self._ended(node)
 
     def words(self, values: Iterable[bool | None]) -> Node:
         texts = (text for value in values for text in (to_json(value), _PYTHON_WORDS[value]))
@@ -189,7 +186,17 @@ class TaggedValueLayout(JsonLayout):
                 texts += self._raw.texts([value])
             else:
                 texts += dict.fromkeys([to_json(value), *_python_texts(value)])
-        return self.plain(one_of(texts) if "" not in texts else optional(one_of(filter(None, texts))))
+        return self._ended(one_of(filter(None, texts)), has_empty="" in texts)
+
+    def _ended(self, node: Node, *, has_empty: bool = False) -> Node:
+        """Return a value, which may be empty, with the end of its tag."""
+        if node == NOTHING:
+            return sequence(*self._end) if has_empty else NOTHING
+        first, *rest = self._end
+        if not isinstance(first, Lexeme):
+            return sequence(optional(Lexeme(node)) if has_empty else Lexeme(node), *self._end)
+        # Text and its end are one lexeme: no lexer could tell where between them it ends.
+        return sequence(Lexeme(sequence(optional(node) if has_empty else node, first.item)), *rest)
 
 
 # -- Gemma --------------------------------------------------------------------------------------------------------
