@@ -1,4 +1,4 @@
-"""`edgefc mcp`: the servers whose tools `--mcp` offers."""
+"""`edgefc mcp`: the servers whose tools `--mcp` offers, and edgefc as a server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from edgefc.cli.console import count_of, err, out, print_json, print_table
 from edgefc.cli.help import HelpfulCommand
+from edgefc.cli.mcp_serve import serve
 from edgefc.cli.mcp_tools import DEFAULT, file_of
 from edgefc.cli.options import FamilyOption, JsonOption
 from edgefc.errors import RequestError
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from edgefc.mcp import McpTool, McpTools
     from edgefc.tools import ToolSet
 
-app = typer.Typer(help="Servers whose tools a model may call: add, list, test, remove.", no_args_is_help=True)
+app = typer.Typer(
+    help="Servers whose tools a model may call: add, list, test, remove. And a server of its own: serve.",
+    no_args_is_help=True,
+)
 ADD_EXAMPLES = """Examples:
   edgefc mcp add files -- npx -y @modelcontextprotocol/server-filesystem .
   edgefc mcp add wiki --url https://example.org/mcp"""
@@ -43,6 +47,8 @@ PairsOption = Annotated[list[str] | None, Option("--env", metavar="NAME=VALUE", 
 HeadersOption = Annotated[list[str] | None, Option("--header", metavar="NAME=VALUE", help="Header of each request.")]
 AllowOption = Annotated[list[str] | None, Option("--allow", metavar="TOOL", help="Offer these tools only.")]
 ForceOption = Annotated[bool, Option("--force", help="Replace a server of the same name.")]
+
+app.command(cls=HelpfulCommand, epilog="Example:\n  edgefc mcp serve qwen2.5-1.5b")(serve)
 
 
 @app.command(cls=HelpfulCommand, epilog=ADD_EXAMPLES)

@@ -174,6 +174,9 @@ ConfigOption = Annotated[
 ]
 
 
+McpEndpointOption = Annotated[
+    bool, Option("--mcp-endpoint", envvar="EDGEFC_MCP_ENDPOINT", help="Answer MCP clients at POST /mcp.")
+]
 OnUnsupportedOption = Annotated[
     Literal["refuse", "omit", "check"],
     Option(
@@ -211,6 +214,7 @@ def serve(
     keep_alive: KeepAliveOption = "never",
     worker: WorkerOption = False,
     grammars: GrammarsOption = False,
+    mcp_endpoint: McpEndpointOption = False,
     on_unsupported: OnUnsupportedOption = "omit",
     tool_budget: ToolBudgetOption = 0,
     family: ServedFamilyOption = None,
@@ -235,6 +239,7 @@ def serve(
         drain=drain,
         heartbeat=heartbeat,
         grammars=grammars,
+        mcp_endpoint=mcp_endpoint,
         on_unsupported=on_unsupported,
         tool_budget=tool_budget,
     )
@@ -246,11 +251,7 @@ def serve(
         n_parallel=parallel,
         transcripts=transcripts,
     )
-    pool = PoolOptions(
-        names=model or [model_option or default_model()],
-        memory=None if memory is None else round(memory * (1 << 30)),
-        keep_alive=parse_duration(keep_alive),
-    )
+    pool = PoolOptions.of(model or [model_option or default_model()], memory, keep_alive)
     _serve(pool, load, settings, use_worker=worker)
 
 
@@ -261,6 +262,12 @@ class PoolOptions:
     names: list[str]
     memory: int | None
     keep_alive: float | None
+
+    @classmethod
+    def of(cls, names: list[str], memory_gib: float | None, keep_alive: str) -> PoolOptions:
+        """Read the options as they stand on the command line. Raises RequestError."""
+        memory = None if memory_gib is None else round(memory_gib * (1 << 30))
+        return cls(names, memory, parse_duration(keep_alive))
 
 
 def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool) -> None:
@@ -327,6 +334,8 @@ def _print_banner(
     key = "os.environ['EDGEFC_API_KEY']" if settings.api_keys else "'none'"
     lines.append(f"  OpenAI(base_url='{url}/v1', api_key={key})")
     lines.append(f"  Anthropic(base_url='{url}', api_key={key})")
+    if settings.mcp_endpoint:
+        lines.append(f"  MCP clients: {url}/mcp")
     if settings.host not in LOOPBACK:
         lines.append("  reachable from other machines; traffic is not encrypted")
     if transcripts is not None:

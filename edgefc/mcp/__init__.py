@@ -11,6 +11,7 @@ connection  one server: started when it is needed, and again after it ended
 listing     a server's tools: allowed ones, their fingerprints
 result      the result of a call as text for a model
 tools       the tools of all servers as a sequence for `Model.run`
+serving     edgefc as a server: tools by which a larger agent hands work to a small model
 """
 
 from edgefc.errors import require_extra

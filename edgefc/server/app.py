@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +24,9 @@ from edgefc.server.service import Service
 from edgefc.server.settings import Settings
 from edgefc.server.sse import ClientDisconnectedError
 from edgefc.terminal import single_line
+
+if TYPE_CHECKING:
+    from edgefc.server.api.mcp import McpEndpoint
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
@@ -63,9 +67,12 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
     settings = settings or Settings()
     service = Service(models if isinstance(models, ModelPool) else ModelPool.of_loaded(models), settings)
 
+    mcp_endpoint = _mcp_endpoint(service) if settings.mcp_endpoint else None
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with nullcontext() if mcp_endpoint is None else mcp_endpoint.running():
+            yield
         service.jobs.close()
         service.linter.close()
 
@@ -84,5 +91,14 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
     app.state.service = service
     app.include_router(router, prefix="/v1")
     app.include_router(router, include_in_schema=False)
+    if mcp_endpoint is not None:
+        mcp_endpoint.add_to(app)
     add_exception_handlers(app)
     return app
+
+
+def _mcp_endpoint(service: Service) -> McpEndpoint:
+    """Create the endpoint for MCP clients, whose packages are another extra."""
+    from edgefc.server.api.mcp import McpEndpoint
+
+    return McpEndpoint(service)

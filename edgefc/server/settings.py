@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from edgefc.chat.enforceable import unsupported_option
-from edgefc.errors import RequestError
+from edgefc.errors import RequestError, require_extra
 from edgefc.types import OnUnsupported
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -27,6 +27,7 @@ class Settings:
     drain            seconds that running requests get to finish when the server is stopped
     heartbeat        seconds of silence after which a stream sends a comment
     grammars         whether requests may contain a GBNF grammar
+    mcp_endpoint     whether POST /mcp answers MCP clients
     on_unsupported   what becomes of tools that no grammar can enforce, unless the request says otherwise
     tool_budget      as for `Model.chat`, unless the request says otherwise; 0: the model is shown all tools
     """
@@ -43,6 +44,7 @@ class Settings:
     drain: float = 30.0
     heartbeat: float = 10.0
     grammars: bool = False
+    mcp_endpoint: bool = False
     on_unsupported: OnUnsupported = "omit"
     tool_budget: int = 0
 
@@ -55,6 +57,8 @@ class Settings:
             if not low <= value <= high:
                 raise RequestError((name,), f"must be between {low} and {high}, not {value!r}")
         unsupported_option(self.on_unsupported)
+        if self.mcp_endpoint:
+            require_extra("mcp", "mcp")
         if not all(self.api_keys):
             raise RequestError(("api_keys",), "an empty key would let everyone in", "Omit it to run without a key.")
         if not self.api_keys and not self.is_loopback:

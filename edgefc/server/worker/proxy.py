@@ -29,6 +29,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # Headers that are forwarded; all others are handled in this process.
 REQUEST_HEADERS = {"accept", "content-type"}
 RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow", "x-edgefc-warning"}
+MCP = "mcp-"  # headers of the Model Context Protocol begin so
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
 METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
@@ -147,7 +148,9 @@ async def _send(client: httpx2.AsyncClient, worker: WorkerSupervisor, request: R
 def _worker_request(client: httpx2.AsyncClient, request: Request, info: WorkerInfo, body: bytes) -> httpx2.Request:
     scope = request.scope
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    headers = {name: value for name, value in request.headers.items() if name in REQUEST_HEADERS}
+    headers = {
+        name: value for name, value in request.headers.items() if name in REQUEST_HEADERS or name.startswith(MCP)
+    }
     headers |= {"authorization": f"Bearer {info.key}", "x-request-id": scope[REQUEST_ID].decode()}
     url = httpx2.URL(scheme="http", host="127.0.0.1", port=info.port, raw_path=target)
     return client.build_request(request.method, url, headers=headers, content=body)
