@@ -113,7 +113,7 @@ def _read_key(name: Any, schemes: Any, references: References, url: Url) -> Key:
     if not isinstance(schemes, Mapping) or name not in schemes or not isinstance(name, str):
         raise ToolError(f"the document has no security scheme {str(name)[:100]!r}")
     scheme = references.follow(schemes[name], "a security scheme")
-    kind, variable = scheme.get("type"), variable_of(url, name)
+    kind, variable = str(scheme.get("type")), variable_of(url, name)
     if kind == "http":
         method = str(scheme.get("scheme")).lower()
         if method not in {"bearer", "basic"}:
@@ -122,7 +122,7 @@ def _read_key(name: Any, schemes: Any, references: References, url: Url) -> Key:
     if kind in {"oauth2", "openIdConnect"}:
         return Key("bearer", "", variable)
     if kind == "apiKey":
-        location, parameter = scheme.get("in"), scheme.get("name")
+        location, parameter = str(scheme.get("in")), scheme.get("name")
         if (
             location not in {"header", "query", "cookie"}
             or not isinstance(parameter, str)
@@ -132,7 +132,7 @@ def _read_key(name: Any, schemes: Any, references: References, url: Url) -> Key:
         if location == "header" and parameter.lower() in {"host", "content-length", "transfer-encoding", "connection"}:
             raise ToolError(f"the header {parameter!r} cannot hold a key")
         return Key(location, parameter, variable)
-    raise ToolError(f"the security scheme {str(kind)[:40]!r} is not supported")
+    raise ToolError(f"the security scheme {kind[:40]!r} is not supported")
 
 
 def variable_of(url: Url, scheme: str) -> str:

@@ -21,7 +21,7 @@ MAX_PARAMETERS = 200
 MAX_NAME = 100  # characters
 # location → styles; the first one is the default.
 STYLES = {
-    "path": ("simple",),
+    "path": ("simple", "label", "matrix"),
     "query": ("form", "spaceDelimited", "pipeDelimited", "deepObject"),
     "header": ("simple",),
     "cookie": ("form",),

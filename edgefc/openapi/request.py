@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -22,12 +22,13 @@ def build_request(operation: Operation, arguments: Mapping[str, Any], secrets: S
     known = {parameter.argument: parameter for parameter in operation.parameters}
     if unknown := [name for name in arguments if name not in known]:
         raise ToolError(f"unknown argument {unknown[0]!r}")
-    if missing := [name for name, one in known.items() if one.is_required and name not in arguments]:
-        raise ToolError(f"the argument {missing[0]!r} is missing")
-    # null means that an optional parameter is not given; in a body it is a value.
+    # null means that a parameter is not given; in a body it is a value.
     used = [
         (known[name], value) for name, value in arguments.items() if value is not None or known[name].location == "body"
     ]
+    present = {parameter for parameter, _ in used}
+    if missing := [name for name, one in known.items() if one.is_required and one not in present]:
+        raise ToolError(f"the argument {missing[0]!r} is missing")
 
     def at(location: str) -> list[tuple[Parameter, Any]]:
         return [(parameter, value) for parameter, value in used if parameter.location == location]
@@ -60,10 +61,10 @@ def _path(template: str, values: list[tuple[Parameter, Any]]) -> str:
     """Fill in the template. A value never adds a segment, and never removes one."""
     texts: dict[str, str] = {}
     for parameter, value in values:
-        text = ",".join(_quoted(item) for item in _simple(parameter, value))
-        if not text:
+        parts = _parts(parameter, value, _quoted)
+        if not any(parts):
             raise ToolError(f"the argument {parameter.argument!r} must not be empty")
-        texts[parameter.name] = text
+        texts[parameter.name] = _styled(parameter, value, parts)
     path = re.sub(r"\{([^{}]*)\}", lambda match: texts[match[1]], template)
     if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
         raise ToolError("an argument in the path must not be . or ..")
@@ -71,20 +72,34 @@ def _path(template: str, values: list[tuple[Parameter, Any]]) -> str:
 
 
 def _header(parameter: Parameter, value: Any) -> str:
-    text = ",".join(_simple(parameter, value))
+    text = ",".join(_parts(parameter, value, str))
     if not text.isascii() or not text.isprintable():
         raise ToolError(f"the argument {parameter.argument!r} must be printable ASCII text")
     return text
 
 
-def _simple(parameter: Parameter, value: Any) -> list[str]:
-    """Write a value in the style of paths and headers."""
+def _parts(parameter: Parameter, value: Any, encode: Callable[[str], str]) -> list[str]:
+    """Return the parts of a value that its style joins."""
     if parameter.is_json or not isinstance(value, list | Mapping):
-        return [_text(value, is_json=parameter.is_json)]
-    if isinstance(value, Mapping):
-        sign = "=" if parameter.explode else ","
-        return [f"{name}{sign}{_text(item)}" for name, item in value.items()]
-    return [_text(item) for item in value]
+        return [encode(_text(value, is_json=parameter.is_json))]
+    if isinstance(value, list):
+        return [encode(_text(item)) for item in value]
+    pairs = [(encode(name), encode(_text(item))) for name, item in value.items()]
+    return (
+        [f"{name}={item}" for name, item in pairs] if parameter.explode else [part for pair in pairs for part in pair]
+    )
+
+
+def _styled(parameter: Parameter, value: Any, parts: list[str]) -> str:
+    """Join the parts of a value in a path."""
+    if parameter.style == "label":
+        return "." + ("." if parameter.explode else ",").join(parts)
+    if parameter.style != "matrix":
+        return ",".join(parts)
+    name = _quoted(parameter.name)
+    if not parameter.explode:
+        return f";{name}={','.join(parts)}"
+    return "".join(f";{part}" if isinstance(value, Mapping) else f";{name}={part}" for part in parts)
 
 
 def _query(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,27 @@ def test_query_parameters_are_written_in_their_style(keys: Any, value: Any, quer
     assert api.received[0].target == f"/x?{query}"
 
 
+@pytest.mark.parametrize(
+    ("keys", "value", "path"),
+    [
+        ({}, [3, "a/b"], "3,a%2Fb"),
+        ({}, {"R": 1, "G": "=,"}, "R,1,G,%3D%2C"),
+        ({"explode": True}, {"R": 1, "G": "=,"}, "R=1,G=%3D%2C"),
+        ({"style": "label"}, "x", ".x"),
+        ({"style": "label", "explode": True}, [1, 2], ".1.2"),
+        ({"style": "label"}, {"R": 1}, ".R,1"),
+        ({"style": "matrix"}, "x;y", ";p=x%3By"),
+        ({"style": "matrix"}, [1, 2], ";p=1,2"),
+        ({"style": "matrix", "explode": True}, [1, 2], ";p=1;p=2"),
+        ({"style": "matrix", "explode": True}, {"R": 1, "G": 2}, ";R=1;G=2"),
+    ],
+)
+def test_path_parameters_are_written_in_their_style(keys: Any, value: Any, path: str, api: Api) -> None:
+    (tool,) = api.connect({"/x/{p}/y": {"get": {"parameters": [parameter("p", "path", **keys)]}}})
+    assert json.loads(call(tool, p=value)) == {"ok": True}
+    assert api.received[0].target == f"/x/{path}/y"
+
+
 def test_all_parts_of_a_request(api: Api) -> None:
     operation = {
         "parameters": [parameter("id", "path"), parameter("X-A", "header"), parameter("c", "cookie")],
@@ -73,6 +94,7 @@ def test_all_parts_of_a_request(api: Api) -> None:
         ({"id": ".."}, "must not be . or .."),
         ({"id": "."}, "must not be . or .."),
         ({}, "'id' is missing"),
+        ({"id": None}, "'id' is missing"),
         ({"id": 1, "other": 2}, "unknown argument 'other'"),
         ({"id": 1, "X-A": "a\r\nHost: evil"}, "printable ASCII"),
     ],

@@ -201,6 +201,7 @@ def test_a_refused_schema_leaves_its_operation_out(schema: Any, reason: str) -> 
         ({"parameters": [{"name": "a", "in": "body"}]}, "in must be"),
         ({"parameters": [{"name": "a" * 200, "in": "query"}]}, "more than 100 characters"),
         ({"parameters": [{"name": "a", "in": "query", "style": "matrix"}]}, "the style 'matrix'"),
+        ({"parameters": [{"name": "a", "in": "query", "style": ["form"]}]}, "the style ['form']"),
         ({"parameters": [{"name": f"a{n}", "in": "query"} for n in range(300)]}, "at most 200"),
         ({"parameters": [{"name": "id", "in": "path"}]}, "differ in 'id'"),
         ({"security": [{"none": []}]}, "no security scheme 'none'"),
