@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgefc.tools import ToolSet
     from edgefc.tools.remote import RemoteTool
 
+MAX_LINES = 5  # about operations that are left out
 DEFAULT = Path("default")  # a value of --mcp: the file of the configuration folder
 
 
@@ -53,7 +54,11 @@ def with_documents(
         from edgefc.openapi import connect
 
         tools = connect(source, allow_writes=allow_writes, allow_hosts=allow_hosts or (), reserved=own.names)
-        for line in left_out(tools):
+        lines = left_out(tools)
+        if len(lines) > MAX_LINES:
+            rest = count_of(len(lines) - MAX_LINES, "more line")
+            lines = [*lines[:MAX_LINES], f"{rest} like these: `edgefc openapi` has all of them"]
+        for line in lines:
             err.print(single_line(line), style="dim")
         keys = Counter(variable for tool in tools for variable in tool.missing_keys)
         for variable, number in keys.items():

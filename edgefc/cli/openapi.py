@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.text import Text
-from typer import Argument
+from typer import Argument, Option
 
-from edgefc.cli.console import out, print_json, print_table
+from edgefc.cli.console import count_of, err, out, print_json, print_table
 from edgefc.cli.mcp import TokenizerOption
 from edgefc.cli.mcp_tools import left_out
 from edgefc.cli.options import AllowHostOption, AllowWritesOption, FamilyOption, JsonOption
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgefc.openapi import OpenApiTool
     from edgefc.tools import ToolSet
 
+ForgetOption = Annotated[bool, Option("--forget", help="Forget what you decided about its operations.")]
 SourceArgument = Annotated[str, Argument(metavar="FILE|URL[#TAG]", help="An OpenAPI document, JSON or YAML.")]
 
 
@@ -30,6 +31,7 @@ def openapi(
     model: TokenizerOption = None,
     family: FamilyOption = None,
     as_json: JsonOption = False,
+    forget: ForgetOption = False,
 ) -> None:
     """List the operations of an OpenAPI document as tools: whether they ask, their keys, findings, prompt tokens."""
     from edgefc.lint import lint_tools
@@ -42,6 +44,9 @@ def openapi(
 
         counter = prompt_counter(model, family)
     tools = connect(source, allow_writes=allow_writes, allow_hosts=allow_host or ())
+    if forget:
+        err.print(f"{count_of(Approvals().forget(tools.title), 'decision')} forgotten")
+        return
     reports = lint_tools([tool.schema for tool in tools], counter)
     if as_json:
         listed = [_tool_data(tool, report) for tool, report in zip(tools, reports, strict=True)]

@@ -16,6 +16,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 import edgefc
+import edgefc.mcp
 from edgefc.mcp.serving import new_server, without_model
 from tests.server.server_process import ServerProcess
 
@@ -56,8 +57,8 @@ def local() -> Iterator[Any]:
 
 
 @contextlib.asynccontextmanager
-async def connected(target: Any) -> AsyncIterator[Client]:
-    async with Client(target, read_timeout_seconds=PATIENCE_S) as client:
+async def connected(target: Any, mode: Any = "auto") -> AsyncIterator[Client]:
+    async with Client(target, read_timeout_seconds=PATIENCE_S, mode=mode) as client:
         yield client
 
 
@@ -76,9 +77,9 @@ def data_of(target: Any, name: str, arguments: dict[str, Any]) -> Any:
     return result.structured_content
 
 
-async def check_all(target: Any) -> None:
+async def check_all(target: Any, mode: str = "auto") -> None:
     """Use each tool once."""
-    async with connected(target) as client:
+    async with connected(target, mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert set(tools) == {"call_tools", "extract", "lint_tools"}
         assert all(tool.annotations.read_only_hint for tool in tools.values())
@@ -97,15 +98,27 @@ async def check_all(target: Any) -> None:
         assert "odd" in failed.content[0].text or "$ref" in failed.content[0].text
 
 
-def test_over_stdio() -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_over_stdio(mode: str) -> None:
     words = ["-m", "edgefc", "mcp", "serve", "demo", "--n-threads", "1"]
-    asyncio.run(check_all(StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ))))
+    asyncio.run(check_all(StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ)), mode))
+
+
+def test_edgefc_uses_edgefc() -> None:
+    words = ["-m", "edgefc", "mcp", "serve", "demo", "--n-threads", "1"]
+    server = {"command": sys.executable, "args": words, "env": dict(os.environ), "timeout": PATIENCE_S}
+    with edgefc.mcp.connect({"mcpServers": {"edgefc": server}}) as tools:
+        assert [tool.source.badge for tool in tools] == ["read-only"] * 3
+        assert tools.omitted == ()
+        result = json.loads(asyncio.run(tools[0](**QUESTION)))
+    assert result["calls"] == [{"name": "get_weather", "arguments": {"location": "Paris"}}]
 
 
 @pytest.mark.parametrize("options", [(), ("--worker",)], ids=["alone", "worker"])
 def test_over_http(options: tuple[str, ...]) -> None:
     with ServerProcess(("--mcp-endpoint", *options)) as server:
-        asyncio.run(check_all(f"http://{server.host}:{server.port}/mcp"))
+        for mode in ("auto", "legacy"):
+            asyncio.run(check_all(f"http://{server.host}:{server.port}/mcp", mode))
         assert any("POST /mcp 200 demo" in line for line in server.lines)
         assert any(f"MCP clients: http://{server.host}:{server.port}/mcp" in line for line in server.lines)
 

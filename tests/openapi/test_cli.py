@@ -49,6 +49,16 @@ def test_run_calls_an_operation(edgefc: Edgefc, written: str, api: Api) -> None:
     assert len(api.received) == 1
 
 
+def test_many_omissions_are_counted(edgefc: Edgefc, api: Api, tmp_path: Path) -> None:  # noqa: F811
+    paths = {f"/p{number}": {"get": {"parameters": [{"$ref": "x.json"}]}} for number in range(20)}
+    path = tmp_path / "doc.json"
+    path.write_text(json.dumps(api.document({"/weather": {"get": WEATHER}, **paths})), encoding="utf-8")
+    done = edgefc("lint", "--openapi", str(path))
+    assert done.stderr.count("is left out") == 5
+    assert "15 more lines like these" in done.stderr
+    assert edgefc("openapi", str(path)).stdout.count("is left out") == 20
+
+
 def test_nothing_runs_unapproved(edgefc: Edgefc, written: str, api: Api) -> None:  # noqa: F811
     done = edgefc(*QUESTION, "--tool-choice", "get_weather", "--openapi", written, "--json", "--allow-host", api.host)
     assert "did not allow" in results_of(done)[0]
@@ -107,6 +117,12 @@ def test_a_decision_is_remembered_until_the_operation_changes(
     assert [entry["decision"] for entry in listed["tools"].values()] == ["always"]
     again = edgefc(*words, "--json")
     assert "temperature" in results_of(again)[0]
+    assert "1 decision forgotten" in edgefc("openapi", written, "--forget").stderr
+    assert "did not allow" in results_of(edgefc(*words, "--json"))[0]
+    with Terminal(*words, env=os.environ) as terminal:
+        terminal.wait_for("[a]lways,")
+        terminal.type("a")
+        assert terminal.process.wait(timeout=300) == 0
     path = Path(written)
     path.write_text(path.read_text(encoding="utf-8").replace("current weather", "weather of now"), encoding="utf-8")
     assert "did not allow" in results_of(edgefc(*words, "--json"))[0]
