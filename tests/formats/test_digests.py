@@ -57,7 +57,11 @@ QUESTION = "Where can I find live giveaways for beta access and games? And what'
 BOS = "<|begin_of_text|>"  # part of some references' text, and the tokenizer's business here
 
 
+RENDERED: set[str] = set()  # the families whose prompts are compared
+
+
 def rendered(family: str, messages: Any = M1, tools: Any = T, **options: Any) -> str:
+    RENDERED.add(family)
     return load_family(family).render(messages, tools, **options).text
 
 
