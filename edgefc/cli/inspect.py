@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from edgefc.cli.choice import chosen_model, model_and_question
-from edgefc.cli.console import LONGEST_CELL, out, print_json, write
+from edgefc.cli.console import LONGEST_CELL, err, out, print_json, write
 from edgefc.cli.options import (
     FamilyOption,
     JsonOption,
@@ -86,8 +86,15 @@ def grammar(
 
     toolset = tools_from(tools)
     choice = parse_tool_choice(tool_choice_from(tool_choice), toolset)
-    syntax = formats.load_family(family).syntax_for(toolset, choice)
-    write(compile_output(syntax, toolset, choice, parallel=not no_parallel).gbnf)
+    chat_format = formats.load_family(family)
+    syntax = chat_format.syntax_for(toolset, choice)
+    text = compile_output(syntax, toolset, choice, parallel=not no_parallel).gbnf
+    write(text)
+    tokens = chat_format.missing_tokens(frozenset())
+    if spelled := [token for token in tokens if token.replace('"', '\\"') in text]:
+        # GBNF has no notation for a token that does not depend on the vocabulary.
+        note = f"note: GBNF has {', '.join(spelled)} as letters; edgefc itself accepts only the tokens of these texts"
+        err.print(note, style="dim")
 
 
 def show(

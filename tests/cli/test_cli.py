@@ -118,9 +118,17 @@ def test_render_shows_the_prompt_and_its_ids(edgefc: Edgefc) -> None:
 def test_grammar_prints_gbnf_that_llama_cpp_takes(edgefc: Edgefc) -> None:
     from llama_cpp import LlamaGrammar
 
-    text = edgefc("grammar", "--family", "hermes").stdout
-    assert text.startswith("root ::=")
-    assert LlamaGrammar.from_string(text, verbose=False)
+    printed = edgefc("grammar", "--family", "hermes")
+    assert printed.stdout.startswith("root ::=")
+    assert LlamaGrammar.from_string(printed.stdout, verbose=False)
+    assert printed.stderr == ""
+
+
+def test_grammar_says_what_gbnf_cannot(edgefc: Edgefc) -> None:
+    printed = edgefc("grammar", "--family", "gemma4")
+    assert printed.stdout.startswith("root ::=")
+    assert '<|"|>' in printed.stderr
+    assert "only the tokens" in printed.stderr
 
 
 def test_doctor_tries_llama_cpp_out(edgefc: Edgefc) -> None:
@@ -166,11 +174,23 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert not done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "demo"], ["lint"], ["config", "list"]])
-def test_quick_commands_import_nothing_heavy(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["--help"], {"asyncio"}),
+        (["list"], {"asyncio", "edgefc.formats"}),
+        (["show", "demo"], {"asyncio", "jinja2", "edgefc.grammar.calls"}),
+        (["show", "DEMO_PATH"], {"asyncio", "jinja2", "edgefc.grammar.calls"}),
+        (["lint"], {"asyncio"}),
+        (["config", "list"], {"asyncio", "edgefc.formats"}),
+    ],
+)
+def test_quick_commands_import_nothing_heavy(words: list[str], more: set[str], demo_path: Path) -> None:
+    words = [str(demo_path) if word == "DEMO_PATH" else word for word in words]
     code = (
         f"import sys\nfrom edgefc.cli.app import main\ntry:\n    main({words})\nexcept SystemExit: pass\n"
-        "heavy = {'llama_cpp', 'numpy', 'llguidance', 'huggingface_hub', 'jsonschema', 'tokenizers', 'prompt_toolkit'}\n"
+        f"heavy = {more} | {{'llama_cpp', 'numpy', 'llguidance', 'huggingface_hub', 'jsonschema', 'tokenizers', "
+        "'prompt_toolkit'}\n"
         "sys.stderr.write(','.join(heavy & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
