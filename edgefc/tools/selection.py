@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import json
 import math
 import re
 import threading
@@ -38,6 +39,12 @@ _UNDIVIDED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\u
 _STOP_WORDS = frozenset(
     "a an and are as at be by can could do does for from have how i in is it me my of on or please the that this to "
     "was what when where which who will with would you your".split()
+)
+# What parts of a question are, in a word that descriptions of tools have.
+_KINDS = (
+    ("url", re.compile(r"\bhttps?://")),
+    ("email", re.compile(r"\w@\w[\w-]*\.\w")),
+    ("file", re.compile(r"(?<![\w@.])[\w/\\~-]+\.[a-z][a-z\d]{1,4}\b(?![\w/@])")),
 )
 
 
@@ -78,9 +85,10 @@ class _Chooser:
     """Chooses tools by their numbers, question by question."""
 
     def __init__(self, tools: ToolSet, sizes: Sequence[int], budget: int) -> None:
-        self._index = tool_index(tools)
-        self._sizes, self._budget = sizes, budget
         self._servers = [_server_of(tools, name) for name in tools.names]
+        key = json.dumps([tools.json, self._servers])
+        self._index = _indices.get(key, lambda: ToolIndex(tools, self._servers))
+        self._sizes, self._budget = sizes, budget
 
     def choose(self, questions: Sequence[str]) -> Mapping[int, str]:
         """Return the tools for the last question, with their reasons."""
@@ -127,8 +135,10 @@ class ToolIndex:
     size  number of weights
     """
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
-        documents = [_words_of_tool(tool) for tool in tools]
+    def __init__(self, tools: Sequence[Tool], servers: Sequence[str] | None = None) -> None:
+        """Index the tools; `servers` are the names of those they are from, "" for none."""
+        servers = [""] * len(tools) if servers is None else servers
+        documents = [_words_of_tool(tool, server) for tool, server in zip(tools, servers, strict=True)]
         lengths = [max(document.total(), 1) for document in documents]
         mean = sum(lengths) / max(len(lengths), 1)
         having = collections.Counter(word for document in documents for word in document)
@@ -162,23 +172,19 @@ class ToolIndex:
 _indices: TextCache[ToolIndex] = TextCache(lambda index: 100 * index.size, 32 << 20)
 
 
-def tool_index(tools: ToolSet) -> ToolIndex:
-    """Return the index of these tools, which is built once."""
-    return _indices.get(tools.json, lambda: ToolIndex(tools))
-
-
 def _words_of_question(text: str) -> set[str]:
     is_long = len(text) > 2 * MAX_QUESTION
-    return set(_words(f"{text[:MAX_QUESTION]}\n{text[-MAX_QUESTION:]}" if is_long else text))
+    text = f"{text[:MAX_QUESTION]}\n{text[-MAX_QUESTION:]}" if is_long else text
+    return {*_words(text), *(_stem(kind) for kind, pattern in _KINDS if pattern.search(text))}
 
 
-def _words_of_tool(tool: Tool) -> collections.Counter[str]:
-    """Count the words of a tool: its name, its description, and the names, descriptions and values of parameters."""
+def _words_of_tool(tool: Tool, server: str) -> collections.Counter[str]:
+    """Count the words of a tool: names of it and its server, its description, and the texts of its parameters."""
     function = tool["function"]
     counts: collections.Counter[str] = collections.Counter()
     for word in _words(function["name"]):
         counts[word] += NAME_WEIGHT
-    texts = [function.get("description", ""), *_texts_of_schema(function.get("parameters"))]
+    texts = [server, function.get("description", ""), *_texts_of_schema(function.get("parameters"))]
     counts.update(_words("\n".join(texts)[:MAX_TEXT]))
     return counts
 

@@ -36,10 +36,11 @@ def test_a_case_gets_the_same_tools_whatever_stands_beside_it() -> None:
 
 def test_eval_tells_whether_the_model_was_shown_the_right_tool(edgefc: Edgefc) -> None:
     words = ("eval", "demo", "--category", "made_up,no_tool", "--limit", "3", "--max-tokens", "60", "--out", "runs")
-    done = edgefc(*words, "--distractors", "40", "--tool-budget", "600", "--json")
+    done = edgefc(*words, "--distractors", "40", "--tool-budget", "600", "--call-bias", "0.5", "--json")
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(done.stdout)["runs"]
     assert (run["distractors"], run["tool_budget"], run["measures"]["recall"]) == (40, 600, 1.0)
     assert run["categories"]["made_up"]["cases"] == 3
+    assert run["call_bias"] == 0.5
     assert "right tool shown" in edgefc("eval", run["file"]).stdout
-    assert "demo, grammar, 40 distractors, tool budget 600" in edgefc("eval", run["file"]).stdout
+    assert "demo, grammar, call bias 0.5, 40 distractors, tool budget 600" in edgefc("eval", run["file"]).stdout

@@ -78,6 +78,20 @@ def test_names_parameters_and_scripts_without_spaces_are_divided_into_words() ->
     assert not index.best("What is it? 17")
 
 
+def test_addresses_and_names_of_files_and_servers_are_words() -> None:
+    tools = [tool("open_page", "Opens a URL"), tool("write", "Sends an email"), tool("read", "Reads a file")]
+    index = ToolIndex(ToolSet.of(tools), ["", "notion", ""])
+    questions = [
+        ("Look at https://x.org/a", 0),
+        ("bo@x.org", 1),
+        ("in Notion", 1),
+        ("a/notes.txt", 2),
+        ("v1.5, 3.14", None),
+    ]
+    for question, number in questions:
+        assert index.best(question) == ([] if number is None else [number]), question
+
+
 def test_what_was_called_or_chosen_stays_and_rounds_have_the_same_tools() -> None:
     question = "Which badges are there?"
     before = select(MANY, question)

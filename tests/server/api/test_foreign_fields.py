@@ -252,3 +252,17 @@ def test_the_log_has_time_path_model_tokens_and_milliseconds(server: ServerProce
     assert re.search(rf"\d\d:\d\d:\d\d POST /v1/chat/completions 200 demo {tokens} \d+\.\d ms id=", line)
     line = next(line for line in server.lines if unknown.headers["x-request-id"] in line)
     assert "GET /nowhere/\\x1b[2J 404" in line
+
+
+@pytest.mark.parametrize(("budget", "is_selected"), [(None, False), (0, False), (100, True)])
+def test_a_client_s_tools_are_all_shown_unless_it_says_otherwise(
+    server: ServerProcess, budget: int | None, *, is_selected: bool
+) -> None:
+    others = [{"type": "function", "function": {"name": f"lamp_{n}", "description": "Lamp"}} for n in range(8)]
+    body = {"messages": ROME, "tools": [*others, WEATHER], "x_edgefc_tool_budget": budget, **OPTIONS}
+    (choice,) = server.post("/v1/chat/completions", body).json["choices"]
+    selection = choice["x_edgefc"].get("tool_selection")
+    assert (selection is not None) == is_selected
+    if selection is not None:
+        assert (selection["total"], selection["budget"]) == (9, 100)
+        assert {"name": "get_weather", "reason": "rank 1"} in selection["tools"]
