@@ -30,7 +30,7 @@ from benchmarks.accuracy_report import Runs, answers
 from benchmarks.runtimes import RUNTIMES, EndpointRuntime, RefusedError, Runtime, Setup
 from edgefc import gguf, paths
 from edgefc.engine import selftest
-from edgefc.engine.prefix_store import model_identity
+from edgefc.engine.identity import model_identity
 from edgefc.errors import EdgefcError
 from edgefc.evaluation import report
 from edgefc.evaluation.cases import Case

@@ -8,8 +8,6 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 
 def usable_cores() -> int:
     """Count the processors this process may use, respecting affinity and container limits."""
@@ -35,12 +33,16 @@ def default_threads() -> int:
 
     With two processors or fewer, all are used: there the second hides the memory latency of the first.
     """
+    import psutil
+
     physical = psutil.cpu_count(logical=False) or 1
     return max(min(physical, usable_cores()), min(2, usable_cores()))
 
 
 def free_memory() -> int:
     """Return the bytes of memory available without swapping."""
+    import psutil
+
     free: int = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):
         folder = Path("/sys/fs/cgroup")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgefc import formats, gguf, paths
+from edgefc import formats, gguf
+from edgefc.chat import dialect_file
 from edgefc.errors import FormatError
 from edgefc.gguf import ArrayLength, memory
 from edgefc.gguf.vocabulary import control_tokens
@@ -24,17 +25,19 @@ def family_of(model: str | ResolvedModel, family: str | None = None) -> tuple[fo
     Raises ModelNotFoundError, ModelFileError or FormatError.
     """
     found = registry.resolve(model)
-    metadata = gguf.read_metadata(found.path)
+    return _family_of(found, gguf.read_metadata(found.path), family)
+
+
+def _family_of(
+    found: ResolvedModel, metadata: Mapping[str, object], family: str | None
+) -> tuple[formats.Family, formats.Detection]:
     if family is None and found.card is not None and found.card.family:
         chat_format, detection = formats.family_of(metadata, found.path.name, found.card.family)
         return chat_format, formats.Detection(
             detection.family, "models.toml says so", detection.template, detection.note
         )
-    if family is None and (paths.cache_dir() / "dialects.json").exists():
-        from edgefc.chat import dialect
-
-        if (known := dialect.stored(found.path)) is not None:
-            return dialect.family_in_dialect(metadata, found.path.name, known)
+    if family is None and (known := dialect_file.stored(found.path)) is not None:
+        return dialect_file.family_in_dialect(metadata, found.path.name, known)
     return formats.family_of(metadata, found.path.name, family)
 
 
@@ -79,7 +82,7 @@ def describe(model: str | ResolvedModel, family: str | None = None, *, check_tok
     tokenizer = tokenizer_of(found) if check_tokenizer else _file_tokenizer(found, header)
     stop: tuple[str, ...] = ()
     try:
-        chat_format, detection = family_of(found, family)
+        chat_format, detection = _family_of(found, header.metadata, family)
         notes, stop = detection.warnings(chat_format, tokenizer), chat_format.stop
     except FormatError as error:
         if family is not None:

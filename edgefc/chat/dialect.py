@@ -13,10 +13,9 @@ import logging
 import math
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,52 +23,23 @@ import numpy as np
 from edgefc import formats, limits, paths
 from edgefc.chat.confidence import auroc
 from edgefc.chat.decision import DecidingGuide
+from edgefc.chat.dialect_file import Dialect, family_in_dialect, keep, stored
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.prompt import render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.request import new_request
 from edgefc.engine.backend import Backend
-from edgefc.engine.model_entries import ModelEntries
-from edgefc.engine.prefix_store import model_identity
 from edgefc.errors import EdgefcError
 from edgefc.tools import ToolSet
 from edgefc.types import Message
 
+__all__ = ["Dialect", "calibrate", "family_in_dialect", "find_quickly", "keep", "probes", "stored"]
 log = logging.getLogger("edgefc.dialect")
-_ENTRIES = ModelEntries("dialects.json", version=1, max_entries=256)
 QUICK_PROBES = 2  # at the first load of a model
 QUICK_SECONDS = 5.0  # for them together
 PATIENCE_SECONDS = 20.0  # for the first of them, on a slow or busy machine: a wrong dialect costs more than the wait
 LIKELY = 0.5  # share of calls, in any spelling, from which a model is taken to want to call
 MAX_BIAS = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The dialect of a model file.
-
-    family    the chat format that fits its weights
-    declared  share of the answers to questions that need a call that begin like a call of the detected family
-    any_call  share of those that begin like a call in any spelling
-    call      bias of the decision between call and text; None: as the family declares it
-    auroc     how well that decision tells questions that need a call from others; None: not measured
-    """
-
-    family: str
-    declared: float
-    any_call: float
-    call: float | None = None
-    auroc: float | None = None
-
-    def describe(self) -> str:
-        """Return the finding in words."""
-        text = (
-            f"{self.family}: asked for a call, the model begins one in {self.any_call:.0%}, in its template's spelling "
-            f"in {self.declared:.0%}"
-        )
-        if self.auroc is not None:
-            text += f"; it tells questions that need a call from others with an AUROC of {self.auroc:.2f}"
-        return text
 
 
 class Probe(NamedTuple):
@@ -148,16 +118,6 @@ def calibrate(
     return replace(dialect, call=call, auroc=auroc(calls, others))
 
 
-def family_in_dialect(
-    metadata: Mapping[str, object], file_name: str, dialect: Dialect, *, eos: str = ""
-) -> tuple[formats.Family, formats.Detection]:
-    """Return the family of a model file in its dialect, and the reason. Raises FormatError."""
-    family, detection = formats.family_of(metadata, file_name, dialect.family, eos=eos)
-    if family.decision is not None and dialect.call is not None:
-        family = replace(family, decision=replace(family.decision, call=dialect.call))
-    return family, replace(detection, reason=dialect.describe())
-
-
 def _dialect(shares: Sequence[tuple[float, float]], family: formats.Family) -> Dialect:
     declared, any_call = (sum(column) / len(shares) for column in zip(*shares, strict=True))
     other = str(family.prompt.get("dialect", family.name))
@@ -214,31 +174,3 @@ def _threshold(calls: Sequence[float], others: Sequence[float]) -> float:
     least = min(map(mistakes, middles))
     best = [cut for cut in middles if mistakes(cut) <= least + 1e-9]
     return round(min(max(-float(np.median(best)), -MAX_BIAS), MAX_BIAS), 2)
-
-
-# -- the file -----------------------------------------------------------------------------------------------------
-
-
-def stored(path: Path) -> Dialect | None:
-    """Return what was found about a model file; None if nothing was, or it cannot be read."""
-    try:
-        entry = _ENTRIES.read().get(model_identity([path]))
-        return None if entry is None else _parse(entry)
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def keep(path: Path, dialect: Dialect) -> None:
-    """Write what was found about a model file to the cache folder. Raises StoreError."""
-    _ENTRIES.write(model_identity([path]), asdict(dialect))
-
-
-def _parse(entry: Any) -> Dialect:
-    dialect = Dialect(**entry)
-    numbers = [dialect.declared, dialect.any_call]
-    numbers += [number for number in (dialect.call, dialect.auroc) if number is not None]
-    if dialect.family not in formats.family_names() or not all(
-        isinstance(number, int | float) and math.isfinite(number) for number in numbers
-    ):
-        raise ValueError("invalid dialect")
-    return dialect

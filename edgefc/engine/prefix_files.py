@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefc import files, paths
+from edgefc.engine.identity import FILE_VERSION
 
 log = logging.getLogger("edgefc.prefix")
 SUFFIX = ".kv"
 MAGIC = b"edgefckv"
-FILE_VERSION = 2
 MAX_HEADER = 4096
 KEY_FILE, KEY_SIZE = "cache.key", 32
 

@@ -7,12 +7,10 @@ the time to compute its prompt again, and nothing else.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefc.engine.prefix_files import FILE_VERSION, PrefixFiles
+from edgefc.engine.prefix_files import PrefixFiles
 
 log = logging.getLogger("edgefc.prefix")
 MIN_TOKENS = 32  # fewer tokens are not worth a file
@@ -28,25 +26,6 @@ KEY_BYTES = 40  # of a key in Python
 MAX_UNUSED = 8  # after this many files without a hit, only prefixes that are needed a second time are written
 DUE_BYTES = 32 << 20  # that may wait to be written where the memory for prompts is smaller
 MAX_DELAY_S = 10.0  # how long a busy engine may delay the writing of a file
-_SAMPLE, _SAMPLES, _HEAD = 4096, 64, 8 << 20  # bytes of a model file that are hashed
-
-
-def model_identity(paths: Sequence[Path], *others: object) -> str:
-    """Hash of all that snapshots of a model depend on: its files and the `others`.
-
-    Covers each file's size, modification time, first megabytes and samples; hashing all of it would take as long as
-    computing a prompt of tools.
-    """
-    digest = hashlib.sha256(repr((FILE_VERSION, *others)).encode())
-    for path in paths:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            digest.update(repr((status.st_size, status.st_mtime_ns)).encode())
-            digest.update(file.read(_HEAD))
-            for number in range(_SAMPLES):
-                file.seek(status.st_size * number // _SAMPLES)
-                digest.update(file.read(_SAMPLE))
-    return digest.hexdigest()
 
 
 @dataclass(eq=False, slots=True)

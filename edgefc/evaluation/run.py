@@ -13,7 +13,7 @@ from typing import Protocol
 from edgefc.chat.options import sampling_options
 from edgefc.chat.prompt import ModelPrompt
 from edgefc.chat.reply import Reply
-from edgefc.engine.prefix_store import model_identity
+from edgefc.engine.identity import model_identity
 from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
 from edgefc.evaluation.cases import Case, ModelAnswer
 from edgefc.evaluation.judging import Answered, Sureness, calls_text, judge_answer, judge_refusal, read_answer

@@ -18,8 +18,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from edgefc import hardware
 from edgefc.errors import ModelLoadError
 from edgefc.gguf.header import ArrayLength, Header
@@ -182,6 +180,8 @@ def _address_space() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return sys.maxsize
+    import psutil  # here, because predicting does not need it
+
     mapped = int(psutil.Process().memory_info().vms)
     return limit - mapped - RESERVED - RESERVED_PER_CORE * hardware.usable_cores()
 

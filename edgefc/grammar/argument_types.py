@@ -1,20 +1,20 @@
-"""The types that a tool's schema allows for each argument, for readers of text in which types are not marked."""
+"""The types that a tool's schema allows for each argument, for readers of text in which types are not marked.
+
+The compiler of schemas is imported when a type is asked for: many commands read no answer.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgefc.errors import SchemaError
 from edgefc.grammar.automata import TooLargeError
-from edgefc.grammar.json_schema.array_types import expand_array_types
-from edgefc.grammar.json_schema.document import Subschema
-from edgefc.grammar.json_schema.expander import Expander
 from edgefc.grammar.json_schema.findings import UnenforceableError, UnsupportedPatternError
-from edgefc.grammar.json_schema.keywords import json_type, json_types
-from edgefc.grammar.json_schema.members import property_subschemas
-from edgefc.grammar.json_schema.validity import satisfies
-from edgefc.grammar.parameters import read_parameters
+
+if TYPE_CHECKING:
+    from edgefc.grammar.json_schema.document import Subschema
+    from edgefc.grammar.json_schema.expander import Expander
 
 _UNREADABLE = (SchemaError, UnenforceableError, UnsupportedPatternError, TooLargeError, RecursionError)
 
@@ -37,12 +37,16 @@ class ArgumentTypes:
 
     def admits(self, name: str, value: Any) -> bool:
         """Return whether an argument may have this value."""
+        from edgefc.grammar.json_schema.validity import satisfies
+
         try:
             return any(satisfies(self._schemas, value, subschemas) for subschemas in self._subschemas(name))
         except _UNREADABLE:
             return True
 
     def _find(self, name: str) -> frozenset[str]:
+        from edgefc.grammar.json_schema.keywords import json_type, json_types
+
         types: set[str] = set()
         for subschemas in self._subschemas(name):
             for conjunction in self._schemas.disjuncts(subschemas):
@@ -52,6 +56,9 @@ class ArgumentTypes:
 
     def _subschemas(self, name: str) -> list[tuple[Subschema, ...]]:
         """Return, for each way to satisfy the schema, what must hold of an argument."""
+        from edgefc.grammar.json_schema.document import Subschema
+        from edgefc.grammar.json_schema.members import property_subschemas
+
         root = Subschema((), self._schemas.document.root)
         return [
             tuple(property_subschemas(self._schemas, conjunction, name))
@@ -60,5 +67,9 @@ class ArgumentTypes:
 
     @functools.cached_property
     def _schemas(self) -> Expander:
+        from edgefc.grammar.json_schema.array_types import expand_array_types
+        from edgefc.grammar.json_schema.expander import Expander
+        from edgefc.grammar.parameters import read_parameters
+
         schema, _ = read_parameters(self._parameters)
         return Expander(expand_array_types(schema)[0], closed=True)

@@ -13,7 +13,8 @@ import pytest
 from edgefc import files, paths
 from edgefc.engine import Engine, EngineOptions, GenerationResult, engine, prefix_store
 from edgefc.engine.context import Context
-from edgefc.engine.prefix_store import PrefixStore, common_prefix, model_identity
+from edgefc.engine.identity import model_identity
+from edgefc.engine.prefix_store import PrefixStore, common_prefix
 from tests.model_files import write_mamba
 
 TOOLS = [5 + i * 7919 % 4000 for i in range(300)]  # stands for a prompt's tools

@@ -89,7 +89,7 @@ def test_every_text_comes_back_as_it_is() -> None:
 
 def test_a_killed_process_is_replaced() -> None:
     template = Template("own", "{{ n }}", {}, is_foreign=True)
-    process = templates._CHILD._process
+    process = templates._child()._process
     assert process is not None
     process.kill()
     process.wait()
@@ -100,9 +100,9 @@ def test_the_process_has_no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/proc/self/limits").exists():
         pytest.skip("needs /proc")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    templates._CHILD.close()
+    templates._child().close()
     Template("own", "x", {}, is_foreign=True)
-    process = templates._CHILD._process
+    process = templates._child()._process
     assert process is not None
     assert b"hf_secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
     limits = dict(line[:26].rstrip() and (line[:26].rstrip(), line[26:].split()[0]) for line in

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edgefc import paths
 from edgefc.errors import FormatError
-from edgefc.formats.family import parse_declaration
+from edgefc.formats.family import family_names, load_family, parse_declaration
 from edgefc.formats.templates import Template
 from edgefc.sandbox.jinja import tojson
 
@@ -168,3 +169,17 @@ def test_a_wrong_declaration_is_refused_with_its_key(declared: dict[str, object]
     with pytest.raises(FormatError) as caught:
         parse_declaration("new", declared, "")
     assert key in str(caught.value)
+
+
+def test_edgefcs_own_declarations_pass_the_checks_that_loading_leaves_out() -> None:
+    for name in family_names():
+        family = load_family(str(paths.root() / "chat_formats" / f"{name}.toml"))
+        assert family.syntax == load_family(name).syntax
+
+
+def test_the_users_template_is_compiled_when_it_is_loaded(tmp_path: Path) -> None:
+    text = (paths.root() / "chat_formats" / "hermes.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text.replace("hermes.jinja", "mine.jinja"), encoding="utf-8")
+    (tmp_path / "mine.jinja").write_text("{% for %}", encoding="utf-8")
+    with pytest.raises(FormatError, match="chat template mine"):
+        load_family(str(tmp_path / "mine.toml"))

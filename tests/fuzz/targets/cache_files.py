@@ -43,7 +43,7 @@ class CacheFiles(BaseTarget):
     def start(self, folder: Path) -> None:
         from edgefc.chat import dialect
         from edgefc.engine import calibration
-        from edgefc.engine.prefix_store import model_identity
+        from edgefc.engine.identity import model_identity
         from edgefc.hardware import Machine
         from edgefc.models import recommend, speeds
 
