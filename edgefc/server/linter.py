@@ -8,6 +8,7 @@ from typing import Any
 
 from edgefc.sandbox.process import ChildError, ChildProcess
 from edgefc.server.errors import ApiError
+from edgefc.types import OnUnsupported
 
 MAX_SECONDS = 5.0  # of processor time for one request; 256 ordinary tools take 0.3
 MAX_MEMORY = 768 << 20
@@ -25,14 +26,14 @@ class ToolLinter:
         self._requests = 0
         self._idle_timer: asyncio.TimerHandle | None = None
 
-    async def lint(self, tools: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the report. Cancelling it ends the work. Raises ApiError."""
+    async def lint(self, tools: list[dict[str, Any]], on_unsupported: OnUnsupported = "refuse") -> dict[str, Any]:
+        """Return the report; `on_unsupported` as in ChatOptions. Cancelling it ends the work. Raises ApiError."""
         if self._requests >= MAX_REQUESTS:
             raise ApiError(429, f"{MAX_REQUESTS} checks of tools are running or waiting", code="queue_full")
         self._requests += 1
         try:
             async with asyncio.timeout(self._timeout), self._turn:
-                return await self._ask(tools)
+                return await self._ask({"tools": tools, "on_unsupported": on_unsupported})
         except TimeoutError:
             raise ApiError(408, f"the request took more than {self._timeout:.0f} s", code="timeout") from None
         finally:
@@ -42,10 +43,10 @@ class ToolLinter:
         """End the process."""
         self._child.close()
 
-    async def _ask(self, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        work = asyncio.ensure_future(asyncio.to_thread(self._child.ask, tools))
+        work = asyncio.ensure_future(asyncio.to_thread(self._child.ask, question))
         try:
             report: dict[str, Any] = await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, cast
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,6 +31,7 @@ from edgefc.server.model_pool import ServedModel
 from edgefc.server.request_record import SCOPE_KEY, RequestRecord
 from edgefc.server.service import RequestContext, Service
 from edgefc.server.sse import EventStream, cancel_on_disconnect, wait_for_first
+from edgefc.types import OnUnsupported
 
 CREATED = int(time.time())
 
@@ -102,11 +103,14 @@ class DetokenizeRequest(BaseModel):
 
 
 class LintRequest(BaseModel):
-    """The body of /tools/lint."""
+    """The body of /tools/lint; `on_unsupported` as in ChatOptions, also under the name it has in other requests."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     tools: ToolList
+    on_unsupported: Annotated[
+        OnUnsupported | None, Field(validation_alias=AliasChoices("on_unsupported", "x_edgefc_on_unsupported"))
+    ] = None
 
 
 router = APIRouter(route_class=_JsonRoute, responses={status: {"model": ErrorBody} for status in STATUSES})
@@ -238,7 +242,9 @@ async def count_input_tokens(body: ChatRequest, request: Request) -> dict[str, A
 
 @router.post("/tools/lint", summary="Check tools: mistakes, keywords that no grammar enforces, and costs")
 async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
-    return await cancel_on_disconnect(request, _service(request).linter.lint(body.tools))
+    return await cancel_on_disconnect(
+        request, _service(request).linter.lint(body.tools, body.on_unsupported or "refuse")
+    )
 
 
 @router.get("/health", summary="Check whether the server accepts requests")

@@ -63,6 +63,18 @@ def test_lint(server: ServerProcess) -> None:
     assert server.post("/v1/tools/lint", {"tools": TOOLS}).json["ok"]
 
 
+@pytest.mark.parametrize("name", ["on_unsupported", "x_edgefc_on_unsupported"])
+def test_lint_of_patterns_that_are_checked_after_decoding(server: ServerProcess, name: str) -> None:
+    word = {"type": "object", "properties": {"x": {"type": "string", "pattern": r"\bTODO\b", "description": "A word"}}}
+    tools = [{"name": "f", "description": "Finds a word", "parameters": word}]
+    for mode, is_ok in ((None, False), ("refuse", False), ("omit", False), ("check", True)):
+        report = server.post("/v1/tools/lint", {"tools": tools, name: mode}).json
+        assert report["ok"] == is_ok, mode
+        assert bool(report["tools"][0]["unenforced"]) == is_ok
+    wrong = server.post("/v1/tools/lint", {"tools": tools, name: "maybe"})
+    assert (wrong.status, wrong.error["param"]) == (400, name)
+
+
 def test_health_and_metrics(server: ServerProcess) -> None:
     assert server.request("GET", "/health").json == {"status": "ok"}
     before = server.metric('edgefc_tokens_total{kind="completion"}')
