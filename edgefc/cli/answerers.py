@@ -29,9 +29,13 @@ class AnswerStream(ProgressSource, Protocol):
 
 
 class Answerer(Protocol):
-    """A model that answers conversations."""
+    """A model that answers conversations.
+
+    source  the name by which it can be opened again
+    """
 
     name: str
+    source: str
     family: str
     n_ctx: int
 
@@ -47,8 +51,8 @@ class Answerer(Protocol):
 class LocalAnswerer:
     """A model in this process."""
 
-    def __init__(self, model: edgefc.Model) -> None:
-        self._model = model
+    def __init__(self, model: edgefc.Model, source: str) -> None:
+        self._model, self.source = model, source
         self.name, self.family, self.n_ctx = model.name, model.family.name, model.n_ctx
 
     def stream(self, messages: list[Message], tools: ToolSet, options: Mapping[str, Any]) -> AnswerStream:
@@ -76,7 +80,7 @@ def open_answerer(name: str, options: QuestionOptions, *, is_named: bool = True)
     finds_servers = bool(os.environ.get("EDGEFC_FIND_SERVER")) and not options.local
     if finds_servers and load == LoadOptions() and (answerer := _find_server(name)) is not None:
         return answerer
-    return LocalAnswerer(load_model(find_model(name), load))
+    return LocalAnswerer(load_model(find_model(name), load), name)
 
 
 def _find_server(name: str) -> Answerer | None:

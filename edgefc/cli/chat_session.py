@@ -45,7 +45,7 @@ class ChatSession:
     """The conversation so far, and the commands a user can type."""
 
     def __init__(self, answerer: Answerer, tools: ToolSet, options: QuestionOptions, approval: CallApproval) -> None:
-        self.answerer, self.tools, self._load_options = answerer, tools, options
+        self.answerer, self.tools, self._open_options = answerer, tools, options
         self.options: GenerationOptions = options.generation()
         self._approval = approval
         self.last_reply: Reply | None = None
@@ -260,8 +260,9 @@ class ChatSession:
         if not name:
             out.print(single_line(f"{self.answerer.name} ({self.answerer.family})"))
             return
-        resolve(name)
-        options, old = replace(self._load_options, family=None), self.answerer
+        if self._open_options.url is None:
+            resolve(name)
+        options, old = replace(self._open_options, family=None), self.answerer
         try:
             self.answerer = open_answerer(name, options)
         except ModelLoadError:  # perhaps there is not enough memory for both
@@ -269,10 +270,11 @@ class ChatSession:
             try:
                 self.answerer = open_answerer(name, options)
             except EdgefcError:
-                self.answerer = open_answerer(old.name, self._load_options)
+                self.answerer = open_answerer(old.source, self._open_options)
                 raise
         else:
             old.close()
+        self._open_options = options
         self._has_warned, self.last_reply = False, None
         self.greet(has_examples=False)
         with suppress(ModelNotFoundError):

@@ -108,6 +108,7 @@ class ServerAnswerer:
 
     def __init__(self, server: _Server, name: str, family: str, n_ctx: int) -> None:
         self._server, self.name, self.family, self.n_ctx = server, name, family, n_ctx
+        self.source = name
 
     @property
     def url(self) -> str:

@@ -56,6 +56,45 @@ def test_commands_find_the_server_with_their_model(
     assert (long.returncode, "2048" in long.stderr) == (2, True)
 
 
+def test_chat_changes_its_model_in_a_server(tiny_model: Path, edgefc: Edgefc) -> None:
+    with ServerProcess(("--worker", "--keep-alive", "0.5s"), models=("demo", str(tiny_model))) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        lines = ["What is 17*23?", "/model tiny", "/tokens", "/model nosuch", "/model demo", "And 3+4?", "/exit"]
+        done = edgefc("chat", "--url", url, stdin="\n".join(lines))
+        assert done.returncode == 0, done.stderr
+        assert "does not serve 'nosuch'" in done.stderr
+        assert "It serves demo, tiny." in done.stderr
+        assert url in done.stdout
+        for text in ("17*23 is 391.", "tiny \u00b7 ", "tokens, 1 turn", "3+4 is 7."):
+            assert text in done.stdout
+        for _ in range(200):
+            if any("unloaded demo" in line for line in server.lines):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("".join(server.lines))
+        again = edgefc("call", "What is 17*23?", "--url", url)
+        assert json.loads(again.stdout)[0]["arguments"] == {"expression": "17*23"}, "loaded again"
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == 0
+    assert not any("Traceback" in line for line in server.lines)
+
+
+def test_chat_keeps_its_model_when_another_cannot_be_loaded(edgefc: Edgefc, tmp_path: Path, demo_path: Path) -> None:
+    data = demo_path.read_bytes()
+    (tmp_path / "mine.gguf").write_bytes(data)
+    (tmp_path / "mine.json").write_text("not a model " * 9, encoding="utf-8")
+    (tmp_path / "bad.gguf").write_bytes(data.replace(b"output_norm.weight", b"outpux_norm.weight"))
+    (tmp_path / "tokenizer.json").write_bytes(demo_path.with_name("tokenizer.json").read_bytes())
+    lines = ["What is 17*23?", "/model bad.gguf", "/model mine.json", "/model nosuch", "/model", "And 3+4?", "/exit"]
+    done = edgefc("chat", "mine.gguf", stdin="\n".join(lines))
+    assert done.returncode == 0, done.stderr
+    for text in ("llama.cpp could not load", "is not a usable GGUF", "unknown model 'nosuch'"):
+        assert text in done.stderr
+    assert "mine (demo)" in done.stdout
+    assert "3+4 is 7." in done.stdout
+
+
 def test_no_server_at_the_address(edgefc: Edgefc) -> None:
     done = edgefc("call", "hi", "--url", "http://127.0.0.1:9")
     assert done.returncode == 2
