@@ -66,6 +66,9 @@ def load(
     metadata = header.metadata
     family_name = family or (found.card.family if found.card else None) or None
     chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
+    trained = header.number("context_length")
+    if n_ctx is not None and trained is not None and n_ctx > trained:
+        log.warning("%s: trained on contexts of %d tokens; n_ctx is %d", found.path.name, trained, n_ctx)
     recorder = None
     if transcripts is not None:
         about = {"name": found.name, "family": chat_format.name, "sha256": store.recorded_hash(found.path)}

@@ -235,7 +235,10 @@ def _download_rest(part: _PartFile, headers: Mapping[str, str]) -> None:
                 part.restart()
         attempts = 0 if part.size > size_before else attempts + 1
         if attempts >= MAX_ATTEMPTS:
-            raise DownloadError(f"{part.file.name}: {reason}", "Run the same command again to resume the download.")
+            hint = "Run the same command again to resume the download."
+            raise DownloadError(
+                f"{part.file.name}: {reason}", hint if part.size else "Check the address, the network and the proxy."
+            )
         log.info("%s: %s; trying again", part.file.name, reason)
         time.sleep(RETRY_DELAYS[attempts])
 

@@ -74,6 +74,11 @@ def models_here(cards: Mapping[str, ModelCard], problems: list[StoreError] | Non
 def get_own(name: str) -> StoredModel:
     """Find a model that edgefc stored, by name or alias. Raises ModelNotFoundError, StoreError for others'."""
     name = registry.plain_name(name)
+    card = registry.cards().get(name)
+    if card is not None and card.embedded:
+        raise StoreError(f"{card.title} is part of edgefc", "It is not among the models that edgefc pulled.")
+    if card is not None and card.local_path:
+        raise StoreError(f"{name} is the file {card.path}", "It belongs to you; its entry is in your models.toml.")
     if (stored := registry.find_stored(name, registry.find_card(name))) is not None:
         return stored
     if (found := other_programs.find(name)) is not None:

@@ -22,7 +22,8 @@ def check_own_name(name: str) -> None:
     is_plain = aliases.ALIAS.fullmatch(name) is not None and check_name(name) == name
     if not is_plain:
         raise RequestError("name", f"invalid name {name!r}", "Use letters, digits, dots, dashes and underscores.")
-    if name in registry.cards():
+    card = registry.cards().get(name)  # a file may be the model of a card that is not here yet
+    if name in aliases.load() or (card is not None and card.path is not None):
         raise RequestError("name", f"{name} is the name of another model", "Choose another one.")
 
 

@@ -97,9 +97,9 @@ def pull_model(
         if stored is not None and source.repo:
             return stored
         raise OfflineError(
-            f"{name} is not on this machine and cannot be fetched in offline mode",
-            "Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE, or copy it from another machine with `edgefc bundle` and "
-            "`edgefc unbundle`.",
+            f"{name} is not on this machine, and downloads are disabled (offline mode)",
+            f"{'Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE' if hub.is_offline() else 'Leave out --offline'}, "
+            "or copy it from another machine with `edgefc bundle` and `edgefc unbundle`.",
         )
     if source.url:
         return _pull_url(source.url, reporter, own_name)
@@ -122,7 +122,7 @@ def _pull_repository(
     unhashed = [file.path for file in remote_files if file.sha256 is None and file.git_sha1 is None]
     if unhashed:
         raise DownloadError(
-            f"the hub states no hash of {unhashed[0]}, so it cannot be verified", "Choose another repository."
+            f"the hub publishes no checksum of {unhashed[0]}; it cannot be verified", "Choose another repository."
         )
     identity = remote_files[0].sha256 or remote_files[0].git_sha1 or ""
     fetcher = _Fetcher(store.model_folder(source.repo, quantization, identity), endpoint, reporter)

@@ -245,6 +245,7 @@ def store_error(error: OSError, path: Path) -> StoreError:
         existing = next(folder for folder in (path, *path.parents) if folder.exists())
         free = f" ({shutil.disk_usage(existing).free / 1e9:.1f} GB free)"
     hints: dict[str | None, str] = {
+        "ENOENT": "Check the path.",
         "ENOSPC": f"The disk is full{free}: free some space, then run the same command again to resume.",
         "EDQUOT": "Your disk quota is used up: free some space, then run the same command again to resume.",
         "EACCES": "You have no permission to write there: set EDGEFC_MODELS_DIR to a folder of your own.",

@@ -93,10 +93,12 @@ def test_errors_say_what_to_do(run: Run, server: HubServer) -> None:
         (("pull", "acme/nothing"), "no repository acme/nothing"),
         (("pull", "arch-functoin-3b"), "Did you mean arch-function-3b"),
         (("pull", REPO, "-q", "Q2_K"), "It has Q8_0"),
-        (("pull", REPO, "--offline"), "offline"),
+        (("pull", REPO, "--offline"), "Leave out --offline"),
+        (("pull", f"{server.url}/nothing.gguf"), "nothing.gguf"),
+        (("rm", "demo"), "edgefc demo is part of edgefc"),
         (("run", "hi", "-m", REPO), f"edgefc pull {REPO}"),
         (("rm", "nothing"), "Models here: none"),
-        (("unbundle", "nothing.tar"), "nothing.tar"),
+        (("unbundle", "nothing.tar"), "Check the path."),
         (("pull", "demo"), "nothing to fetch"),
     ):
         done = run(*words)

@@ -232,6 +232,23 @@ def test_a_name_that_a_model_cannot_have(folders: Folders, own_name: str, reason
     assert not store.stored_models()
 
 
+def test_a_file_may_be_the_model_of_a_card(folders: Folders, tmp_path: Path) -> None:
+    path = tmp_path / "some.gguf"
+    path.write_bytes(folders.model.read_bytes())
+    pull_model(str(path), own_name="qwen2.5-coder-0.5b-instruct")
+    found = registry.resolve("qwen2.5-coder:0.5b")
+    assert found.card is not None
+    assert (found.name, found.path.samefile(path)) == ("qwen2.5-coder-0.5b-instruct", True)
+
+
+@pytest.mark.parametrize("name", ["demo", "mine"])
+def test_models_that_edgefc_did_not_pull_are_not_removed(folders: Folders, tmp_path: Path, name: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "models.toml").write_text("[mine]\npath = 'mine.gguf'\n", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"is part of edgefc|is the file"):
+        inventory.get_own(name)
+
+
 def test_a_repository_has_its_name(folders: Folders) -> None:
     with pytest.raises(EdgefcError, match="has a name already") as caught:
         pull_model("acme/demo-GGUF", own_name="mine")
