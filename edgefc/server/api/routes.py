@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from edgefc._version import __version__
 from edgefc.engine import Tokenizer
 from edgefc.formats.json_text import has_infinity
 from edgefc.server.api.chat import ChatHandler, ChatRequest
@@ -244,6 +245,17 @@ async def count_input_tokens(body: ChatRequest, request: Request) -> dict[str, A
 async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
     return await cancel_on_disconnect(
         request, _service(request).linter.lint(body.tools, body.on_unsupported or "refuse")
+    )
+
+
+@router.get("/", include_in_schema=False)
+async def index(request: Request) -> PlainTextResponse:
+    """Tell a person who opens the server's address in a browser what this is."""
+    names = ", ".join(entry.name for entry in _service(request).models.entries)
+    return PlainTextResponse(
+        f"edgefc {__version__} is running.\n\nModels: {names}\n"
+        "OpenAI's API: /v1/chat/completions, /v1/responses, /v1/models\nAnthropic's API: /v1/messages\n"
+        "All paths: /openapi.json\n"
     )
 
 

@@ -75,6 +75,16 @@ def test_lint_of_patterns_that_are_checked_after_decoding(server: ServerProcess,
     assert (wrong.status, wrong.error["param"]) == (400, name)
 
 
+def test_a_browser_is_told_what_this_is(server: ServerProcess) -> None:
+    page = server.request("GET", "/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert b"is running" in page.body
+    assert b"Models: demo" in page.body
+    for path in ("/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/messages"):
+        assert path.encode() in page.body
+        assert path in server.request("GET", "/openapi.json").json["paths"]
+
+
 def test_health_and_metrics(server: ServerProcess) -> None:
     assert server.request("GET", "/health").json == {"status": "ok"}
     before = server.metric('edgefc_tokens_total{kind="completion"}')
