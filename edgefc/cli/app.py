@@ -5,6 +5,7 @@ Command modules import what they run inside their functions, so that `--help` is
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,11 +31,12 @@ from edgefc.cli import (
     transcripts,
     warm,
 )
-from edgefc.cli.console import err, fail, guard_stderr
+from edgefc.cli.console import close_output, err, fail, guard_stderr
 from edgefc.cli.help import HelpfulCommand, HelpfulGroup
 from edgefc.errors import EdgefcError
 from edgefc.terminal import accept_all_characters, send_logs_to_stderr
 
+log = logging.getLogger(__name__)
 TALK, INSPECT, MODELS, SERVER, DATA = "Talk", "Inspect", "Models", "Server and setup", "Data and measurements"
 EXIT_CODES = (
     "Exit codes: 0 success; 1 a check failed, or an answer was cut off; 2 invalid input; 3 `call`: the answer has no "
@@ -146,6 +148,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # of stdout, such as a full disk, or of a file that a command reads
+        log.debug("", exc_info=error)
+        close_output()
+        fail(EdgefcError(f"{error.filename}: {error.strerror}" if error.filename else f"output: {error.strerror}"))
     except Exception:  # noqa: BLE001 - a bug: the traceback is made printable, as every text on the terminal
         err.print(traceback.format_exc(), end="")
         sys.exit(1)

@@ -83,6 +83,14 @@ def guard_stdout() -> None:
     sys.stdout = PrintableStream(stdout if own is not stdout else sys.stderr)
 
 
+def close_output() -> None:
+    """Close stdout after an error: what could not be written is not tried again when the program ends."""
+    for file in (out.file, sys.__stdout__):
+        with contextlib.suppress(OSError):
+            if file is not None:
+                file.close()
+
+
 def print_error(error: EdgefcError) -> None:
     """Print an error and its hint."""
     reason = str(error).removesuffix(f"\n{error.hint}") if error.hint else str(error)

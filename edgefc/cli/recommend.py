@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from edgefc.cli.console import out, print_json, print_table
+from edgefc.cli.console import count_of, out, print_json, print_table
 from edgefc.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def recommend(context: LargestContextOption = None, limit: LimitOption = 12, as_
     gpu = (
         f"{machine.gpu} with {machine.gpu_memory / 1e9:.1f} GB free" if machine.gpu else "no GPU that llama.cpp can use"
     )
-    out.print(f"{machine.cores} cores, {machine.memory / 1e9:.1f} GB of free memory, {gpu}\n")
+    out.print(f"{count_of(machine.cores, 'core')}, {machine.memory / 1e9:.1f} GB of free memory, {gpu}\n")
     if not suggested:
         out.print("No model of the catalogue fits: close other programs. The demo model runs anywhere.")
         return

@@ -231,6 +231,21 @@ def test_a_console_without_unicode_gets_the_nearest_text() -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is a device of Linux")
+@pytest.mark.parametrize(
+    "words", [["call", "What's 17*23?"], ["list"], ["run", "What's 17*23?"], ["config", "list", "--json"]]
+)
+def test_a_full_disk_is_one_message(words: list[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "edgefc", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "error: output: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [
