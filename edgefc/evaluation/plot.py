@@ -11,7 +11,7 @@ from edgefc.evaluation.results import EvalRun
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
-_LEFT, _RIGHT, _WIDTH, _BAR, _GAP, _LEGEND, _AXIS = 190, 70, 480, 14, 12, 20, 30
+_LEFT, _RIGHT, _WIDTH, _BAR, _GAP, _LEGEND, _AXIS = 190, 70, 480, 14, 12, 20, 44
 _RISK_HEIGHT, _RISK_GAP = 240, 56
 
 
@@ -48,6 +48,8 @@ def svg(runs: Sequence[EvalRun]) -> str:
         x = _LEFT + _WIDTH * tick / 100
         parts.insert(0, f'<path d="M{x:g} {top - 4:g}V{y:g}" stroke="#ddd"/>')
         parts.append(_text(x, y + 16, f"{tick} %", anchor="middle", size=10))
+    caption = "share of right answers; lines are 95 % confidence intervals"
+    parts.append(_text(_LEFT + _WIDTH / 2, y + 32, caption, anchor="middle", size=10))
     curves = [risk_coverage(run.results.values()) for run in runs]
     if any(curves):
         y += _AXIS + _RISK_GAP

@@ -288,7 +288,7 @@ def _escape(char: str, *, quote: str) -> str:
         return '\\"'
     if code < 0x20 or code == 0x7F or (quote == "]" and char in '[]^-"'):
         return f"\\x{code:02X}"
-    if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 or code in {0x2028, 0x2029, 0xFEFF}:
+    if 0x80 <= code < 0xA0 or 0xD7FF <= code < 0xF900 or code in {0x2028, 0x2029, 0xFEFF}:  # no font has them
         return f"\\u{code:04X}"
     return f"\\U{code:08X}" if code > 0x10FF00 else char
 

@@ -67,6 +67,10 @@ def test_labels_are_unique() -> None:
     assert report.labels([run(), peer]) == ["demo, grammar", "demo, llama-server"]
 
 
+def test_the_chart_says_what_it_shows() -> None:
+    assert "share of right answers; lines are 95 % confidence intervals" in svg([of_bfcl(RESULTS)])
+
+
 def test_the_chart_is_an_svg_with_a_bar_for_each_rate() -> None:
     runs = [run(), run(grammar=False, model="<b>&")]
     root = ET.fromstring(svg(runs))
