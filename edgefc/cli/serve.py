@@ -19,6 +19,7 @@ from edgefc.cli.choice import default_model
 from edgefc.cli.completion import complete_models
 from edgefc.cli.console import count_of, err
 from edgefc.cli.loading import find_model, load_progress
+from edgefc.cli.mcp_tools import file_of
 from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, ModelOption
 from edgefc.cli.running_servers import LOOPBACK, announced
 from edgefc.errors import RequestError
@@ -185,6 +186,16 @@ OnUnsupportedOption = Annotated[
         "calls once complete.",
     ),
 ]
+ServedMcpOption = Annotated[
+    Path | None,
+    Option(
+        "--mcp",
+        envvar="EDGEFC_MCP",
+        metavar="FILE",
+        help="Let /v1/responses offer and run the tools of this file's MCP servers, where a request names one; "
+        "`default` is the file that `edgefc mcp` edits.",
+    ),
+]
 ToolBudgetOption = Annotated[
     int,
     Option(
@@ -216,6 +227,7 @@ def serve(
     grammars: GrammarsOption = False,
     mcp_endpoint: McpEndpointOption = False,
     on_unsupported: OnUnsupportedOption = "omit",
+    mcp: ServedMcpOption = None,
     tool_budget: ToolBudgetOption = 0,
     family: ServedFamilyOption = None,
     n_ctx: RequestContextOption = None,
@@ -241,6 +253,7 @@ def serve(
         grammars=grammars,
         mcp_endpoint=mcp_endpoint,
         on_unsupported=on_unsupported,
+        mcp=None if mcp is None else str(file_of(mcp).resolve()),
         tool_budget=tool_budget,
     )
     load = LoadOptions(

@@ -73,8 +73,7 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with nullcontext() if mcp_endpoint is None else mcp_endpoint.running():
             yield
-        service.jobs.close()
-        service.linter.close()
+        service.close()
 
     app = FastAPI(
         title="edgefc",

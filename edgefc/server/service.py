@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgefc.errors import RequestError
 from edgefc.grammar import calls
@@ -17,6 +18,9 @@ from edgefc.server.model_pool import ModelPool
 from edgefc.server.request_record import RequestRecord
 from edgefc.server.settings import Settings
 
+if TYPE_CHECKING:
+    from edgefc.mcp import McpTools
+
 
 def cached_bytes(models: Sequence[Model]) -> Mapping[str, int]:
     """Return the memory of each cache, of all models together."""
@@ -27,12 +31,13 @@ def cached_bytes(models: Sequence[Model]) -> Mapping[str, int]:
 
 
 class Service:
-    """The models, settings, jobs and metrics of a server."""
+    """The models, settings, jobs and metrics of a server, and the MCP servers whose tools it runs."""
 
     def __init__(self, models: ModelPool, settings: Settings) -> None:
         self.models, self.settings = models, settings
         self.jobs = Jobs(settings.parallel * len(models.entries) + settings.max_waiting, settings.timeout)
         self.linter = ToolLinter(settings.timeout)
+        self.mcp = _connect(settings.mcp) if settings.mcp else None
         self.metrics = Metrics(
             running=lambda: len(self.jobs.running),
             cached_bytes=lambda: cached_bytes(models.loaded),
@@ -45,7 +50,21 @@ class Service:
         record = record or RequestRecord()
         async with self.models.use(name) as (served_name, model):
             record.model = served_name
-            yield RequestContext(served_name, model, self.jobs, self.metrics, self.settings, record)
+            yield RequestContext(served_name, model, self.jobs, self.metrics, self.settings, record, self.mcp)
+
+    def close(self) -> None:
+        """End the jobs, the linter's process and the MCP servers."""
+        self.jobs.close()
+        self.linter.close()
+        if self.mcp is not None:
+            self.mcp.close()
+
+
+def _connect(path: str) -> McpTools:
+    """Read the configuration of MCP servers, which start when a request needs them. Raises RequestError."""
+    from edgefc import mcp
+
+    return mcp.connect(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,7 @@ class RequestContext:
     metrics: Metrics
     settings: Settings
     record: RequestRecord
+    mcp: McpTools | None = None
 
     def check_grammar(self, grammar: str | None) -> None:
         """Raise RequestError for a grammar in the request if the server does not accept any."""

@@ -28,6 +28,7 @@ class Settings:
     heartbeat        seconds of silence after which a stream sends a comment
     grammars         whether requests may contain a GBNF grammar
     mcp_endpoint     whether POST /mcp answers MCP clients
+    mcp              path of a configuration of MCP servers, whose tools /v1/responses can offer and run
     on_unsupported   what becomes of tools that no grammar can enforce, unless the request says otherwise
     tool_budget      as for `Model.chat`, unless the request says otherwise; 0: the model is shown all tools
     """
@@ -45,6 +46,7 @@ class Settings:
     heartbeat: float = 10.0
     grammars: bool = False
     mcp_endpoint: bool = False
+    mcp: str | None = None
     on_unsupported: OnUnsupported = "omit"
     tool_budget: int = 0
 

@@ -66,7 +66,8 @@ class Mutator:
 
     def change_json(self, value: Any, donors: Sequence[Any] = ()) -> Any:
         """Return a copy with one part changed; `donors` are values whose parts may take its place."""
-        root = [copy.deepcopy(value)]
+        # Unlike a deep copy, it has no part in several places, which would all grow together.
+        root = [json.loads(json.dumps(value))]
         parent, key = self._choose_part(root)
         parts: list[Callable[[Any], Any]] = [self._replace, self._replace, self._wrap, self._repeat, self._scalar]
         if donors:

@@ -51,6 +51,11 @@ def step_of(subschema: Subschema, keyword: str) -> Decimal:
     return Decimal(repr(value))
 
 
+def is_whole(number: Decimal) -> bool:
+    """Return True for an integer of any size; `number % 1` fails for one of more digits than the context has."""
+    return number == number.to_integral_value()
+
+
 def integer_bounds(conjunction: Sequence[Subschema]) -> tuple[int | None, int | None]:
     """Return the inclusive bounds of an integer; None: no such bound. They may exclude every value."""
     low, high = _bounds(conjunction)

@@ -7,7 +7,7 @@ from typing import Any
 from edgefc.errors import SchemaError
 from edgefc.grammar import backtracking, numbers, strings
 from edgefc.grammar.automata import TooLargeError
-from edgefc.grammar.json_schema.bounds import integer_bounds, number_bounds, step_of
+from edgefc.grammar.json_schema.bounds import integer_bounds, is_whole, number_bounds, step_of
 from edgefc.grammar.json_schema.document import Conjunction, Subschema, describe_type
 from edgefc.grammar.json_schema.findings import UnenforceableError, UnsupportedPatternError, unenforceable
 from edgefc.grammar.json_schema.keywords import (
@@ -31,7 +31,7 @@ def number_node(conjunction: Conjunction, layout: JsonLayout) -> Node:
 def _number(conjunction: Conjunction) -> Node:
     types = json_types(conjunction)
     if "integer" in types and any(
-        subschema.has("multipleOf") and step_of(subschema, "multipleOf") % 1 == 0 for subschema in conjunction
+        subschema.has("multipleOf") and is_whole(step_of(subschema, "multipleOf")) for subschema in conjunction
     ):
         types = ["integer"]
     bounds, conditions = number_bounds(conjunction), _number_conditions(conjunction)

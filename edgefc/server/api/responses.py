@@ -1,18 +1,19 @@
 """POST /v1/responses: OpenAI's Responses API, without stored state.
 
-A request is translated to a chat completion. The answer consists of items; events of a stream carry their item's id and
-index.
+A request is translated to a chat completion, and to one more after calls of MCP tools that run here. The answer
+consists of items; events of a stream carry their item's id and index.
 """
 
 from __future__ import annotations
 
-import secrets
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
-from edgefc.chat import openai
+from edgefc.chat.loop import MAX_ROUNDS
 from edgefc.chat.reply import Reply
 from edgefc.errors import FieldPath, RequestError
 from edgefc.server.api.fields import (
@@ -27,13 +28,21 @@ from edgefc.server.api.fields import (
     reject_unsupported,
 )
 from edgefc.server.api.foreign_fields import MUST_BE_HONOURED, wishes_in
+from edgefc.server.api.responses_items import Event, ItemEvents
+from edgefc.server.api.responses_mcp import (
+    Item,
+    OfferedTools,
+    approvals_in,
+    choice_of_mcp,
+    new_id,
+    read_entries,
+    result_in,
+    run_approved,
+)
 from edgefc.server.api.translate import ChatBuilder, TranslatedChat, shared_fields
 from edgefc.server.service import RequestContext
 from edgefc.tools.schemas import without_nulls
-from edgefc.types import Delta
 
-Item = dict[str, Any]
-Event = dict[str, Any]
 NEED_STATE: Unsupported = {
     "previous_response_id": (None,), "conversation": (None,), "background": (None, False), "prompt": (None,),
 }  # fmt: skip
@@ -50,8 +59,8 @@ RENAMED: dict[FieldPath, FieldPath] = {
 # Items of past answers that a model cannot read, or need not.
 SKIPPED_ITEMS = {
     "reasoning", "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call",
-    "mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response", "tool_search_call",
-    "tool_search_output", "compaction", "compaction_summary",
+    "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "tool_search_call", "tool_search_output",
+    "compaction", "compaction_summary",
 }  # fmt: skip
 # Fields in which calls have their arguments: functions, custom tools, shells, patches.
 ARGUMENTS = ("arguments", "input", "action", "operation")
@@ -82,7 +91,11 @@ class ResponseHandler:
     def __init__(self, body: ResponseRequest, context: RequestContext) -> None:
         self._body, self._context = body, context
         context.record.warn(f"{name} has no effect" for name in _wishes(body))
-        self._chat = TranslatedChat(_to_chat(body), context)
+        self._entries = read_entries(body.tools or [], context.mcp)
+        items = [] if isinstance(body.input, str) else body.input
+        self._approvals = approvals_in(items, context.mcp)
+        # Without MCP, mistakes are found before anything else happens.
+        self._chat = None if self._entries or self._approvals else TranslatedChat(_to_chat(body), context)
 
     async def response(self) -> dict[str, Any]:
         """Return the whole response."""
@@ -96,139 +109,80 @@ class ResponseHandler:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the response as events; the last one contains the whole."""
         items = ItemEvents(_head(self._body, self._context.model_name))
-        async with aclosing(self._chat.deltas()) as deltas:
-            async for delta in deltas:
-                for event in items.finish(delta) if isinstance(delta, Reply) else items.feed(delta):
+        replies: list[Reply] = []
+        chats = self._chats_with_mcp(items, replies) if self._chat is None else _only(self._chat)
+        async with aclosing(chats):
+            async for chat in chats:
+                async with aclosing(chat.deltas()) as deltas:
+                    async for delta in deltas:
+                        if isinstance(delta, Reply):
+                            replies.append(delta)
+                        else:
+                            for event in items.feed(delta):
+                                yield event
+                for event in items.end_round(replies[-1]):
                     yield event
+                for item, tool in items.waiting_calls:
+                    for event in items.end_call(item, await tool.run(item["arguments"])):
+                        yield event
+        for event in items.finish(replies):
+            yield event
+
+    async def _chats_with_mcp(self, items: ItemEvents, replies: list[Reply]) -> AsyncGenerator[TranslatedChat, None]:
+        """Yield the chats of an answer, the next one when the calls of the one before have their results."""
+        servers = self._context.mcp
+        assert servers is not None
+        offered = await asyncio.to_thread(OfferedTools, list(self._entries.values()), servers)
+        items.offer(offered, without={item.get("server_label") for item in self._items("mcp_list_tools")})
+        approved = await run_approved(self._approvals, offered)
+        items.add_first(approved)
+        choice = choice_of_mcp(self._body.tool_choice, offered)
+        body = self._body.model_copy(update={"tools": self._tools(offered), "tool_choice": choice})
+        builder = _to_chat(body, McpHistory(offered, {item["approval_request_id"]: item for item in approved}))
+        for number in range(MAX_ROUNDS):
+            if number == MAX_ROUNDS - 1:
+                builder.fields["tool_choice"] = "none"
+            yield TranslatedChat(builder, self._context)
+            reply = replies[-1]
+            if reply.is_cut or not items.all_calls_ran:
+                return
+            builder.add_message(dict(reply.message), ("input",))
+            for call, result in zip(reply.tool_calls, items.results, strict=True):
+                builder.add_message({"role": "tool", "tool_call_id": call["id"], "content": result}, ("input",))
+            builder.fields["tool_choice"] = "auto"
+
+    def _items(self, kind: str) -> list[Mapping[str, Any]]:
+        return [] if isinstance(self._body.input, str) else [i for i in self._body.input if i.get("type") == kind]
+
+    def _tools(self, offered: OfferedTools) -> list[dict[str, Any]]:
+        """Return the request's tools with those of MCP servers behind them."""
+        own = [tool for number, tool in enumerate(self._body.tools or []) if number not in self._entries]
+        return [*own, *offered.schemas]
 
 
-class ItemEvents:
-    """Turns a chat's deltas into events of output items, and collects the items in the response."""
+@dataclass(frozen=True, slots=True)
+class McpHistory:
+    """Knows what earlier responses said of MCP tools: those offered now, and the calls that questions have led to."""
 
-    def __init__(self, response: dict[str, Any]) -> None:
-        self._response = response
-        self._sequence_number = 0
-        self._item: Item | None = None  # the open item
-        self._call_index = -1
+    offered: OfferedTools | None = None
+    answered: Mapping[str, Item] = field(default_factory=dict)
 
-    def feed(self, delta: Delta) -> Iterator[Event]:
-        if "role" in delta:
-            yield self._event("response.created", response=dict(self._response))
-            yield self._event("response.in_progress", response=dict(self._response))
-        if thoughts := delta.get("reasoning_content"):
-            yield from self._add_text("reasoning", thoughts)
-        if text := delta.get("content"):
-            yield from self._add_text("message", text)
-        for call in delta.get("tool_calls", ()):
-            function = call.get("function", {})
-            if call["index"] != self._call_index:
-                self._call_index = call["index"]
-                yield from self._open_item(_call_item(call.get("id", ""), function.get("name", "")))
-            assert self._item is not None
-            if arguments := function.get("arguments"):
-                self._item["arguments"] += arguments
-                yield self._item_event("response.function_call_arguments.delta", delta=arguments)
-
-    def finish(self, reply: Reply) -> Iterator[Event]:
-        """Close the open item and the response."""
-        is_cut = reply.is_cut or reply.outcome == "length"
-        yield from self._close_item("incomplete" if is_cut else "completed")
-        response, usage = self._response, reply.usage
-        response["output"] = _without_incomplete_call(response["output"], len(reply.tool_calls))
-        response["status"] = "incomplete" if is_cut else "completed"
-        response["completed_at"] = int(time.time())
-        if is_cut:
-            response["incomplete_details"] = {"reason": "max_output_tokens"}
-        response["usage"] = {
-            "input_tokens": usage["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": usage["prompt_tokens_details"]["cached_tokens"]},
-            "output_tokens": usage["completion_tokens"],
-            "output_tokens_details": dict(usage["completion_tokens_details"]),
-            "total_tokens": usage["total_tokens"],
-        }
-        response |= openai.extension(reply)
-        yield self._event(f"response.{response['status']}", response=dict(response))
-
-    def _add_text(self, kind: str, text: str) -> Iterator[Event]:
-        if self._item is None or self._item["type"] != kind:
-            yield from self._open_item(_text_item(kind))
-            yield self._item_event("response.content_part.added", content_index=0, part=dict(self._content_part()))
-        self._content_part()["text"] += text
-        yield self._text_event(kind, "delta", delta=text)
-
-    def _open_item(self, item: Item) -> Iterator[Event]:
-        yield from self._close_item("completed")
-        self._item = item
-        empty = {**item, "content": []} if "content" in item else dict(item)
-        yield self._event("response.output_item.added", output_index=len(self._response["output"]), item=empty)
-
-    def _close_item(self, status: str) -> Iterator[Event]:
-        if self._item is None:
-            return
-        item = self._item
-        if item["type"] == "function_call":
-            fields = {"arguments": item["arguments"], "name": item["name"]}
-            yield self._item_event("response.function_call_arguments.done", **fields)
-        else:
-            yield self._text_event(item["type"], "done", text=self._content_part()["text"])
-            yield self._item_event("response.content_part.done", content_index=0, part=dict(self._content_part()))
-        item["status"] = status
-        yield self._event("response.output_item.done", output_index=len(self._response["output"]), item=dict(item))
-        self._response["output"] = [*self._response["output"], item]
-        self._item = None
-
-    def _content_part(self) -> dict[str, Any]:
-        assert self._item is not None
-        part: dict[str, Any] = self._item["content"][0]
-        return part
-
-    def _text_event(self, kind: str, step: str, **fields: Any) -> Event:
-        if kind == "message":
-            return self._item_event(f"response.output_text.{step}", content_index=0, **fields, logprobs=[])
-        return self._item_event(f"response.reasoning_text.{step}", content_index=0, **fields)
-
-    def _item_event(self, kind: str, **fields: Any) -> Event:
-        """Build an event of the open item."""
-        assert self._item is not None
-        return self._event(kind, item_id=self._item["id"], output_index=len(self._response["output"]), **fields)
-
-    def _event(self, kind: str, **fields: Any) -> Event:
-        event = {"type": kind, "sequence_number": self._sequence_number, **fields}
-        self._sequence_number += 1
-        return event
+    def known(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an item as the model knows it: with the call that a question has led to, and the tool's name here."""
+        if item.get("type") == "mcp_approval_request":
+            item = self.answered.get(str(item.get("id")), item)
+        tool = self.offered.find(item.get("server_label"), item.get("name")) if self.offered else None
+        return {**item, "name": tool.name} if tool is not None else item
 
 
-def _without_incomplete_call(items: list[Item], n_calls: int) -> list[Item]:
-    """Return the items of a response that has this many complete calls; a further one was cut off."""
-    calls = [item for item in items if item["type"] == "function_call"]
-    for item in calls[:n_calls]:
-        item["status"] = "completed"
-    return [item for item in items if item not in calls[n_calls:]]
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{secrets.token_hex(16)}"
-
-
-def _text_item(kind: str) -> Item:
-    if kind == "reasoning":
-        part: dict[str, Any] = {"type": "reasoning_text", "text": ""}
-        return {"id": _new_id("rs"), "type": "reasoning", "status": "in_progress", "summary": [], "content": [part]}
-    part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    return {"id": _new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant", "content": [part]}
-
-
-def _call_item(call_id: str, name: str) -> Item:
-    return {
-        "id": _new_id("fc"), "type": "function_call", "status": "in_progress", "call_id": call_id, "name": name,
-        "arguments": "",
-    }  # fmt: skip
+async def _only(chat: TranslatedChat) -> AsyncGenerator[TranslatedChat, None]:
+    yield chat
 
 
 def _head(body: ResponseRequest, model: str) -> dict[str, Any]:
     """Build a response without output; it repeats the request's options."""
     return {
-        "id": _new_id("resp"), "object": "response", "created_at": int(time.time()), "status": "in_progress",
+        "id": new_id("resp"), "object": "response", "created_at": int(time.time()), "status": "in_progress",
         "error": None, "incomplete_details": None, "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens, "model": model, "output": [],
         "parallel_tool_calls": body.parallel_tool_calls is not False, "previous_response_id": None,
@@ -239,14 +193,14 @@ def _head(body: ResponseRequest, model: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _to_chat(body: ResponseRequest) -> ChatBuilder:
+def _to_chat(body: ResponseRequest, history: McpHistory | None = None) -> ChatBuilder:
     """Translate the request to a chat completion."""
     reject_unsupported(
         body, NEED_STATE, reason="not supported: the server stores no state", hint="Send the whole conversation."
     )
     reject_unsupported(body, UNSUPPORTED)
     builder = ChatBuilder(RENAMED)
-    _add_messages(body, builder)
+    _add_messages(body, builder, history or McpHistory())
     fields = builder.fields
     if body.tools is not None:
         for number in range(len(body.tools)):  # a function's fields stand beside its type
@@ -266,7 +220,7 @@ def _to_chat(body: ResponseRequest) -> ChatBuilder:
     return builder
 
 
-def _add_messages(body: ResponseRequest, builder: ChatBuilder) -> None:
+def _add_messages(body: ResponseRequest, builder: ChatBuilder, history: McpHistory) -> None:
     if body.instructions:
         message = {"role": "system", "content": body.instructions}
         builder.add_message(message, ("instructions",), content=("instructions",))
@@ -274,7 +228,7 @@ def _add_messages(body: ResponseRequest, builder: ChatBuilder) -> None:
         builder.add_message({"role": "user", "content": body.input}, ("input",), content=("input",))
         return
     for number, item in enumerate(body.input):
-        _add_item(item, ("input", number), builder)
+        _add_item(history.known(item), ("input", number), builder)
 
 
 def _add_item(item: Mapping[str, Any], path: FieldPath, builder: ChatBuilder) -> None:
@@ -283,6 +237,11 @@ def _add_item(item: Mapping[str, Any], path: FieldPath, builder: ChatBuilder) ->
         builder.add_message({"role": item.get("role"), "content": item.get("content")}, path)
     elif kind in SKIPPED_ITEMS:
         return
+    elif kind == "mcp_call":
+        if builder.last_role != "assistant":
+            builder.add_message({"role": "assistant", "content": None}, path)
+        builder.add_call(item.get("id"), {"name": item.get("name"), "arguments": item.get("arguments")}, path)
+        builder.add_message({"role": "tool", "tool_call_id": item.get("id"), "content": result_in(item)}, path)
     elif isinstance(kind, str) and kind.endswith("_call"):
         if builder.last_role != "assistant":  # one assistant turn may consist of several items
             builder.add_message({"role": "assistant", "content": None}, path)
