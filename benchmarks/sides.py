@@ -70,7 +70,7 @@ class RequestBuilder:
         key = json.dumps([case.messages, case.tools, choice or case.choice])
         if key not in self._cache:
             try:
-                self._model.chat(case.messages, tools=case.tools, tool_choice=choice or case.choice)
+                self._model.chat(case.messages, tools=case.tools, tool_choice=choice or case.choice, tool_budget=0)
             except _SubmittedError as submitted:
                 self._cache[key] = submitted.request
         return self._cache[key]
@@ -133,7 +133,8 @@ class Answer:
 
 def ask_edgefc(model: Model, case: Case, *, max_tokens: int) -> Answer:
     started = time.perf_counter()
-    reply = model.chat(case.messages, tools=case.tools, tool_choice=case.choice, temperature=0, max_tokens=max_tokens)
+    reply = model.chat(case.messages, tools=case.tools, tool_choice=case.choice, temperature=0, max_tokens=max_tokens,
+                       tool_budget=0)  # fmt: skip
     seconds = time.perf_counter() - started
     stats = reply.stats
     return Answer(

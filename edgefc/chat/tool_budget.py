@@ -21,11 +21,11 @@ PREFILL_S = 10.0  # seconds that reading the tools may take, where the machine's
 DEFAULT_TOKENS, LEAST_TOKENS = 2048, 512
 
 
-def budget_of(options: ChatOptions, setup: Setup) -> int:
+def budget_of(options: ChatOptions, engine: Backend) -> int:
     """Return the budget in tokens; 0: all tools are shown. Raises RequestError."""
     value: Any = options.get("tool_budget")
     if value is None or value == AUTOMATIC:
-        return _default_budget(setup)
+        return _default_budget(engine.setup)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise RequestError("tool_budget", f"must be a number of tokens, 0 for no limit, or -1, not {value!r}")
     return value
@@ -52,7 +52,7 @@ def selected_tools(
 
     The rounds of one question have the same tools. Raises RequestError.
     """
-    budget = budget_of(options, engine.setup)
+    budget = budget_of(options, engine)
     # A token has a byte at least: most tools need not be counted.
     if tools is None or not budget or len(tools) <= MAX_SELECTED or len(tools.json.encode()) <= budget:
         return tools, choice, None

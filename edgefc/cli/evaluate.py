@@ -222,7 +222,7 @@ def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
                     tool_choice=choice,
                     call_bias=plan.call_bias,
                     min_confidence=plan.min_confidence,
-                    tool_budget=budget_of({"tool_budget": plan.tool_budget}, model.engine.setup),
+                    tool_budget=budget_of({"tool_budget": plan.tool_budget}, model.engine),
                     distractors=plan.distractors,
                 )
                 cases = cases_for(plan.suite, plan.cases, choice)

@@ -18,7 +18,7 @@ KINDS = ("sound", "typed", "untyped", "thread", "crash", "exit", "hang", "growth
 
 
 class Planted(BaseTarget):
-    seconds = 0.5
+    seconds = 3.0
 
     def make(self, rng: Random, seeds: Sequence[Case]) -> Case:
         return rng.choice(KINDS)
