@@ -191,4 +191,4 @@ def test_tool_choice_and_errors_name_tools_as_the_caller_does() -> None:
         for value in (-2, True, 1.5):
             with pytest.raises(RequestError, match="tool_budget"):
                 model.chat(WEATHER, tools=TOOLS, tool_budget=value)  # type: ignore[arg-type]
-        assert budget_of({}, model.engine.setup) == budget_of({"tool_budget": -1}, model.engine.setup) >= 512
+        assert budget_of({}, model.engine) == budget_of({"tool_budget": -1}, model.engine) >= 512
