@@ -8,18 +8,22 @@ from edgefc.cli.choice import chosen_model
 from edgefc.cli.console import err, out, print_json
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
+    AllowHostOption,
+    AllowWritesOption,
     ContextOption,
     FamilyOption,
     JsonOption,
     LoadOptions,
+    McpOption,
     ModelArgument,
     ModelOption,
+    OpenApiOption,
+    QuestionOptions,
     SystemOption,
     ThreadsOption,
     ToolChoiceOption,
     ToolsOption,
     tool_choice_from,
-    tools_from,
 )
 
 
@@ -27,6 +31,10 @@ def warm(
     model: ModelArgument = None,
     model_option: ModelOption = None,
     tools: ToolsOption = None,
+    mcp: McpOption = None,
+    openapi: OpenApiOption = None,
+    allow_writes: AllowWritesOption = False,
+    allow_host: AllowHostOption = None,
     system: SystemOption = None,
     tool_choice: ToolChoiceOption = "auto",
     family: FamilyOption = None,
@@ -34,8 +42,12 @@ def warm(
     n_threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Precompute the prompt prefix for a set of tools and cache it on disk, so that first answers start sooner."""
-    toolset = tools_from(tools)
+    """Precompute the prompt prefix for a set of tools and cache it on disk, so that first answers start sooner.
+
+    The prefix has all tools. Where they are more than --tool-budget, questions show only some, and it is of no use.
+    """
+    named = QuestionOptions(tools=tools, mcp=mcp, openapi=openapi, allow_writes=allow_writes, allow_host=allow_host)
+    toolset = named.toolset()
     load = LoadOptions(family=family, n_ctx=n_ctx, n_threads=n_threads, n_parallel=1)
     with load_model(find_model(chosen_model(model, model_option)), load) as loaded:
         result = loaded.warm(tools=toolset, system=system, tool_choice=tool_choice_from(tool_choice))

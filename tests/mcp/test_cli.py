@@ -105,6 +105,14 @@ def test_lint_reads_servers(edgefc: Edgefc, raw: Raw, mcp_file: Any) -> None:  #
     assert "odd is left out" in done.stderr
 
 
+def test_warm_computes_the_prompt_of_servers_tools(edgefc: Edgefc, raw: Raw, mcp_file: Any) -> None:  # noqa: F811
+    words = ("--mcp", mcp_file({"raw": raw(approve="always")}), "--json")
+    warmed = json.loads(edgefc("warm", *words).stdout)
+    assert warmed["files"]
+    done = json.loads(edgefc(*QUESTION, *words).stdout)
+    assert done["stats"]["cached_tokens"] >= warmed["tokens"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="processes of Unix")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_program_leaves_no_process(number: int, raw: Raw, mcp_file: Any, tmp_path: Path) -> None:
