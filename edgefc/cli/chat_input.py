@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
@@ -12,6 +10,7 @@ from edgefc.cli.console import has_terminal, out
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
+    from prompt_toolkit.input import Input
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 QUOTES = '"""'  # around several lines, as in Ollama
@@ -92,33 +91,28 @@ class TerminalInput:
     def read(self) -> str | None:
         # In raw mode before the prompt is shown: otherwise the terminal turns Enter into a line feed, which is Ctrl-J.
         with self._session.input.raw_mode():
-            text = _typed_ahead()
-            if text.endswith(("\n", "\r")) and not is_open(text):
-                out.print(f"> {text.rstrip()}")
-                return text
-            return self._prompt(text)
-
-    def _prompt(self, text: str) -> str | None:
-        """Let the user edit a line that begins with `text`."""
-        while True:
-            try:
-                with self._create_session(output=self._output):
-                    return self._session.prompt("> ", default=text)
-            except EOFError:
-                return None
-            except KeyboardInterrupt:
-                if not self._session.default_buffer.text:
-                    raise
+            keep_typed_ahead(self._session.input)
+            while True:
+                try:
+                    with self._create_session(output=self._output):
+                        return self._session.prompt("> ")
+                except EOFError:
+                    return None
+                except KeyboardInterrupt:
+                    if not self._session.default_buffer.text:
+                        raise
 
 
-def _typed_ahead() -> str:
-    """Return what was typed while there was no prompt. Raises KeyboardInterrupt for Ctrl-C."""
-    if sys.platform == "win32" or not select.select([sys.stdin], [], [], 0)[0]:
-        return ""
-    text = os.read(sys.stdin.fileno(), 65536).decode("utf-8", "replace")
-    if "\x03" in text:
-        raise KeyboardInterrupt
-    return text
+def keep_typed_ahead(source: Input) -> None:
+    """Give what was typed while there was no prompt to the next one, after what the last one left."""
+    from prompt_toolkit.input.typeahead import store_typeahead
+    from prompt_toolkit.key_binding.key_processor import KeyPress
+    from prompt_toolkit.keys import Keys
+
+    if sys.platform == "win32":  # its console keeps Enter as it is, and reading keys would wait for one
+        return
+    while typed := source.read_keys():
+        store_typeahead(source, [KeyPress(Keys.Enter) if press.key == Keys.ControlJ else press for press in typed])
 
 
 def _key_bindings() -> KeyBindings:
