@@ -187,7 +187,7 @@ def response_format(options: ChatOptions) -> ResponseFormat | None:
     option = _format_option(options)
     if option is None:
         return None
-    if option.get("type") in {"choice", "regex"}:
+    if option.get("type") in ("choice", "regex"):
         return ResponseFormat(_text_grammar(option), None)
     path: tuple[str, ...] = ("response_format", "schema")
     schema = option.get("schema", {"type": "object"})

@@ -87,7 +87,7 @@ def _has_parts(content: Any) -> bool:
 def _json_text(value: Any, path: FieldPath) -> str:
     """Return a result that is JSON as text; the AI SDK and MCP wrap text and values into objects."""
     if isinstance(value, Mapping):
-        if value.get("type") in {"text", "json", "error-text", "error-json"} and "value" in value:
+        if value.get("type") in ("text", "json", "error-text", "error-json") and "value" in value:
             return content_of(value["value"], (*path, "value"), role="tool")
         inner = value.get("content")
         if value.keys() <= {"content", "isError", "structuredContent", "_meta"} and _has_parts(inner) and inner:

@@ -33,6 +33,7 @@ from edgefc.grammar.rules import (
     Sequence,
     children,
     is_nothing,
+    one_of,
     sequence,
 )
 
@@ -160,9 +161,11 @@ def _terminal(node: Node) -> str:
             return " & ".join(_terminal_part(item) for item in node.items)
         case Not():
             return f"~{_terminal_part(node.item)}"
+        case NoneOf():
+            return _terminal(Not(one_of(node.texts)))
         case Repeat():
             return f"{_terminal_part(node.item)}{_count(node.low, node.high)}"
-        case Literal() | ControlToken() | Chars() | Ref() | Lexeme() | NoneOf() | MultipleOf():
+        case Literal() | ControlToken() | Chars() | Ref() | Lexeme() | MultipleOf():
             raise AssertionError(f"{type(node).__name__} cannot be part of a terminal")
         case _:
             assert_never(node)

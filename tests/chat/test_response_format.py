@@ -99,3 +99,25 @@ def test_what_can_only_be_one_is(demo_path: Path) -> None:
         with pytest.raises(SchemaError) as wrong:
             model.chat(hello, tools=TOOLS, response_format=bad)
         assert wrong.value.path[:3] == ("response_format", "json_schema", "schema")
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_properties_of_any_name_beside_others_in_every_spelling(name: str) -> None:
+    """In `auto`, calls may be spelled in ways whose property names stand without quotes."""
+    text = {"type": "string"}
+    parameters = {"type": "object", "properties": {"x": {**text, "not": {"pattern": "a.*b"}}},
+                  "patternProperties": {"^[a-z]{1,40}$": text}, "additionalProperties": False}  # fmt: skip
+    tools: list[Tool] = [{"type": "function", "function": {"name": "call", "parameters": parameters}}]
+    choice = ToolChoice("auto", ("call",))
+    family = load_family(name)
+    syntax = family.syntax_for(tools, choice, thinking=False if family.opens_thoughts else None)
+    grammar = compile_output(syntax, tools, choice, any_spelling=True)
+    for arguments, is_valid in (({"other": "ab"}, True), ({"x": "ab"}, False)):
+        call: Any = {"id": "123456789", "name": "call", "arguments": arguments}
+        written = write_assistant(family.syntax, {"role": "assistant", "content": None, "tool_calls": [call]})
+        assert executors.accepts(grammar, written) == is_valid
+
+
+def test_a_format_of_an_odd_type_is_refused() -> None:
+    with edgefc.load("demo") as model, pytest.raises(RequestError, match="response_format"):
+        model.chat([{"role": "user", "content": "Hi"}], response_format={"type": {"a": 1}})

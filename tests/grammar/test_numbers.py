@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from edgefc.errors import SchemaError
 from edgefc.grammar import compile_schema, numbers
 from edgefc.grammar.lark import _regex
 from edgefc.grammar.rules import NOTHING, Node
@@ -107,3 +108,8 @@ def test_numbers_with_exceptions_do_not_run_on(schema: dict[str, object]) -> Non
     assert accepts(grammar, text)
     assert not accepts(grammar, "1" * 40)
     assert not accepts(grammar, f"1.{'1' * 40}")
+
+
+def test_a_multiple_of_more_digits_than_decimals_have() -> None:
+    with pytest.raises(SchemaError, match="no number is within the bounds"):
+        compile_schema({"type": "number", "multipleOf": 1e300, "maximum": 9007199254740992, "exclusiveMinimum": 1})

@@ -133,7 +133,7 @@ class ResponseHandler:
         servers = self._context.mcp
         assert servers is not None
         offered = await asyncio.to_thread(OfferedTools, list(self._entries.values()), servers)
-        items.offer(offered, without={item.get("server_label") for item in self._items("mcp_list_tools")})
+        items.offer(offered, without=[item.get("server_label") for item in self._items("mcp_list_tools")])
         approved = await run_approved(self._approvals, offered)
         items.add_first(approved)
         choice = choice_of_mcp(self._body.tool_choice, offered)
@@ -235,7 +235,7 @@ def _add_item(item: Mapping[str, Any], path: FieldPath, builder: ChatBuilder) ->
     kind = item.get("type") or "message"
     if kind == "message":
         builder.add_message({"role": item.get("role"), "content": item.get("content")}, path)
-    elif kind in SKIPPED_ITEMS:
+    elif isinstance(kind, str) and kind in SKIPPED_ITEMS:
         return
     elif kind == "mcp_call":
         if builder.last_role != "assistant":

@@ -36,7 +36,7 @@ class ItemEvents:
         self.waiting_calls: list[tuple[Item, OfferedTool]] = []
         self.results: list[str] = []
 
-    def offer(self, offered: OfferedTools, *, without: set[Any]) -> None:
+    def offer(self, offered: OfferedTools, *, without: Sequence[Any]) -> None:
         """Offer MCP tools, and tell the listings of all servers but those `without`."""
         self._tools = offered.by_name
         self._first += [item for item in offered.listings if item["server_label"] not in without]

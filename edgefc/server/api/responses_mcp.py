@@ -248,11 +248,11 @@ class Approval:
 
 def approvals_in(items: Sequence[Mapping[str, Any]], servers: McpTools | None) -> list[Approval]:
     """Return the decisions in the input whose calls have not run. Raises RequestError for one without its question."""
-    requests = {item.get("id"): item for item in items if item.get("type") == "mcp_approval_request"}
-    done = {item.get("approval_request_id") for item in items if item.get("type") == "mcp_call"}
+    requests = {str(item.get("id")): item for item in items if item.get("type") == "mcp_approval_request"}
+    done = {str(item.get("approval_request_id")) for item in items if item.get("type") == "mcp_call"}
     approvals: list[Approval] = []
     for number, item in enumerate(items):
-        if item.get("type") != "mcp_approval_response" or (key := item.get("approval_request_id")) in done:
+        if item.get("type") != "mcp_approval_response" or (key := str(item.get("approval_request_id"))) in done:
             continue
         path: FieldPath = ("input", number, "approval_request_id")
         is_given = item.get("approve") is True
@@ -276,7 +276,7 @@ async def run_approved(approvals: Sequence[Approval], offered: OfferedTools) -> 
             raise RequestError(approval.path, f"no configured server has the tool {quote(request.get('name'))}")
         call = OfferedTool(tool, needs_approval=False)
         items.append({**call_item(call), "arguments": request.get("arguments") or "{}",
-                      "approval_request_id": request["id"]})  # fmt: skip
+                      "approval_request_id": str(request["id"])})  # fmt: skip
         runs.append(call if approval.is_given else None)
     results = await asyncio.gather(
         *(run.run(item["arguments"]) for run, item in zip(runs, items, strict=True) if run is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.fuzz.mutation import Mutator
@@ -55,7 +56,7 @@ EXAMPLE: dict[str, Any] = {
 def tools(mutator: Mutator) -> Any:
     """Make a list of tools: most sound, some not."""
     made: Any = [tool(mutator) for _ in range(mutator.rng.choice((1, 1, 1, 2, 5)))]
-    if mutator.chance(0.05):
+    if mutator.chance(0.05) and len(json.dumps(made)) < 20_000:
         made = made * mutator.rng.choice((2, 40, 300))
     return mutator.change_json(made, (EXAMPLE,)) if mutator.chance(0.25) else made
 
