@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ class Handle:
 
     `close` refuses new leases, closes the objects that depend on this one, waits until other threads have returned
     their leases, and frees the object. A thread that closes what it leases itself frees it with the end of its lease.
+    An object that nobody refers to any more is closed with its handle.
     """
 
     def __init__(self, pointer: Any, free: Callable[[Any], object], *, parent: Handle | None = None) -> None:
@@ -27,12 +29,12 @@ class Handle:
 
         Raises EngineClosedError, and frees the object, if the parent was closed in the meantime.
         """
+        self._is_freed = self._is_closed = False
         self._pointer, self._free, self._parent = pointer, free, parent
         # One lock for an object and all that depend on it.
         self._changed: threading.Condition = parent._changed if parent else threading.Condition()  # noqa: SLF001
         self._users: dict[int, int] = {}  # leases by thread
         self._children: set[Handle] = set()
-        self._is_closed = self._is_freed = False
         with self._changed:
             if parent is None:
                 _ROOTS.add(self)
@@ -75,6 +77,10 @@ class Handle:
             self._changed.wait_for(lambda: self._users.keys() <= {own})
             self._free_if_unused()
 
+    def __del__(self) -> None:
+        if not self._is_freed:  # a lease or a child would refer to it: there is nothing to wait for
+            self.close()
+
     def _return_lease(self) -> None:
         thread = threading.get_ident()
         self._users[thread] -= 1
@@ -97,7 +103,7 @@ class Handle:
             self._parent._free_if_unused()  # noqa: SLF001
 
 
-_ROOTS: set[Handle] = set()  # those that are not freed, without those that have a parent
+_ROOTS: weakref.WeakSet[Handle] = weakref.WeakSet()  # those that are not freed, without those that have a parent
 
 
 def closed_error() -> EngineClosedError:

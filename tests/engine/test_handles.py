@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
 
+from edgefc import inspection
 from edgefc.engine.handles import Handle
 from edgefc.errors import EngineClosedError
 
@@ -96,3 +98,28 @@ def test_many_threads_never_see_a_freed_object() -> None:
         for thread in threads:
             thread.join(60)
         assert all(seen)
+
+
+def test_what_nobody_refers_to_is_freed_and_its_dependants_first() -> None:
+    freed = Freed()
+    parent = freed.handle("model")
+    child = freed.handle("context", parent)
+    del parent
+    gc.collect()
+    assert not freed, "the context refers to its model"
+    del child
+    gc.collect()
+    assert freed == ["context", "model"]
+
+
+def test_a_look_at_a_model_frees_its_vocabulary() -> None:
+    gc.collect()
+    before = count_handles()
+    for _ in range(3):
+        inspection.describe("demo")
+    gc.collect()
+    assert count_handles() == before
+
+
+def count_handles() -> int:
+    return sum(isinstance(one, Handle) and not one.is_closed for one in gc.get_objects())
