@@ -11,6 +11,7 @@ from typing import Any
 MAX_DEPTH = 150  # of a JSON value; texts can be nested deeper
 MAX_REPEATS = 20_000
 MAX_TEXT = 500_000  # characters
+MAX_LONG = 20  # texts of a case that may be long, so that thousands of values do not make hundreds of megabytes
 TEXTS = (
     "", " ", "a", "\0", "\n", "\r\n", "\x1b]0;title\x07\x1b[2J", "\u202e", "\u2028", "\ufeff", "\ud800", "é", "日本語",
     "🙂👩‍👩‍👧", "e\u0301", "../../x", "/etc/passwd", "C:\\x", "con", ".", "..", "a/b", "~", "%s%n", "{}", "{0.__class__}",
@@ -31,6 +32,7 @@ class Mutator:
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
+        self._n_long = 0
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -41,7 +43,10 @@ class Mutator:
         text = self.rng.choice(TEXTS)
         while self.chance(0.3):
             text += self.rng.choice(TEXTS)
-        return text * min(self._repeats(), MAX_TEXT // (len(text) + 1) + 1) if self.chance(0.05) else text
+        if self._n_long == MAX_LONG or not self.chance(0.05):
+            return text
+        self._n_long += 1
+        return text * min(self._repeats(), MAX_TEXT // (len(text) + 1) + 1)
 
     def number(self) -> int | float:
         number = self.rng.choice(NUMBERS)

@@ -15,10 +15,16 @@ from tests.fuzz.targets.schemas import gbnf, schema, tools
 QUESTION: list[Any] = [{"role": "user", "content": "What is the weather in Paris?"}]
 CHOICES = ("auto", "required", "required", "none", {"type": "function", "function": {"name": "call"}})
 FORMATS = ("json_schema", "json_object")
+SMALL = 20 << 20  # bytes of a model whose computing does not count
 
 
 class Tools(BaseTarget):
     """Cases are arguments of Model.chat: tools and options."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model)
+        if model.stat().st_size > SMALL:
+            self.seconds = 30.0  # a prompt of 1,000 tokens takes many of them
 
     def make(self, rng: Random, seeds: Sequence[Case]) -> Case:
         mutator = Mutator(rng)
