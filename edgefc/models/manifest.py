@@ -25,7 +25,7 @@ MAX_SIZE = 1 << 50  # bytes of a file
 TOKENIZER = "tokenizer.json"
 Role = Literal["model", "tokenizer", "licence"]
 REPO_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+_SHA1, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 _SHORT_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)  # a quantization, a family
 _CREATED = re.compile(r"\d{4}[\dT:+.Z-]{0,36}", re.ASCII)
 
@@ -46,7 +46,7 @@ class StoredModel:
 
     id        its name in models.toml; empty when it has none
     repo      the repository it came from, `owner/name`; empty for a file of the user's own
-    revision  the commit it came from
+    revision  the commit it came from, or the package with its version
     created   time of the download, ISO 8601
     """
 
@@ -92,7 +92,7 @@ def check_repo(repo: str) -> str:
 
 def check_sha256(text: str) -> str:
     """Return a sha256 in hex. Raises StoreError for any other text."""
-    if not _SHA256.fullmatch(text):
+    if not SHA256.fullmatch(text):
         raise StoreError(f"invalid sha256 {text[:80]!r}", "It must be 64 hexadecimal digits.")
     return text
 

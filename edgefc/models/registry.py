@@ -188,7 +188,7 @@ def _completed(name: str) -> str:
 
 def _not_here(name: str, named: NamedCard | None, all_cards: Mapping[str, ModelCard]) -> ModelNotFoundError:
     base = name.partition(":")[0]
-    if named is not None and not named.card.repo:
+    if named is not None and not (named.card.repo or named.card.package):
         card = named.card
         return ModelNotFoundError(f"{card.title} is not on this machine, and no GGUF of it is published", card.about)
     if named is not None or REPO_NAME.fullmatch(base):

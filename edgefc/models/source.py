@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +10,7 @@ from edgefc.errors import DownloadError, ModelNotFoundError, RequestError
 from edgefc.models import registry, store
 from edgefc.models.download import RemoteFile
 from edgefc.models.manifest import check_repo
+from edgefc.models.package import PackagedFile
 from edgefc.models.quantization import NO_MODEL, SPLIT, UNNAMED, quantization_of
 
 # The best compromise first. Below 2.5 GB, Q8_0 is preferred: the smaller a model, the more it loses by quantization.
@@ -43,15 +44,16 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The meaning of a user's name for a model: a repository, perhaps with a file or quantization; a URL; or a path.
+    """The meaning of a user's name for a model: a repository, perhaps with a file or quantization, or another place.
 
-    Exactly one of `repo`, `url` and `path` is set; `card` is the entry of models.toml with this repository, if any.
+    Exactly one of `repo`, `package`, `url` and `path` is set; `card` is the entry of models.toml, if there is one.
     """
 
     repo: str = ""
     revision: str | None = None
     quantization: str = ""
     file: str = ""
+    package: PackagedFile | None = None
     url: str = ""
     path: Path | None = None
     card: registry.ModelCard | None = None
@@ -89,6 +91,9 @@ def parse_source(name: str, *, endpoint: str) -> ModelSource:
         if card.path is not None:
             what = "is part of edgefc" if card.embedded else f"is the file {card.path}"
             raise ModelNotFoundError(f"{card.title} {what}: there is nothing to fetch")
+        if card.package:
+            packaged = PackagedFile(card.package, card.file, card.sha256)
+            return with_choice(ModelSource(package=packaged, card=card), named.quantization, None)
         if not card.repo:
             raise ModelNotFoundError(f"no repository with a GGUF of {card.title} is known", card.about)
         return ModelSource(repo=card.repo, quantization=named.quantization, card=card)
@@ -96,6 +101,24 @@ def parse_source(name: str, *, endpoint: str) -> ModelSource:
     if "/" in base:
         return ModelSource(repo=check_repo(base), quantization=quantization, card=_card_with_repo(base))
     raise registry.unknown_model(name, registry.cards())
+
+
+def with_choice(source: ModelSource, quantization: str, revision: str | None) -> ModelSource:
+    """Add what a user asks for beside the name; what a package lacks comes from the repository of its card.
+
+    Raises ModelNotFoundError.
+    """
+    chosen = replace(source, quantization=quantization or source.quantization, revision=revision or source.revision)
+    if source.package is None or source.card is None:
+        return chosen
+    own = quantization_of(source.package.path)
+    if revision is None and chosen.quantization.upper() in {"", own}:
+        return chosen
+    if source.card.repo:
+        return replace(chosen, package=None, repo=source.card.repo)
+    raise ModelNotFoundError(
+        f"{source.card.id} has no {revision or quantization}", f"It is in {source.package.requirement}, as {own}."
+    )
 
 
 def _is_file(path: Path) -> bool:

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 import edgefc
-from edgefc import paths
+from edgefc.errors import EdgefcError
 from tests.real import weights
 
-MODELS = (weights.SMOLLM2.name, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "gemma-3-270m")
-# The machine's cache, found before the tests get folders of their own: the next run has the file already.
-WEIGHTS = paths.cache_dir() / "weights"
+MODELS = (weights.NAME, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "gemma-3-270m")
 
 
 def find_model(name: str) -> Path:
@@ -22,14 +20,14 @@ def find_model(name: str) -> Path:
     folder = os.environ.get("EDGEFC_REAL_MODELS")
     if folder and (path := Path(folder) / f"{name}.gguf").is_file():
         return path
-    if name != weights.SMOLLM2.name:
+    if name != weights.NAME:
         pytest.skip(f"EDGEFC_REAL_MODELS must name a folder with {name}.gguf")
     try:
-        return weights.fetch(weights.SMOLLM2, WEIGHTS)
-    except weights.FetchError as error:
+        return weights.smollm2()
+    except EdgefcError as error:
         if os.environ.get("CI", "").lower() in {"true", "1"}:
             pytest.fail(f"continuous integration needs these weights: {error}")
-        pytest.skip(f"neither a network nor a copy in {WEIGHTS}: {error}")
+        pytest.skip(f"neither a network nor a copy in {weights.CACHE}: {error}")
 
 
 @pytest.fixture(scope="session", params=MODELS)
