@@ -16,7 +16,7 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
         "template": str, "instructions": str, "dialect": str, "stop": list, "own": bool,
         "bos": ("never", "always", "vocabulary"),
         "tools": ("all", "named"), "when_none": ("omit", "keep"), "arguments": ("object", "verbatim"),
-        "tool_response": ("plain", "named"), "ids": ("openai", "nine"),
+        "tool_response": ("plain", "named"), "ids": ("openai", "nine"), "turns": list,
         "history_begin": str, "history_calls": str, "history_separator": str, "history_end": str,
     },
     "calls": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import json
@@ -25,8 +24,8 @@ from edgefc.formats.lenient import lenient_calls
 from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.plain_history import results_as_text
 from edgefc.formats.render import Prompt, render_template
-from edgefc.formats.strict_turns import stricter_forms
-from edgefc.formats.templates import RefusalError, Template
+from edgefc.formats.strict_turns import Rule, forms, rules_of
+from edgefc.formats.templates import CostError, Template
 from edgefc.grammar.argument_types import ArgumentTypes
 from edgefc.tools.toolset import ToolSet
 from edgefc.types import CallDecision, Messages, OutputSyntax, ToolCall, ToolChoice, Tools
@@ -61,6 +60,7 @@ class Family:
     decision             how to decide on a call before anything is written; None: what the model writes decides
     opens_thoughts       values of `thinking` with which the prompt has begun the thoughts; True and None or neither,
                          unless a model's own template has another default
+    turn_rules           what its template wants of a conversation's turns
     """
 
     name: str
@@ -77,6 +77,7 @@ class Family:
     adapt: TemplateVariables | None = None
     decision: CallDecision | None = None
     opens_thoughts: frozenset[bool | None] = frozenset()
+    turn_rules: tuple[Rule, ...] = ()
 
     def render(
         self,
@@ -119,14 +120,17 @@ class Family:
         return replace(prompt, text=prompt.text.removesuffix(self.syntax.think_begin))
 
     def _render(self, content: dict[str, Any], **variables: Any) -> Prompt:
-        """Render the template, with stricter turns where it refuses those of the conversation."""
-        try:
-            return render_template(self.template, content, **variables)
-        except RefusalError:
-            for turns in stricter_forms(content["messages"]):
-                with contextlib.suppress(RefusalError):
-                    return render_template(self.template, {**content, "messages": turns}, **variables)
-            raise
+        """Render the template, with stricter turns where it refuses those of the conversation, or fails on them."""
+        refusal: FormatError | None = None
+        for turns in forms(self.turn_rules, content["messages"]):
+            try:
+                return render_template(self.template, {**content, "messages": turns}, **variables)
+            except CostError:
+                raise
+            except FormatError as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
 
     def syntax_for(
         self,
@@ -323,6 +327,7 @@ def parse_declaration(name: str, declared: Mapping[str, Any], template: str, *, 
     match, prompt, text = (declared.get(section, {}) for section in ("match", "prompt", "text"))
     try:
         syntax = output_syntax(declared)
+        turn_rules = rules_of(prompt.get("turns", ()))
         if not is_checked:
             from edgefc.grammar.answers import check_syntax
 
@@ -344,6 +349,7 @@ def parse_declaration(name: str, declared: Mapping[str, Any], template: str, *, 
         template=Template(name, template, template_filters(history, prompt)),
         decision=CallDecision(**declared["decision"]) if "decision" in declared else None,
         opens_thoughts=_OPENED[declared.get("thinking", {}).get("opened", "")],
+        turn_rules=turn_rules,
     )
     if not is_checked:
         family.template.compile()

@@ -8,7 +8,7 @@ that no template drops them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgefc.errors import FormatError
 from edgefc.formats.encodings import write_arguments
 from edgefc.formats.family import Family, TemplateVariables
 from edgefc.formats.filters import one_call_a_turn
+from edgefc.formats.strict_turns import Rule, apply, find_rules
 from edgefc.formats.templates import CostError, Template
 from edgefc.formats.write import write_assistant
 
@@ -72,7 +73,8 @@ def with_model_template(family: Family, source: str, *, eos: str = "") -> Family
         if missing := [text for text in _PROBE_TEXTS if text not in prompt]:
             raise FormatError(f"the model's chat template drops the tools: {missing[0]!r} is not in the prompt")
         if any(text in prompt for text in _spelled_arguments(family)):
-            return replace(adapted, opens_thoughts=_opened_thoughts(adapted))
+            adapted = replace(adapted, opens_thoughts=_opened_thoughts(adapted))
+            return replace(adapted, turn_rules=_turn_rules(adapted))
         encoding = "JSON" if family.syntax.arguments == "json" else f"{family.name} models do"
         reason = reason or f"the model's chat template does not write arguments as {encoding}"
     raise FormatError(reason)
@@ -92,8 +94,27 @@ def _opened_thoughts(family: Family) -> frozenset[bool | None]:
     if not begin:
         return frozenset()
     values: dict[bool | None, dict[str, bool]] = {None: {}, True: {"enable_thinking": True}}
-    prompts = {value: _render_probe(family, _PROBE_QUESTION, None, **extra) for value, extra in values.items()}
+    prompts = {value: _render_probe(family, _PROBE_QUESTION, None, extra=extra) for value, extra in values.items()}
     return frozenset(value for value, prompt in prompts.items() if prompt.rstrip().endswith(begin))
+
+
+def _turn_rules(family: Family) -> tuple[Rule, ...]:
+    """Return the rules for turns with which a template shows every conversation, with tools and without."""
+
+    def is_whole(turns: list[dict[str, Any]], rules: Sequence[Rule]) -> bool:
+        has_calls = any(turn["role"] == "tool" for turn in turns)
+        for tools in (_PROBE_TOOLS,) if has_calls else (None, _PROBE_TOOLS):
+            try:
+                prompt = _render_probe(family, turns, tools, rules)
+            except CostError:
+                raise
+            except FormatError:
+                return False
+            if any(turn["content"] not in prompt for turn in turns):
+                return False
+        return True
+
+    return find_rules(_PROBE_HISTORY[1], _PROBE_HISTORY[2], is_whole)
 
 
 def with_tools_as_text(family: Family, source: str, *, eos: str = "") -> Family:
@@ -116,16 +137,22 @@ def with_tools_as_text(family: Family, source: str, *, eos: str = "") -> Family:
             reason = error.reason
             continue
         if all(text in prompt for text in _PROBE_TEXTS):
-            return adapted
+            return replace(adapted, turn_rules=_turn_rules(adapted))
         reason = "the model's chat template drops messages"
     raise FormatError(reason, "Name the chat format with --family.")
 
 
 def _render_probe(
-    family: Family, conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **extra: bool
+    family: Family,
+    conversation: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None,
+    rules: Sequence[Rule] = (),
+    extra: Mapping[str, bool] | None = None,
 ) -> str:
     assert family.adapt is not None
-    return family.template.render(**family.adapt(conversation, tools), add_generation_prompt=True, **extra)
+    content = family.adapt(conversation, tools)
+    content["messages"] = apply(rules, content["messages"])
+    return family.template.render(**content, add_generation_prompt=True, **(extra or {}))
 
 
 def _variables(messages: list[dict[str, Any]], tools: Any, eos: str) -> dict[str, Any]:

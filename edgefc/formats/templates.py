@@ -24,10 +24,6 @@ class CostError(FormatError):
     """A template takes too much time or memory: another attempt would as well."""
 
 
-class RefusalError(FormatError):
-    """A template refuses a conversation, such as one with two system messages."""
-
-
 class Template:
     """A chat template.
 
@@ -90,7 +86,7 @@ class Template:
 
     def _error(self, kind: str, reason: str) -> FormatError:
         if kind == "refusal":
-            return RefusalError(f"chat template {self.name} refuses the conversation: {reason}")
+            return FormatError(f"chat template {self.name} refuses the conversation: {reason}")
         return (CostError if kind == "cost" else FormatError)(f"chat template {self.name}: {reason}")
 
 

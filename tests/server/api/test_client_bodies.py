@@ -12,7 +12,6 @@ import pytest
 
 from edgefc.formats import load_family
 from edgefc.formats.model_template import with_tools_as_text
-from edgefc.formats.strict_turns import stricter_forms
 from tests.gguf_edit import edit_metadata
 from tests.server.api.client_bodies import BODIES, CHAT, LEFT_OUT
 from tests.server.server_process import ServerProcess
@@ -112,8 +111,3 @@ def test_a_strict_template_gets_turns_that_alternate(template: str, shape: str) 
         assert (message["content"] or "f") in text
     roles = [line.removeprefix("<|im_start|>") for line in text.splitlines() if line.startswith("<|im_start|>")]
     assert all(a != b for a, b in itertools.pairwise(roles))
-
-
-def test_turns_that_alternate_stay_as_they_are() -> None:
-    turns: Any = [system("s"), user("a"), {"role": "assistant", "content": "b"}, user("c")]
-    assert next(stricter_forms(turns)) == turns
