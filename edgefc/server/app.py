@@ -16,6 +16,7 @@ from edgefc._version import __version__
 from edgefc.errors import EdgefcError
 from edgefc.model import Model
 from edgefc.server.access_log import CLIENT_CLOSED_REQUEST, MAX_PATH, AccessLogMiddleware
+from edgefc.server.api.ollama_routes import router as ollama_router
 from edgefc.server.api.routes import router
 from edgefc.server.errors import ApiError
 from edgefc.server.model_pool import ModelPool
@@ -78,7 +79,7 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
     app = FastAPI(
         title="edgefc",
         version=__version__,
-        description="OpenAI's and Anthropic's chat APIs, with tool calls that are always valid.",
+        description="OpenAI's, Anthropic's and Ollama's chat APIs, with tool calls that are always valid.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -90,6 +91,7 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
     app.state.service = service
     app.include_router(router, prefix="/v1")
     app.include_router(router, include_in_schema=False)
+    app.include_router(ollama_router)
     if mcp_endpoint is not None:
         mcp_endpoint.add_to(app)
     add_exception_handlers(app)

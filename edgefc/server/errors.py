@@ -1,7 +1,7 @@
 """Error responses in the format of the requested API.
 
 OpenAI's is `{"error": {"message", "type", "param", "code"}}`. Paths below /v1/messages get Anthropic's:
-`{"type": "error", "error": {"type", "message", "details"}}`.
+`{"type": "error", "error": {"type", "message", "details"}}`. Paths below /api get Ollama's: `{"error": message}`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ log = logging.getLogger("edgefc.server")
 STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503)
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _ANTHROPIC_PATH = re.compile(r"(/v1)?/messages(/|\Z)")
+_OLLAMA_PATH = re.compile(r"/api/")
 _ANTHROPIC_TYPES = {**_TYPES, 408: "timeout_error", 500: "api_error", 503: "overloaded_error"}
 _BODY_NOT_READ = {401, 403, 408, 413, 431}  # sent before the body has arrived
 # Errors that a request causes, and the field to name where the error has no path.
@@ -80,6 +81,12 @@ class AnthropicErrorBody(BaseModel):
 
     type: Literal["error"]
     error: AnthropicErrorDetail
+
+
+class OllamaErrorBody(BaseModel):
+    """The body of an error response of /api."""
+
+    error: str
 
 
 class ApiError(Exception):
@@ -158,6 +165,8 @@ class ApiError(Exception):
             if self.code is not None:
                 detail["details"] = {"error_code": self.code, **self.extra}
             return {"type": "error", "error": detail}
+        if _OLLAMA_PATH.match(url_path):
+            return {"error": self.message}
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error | self.extra}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from edgefc.errors import EngineClosedError, ModelLoadError, ModelNotFoundError,
 from edgefc.model import Model, load, needed_memory
 
 MEMORY_OPTIONS = ("n_ctx", "n_gpu_layers", "n_parallel")  # options of `load` that its memory depends on
+LATEST = ":latest"
 MIN_CHECK_S, MAX_CHECK_S = 0.1, 10.0  # between looks for idle models
 log = logging.getLogger("edgefc.server")
 
@@ -24,8 +27,10 @@ log = logging.getLogger("edgefc.server")
 class ServedModel:
     """A model that requests can name. It is not unloaded while it has `users`.
 
-    source  what `load` gets: an id or a path
-    size    bytes that it needs, once they are known
+    source      what `load` gets: an id or a path
+    size        bytes that it needs, once they are known
+    keep_alive  seconds after which it is unloaded when it is not used; infinite: never
+    can_unload  False: the caller loaded the model, and closes it
     """
 
     source: str
@@ -34,6 +39,8 @@ class ServedModel:
     size: int = 0
     users: int = 0
     last_used: float = 0.0
+    keep_alive: float = math.inf
+    can_unload: bool = True
     loading: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -56,7 +63,8 @@ class ModelPool:
         keep_alive: float | None = None,
     ) -> None:
         """Serve `names`, each loaded with the same `options` of `edgefc.load`. Raises RequestError."""
-        self._options, self._limit, self._keep_alive = dict(options or {}), limit, keep_alive
+        self._options, self._limit = dict(options or {}), limit
+        self._keep_alive = math.inf if keep_alive is None else keep_alive
         if len(names) > 1 and self._options.get("family"):
             raise RequestError(("family",), "cannot be set for several models", "Omit it, or serve a single model.")
         self._memory_options: dict[str, Any] = {
@@ -64,7 +72,8 @@ class ModelPool:
         }
         self._entries: dict[str, ServedModel] = {}
         for source in names:
-            entry = ServedModel(source, Path(source).stem if source.lower().endswith(".gguf") else source)
+            name = Path(source).stem if source.lower().endswith(".gguf") else source
+            entry = ServedModel(source, name, keep_alive=self._keep_alive)
             if entry.name in self._entries:
                 raise RequestError(("model",), f"duplicate model name {entry.name!r}", "Remove or rename one of them.")
             self._entries[entry.name] = entry
@@ -73,13 +82,14 @@ class ModelPool:
         self._model_idle = asyncio.Event()  # set when a request ends
         self._no_load_waiting = asyncio.Event()  # cleared while a model waits for memory
         self._no_load_waiting.set()
+        self._idle_check = asyncio.Event()  # set when a model may have to be unloaded at once
         self._closed = False
 
     @classmethod
     def of_loaded(cls, model: Model) -> Self:
         """Serve one loaded model, which the caller closes."""
         pool = cls([model.name])
-        pool._default.model = model
+        pool._default.model, pool._default.can_unload = model, False
         return pool
 
     @property
@@ -107,19 +117,23 @@ class ModelPool:
         return model
 
     def named(self, name: str) -> ServedModel:
-        """Return the model of this name. Raises ModelNotFoundError."""
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise ModelNotFoundError(f"unknown model {name!r}", f"Served models: {', '.join(self._entries)}.") from None
+        """Return the model of this name; Ollama's clients add `:latest` to one. Raises ModelNotFoundError."""
+        entry = self._entries.get(name) or self._entries.get(name.removesuffix(LATEST))
+        if entry is None:
+            raise ModelNotFoundError(f"unknown model {name!r}", f"Served models: {', '.join(self._entries)}.")
+        return entry
+
+    def meant_by(self, name: str | None) -> ServedModel:
+        """Return the model that a request names, or the default. Raises ModelNotFoundError."""
+        return self._default if name is None or len(self._entries) == 1 else self.named(name)
 
     @asynccontextmanager
-    async def use(self, name: str | None) -> AsyncIterator[tuple[str, Model]]:
+    async def use(self, name: str | None) -> AsyncIterator[tuple[ServedModel, Model]]:
         """Load the model that a request names, or the default, and keep it until the context ends.
 
         Raises ModelNotFoundError, or what `edgefc.load` raises.
         """
-        entry = self._default if name is None or len(self._entries) == 1 else self.named(name)
+        entry = self.meant_by(name)
         while entry.model is not None and not self._no_load_waiting.is_set():
             await self._no_load_waiting.wait()
         entry.users += 1
@@ -129,19 +143,29 @@ class ModelPool:
                     entry.loading = asyncio.create_task(self._load(entry))
                 await asyncio.shield(entry.loading)  # other requests may wait for it too
             assert entry.model is not None
-            yield entry.name, entry.model
+            yield entry, entry.model
         finally:
             entry.users -= 1
             entry.last_used = time.monotonic()
             self._model_idle.set()
+            self.check_idle(entry)
+
+    def check_idle(self, entry: ServedModel) -> None:
+        """Let `unload_idle` unload a model now that is not to be kept."""
+        if not entry.keep_alive:
+            self._idle_check.set()
 
     async def unload_idle(self) -> None:
         """Unload models that nobody has used for `keep_alive` seconds, until the task is cancelled."""
-        while self._keep_alive is not None:
-            await asyncio.sleep(min(max(self._keep_alive / 4, MIN_CHECK_S), MAX_CHECK_S))
+        while True:
+            shortest = min(entry.keep_alive for entry in self.entries)
+            with contextlib.suppress(TimeoutError):
+                pause = min(max(shortest / 4, MIN_CHECK_S), MAX_CHECK_S)
+                await asyncio.wait_for(self._idle_check.wait(), pause)
+            self._idle_check.clear()
             for entry in self.entries:
-                is_idle = entry.model is not None and not entry.users
-                if is_idle and time.monotonic() - entry.last_used >= self._keep_alive:
+                is_idle = entry.model is not None and not entry.users and entry.can_unload
+                if is_idle and time.monotonic() - entry.last_used >= entry.keep_alive:
                     await self._unload(entry)
 
     def close(self) -> None:
@@ -196,5 +220,6 @@ class ModelPool:
     async def _unload(self, entry: ServedModel) -> None:
         model, entry.model = entry.model, None
         assert model is not None
+        entry.keep_alive = self._keep_alive  # a request's own holds for as long as the model is loaded
         await asyncio.to_thread(model.close)
         log.info("unloaded %s", entry.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,12 +19,15 @@ class RequestRecord:
     """The model, the tokens, and the warnings of a request.
 
     warnings  what of the request has no effect: fields, and tools that were left out
+    started, loaded  seconds of the clock when the request began, and when its model was in memory
     """
 
     model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     warnings: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+    loaded: float = 0.0
 
     def warn(self, texts: Iterable[str]) -> None:
         """Add warnings, each once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from edgefc.model import Model
 from edgefc.server.jobs import Jobs
 from edgefc.server.linter import ToolLinter
 from edgefc.server.metrics import Metrics
-from edgefc.server.model_pool import ModelPool
+from edgefc.server.model_pool import ModelPool, ServedModel
 from edgefc.server.request_record import RequestRecord
 from edgefc.server.settings import Settings
 
@@ -48,9 +50,10 @@ class Service:
     async def open(self, name: str | None, record: RequestRecord | None = None) -> AsyncIterator[RequestContext]:
         """Give a request the model of this name, loaded until the context ends. Raises what `ModelPool.use` raises."""
         record = record or RequestRecord()
-        async with self.models.use(name) as (served_name, model):
-            record.model = served_name
-            yield RequestContext(served_name, model, self.jobs, self.metrics, self.settings, record, self.mcp)
+        async with self.models.use(name) as (entry, model):
+            record.model = entry.name
+            record.loaded = time.perf_counter()
+            yield RequestContext(entry, model, self.jobs, self.metrics, self.settings, record, self.mcp)
 
     def close(self) -> None:
         """End the jobs, the linter's process and the MCP servers."""
@@ -69,15 +72,27 @@ def _connect(path: str) -> McpTools:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request's model, and what it shares with other requests. `model_name` goes into the response."""
+    """One request's model, and what it shares with other requests."""
 
-    model_name: str
+    entry: ServedModel
     model: Model
     jobs: Jobs
     metrics: Metrics
     settings: Settings
     record: RequestRecord
     mcp: McpTools | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model in the response."""
+        return self.entry.name
+
+    def keep_alive(self, seconds: float) -> None:
+        """Unload the model when it has been idle for so long; infinite: never."""
+        if self.entry.can_unload:
+            self.entry.keep_alive = seconds
+        elif seconds < math.inf:
+            self.record.warn(["keep_alive has no effect"])
 
     def check_grammar(self, grammar: str | None) -> None:
         """Raise RequestError for a grammar in the request if the server does not accept any."""

@@ -1,4 +1,4 @@
-"""Server-sent events, and clients that disconnect."""
+"""Streams of events, as server-sent events or as lines of JSON, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edgefc.server.errors import ApiError
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": still computing\n\n"
+JSON_LINES = "application/x-ndjson"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -91,21 +92,57 @@ class EventStream(StreamedResponse):
             while True:
                 done, _ = await asyncio.wait({next_event}, timeout=self._heartbeat)
                 if not done:
-                    await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+                    if beat := self._beat():
+                        await send({"type": "http.response.body", "body": beat, "more_body": True})
                     continue
                 try:
-                    data = format_event(next_event.result(), named=self._named)
+                    data = self._event(next_event.result())
                 except StopAsyncIteration:
-                    data = b"" if self._named else DONE
+                    data = self._end()
                     break
                 except Exception as error:  # noqa: BLE001 - reported to the client as an event
-                    data = format_error(ApiError.from_exception(error), path, named=self._named)
+                    data = self._error(ApiError.from_exception(error), path)
                     break
                 await send({"type": "http.response.body", "body": data, "more_body": True})
                 next_event = asyncio.ensure_future(anext(self._events))
             await send({"type": "http.response.body", "body": data, "more_body": False})
         finally:
             await _cancel(next_event)
+
+    def _event(self, event: dict[str, Any]) -> bytes:
+        return format_event(event, named=self._named)
+
+    def _error(self, error: ApiError, path: str) -> bytes:
+        return format_error(error, path, named=self._named)
+
+    def _beat(self) -> bytes:
+        return HEARTBEAT
+
+    def _end(self) -> bytes:
+        return b"" if self._named else DONE
+
+
+class LineStream(EventStream):
+    """Sends events as lines of JSON, as Ollama does. A silent one sends nothing: such lines have no comments."""
+
+    media_type = JSON_LINES
+
+    def _event(self, event: dict[str, Any]) -> bytes:
+        return format_line(event)
+
+    def _error(self, error: ApiError, path: str) -> bytes:
+        return format_line(error.body(path))
+
+    def _beat(self) -> bytes:
+        return b""
+
+    def _end(self) -> bytes:
+        return b""
+
+
+def format_line(event: dict[str, Any]) -> bytes:
+    """Encode one event as a line of JSON."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def format_event(event: dict[str, Any], *, named: bool = False) -> bytes:

@@ -49,7 +49,7 @@ def functions_of(body: Mapping[str, Any]) -> dict[str, Any]:
 def calls_and_results(body: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Return the ids of calls and of results in a request's conversation.
 
-    Where an API has none they are names, and for Ollama, whose calls may have one name, names with numbers.
+    Where an API has none they are names, and numbers in Ollama's, whose results have neither.
     """
     calls: list[str] = []
     results: list[str] = []
@@ -60,12 +60,12 @@ def calls_and_results(body: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         elif entry.get("type") == "function_call":
             calls.append(entry["call_id"])
         elif entry["role"] in {"tool", "function"}:
-            results.append(entry.get("tool_call_id") or entry.get("name") or f"{entry['tool_name']} {len(results)}")
+            results.append(entry.get("tool_call_id") or entry.get("name") or str(len(results)))
         elif entry.get("function_call"):
             calls.append(entry["function_call"]["name"])
         else:
             for call in entry.get("tool_calls") or []:
-                calls.append(call.get("id") or f"{call['function']['name']} {len(calls)}")
+                calls.append(call.get("id") or str(len(calls)))
     return calls, results
 
 

@@ -76,14 +76,14 @@ class CompletionHandler:
 
     async def response(self) -> dict[str, Any]:
         """Return the whole response."""
-        completions = [output async for _, output in self._outputs() if isinstance(output, Completion)]
+        completions = [output async for _, output in self.outputs() if isinstance(output, Completion)]
         choices = [_choice_field(index, one.text, one.finish_reason) for index, one in enumerate(completions)]
         return {**self._head(), "choices": choices, **openai.usage_and_timings(completions, self._n)}
 
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the response in chunks."""
         head, completions = self._head(), list[Completion]()
-        async with aclosing(self._outputs()) as outputs:
+        async with aclosing(self.outputs()) as outputs:
             async for index, output in outputs:
                 if isinstance(output, Completion):
                     completions.append(output)
@@ -93,7 +93,8 @@ class CompletionHandler:
         if self._body.include_usage:
             yield {**head, "choices": [], **openai.usage_and_timings(completions, self._n)}
 
-    async def _outputs(self) -> AsyncGenerator[tuple[int, str | Completion], None]:
+    async def outputs(self) -> AsyncGenerator[tuple[int, str | Completion], None]:
+        """Yield the text of all completions, each with the index of its choice, then the whole of each."""
         async with aclosing(self._context.jobs.read(self._start)) as outputs:
             async for index, output in outputs:
                 if isinstance(output, Completion):

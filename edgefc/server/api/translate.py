@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from edgefc.chat.reply import Reply
 from edgefc.errors import EdgefcError, FieldPath
-from edgefc.server.api.chat import ChatHandler, ChatRequest
+from edgefc.server.api.chat import ChatHandler, ChatRequest, ChoiceOutput
 from edgefc.server.api.fields import CommonFields, ExtensionFields, TokenLimit
 from edgefc.server.api.foreign_fields import read_foreign_fields
 from edgefc.server.errors import ApiError
@@ -135,10 +135,16 @@ class TranslatedChat:
 
     async def deltas(self) -> AsyncGenerator[Delta | Reply, None]:
         """Yield the reply's deltas, then the reply."""
+        async with aclosing(self.outputs()) as outputs:
+            async for output in outputs:
+                yield output.value
+
+    async def outputs(self) -> AsyncGenerator[ChoiceOutput, None]:
+        """Yield the reply's deltas, then the reply, with the logprobs of their tokens."""
         with self._original_paths():
             async with aclosing(self._handler.outputs()) as outputs:
                 async for output in outputs:
-                    yield output.value
+                    yield output
 
     @contextmanager
     def _original_paths(self) -> Iterator[None]:

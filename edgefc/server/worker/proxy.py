@@ -22,7 +22,7 @@ from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.run import OnStop, listening_socket, run_app
 from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
 from edgefc.server.settings import Settings
-from edgefc.server.sse import StreamedResponse, cancel_on_disconnect, format_error
+from edgefc.server.sse import JSON_LINES, StreamedResponse, cancel_on_disconnect, format_error, format_line
 from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -30,8 +30,9 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 REQUEST_HEADERS = {"accept", "content-type"}
 RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow", "x-edgefc-warning"}
 MCP = "mcp-"  # headers of the Model Context Protocol begin so
-EVENT_STREAM = "text/event-stream"
+STREAMS = ("text/event-stream", JSON_LINES)
 LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
+LAST_LINE = re.compile(rb'\{"error":|.*"done":true[,}]')
 METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
 RETRY_S = 0.05  # until the supervisor has noticed that the worker ended
 
@@ -87,7 +88,7 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
             await worker.wait_for_exit()
             raise _crash_error() from None
         request.scope[PROXIED] = True
-        if _is_event_stream(response):
+        if _is_stream(response):
             return _ForwardedStream(response, worker)
         return Response(response.content, response.status_code, _forwarded_headers(response))
 
@@ -137,7 +138,7 @@ async def _send(client: httpx2.AsyncClient, worker: WorkerSupervisor, request: R
             break
         except httpx2.ConnectError:  # the worker ended before it got the request: the next one gets it
             await asyncio.sleep(RETRY_S)
-    if not _is_event_stream(response):
+    if not _is_stream(response):
         try:
             await response.aread()
         finally:
@@ -156,8 +157,8 @@ def _worker_request(client: httpx2.AsyncClient, request: Request, info: WorkerIn
     return client.build_request(request.method, url, headers=headers, content=body)
 
 
-def _is_event_stream(response: httpx2.Response) -> bool:
-    return response.headers.get("content-type", "").startswith(EVENT_STREAM)
+def _is_stream(response: httpx2.Response) -> bool:
+    return response.headers.get("content-type", "").startswith(STREAMS)
 
 
 def _forwarded_headers(response: httpx2.Response) -> dict[str, str]:
@@ -175,21 +176,29 @@ class _ForwardedStream(StreamedResponse):
         super().__init__(status_code=response.status_code, headers=_forwarded_headers(response))
         del self.headers["content-length"]
         self._response, self._worker = response, worker
+        self._is_lines = response.headers["content-type"].startswith(JSON_LINES)
 
     async def stream(self, send: Send, path: str) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         rest, last_event, named = b"", b"", False
+        end = b"\n" if self._is_lines else b"\n\n"
         try:
             async for chunk in self._response.aiter_raw():
-                events, separator, rest = (rest + chunk).rpartition(b"\n\n")
+                events, separator, rest = (rest + chunk).rpartition(end)
                 if separator:
-                    last_event = events.rpartition(b"\n\n")[2]
+                    last_event = events.rpartition(end)[2]
                     named = named or last_event.startswith(b"event:")
                     await send({"type": "http.response.body", "body": events + separator, "more_body": True})
         except httpx2.HTTPError:
             await self._worker.wait_for_exit()
-            rest = b"" if LAST_EVENT.match(last_event) else format_error(_crash_error(), path, named=named)
+            is_complete = (LAST_LINE if self._is_lines else LAST_EVENT).match(last_event)
+            rest = b"" if is_complete else self._format_crash(path, named=named)
         await send({"type": "http.response.body", "body": rest, "more_body": False})
+
+    def _format_crash(self, path: str, *, named: bool) -> bytes:
+        if self._is_lines:
+            return format_line(_crash_error().body(path))
+        return format_error(_crash_error(), path, named=named)
 
     async def aclose(self) -> None:
         await self._response.aclose()
