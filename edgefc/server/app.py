@@ -23,6 +23,7 @@ from edgefc.server.model_pool import ModelPool
 from edgefc.server.security import SecurityMiddleware
 from edgefc.server.service import Service
 from edgefc.server.settings import Settings
+from edgefc.server.slashes import SlashMiddleware
 from edgefc.server.sse import ClientDisconnectedError
 from edgefc.terminal import single_line
 
@@ -83,7 +84,9 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         middleware=[
+            Middleware(SlashMiddleware),
             Middleware(AccessLogMiddleware, on_response=service.metrics.count_request),
             Middleware(SecurityMiddleware, settings=settings),
         ],

@@ -99,3 +99,12 @@ def test_unknown_paths_and_methods(server: ServerProcess) -> None:
     assert server.request("GET", "/v1/nothing").error["type"] == "not_found_error"
     assert server.request("GET", "/v1/chat/completions").status == 405
     assert server.request("GET", "/openapi.json").json["info"]["title"] == "edgefc"
+
+
+def test_a_slash_at_the_end_changes_nothing(server: ServerProcess) -> None:
+    assert server.request("GET", "/v1/models/").json["data"][0]["id"] == "demo"
+    assert server.request("GET", "/health/").json == {"status": "ok"}
+    assert server.post("/v1/chat/completions/", {"messages": HELLO, "max_tokens": 1}).status == 200
+    assert server.request("GET", "/v1").body == server.request("GET", "/v1/").body == server.request("GET", "/").body
+    assert server.post("/v1", {}).error["message"].startswith("/v1/ has no POST")
+    assert server.request("GET", "//").status == 200
