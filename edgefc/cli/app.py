@@ -21,6 +21,7 @@ from edgefc.cli import (
     doctor,
     evaluate,
     inspect,
+    launch,
     lint,
     mcp,
     models,
@@ -126,6 +127,9 @@ _register(MODELS, "verify", models.verify, "edgefc verify")
 _register(MODELS, "bundle", models.bundle, "edgefc bundle arch-function-3b model.edgefc.tar")
 _register(MODELS, "unbundle", models.unbundle, "edgefc unbundle model.edgefc.tar")
 _register(SERVER, "serve", serve.serve, "edgefc serve", "edgefc serve qwen2.5-1.5b --port 8080 --keep-alive 10m")
+_register(
+    SERVER, "launch", launch.launch, "edgefc launch opencode qwen2.5-1.5b", "edgefc launch home-assistant --print"
+)
 _register(SERVER, "warm", warm.warm, "edgefc warm demo --tools tools.json")
 _register(SERVER, "doctor", doctor.doctor, "edgefc doctor")
 app.add_typer(config.app, name="config", cls=HelpfulGroup, rich_help_panel=SERVER)

@@ -154,6 +154,8 @@ def set_value(key: KeyArgument, value: Annotated[str, Argument(help="The value."
             parsed = json.loads(value.lower())
         except ValueError:
             parsed = value
+    if key == "model":
+        value = parsed = _full_path(value)
     _checked(key, parsed)
     _edit(key, json.dumps(parsed, ensure_ascii=False))
     if key == "model":
@@ -168,10 +170,18 @@ def _set_alias(key: str, model: str) -> None:
         raise RequestError("config", f"{key} must be the name or path of a model")
     if alias in registry.cards():
         raise RequestError("config", f"{alias} is the name of a model", "Choose another alias.")
-    if Path(model).expanduser().is_file():
-        model = str(Path(model).expanduser().resolve())
+    model = _full_path(model)
     _edit(key, json.dumps(model, ensure_ascii=False))
     _note_missing_model(model)
+
+
+def _full_path(model: str) -> str:
+    """Return the whole path of a file, so that its name holds in every folder; other names as they are."""
+    try:
+        path = Path(model).expanduser()
+        return str(path.resolve()) if path.is_file() else model
+    except (OSError, RuntimeError, ValueError):  # no name that a file can have
+        return model
 
 
 def _note_missing_model(name: str) -> None:

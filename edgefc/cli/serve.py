@@ -74,6 +74,16 @@ ModelsArgument = Annotated[
         autocompletion=complete_models,
     ),
 ]
+DefaultModelOption = Annotated[
+    str | None,
+    Option(
+        "--default-model",
+        envvar="EDGEFC_DEFAULT_MODEL",
+        metavar="MODEL",
+        help="The model of requests that name none, loaded at startup. Default: the first.",
+        autocompletion=complete_models,
+    ),
+]
 HostOption = Annotated[str, Option(envvar="EDGEFC_HOST", help="Address to listen on.")]
 PortOption = Annotated[int, Option(envvar="EDGEFC_PORT", help="Port to listen on; 0 picks a free one.")]
 ApiKeyOption = Annotated[
@@ -211,6 +221,7 @@ ToolBudgetOption = Annotated[
 def serve(
     model: ModelsArgument = None,
     model_option: ModelOption = None,
+    default: DefaultModelOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8080,
     api_key: ApiKeyOption = None,
@@ -264,8 +275,14 @@ def serve(
         n_parallel=parallel,
         transcripts=transcripts,
     )
-    pool = PoolOptions.of(model or [model_option or default_model()], memory, keep_alive)
+    pool = PoolOptions.of(_model_names(model, model_option, default), memory, keep_alive)
     _serve(pool, load, settings, use_worker=worker)
+
+
+def _model_names(models: list[str] | None, option: str | None, default: str | None) -> list[str]:
+    """Return the names of the served models, the default one first."""
+    named = models or [name for name in (option or default,) if name] or [default_model()]
+    return named if default is None else [default, *(name for name in named if name != default)]
 
 
 @dataclass(frozen=True, slots=True)
