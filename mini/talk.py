@@ -1,0 +1,430 @@
+"""The turns of a conversation, by kind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tomllib
+from dataclasses import replace
+from typing import Any
+
+from mini.answers import answer, could_do, follower, listable, question_for, repeats
+from mini.functions import DATA, Function, Param, slots
+from mini.requests import Request, RequestWriter
+from mini.schemas import Tool
+from mini.toolbox import BANKS, others, show
+from mini.values import Drawn, Values, in_words
+
+LINES: dict[str, Any] = tomllib.loads((DATA / "lines.toml").read_text(encoding="utf-8"))
+JOINTS = (" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then ", ". After that, ", " plus ")
+ERRORS = ("not found", "connection failed", "permission denied", "rate limit exceeded", "service unavailable")
+Message = dict[str, Any]
+
+
+class Talk:
+    """Writes one conversation; `tools` and `messages` are its parts."""
+
+    def __init__(self, v: Values) -> None:
+        self.v, self.rng = v, v.rng
+        self.bank = BANKS[v.held_back]
+        self.requests = RequestWriter(v)
+        self.tools: list[Tool] = []
+        self.messages: list[Message] = []
+        self._calls = 0
+
+    def write(self, kind: str) -> bool:
+        """Write a conversation of this kind; false if the functions drawn do not allow it."""
+        return bool(getattr(self, kind)())
+
+    def add_system(self) -> None:
+        """A system prompt of a user; now and then it tells the date."""
+        if self.rng.random() < 0.3:
+            self.v.today = dt.date(2024, 1, 1) + dt.timedelta(days=self.rng.randrange(1200))
+            text = self.rng.choice(LINES["date_prompts"]).format(
+                date=self.v.today.isoformat(), weekday=f"{self.v.today:%A}"
+            )
+        else:
+            text = self.rng.choice(LINES["system_prompts"])
+        self.messages.append({"role": "system", "content": text})
+
+    # -- messages
+    def user(self, text: str) -> None:
+        self.messages.append({"role": "user", "content": text})
+
+    def say(self, text: str) -> bool:
+        self.messages.append({"role": "assistant", "content": text})
+        return True
+
+    def call(self, requests: list[Request]) -> bool:
+        """The assistant's calls."""
+        calls = []
+        for request in requests:
+            self._calls += 1
+            calls.append({"id": f"call_{self._calls}", "type": "function", "function": request.call})
+        self.messages.append({"role": "assistant", "content": None, "tool_calls": calls})
+        return True
+
+    def results(self, results: list[dict[str, Any]]) -> None:
+        """The results of the last calls."""
+        for call, result in zip(self.messages[-1]["tool_calls"], results, strict=True):
+            content = json.dumps(result, ensure_ascii=False)
+            self.messages.append({
+                "role": "tool", "tool_call_id": call["id"], "name": call["function"]["name"], "content": content
+            })  # fmt: skip
+
+    # -- kinds with one turn
+    def offer(self, functions: list[Function], count: int, *, near: float) -> list[Tool]:
+        """Put tools of these functions into the conversation, with `count` others; returns theirs."""
+        together = [*functions, *others(self.v, functions, count, near=near)]
+        order = self.rng.sample(range(len(together)), len(together))
+        shown = dict(zip(order, show(self.v, [together[i] for i in order]), strict=True))
+        self.tools = [shown[i] for i in order]
+        return [shown[i] for i in range(len(functions))]
+
+    def single(self) -> bool:
+        count = self.rng.choices([0, 1, 2, 3], [62, 22, 10, 6])[0]
+        return self._one_call(count, near=0.3)
+
+    def choice(self) -> bool:
+        count = self.rng.choices([1, 2, 3, 4, 6, 9, 11], [32, 36, 20, 6, 3, 2, 1])[0]
+        return self._one_call(count, near=0.75)
+
+    def _one_call(self, count: int, *, near: float) -> bool:
+        [tool] = self.offer([self.bank.pick(self.v)], count, near=near)
+        request = self.requests.complete(tool)
+        if request is None:
+            return False
+        text = self.requests.register(request)
+        if count and self.rng.random() < 0.05:
+            text = self._with_negation(text, tool)
+        self.user(text)
+        return self.call([request])
+
+    def _with_negation(self, text: str, tool: Tool) -> str:
+        """The request, after words against using another tool."""
+        acts = [other.function.do for other in self.tools if other is not tool and other.function.do]
+        if not acts:
+            return text
+        return str(self.rng.choice(LINES["but_not"])).format(do=self.rng.choice(acts), request=text)
+
+    def missing(self) -> bool:
+        """A question for missing values, mostly answered."""
+        rng = self.rng
+        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 0, 1, 1, 2]), near=0.3)
+        request = self.requests.incomplete(tool)
+        if request is None or not request.missing:
+            return False
+        self.user(self.requests.register(request))
+        self.say(" ".join(question_for(param, tool) for param in request.missing))
+        if rng.random() < 0.4:
+            return True
+        drawn = dict(request.drawn)
+        texts = []
+        for param in request.missing:
+            drawn[param.name] = one = param.draw(self.v)
+            uses_phrase = param.say and (len(request.missing) > 1 or rng.random() < 0.3)
+            texts.append(self.requests.phrase(param, one) if uses_phrase else one.words)
+        if len(texts) > 1 and not all(param.say for param in request.missing):
+            return True
+        self.user(rng.choice(["{}", "{}", "{}.", "It's {}.", "{}, please"]).format(in_words(texts)))
+        return self.call([replace(request, drawn=drawn, missing=[])])
+
+    def chat(self) -> bool:
+        """Talk without tools."""
+        for question, reply in self._small_talk(self.rng.choice([1, 1, 2])):
+            self.user(question)
+            self.say(reply)
+        return True
+
+    def _small_talk(self, count: int) -> list[tuple[str, str]]:
+        pairs = self.rng.sample(LINES["facts"] + LINES["small_talk"], count)
+        return [(self.rng.choice(pair["ask"]), self.rng.choice(pair["answer"])) for pair in pairs]
+
+    # -- several calls
+    def parallel(self) -> bool:
+        roll = self.rng.random()
+        if roll < 0.42:
+            return self._list_of_values()
+        if roll < 0.58:
+            return self._sets_of_values()
+        return self._different_tools()
+
+    def _list_of_values(self) -> bool:
+        """One request with several values for one parameter: "the weather in Paris and in Oslo"."""
+        rng = self.rng
+        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 1, 1, 2]), near=0.4)
+        found = [(text, param) for text in tool.function.requests for param in listable(tool, text)]
+        if not found:
+            return False
+        template, param = rng.choice(found)
+        first = self.requests.fill(tool, template)
+        if param.name not in first.drawn or first.missing:
+            return False
+        values = self._several(param, rng.choice([2, 2, 2, 3, 3, 4, 5]))
+        if values is None:
+            return False
+        before = first.template.partition(param.slot)[0].split()
+        gap = (
+            f" {before[-1]} "
+            if before and before[-1] in {"in", "for", "to", "on", "at", "from", "of"} and rng.random() < 0.4
+            else " "
+        )
+        words = [one.words for one in values]
+        joined = f"{(',' + gap).join(words[:-1])} {rng.choice(['and', 'and', 'and', 'as well as'])}{gap}{words[-1]}"
+        request = self.requests.fill(tool, first.template, {**first.drawn, param.name: Drawn(None, joined)})
+        self.user(self.requests.register(request))
+        return self.call([replace(request, drawn={**request.drawn, param.name: one}) for one in values])
+
+    def _several(self, param: Param, count: int) -> list[Drawn] | None:
+        """Different values that can stand in a list, or None."""
+        drawn: dict[str, Drawn] = {}
+        for _ in range(3 * count):
+            one = param.draw(self.v)
+            if isinstance(one.value, int | float) and one.words.replace(",", "") == str(one.value):
+                one = Drawn(one.value, str(one.value))
+            if "," in one.words or " and " in one.words:
+                return None
+            drawn.setdefault(str(one.value), one)
+            if len(drawn) == count:
+                return list(drawn.values())
+        return None
+
+    def _sets_of_values(self) -> bool:
+        """The same task for several sets of values."""
+        rng = self.rng
+        function = self.bank.pick(self.v)
+        if not function.do or not all(param.say for param in function.required) or len(function.required) < 2:
+            return False
+        [tool] = self.offer([function], rng.choice([0, 0, 1, 2]), near=0.4)
+        sets = [
+            {param.name: param.draw(self.v) for param in tool.function.required} for _ in range(rng.choice([2, 2, 3]))
+        ]
+        if len({str([one.value for one in each.values()]) for each in sets}) < len(sets):
+            return False
+        texts = [
+            in_words([self.requests.phrase(param, each[param.name]) for param in tool.function.required])
+            for each in sets
+        ]
+        form = rng.choice(LINES["sets"])
+        listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
+        text = form["text"].format(do=function.do, Do=function.do[:1].upper() + function.do[1:], sets=listed)
+        self.user(self.requests.register(Request(tool, text, {}, [])))
+        return self.call([Request(tool, "", each, []) for each in sets])
+
+    def _different_tools(self) -> bool:
+        """Requests for different tools in one message, in their order."""
+        rng = self.rng
+        functions = [self.bank.pick(self.v)]
+        for _ in range(rng.choice([1, 1, 1, 2, 2, 3])):
+            functions += others(self.v, functions, 1, near=0.35)
+        tools = self.offer(functions, rng.choice([0, 0, 0, 1, 2]), near=0.2)
+        requests = [self.requests.complete(tool) for tool in tools]
+        if len(tools) > 2 and rng.random() < 0.2:  # one of the tools twice
+            requests.append(self.requests.complete(tools[0]))
+        complete = [request for request in requests if request is not None]
+        if len(complete) < len(requests) or len(complete) < 2 or repeats(complete):
+            return False
+        joint = rng.choice(JOINTS)
+        self.user(self.requests.register(replace(complete[0], text=self._join(joint, complete))))
+        return self.call(complete)
+
+    def _join(self, joint: str, requests: list[Request]) -> str:
+        texts = [request.text for request in requests]
+        if any("." in text.rstrip(".?! ") for text in texts):
+            joint = ". "
+        parts = [texts[0].rstrip(".?! ")]
+        for request, text in zip(requests[1:], texts[1:], strict=True):
+            starts_with_value = request.template.startswith("{") or text[:2] == "I " or text[:2].isupper()
+            capital = joint.rstrip().endswith(".")
+            first = (
+                text[:1]
+                if starts_with_value or text[:2] in {"I'", "I "}
+                else text[:1].upper()
+                if capital
+                else text[:1].lower()
+            )
+            parts.append((first + text[1:]).rstrip(".?! "))
+        return joint.join(parts) + (texts[-1][-1] if texts[-1][-1] in ".?!" else "")
+
+    # -- no call
+    def no_tool(self) -> bool:
+        roll = self.rng.random()
+        if roll < 0.34:
+            return self._unfit(near=0.0)
+        if roll < 0.62:
+            return self._unfit(near=1.0)
+        if roll < 0.78:
+            return self._negation()
+        if roll < 0.88:
+            return self._from_conversation()
+        return self._beside_the_tools()
+
+    def _unfit(self, *, near: float) -> bool:
+        """A request for a tool that is not there; a near miss where the tools are of the same field."""
+        rng = self.rng
+        wanted = self.bank.pick(self.v)
+        count = rng.choices([1, 2, 3, 4], [55, 25, 15, 5])[0]
+        functions = others(self.v, [wanted], count, near=near)
+        functions = [one for one in functions if not could_do(one, wanted)]
+        if not functions:
+            return False
+        self.offer(functions, 0, near=0)
+        request = self.requests.complete(show(self.v, [wanted])[0])
+        if request is None:
+            return False
+        self.user(self.requests.register(request))
+        if wanted.do and rng.random() < 0.5:
+            return self.say(rng.choice(LINES["cannot_do"]).format(do=wanted.do))
+        return self.say(rng.choice(LINES["cannot"]))
+
+    def _negation(self) -> bool:
+        """A request that is taken back, or words about a tool that must not be used."""
+        rng = self.rng
+        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 1, 2]), near=0.3)
+        if tool.function.do and rng.random() < 0.6:
+            pair = rng.choice(LINES["do_not"])
+            text = rng.choice(pair["ask"]).format(do=tool.function.do)
+        else:
+            request = self.requests.complete(tool)
+            if request is None:
+                return False
+            pair = rng.choice(LINES["taken_back"])
+            text = rng.choice(pair["ask"]).format(request=request.text.rstrip(".?!"))
+        if "{chat}" in pair["answer"]:
+            question, reply = self._aside()
+            self.user(text.replace("<chat>", question))
+            return self.say(reply)
+        self.user(text)
+        return self.say(rng.choice(pair["answer"]))
+
+    def _aside(self) -> tuple[str, str]:
+        """Something to ask in the middle of a sentence, with its answer."""
+        pair = self.rng.choice(LINES["asides"])
+        return self.rng.choice(pair["ask"]), self.rng.choice(pair["answer"])
+
+    def _from_conversation(self) -> bool:
+        """A question that something said before answers."""
+        rng = self.rng
+        entry = rng.choice(LINES["told"])
+        values = {name: self._source(source) for name, source in entry["values"].items()}
+        self.offer([self.bank.pick(self.v)], rng.choice([0, 1, 2]), near=0.3)
+        if "first" in entry and rng.random() < 0.6:
+            self.user(rng.choice(entry["first"]).format(**values))
+            self.say(rng.choice(entry["reply"]).format(**values))
+            self.user(rng.choice(entry["ask"]).format(**values))
+        else:
+            self.user(f"{rng.choice(entry['first']).format(**values)} {rng.choice(entry['ask']).format(**values)}")
+        return self.say(rng.choice(entry["answer"]).format(**values))
+
+    def _source(self, source: str) -> str:
+        return self.v.drawn(source).words
+
+    def _beside_the_tools(self) -> bool:
+        """Small talk and general knowledge while unfit tools are there."""
+        self.offer([self.bank.pick(self.v)], self.rng.choice([0, 0, 1, 2]), near=0.3)
+        for question, reply in self._small_talk(1):
+            self.user(question)
+            self.say(reply)
+        return True
+
+    # -- several turns
+    def multi_turn(self) -> bool:
+        roll = self.rng.random()
+        if roll < 0.3 and LINES["chains"]:
+            return self._chain()
+        if roll < 0.75:
+            return self._with_results()
+        return self._second_request()
+
+    def _with_results(self) -> bool:
+        """A call, its result and an answer; then perhaps another question."""
+        rng = self.rng
+        knows = rng.random() < 0.75 and self.bank.with_results
+        function = rng.choice(self.bank.with_results) if knows else self.bank.pick(self.v)
+        if not function.result:
+            return False
+        [tool] = self.offer([function], rng.choice([0, 0, 0, 1, 2]), near=0.4)
+        aspect = rng.choice(function.aspects) if function.aspects and rng.random() < 0.75 else None
+        usable = aspect and set(slots(aspect[0])) <= {param.name for param in tool.function.params}
+        request = self.requests.fill(tool, aspect[0]) if aspect and usable else self.requests.complete(tool)
+        if request is None or request.missing:
+            return False
+        self.user(self.requests.register(request))
+        self.call([request])
+        if rng.random() < 0.06:
+            reason = rng.choice(ERRORS)
+            self.results([{"error": reason}])
+            return self.say(f"That did not work: {reason}.")
+        result = {key: source(self.v) for key, source in function.result.items()}
+        self.results([result])
+        self.say(answer(function, request, result, aspect[1] if aspect and usable else "", rng.random()))
+        return self._after(tool, request, result) if rng.random() < 0.5 else True
+
+    def _after(self, tool: Tool, request: Request, result: dict[str, Any]) -> bool:
+        """A further turn: thanks, another field of the same result, or the same for another value."""
+        rng, function = self.rng, tool.function
+        others_ = [pair for pair in function.aspects if set(slots(pair[0])) <= request.drawn.keys()]
+        roll = rng.random()
+        if roll < 0.35 and others_:
+            question, reply = rng.choice(others_)
+            self.user(self.requests.fill(tool, question, request.drawn).text)
+            return self.say(answer(function, request, result, reply, 0))
+        param = follower(request)
+        if roll < 0.8 and param:
+            one = param.draw(self.v)
+            if one.value == request.drawn[param.name].value:
+                return True
+            words = self.requests.phrase(param, one) if param.say and rng.random() < 0.5 else one.words
+            self.user(rng.choice(LINES["follow_ups"]).format(words))
+            return self.call([replace(request, drawn={**request.drawn, param.name: one})])
+        pair = rng.choice(LINES["thanks"])
+        self.user(rng.choice(pair["ask"]))
+        return self.say(rng.choice(pair["answer"]))
+
+    def _second_request(self) -> bool:
+        """Two turns with calls of two tools."""
+        rng = self.rng
+        functions = [self.bank.pick(self.v)]
+        functions += others(self.v, functions, 1, near=0.3)
+        tools = self.offer(functions, rng.choice([0, 0, 1]), near=0.2)
+        requests = [self.requests.complete(tool) for tool in tools]
+        complete = [request for request in requests if request is not None]
+        if len(complete) < 2 or not functions[0].result:
+            return False
+        self.user(self.requests.register(complete[0]))
+        self.call([complete[0]])
+        result = {key: source(self.v) for key, source in functions[0].result.items()}
+        self.results([result])
+        self.say(answer(functions[0], complete[0], result, "", rng.random()))
+        self.user(self.requests.register(complete[1]))
+        return self.call([complete[1]])
+
+    def _chain(self) -> bool:
+        """Two calls, of which the second needs the result of the first."""
+        rng = self.rng
+        chains = [c for c in LINES["chains"] if c["first"] in self.bank.by_name and c["second"] in self.bank.by_name]
+        if not chains:
+            return False
+        chain = rng.choice(chains)
+        functions = [self.bank.by_name[chain["first"]], self.bank.by_name[chain["second"]]]
+        first, second = self.offer(functions, rng.choice([0, 0, 1]), near=0.2)
+        template = rng.choice(chain["requests"])
+        drawn: list[dict[str, Drawn]] = []
+        for tool in (first, second):
+            names = {param.name for param in tool.function.params} & set(slots(template))
+            drawn.append({param.name: param.draw(self.v) for param in tool.function.params if param.name in names})
+        words = {name: one.words for each in drawn for name, one in each.items()}
+        if set(slots(template)) - words.keys():
+            return False
+        self.user(self.requests.register(Request(first, template.format(**words), drawn[0], [])))
+        self.call([Request(first, "", drawn[0], [])])
+        result = {key: source(self.v) for key, source in functions[0].result.items()}
+        self.results([result])
+        link = {param: Drawn(result[key], str(result[key])) for param, key in chain["link"].items()}
+        last = Request(second, "", {**drawn[1], **link}, [])
+        self.call([last])
+        if rng.random() < 0.5:
+            return True
+        final = {key: source(self.v) for key, source in functions[1].result.items()}
+        self.results([final])
+        return self.say(answer(functions[1], replace(last, drawn={**drawn[0], **last.drawn}), final, "", rng.random()))

@@ -1,0 +1,91 @@
+"""The tools of a conversation: one to call and others beside it, near ones or far ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from mini.functions import DEMO, HAND, Function, made_up
+from mini.schemas import SHORT, Tool, present, words_of
+from mini.values import Values
+
+ORIGINS, ORIGIN_WEIGHTS = ("hand", "demo", "made_up"), (50, 35, 15)
+_NEAR = 9  # neighbours in a file of demo/ are of the same field
+_COMMON = set("get find the of a an in by for to and list show check calculate compute search make set is".split())
+
+
+class Bank:
+    """The functions of one side of the split."""
+
+    def __init__(self, *, held_back: bool) -> None:
+        self.hand = [function for function in HAND if function.held_back == held_back]
+        self.demo = [function for function in DEMO if function.held_back == held_back]
+        self.families: dict[str, list[Function]] = defaultdict(list)
+        for function in self.hand:
+            self.families[function.family].append(function)
+        self.positions = {function: i for i, function in enumerate(self.demo)}
+        self.hand_positions = {function: i for i, function in enumerate(self.hand)}
+        self.by_name = {function.name: function for function in self.hand}
+        self.with_results = [f for f in self.hand if f.result and (f.answers or f.aspects)]
+
+    def pick(self, v: Values) -> Function:
+        """Any function."""
+        origin = v.rng.choices(ORIGINS, ORIGIN_WEIGHTS)[0]
+        if origin == "hand" and self.hand:
+            return v.rng.choice(self.hand)
+        return v.rng.choice(self.demo) if origin == "demo" else made_up(v)
+
+    def near(self, v: Values, function: Function) -> Function:
+        """Another function of the same field, best one that differs in a word."""
+        rng = v.rng
+        if function.origin == "hand":
+            siblings = [other for other in self.families[function.family] if other is not function]
+            if siblings and rng.random() < 0.7:
+                return rng.choice(siblings)
+            at = self.hand_positions.get(self.by_name.get(function.name, function), 0)
+            return self.hand[(at + rng.randrange(-4, 5)) % len(self.hand)]
+        if function.origin == "demo":
+            at = next((i for other, i in self.positions.items() if other.name == function.name), 0)
+            return self.demo[(at + rng.randrange(-_NEAR, _NEAR + 1)) % len(self.demo)]
+        things = [word for word in words_of(function.name) if word not in _COMMON]
+        return made_up(v, thing=rng.choice(things) if things else None)
+
+
+BANKS = {held_back: Bank(held_back=held_back) for held_back in (False, True)}
+
+
+def clash(one: Function, other: Function) -> bool:
+    """True if a request for one could be meant for the other."""
+    if set(one.names) & set(other.names):
+        return True
+    if "made_up" in {one.origin, other.origin}:
+        return len(set(words_of(one.name)) & set(words_of(other.name))) > 1
+    return False
+
+
+def others(v: Values, functions: list[Function], count: int, *, near: float) -> list[Function]:
+    """Functions to show beside these; each a near one with this chance."""
+    bank = BANKS[v.held_back]
+    chosen: list[Function] = []
+    for _ in range(count * 4):
+        if len(chosen) == count:
+            break
+        origin = v.rng.choice(functions) if functions else None
+        new = bank.near(v, origin) if origin and v.rng.random() < near else bank.pick(v)
+        if not any(clash(new, function) for function in [*functions, *chosen]):
+            chosen.append(new)
+    return chosen
+
+
+def show(v: Values, functions: list[Function]) -> list[Tool]:
+    """Tools of these functions under distinct names; descriptions are short where there are many."""
+    style = SHORT if len(functions) > 3 or (len(functions) == 3 and v.rng.random() < 0.5) else ""
+    tools: list[Tool] = []
+    names: set[str] = set()
+    for function in functions:
+        for _ in range(20):
+            tool = present(v, function, style=style)
+            if tool.name not in names:
+                break
+        names.add(tool.name)
+        tools.append(tool)
+    return tools

@@ -1,0 +1,109 @@
+"""Soundness of the conversations that edgefc-mini is trained on."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from mini.conversations import MAX_CHARACTERS, SHARES, Conversation, generate
+from mini.functions import HAND
+from mini.toolbox import BANKS
+
+COUNT = 1500
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["training", "held back"])
+def conversations(request: pytest.FixtureRequest) -> list[Conversation]:
+    rng = random.Random(5)
+    return [generate(rng, held_back=request.param) for _ in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def training() -> list[Conversation]:
+    rng = random.Random(6)
+    return [generate(rng) for _ in range(COUNT)]
+
+
+def calls_of(conversation: Conversation) -> list[dict[str, Any]]:
+    return [call["function"] for message in conversation.messages for call in message.get("tool_calls", ())]
+
+
+def test_every_call_fits_its_tools_schema(conversations: list[Conversation]) -> None:
+    for conversation in conversations:
+        tools = {tool["function"]["name"]: tool["function"]["parameters"] for tool in conversation.tools}
+        assert len(tools) == len(conversation.tools)
+        for schema in tools.values():
+            Draft202012Validator.check_schema(schema)
+        for call in calls_of(conversation):
+            schema = {**tools[call["name"]], "additionalProperties": False}
+            Draft202012Validator(schema).validate(call["arguments"])
+
+
+def test_no_slot_is_left_unfilled(conversations: list[Conversation]) -> None:
+    for conversation in conversations:
+        for message in conversation.messages:
+            if message["role"] in {"user", "assistant", "system"} and message.get("content"):
+                assert "{" not in message["content"], message["content"]
+                assert "}" not in message["content"], message["content"]
+
+
+def test_copied_values_stand_in_the_conversation(conversations: list[Conversation]) -> None:
+    """Most texts are copied; those that are normalised are few."""
+    found = total = 0
+    for conversation in conversations:
+        seen = " ".join(str(message.get("content")) for message in conversation.messages)
+        for call in calls_of(conversation):
+            for value in call["arguments"].values():
+                if isinstance(value, str):
+                    total += 1
+                    found += value in seen
+    assert found > 0.8 * total
+
+
+def test_the_shares_of_kinds(training: list[Conversation]) -> None:
+    kinds = Counter(conversation.kind for conversation in training)
+    assert sum(SHARES.values()) == 100
+    assert kinds.keys() == SHARES.keys()
+    for kind, share in SHARES.items():
+        assert abs(kinds[kind] / COUNT * 100 - share) < 4, kind
+
+
+def test_roles_alternate_and_the_last_message_is_a_target(conversations: list[Conversation]) -> None:
+    for conversation in conversations:
+        roles = [message["role"] for message in conversation.messages if message["role"] != "system"]
+        assert roles[0] == "user"
+        assert roles[-1] == "assistant"
+        for before, after in pairwise(roles):
+            assert (before, after) in {
+                ("user", "assistant"), ("assistant", "user"), ("assistant", "tool"), ("tool", "tool"),
+                ("tool", "assistant"),
+            }  # fmt: skip
+
+
+def test_conversations_are_repeatable_and_bounded(training: list[Conversation]) -> None:
+    rng = random.Random(6)
+    assert [generate(rng) for _ in range(100)] == training[:100]
+    sizes = [len(json.dumps([conversation.tools, conversation.messages])) for conversation in training]
+    assert max(sizes) <= MAX_CHARACTERS
+    assert sum(sizes) / COUNT < 1800
+
+
+def test_conversations_are_distinct(training: list[Conversation]) -> None:
+    asked = {json.dumps([conversation.tools, conversation.messages]) for conversation in training}
+    assert len(asked) >= 0.98 * COUNT
+
+
+def test_held_back_functions_are_not_in_training() -> None:
+    sides = {held_back: {name for function in bank.hand + bank.demo for name in function.names}
+             for held_back, bank in BANKS.items()}  # fmt: skip
+    assert not sides[True] & sides[False]
+    families = {held_back: set(bank.families) for held_back, bank in BANKS.items()}
+    assert not families[True] & families[False]
+    names = Counter(name for function in HAND for name in function.names)
+    assert not [name for name, times in names.items() if times > 1]
