@@ -4,6 +4,7 @@
     ├── ModelError
     │   ├── ModelNotFoundError      no such models.toml id, file or repository
     │   ├── ModelFileError          the file is not a GGUF that llama.cpp can load safely
+    │   │   └── AdapterError        a LoRA adapter is malformed, or belongs to another model
     │   ├── ModelLoadError          llama.cpp refused a well-formed file, or memory is short
     │   ├── DownloadError           the hub or the network did not deliver the file
     │   │   ├── OfflineError        the model is not on this machine, and connections are disabled
@@ -70,6 +71,12 @@ class ModelFileError(ModelError):
     """The file is not a GGUF that llama.cpp can load safely."""
 
     code = "model_file"
+
+
+class AdapterError(ModelFileError):
+    """A LoRA adapter is malformed, or belongs to another model."""
+
+    code = "adapter"
 
 
 class ModelLoadError(ModelError):

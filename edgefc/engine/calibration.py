@@ -11,7 +11,7 @@ import hashlib
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ import psutil
 
 from edgefc import gguf, hardware
 from edgefc.engine import llama, selftest
+from edgefc.engine.adapters import Adapters
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.costs import MEASURED_ROWS, STEP_MS, Costs
+from edgefc.engine.identity import model_identity
 from edgefc.engine.model_entries import ModelEntries
 from edgefc.engine.timing import (
     MIN_ROUNDS,
@@ -34,6 +36,7 @@ from edgefc.engine.timing import (
 )
 from edgefc.errors import EdgefcError
 from edgefc.gguf import memory
+from edgefc.gguf.adapter import Adapter
 
 FILE_VERSION = 2
 MAX_ENTRIES = 64  # models; the one measured longest ago is dropped first
@@ -60,16 +63,20 @@ class Calibration:
     costs: Costs
 
 
-def load(path: Path) -> Calibration | None:
-    """Load the calibration of this model file on this machine; None if there is none that can be read."""
+def load(path: Path, adapters: Sequence[Adapter] = ()) -> Calibration | None:
+    """Load the calibration of this model file on this machine; None if there is none that can be read.
+
+    With adapters that were not measured, the model's own is the nearest.
+    """
     try:
-        entry = _ENTRIES.read().get(_key(path))
+        entries = _ENTRIES.read()
+        entry = entries.get(_key(path, adapters)) or entries.get(_key(path))
         return None if entry is None else _parse_entry(entry)
     except (ValueError, OSError):
         return None
 
 
-def save(path: Path, calibration: Calibration) -> None:
+def save(path: Path, calibration: Calibration, adapters: Sequence[Adapter] = ()) -> None:
     """Write a calibration to the cache folder. Raises StoreError."""
     entry = {
         "model": path.name,
@@ -79,25 +86,33 @@ def save(path: Path, calibration: Calibration) -> None:
         "costs": {str(rows): cost for rows, cost in calibration.costs.by_rows.items()},
         "per_token": calibration.costs.per_token,
     }
-    _ENTRIES.write(_key(path), entry)
+    _ENTRIES.write(_key(path, adapters), entry)
 
 
-def measure(path: Path, progress: Callable[[float], None] = lambda _: None) -> Calibration | None:
+def measure(
+    path: Path, progress: Callable[[float], None] = lambda _: None, adapters: Sequence[Adapter] = ()
+) -> Calibration | None:
     """Measure a model file: half a minute for a gigabyte on two cores, a few seconds for a small model.
+
+    adapters  LoRA adapters, computed with their usual scales
 
     None if other programs kept the processor so busy that the figures mean nothing. `progress` receives the share that
     is done. Raises ModelFileError or ModelLoadError.
     """
     header, extra_buffers = gguf.read_model(path), selftest.extra_buffers()
     n_ctx = LARGE_DEPTH + PREFILL_ROWS
-    memory.check_fits(memory.predict(header, n_ctx=n_ctx, n_seq_max=1, n_batch=PREFILL_ROWS), path)
+    extra = sum(adapter.memory for adapter in adapters)
+    need = memory.predict(header, n_ctx=n_ctx, n_seq_max=1, n_batch=PREFILL_ROWS, adapters=extra)
+    memory.check_fits(need, path)
     model = llama.Model(path, n_gpu_layers=0, use_extra_bufts=extra_buffers)
     try:
+        loaded = Adapters(model, adapters)
         threads = hardware.default_threads()
         context = Context(
             model, n_ctx=n_ctx, n_batch=PREFILL_ROWS, n_seq_max=1, n_threads=threads, n_threads_batch=threads
         )
         try:
+            context.use(loaded, loaded.usual)
             return _Benchmark(context).run(progress)
         finally:
             context.close()
@@ -199,10 +214,12 @@ def thread_counts() -> list[int]:
 # -- the file ---------------------------------------------------------------------------------------------------
 
 
-def _key(path: Path) -> str:
-    """Hash of all that a calibration depends on: the model's file, the build of llama.cpp, and the processor."""
+def _key(path: Path, adapters: Sequence[Adapter] = ()) -> str:
+    """Hash of all that a calibration depends on: the files, the build of llama.cpp, and the processor."""
     build = (llama.VERSION, llama.system_info())
-    parts = (path.name, path.stat().st_size, *build, hardware.processor(), hardware.usable_cores())
+    parts: tuple[object, ...] = (path.name, path.stat().st_size, *build, hardware.processor(), hardware.usable_cores())
+    if used := [(model_identity((adapter.path,)), adapter.scale) for adapter in adapters if adapter.scale]:
+        parts += (used,)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 

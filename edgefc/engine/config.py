@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from edgefc.engine import calibration, llama, selftest
 from edgefc.engine.costs import Costs, estimate_costs
 from edgefc.errors import RequestError
 from edgefc.gguf import memory
+from edgefc.gguf.adapter import Adapter, Lora
 
 ALL_LAYERS = 999
 LIMITS = {
@@ -34,6 +36,7 @@ class EngineOptions:
     n_threads, n_threads_batch   for decoding and for prefill
     n_gpu_layers   layers on the GPU
     prefix_memory, prefix_disk   bytes for KV caches of prompts to reuse; 0: none
+    adapters   LoRA adapters to load with the model, see `gguf.adapter.loras_of`
     """
 
     n_ctx: int | None = None
@@ -44,6 +47,7 @@ class EngineOptions:
     n_gpu_layers: int | None = None
     prefix_memory: int | None = None
     prefix_disk: int | None = None
+    adapters: tuple[Lora, ...] = ()
 
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
@@ -76,8 +80,8 @@ class Setup:
     calibrated: bool
 
 
-def choose_setup(path: Path, header: gguf.Header, options: EngineOptions) -> Setup:
-    """Choose the setup for a model file.
+def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapters: Sequence[Adapter] = ()) -> Setup:
+    """Choose the setup for a model file, with these adapters of its options.
 
     Raises ModelLoadError when llama.cpp would crash, or memory is too small.
     """
@@ -89,9 +93,15 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions) -> Set
     n_batch = options.n_batch or memory.BATCH
     n_ctx = options.n_ctx or memory.default_context(header, options.n_seq_max)
     if on_cpu:
-        need = memory.predict(header, n_ctx=n_ctx, n_seq_max=options.n_seq_max, n_batch=n_batch)
+        need = memory.predict(
+            header,
+            n_ctx=n_ctx,
+            n_seq_max=options.n_seq_max,
+            n_batch=n_batch,
+            adapters=sum(adapter.memory for adapter in adapters),
+        )
         memory.check_fits(need, path)
-    measured = calibration.load(path) if on_cpu else None
+    measured = calibration.load(path, adapters) if on_cpu else None
     default = hardware.default_threads()
     n_threads = options.n_threads or (measured.n_threads if measured else default)
     return Setup(

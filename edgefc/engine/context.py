@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefc.engine import llama
+from edgefc.engine.adapters import BASE, Adapters, AdapterSet
 from edgefc.engine.handles import Handle
 from edgefc.errors import EdgefcError, ModelLoadError
 from edgefc.gguf import memory
@@ -80,12 +81,19 @@ class Context:
         self.tiles = tiles and self.can_truncate and self.n_batch >= memory.TILE
         self.streams = 1 if is_plain else n_seq_max
         self.rows_computed = 0
+        self._adapters = BASE
         self._outputs: list[range] = []
         self._row_type = ctypes.c_float * self.n_vocab
         self._create_batch()
         with self.handle as context:
             self._memory = api.llama_get_memory(context)
             self._set_abort_callback(context)
+
+    def use(self, adapters: Adapters, chosen: AdapterSet) -> None:
+        """Compute with these adapters from now on; llama.cpp then plans its buffers anew."""
+        if chosen != self._adapters:
+            adapters.apply(self.handle, chosen)
+            self._adapters = chosen
 
     def _create_batch(self) -> None:
         """Create the arrays that llama.cpp reads a batch from."""
@@ -145,7 +153,7 @@ class Context:
         if self.can_truncate:
             covered = [*numbers, *span]
             sequences = range(min(covered), max(covered) + 1)
-            height = max(height, min_rows if len(sequences) == 1 else 1)
+            height = max(height, min_rows, 2) if len(sequences) == 1 else height
         self._outputs = [range(0)] * len(parts)
         self._batch.n_tokens = 0
         padded: list[tuple[int, int]] = []  # sequence, length without the padding

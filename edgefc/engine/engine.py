@@ -19,6 +19,7 @@ from typing_extensions import Unpack
 
 from edgefc import gguf
 from edgefc.engine import llama
+from edgefc.engine.adapters import Adapters, Turns
 from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
 from edgefc.engine.cache_sizes import cache_bytes, open_store
 from edgefc.engine.config import EngineOptions, Setup, choose_setup
@@ -33,6 +34,7 @@ from edgefc.engine.slots import Slots
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
 from edgefc.gguf import memory
+from edgefc.gguf.adapter import read_adapters
 from edgefc.grammar import CompiledGrammar
 
 log = logging.getLogger("edgefc.engine")
@@ -61,6 +63,7 @@ class Engine:
         vocabulary: VocabularyLoader,
         store: PrefixStore,
         grammar_bytes: int,
+        adapters: Adapters,
     ) -> None:
         """Use `Engine.load`."""
         self.setup, self.tokenizer, self.n_ctx = setup, tokenizer, setup.n_ctx
@@ -70,6 +73,7 @@ class Engine:
         self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, ROW_GROUP) + 1)]
         self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
         self._slots = Slots(context, store)
+        self._adapters, self._turns = adapters, Turns()
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._is_closed = self._has_stopped = False
@@ -95,13 +99,16 @@ class Engine:
         """
         path, options = Path(path), options or EngineOptions()
         header = header or gguf.read_model(path)
-        setup = choose_setup(path, header, options)
+        adapter_files = read_adapters(options.adapters, header)
+        setup = choose_setup(path, header, options, adapter_files)
         with contextlib.ExitStack() as resources:
             vocabulary = resources.enter_context(contextlib.closing(VocabularyLoader(path)))
             model = llama.Model(
                 path, n_gpu_layers=setup.n_gpu_layers, use_extra_bufts=setup.extra_buffers, progress=progress
             )
             resources.callback(model.close)
+            adapters = Adapters(model, adapter_files)
+            resources.callback(adapters.close)
             context = Context(
                 model,
                 n_ctx=setup.n_ctx,
@@ -115,7 +122,7 @@ class Engine:
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
             prompt_bytes, grammar_bytes = cache_bytes(header)
             store = open_store(header, setup, options, context, prompt_bytes)
-            engine = cls(setup, model, context, tokenizer, vocabulary, store, grammar_bytes)
+            engine = cls(setup, model, context, tokenizer, vocabulary, store, grammar_bytes, adapters)
             resources.pop_all()  # the engine closes them
         return engine
 
@@ -139,6 +146,7 @@ class Engine:
             n_ctx=self.n_ctx,
             constraints=self._constraints,
             tiles=self._context.tiles,
+            adapters=self._adapters.choose(options.get("adapters")),
         )
         with self._changed:
             self._check_open()
@@ -188,6 +196,7 @@ class Engine:
         self._thread.join()
         self._prefixes.close()
         self._context.close()
+        self._adapters.close()
         self._model.close()
         self._vocabulary.close()
         _ENGINES.discard(self)
@@ -227,7 +236,7 @@ class Engine:
                 self._admit()
             if active := self._slots.active:
                 with self._errors_end(active):
-                    self._step(active)
+                    self._step(self._turns.next(active))
 
     def _drop_cancelled(self) -> None:
         for sequence in [s for s in self._waiting if s.handle.cancelled]:
@@ -300,6 +309,7 @@ class Engine:
             with self._changed:
                 self._in_batch = sequences
             try:
+                self._context.use(self._adapters, sequences[0].adapters)
                 status = self._context.decode(parts, n_rows, span=slots, prefill=prefill)
             finally:
                 with self._changed:

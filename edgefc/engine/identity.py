@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-FILE_VERSION = 2  # of the files of saved KV caches
+FILE_VERSION = 3  # of the files of saved KV caches
 _SAMPLE, _SAMPLES, _HEAD = 4096, 64, 8 << 20  # bytes of a model file that are hashed
 
 

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from edgefc.gguf.memory import TILE
 
+_TOKEN_BITS = 21  # of a key: a token and its kernel
+SET_BITS = 63 - _TOKEN_BITS  # for adapters; together they are a signed 64-bit number
+
 
 class Segment(NamedTuple):
     """Tokens before position `end` that one kernel computes."""
@@ -60,10 +63,13 @@ def min_rows(*, tiled: bool) -> int:
     return TILE if tiled else 2
 
 
-def kv_key(token: int, *, tiled: bool) -> int:
-    """Integer that stands for a token and its kernel when KV caches are compared; saved prefixes contain it."""
-    return 2 * token + int(tiled)
+def kv_key(token: int, *, tiled: bool, adapters: int = 0) -> int:
+    """Integer that stands for a token and its kernel when KV caches are compared; saved prefixes contain it.
+
+    adapters  of the first token of a sequence: `AdapterSet.key`, so that sequences with other adapters share nothing
+    """
+    return adapters << _TOKEN_BITS | 2 * token + int(tiled)
 
 
 def token_of_key(key: int) -> int:
-    return key // 2
+    return (key & (1 << _TOKEN_BITS) - 1) // 2

@@ -8,7 +8,7 @@ read or allocated before that. The name of a file is a hash, with the same key, 
     4        length of the header
     header   JSON: format, identity, tokens, bytes, sha256
     32       HMAC-SHA256 of the header
-    4 each   the keys of the tokens
+    8 each   the keys of the tokens
     bytes    the state
 """
 
@@ -150,7 +150,7 @@ class PrefixFiles:
 
 def key_bytes(keys: list[int]) -> bytes:
     """Return the keys of tokens as they stand in a file."""
-    return np.asarray(keys, dtype="<i4").tobytes()
+    return np.asarray(keys, dtype="<i8").tobytes()
 
 
 def _user_key(folder: Path) -> bytes:

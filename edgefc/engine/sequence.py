@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from edgefc import limits
+from edgefc.engine.adapters import BASE, AdapterSet
 from edgefc.engine.choice import CallPath, Choice
 from edgefc.engine.constraint import Constraint, ConstraintFactory
 from edgefc.engine.detokenizer import Detokenizer
@@ -43,6 +44,7 @@ class RequestOptions(TypedDict, total=False):
     guide         follows the answer, and may end it
     call_grammar  grammar of answers that are calls alone, for a guide that asks how likely one is
     loop_guard    end an answer that repeats the same few tokens again and again
+    adapters      scales of LoRA adapters by their names; None: those the model was loaded with
     """
 
     max_tokens: int | None
@@ -56,6 +58,7 @@ class RequestOptions(TypedDict, total=False):
     guide: Guide | None
     call_grammar: CompiledGrammar | None
     loop_guard: bool
+    adapters: Mapping[str, float] | None
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Sequence:
     end_tokens      tokens that end the answer; stop_texts has the text of those the request named in `stop`
     segments        the prompt by the kernel that computes it, see edgefc.engine.prefill
     prefix          number of the first prompt tokens that other requests share
+    adapters        the LoRA adapters it is computed with
     keys            the prompt's `kv_key`s, to compare it with what is in the KV cache
     visible_control control tokens whose text is part of the answer
     answer_start    tokens the answer begins with
@@ -89,6 +93,7 @@ class Sequence:
     stop_texts: Mapping[int, str]
     segments: list[Segment]
     prefix: int
+    adapters: AdapterSet
     keys: list[int]
     visible_control: frozenset[int]
     answer_start: list[int]
@@ -307,6 +312,7 @@ def new_sequence(
     n_ctx: int,
     constraints: ConstraintFactory,
     tiles: bool = False,
+    adapters: AdapterSet = BASE,
 ) -> Sequence:
     """Check a request and create its sequence; `tiles`: long segments of prompts go through the tiled kernel.
 
@@ -338,10 +344,11 @@ def new_sequence(
         stop_texts={token: text for text, token in stop_tokens.items()},
         segments=segments,
         prefix=prefix,
+        adapters=adapters,
         keys=[
-            kv_key(token, tiled=segment.tiled)
+            kv_key(token, tiled=segment.tiled, adapters=0 if position else adapters.key)
             for begin, segment in zip(begins, segments, strict=True)
-            for token in prompt[begin : segment.end]
+            for position, token in enumerate(prompt[begin : segment.end], begin)
         ],
         visible_control=visible_control,
         answer_start=list(options.get("answer_start", ())),

@@ -68,7 +68,7 @@ class Slots:
         length = usable[target.number]
         source: CacheSource = "slot" if length else ""
         other = max(self._slots, key=lambda slot: usable[slot.number])
-        match = self._find(sequence.keys[:limit], sequence.prefix)
+        match = self._find(sequence.keys[:limit], sequence.prefix if sequence.adapters.is_reproducible else 0)
         elsewhere = max(usable[other.number], match.length if match else 0)
         if elsewhere > length + MIN_COPY_GAIN:
             # Copy it to the slot that was used longest ago, whose own tokens are dropped.
@@ -93,7 +93,7 @@ class Slots:
             keys.append(sequence.key_at(sequence.position, token))
             sequence.position += 1
         if sequence.position == sequence.prefix >= MIN_TOKENS:
-            self._save(sequence.slot, keys, on_disk=True)
+            self._save(sequence.slot, keys, on_disk=sequence.adapters.is_reproducible)
 
     def release(self, sequence: Sequence) -> None:
         """Free the slot of a request that has ended; its computed tokens stay for the next one."""

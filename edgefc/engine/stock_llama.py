@@ -22,7 +22,7 @@ from edgefc.engine.llama import Vocabulary
 from edgefc.engine.prefix_store import common_prefix
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
 from edgefc.engine.tokenizer import Tokenizer
-from edgefc.errors import EdgefcError, EngineClosedError
+from edgefc.errors import EdgefcError, EngineClosedError, RequestError
 
 
 class StockEngine:
@@ -50,6 +50,8 @@ class StockEngine:
         llama = self._llama()
         if llama is None or not llama.model:
             raise _closed_error()
+        if options.get("adapters"):
+            raise RequestError("lora", "is unsupported with a stock Llama", "Create it with `lora_path`.")
         handle = StockGeneration(llama)
         handle.sequence = new_sequence(
             handle,

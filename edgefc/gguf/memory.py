@@ -9,6 +9,7 @@ kv_cache    exact (llama_kv_cache, llama_hparams::n_embd_k_gqa): for each cell a
             length) · bytes of the type. Sliding windows save nothing, since llama.cpp's swa_full is on by default.
             Recurrent layers have a state for each sequence (llama_hparams::n_embd_r and n_embd_s, 32-bit).
 compute     logits of a whole batch, or the rows of one layer if those take more; the logits of the outputs
+adapters    of LoRA: their tensors, and the rows of a batch that they add
 vocabulary  tables of llama.cpp and llguidance: BYTES_PER_TOKEN and BYTES_PER_MERGE as measured; threads and the rest
 """
 
@@ -48,16 +49,26 @@ class MemoryNeed:
     kv_cache: int
     compute: int
     vocabulary: int
+    adapters: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv_cache + self.compute + self.vocabulary
+        return self.weights + self.kv_cache + self.compute + self.vocabulary + self.adapters
 
 
 def predict(
-    header: Header, *, n_ctx: int, n_seq_max: int, n_batch: int = BATCH, kv_type: str = "f16", gpu_layers: int = 0
+    header: Header,
+    *,
+    n_ctx: int,
+    n_seq_max: int,
+    n_batch: int = BATCH,
+    kv_type: str = "f16",
+    gpu_layers: int = 0,
+    adapters: int = 0,
 ) -> MemoryNeed:
     """Predict the memory of a model, erring on the high side; figures that the header lacks count as 0.
+
+    adapters  bytes that LoRA adapters take, the sum of `Adapter.memory`
 
     With layers on a GPU only the share of the others is counted. This is a rough estimate: when loading onto a GPU,
     let llama.cpp find out.
@@ -76,6 +87,7 @@ def predict(
             + _vocabulary_length(header, "merges") * BYTES_PER_MERGE
             + OVERHEAD
         ),
+        adapters=adapters,
     )
 
 
@@ -101,7 +113,7 @@ def check_fits(need: MemoryNeed, path: Path) -> None:
     raise ModelLoadError(
         f"{path} needs {_format_size(need.total)} of memory and {_format_size(max(free, 0))} are free: "
         f"{_format_size(need.weights)} for the weights, {_format_size(need.kv_cache)} for the KV cache, "
-        f"{_format_size(need.compute + need.vocabulary)} for the rest",
+        f"{_format_size(need.compute + need.vocabulary + need.adapters)} for the rest",
         hint,
     )
 

@@ -32,7 +32,7 @@ MAX_STORED_NUMBERS, MAX_STORED_STRINGS, MAX_STORED_TEXT = 1024, 64, 1 << 22
 INCOMPLETE = "The download is incomplete: download the file again."
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_UINT16, _STRING, _ARRAY = 2, 8, 9
+_UINT16, _FLOAT32, _STRING, _ARRAY = 2, 6, 8, 9
 _LAYOUTS = {code: struct.Struct(f"<{code}") for code in _SCALARS.values()}
 _WEB_PAGE = "a web page, not a model: the server sent an error page instead of the file"
 _OTHER_FILES = (
@@ -62,6 +62,11 @@ def read_header(path: Path) -> Header:
     return _parse(path)[0]
 
 
+def parse_tensors(path: Path) -> tuple[Header, dict[str, TensorInfo]]:
+    """Read the header of one GGUF file, see `read_header`, and its tensors by name."""
+    return _parse(path)
+
+
 def read_metadata(path: Path) -> Mapping[str, object]:
     """Read the metadata of a GGUF, see `read_header`."""
     return read_header(path).metadata
@@ -88,7 +93,8 @@ def read_model(path: Path) -> Header:
         raise _unusable(path, f"its parts hold {header.n_tensors} tensors, not {expected}", "Download all parts again.")
     kind = "mmproj" if header.architecture == "clip" else header.metadata.get("general.type")
     if isinstance(kind, str) and kind in _NOT_LANGUAGE_MODELS:
-        raise ModelLoadError(f"{path} is {_NOT_LANGUAGE_MODELS[kind]}", "Give the GGUF of the language model.")
+        hint = "Give the GGUF of the language model, and an adapter with --lora."
+        raise ModelLoadError(f"{path} is {_NOT_LANGUAGE_MODELS[kind]}", hint)
     if not header.n_tensors:
         raise ModelLoadError(f"{path} holds a vocabulary and no weights", "Download the model itself.")
     if problem := model_problem(header, tensors):
@@ -248,6 +254,8 @@ class _HeaderParser:
     def _value(self, value_type: int, key: str) -> object:
         if key in {"split.no", "split.count"} and value_type != _UINT16:
             raise self._error(f"{key!r} must be a 16-bit number")
+        if key == "adapter.lora.alpha" and value_type != _FLOAT32:  # llama.cpp asserts it
+            raise self._error(f"{key!r} must be a 32-bit float")
         if value_type == _STRING:
             return self._text()
         if value_type == _ARRAY:

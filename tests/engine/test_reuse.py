@@ -327,7 +327,7 @@ def test_snapshots_that_wait_for_the_disk_are_bounded() -> None:
 
 
 def test_disk_is_bounded_and_the_least_used_goes() -> None:
-    store = new_store(memory_bytes=0, disk_bytes=4_500)
+    store = new_store(memory_bytes=0, disk_bytes=5_000)
     for number in range(4):
         store.add([number] * 40, np.full(1_000, number, dtype=np.uint8), on_disk=True)
         store.flush()
