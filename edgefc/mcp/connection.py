@@ -10,6 +10,7 @@ from typing import Any
 import mcp_types
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
+from pydantic import TypeAdapter, ValidationError
 
 from edgefc._version import __version__
 from edgefc.errors import EdgefcError, ToolError
@@ -24,6 +25,10 @@ log = logging.getLogger("edgefc.mcp")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts to start, doubled each time
 STOP_S = 10.0
 LONGEST_REASON = 500  # characters
+MAX_LISTED_BYTES = 32 << 20  # of pages of tools, before the others are not looked at
+_RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
+    mcp_types.CallToolResult | mcp_types.InputRequiredResult
+)
 
 
 class _Session:
@@ -147,7 +152,7 @@ class Connection:
         try:
             async with asyncio.timeout(self.config.timeout):
                 client = await session.client()
-                return await client.call_tool(tool.name, arguments)
+                return await _call(client, tool.name, arguments)
         except TimeoutError:
             raise self._error(f"no result within {self.config.timeout:g} s") from None
         except Exception as error:  # noqa: BLE001 - whatever a server does is its failure alone
@@ -191,13 +196,14 @@ class Connection:
 
     async def _list(self, client: Client) -> Listing:
         found: list[Any] = []
-        cursor = None
-        while len(found) < MAX_LISTED:
+        cursor, size = None, 0
+        while len(found) < MAX_LISTED and size < MAX_LISTED_BYTES:
             page = await client.list_tools(cursor=cursor, cache_mode="bypass")
             found += page.tools
             cursor = page.next_cursor
             if cursor is None:
                 break
+            size += len(page.model_dump_json())
         self._failures = 0
         is_whole = len(found) <= MAX_LISTED and cursor is None
         return new_listing(self.config, found[:MAX_LISTED], is_whole=is_whole)
@@ -222,10 +228,26 @@ class Connection:
         return ToolError(f"MCP server {self.config.name}: {reason}", hint)
 
 
+async def _call(client: Client, name: str, arguments: dict[str, Any]) -> mcp_types.CallToolResult:
+    """Call a tool. Raises ToolError and what the SDK raises.
+
+    Not `client.call_tool`, which checks results with the server's output schema: its patterns may never end. A model
+    reads results as text.
+    """
+    parameters = mcp_types.CallToolRequestParams(name=name, arguments=arguments)
+    result = await client.session.send_request(mcp_types.CallToolRequest(params=parameters), _RESULT)
+    if isinstance(result, mcp_types.InputRequiredResult):
+        raise ToolError("wants to ask the user, which edgefc does not support")
+    return result
+
+
 def describe(error: BaseException) -> str:
     """Return an error's text on one line; of a group, the first error's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     text = error.reason if isinstance(error, EdgefcError) else str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_context=False)[0]
+        return single_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", limit=LONGEST_REASON)
     is_own = isinstance(error, EdgefcError | MCPError)
     return single_line(text if is_own and text else f"{type(error).__name__}: {text}", limit=LONGEST_REASON)

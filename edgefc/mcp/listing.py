@@ -13,6 +13,7 @@ from edgefc.mcp.config import ServerConfig
 from edgefc.tools.remote import Omission, ServerTool
 
 MAX_LISTED = 1024  # tools of a server that are looked at
+MAX_DESCRIPTION = 50_000  # characters, some 12,000 tokens
 MAX_OFFERED = 128  # tools of a server that are offered; GitHub's has 117
 
 
@@ -30,24 +31,27 @@ def new_listing(config: ServerConfig, tools: Sequence[Any], *, is_whole: bool = 
     offered: dict[str, ServerTool] = {}
     omitted: list[Omission] = []
     for tool in tools:
-        reason = _omission(config, tool.name, offered)
+        reason = _omission(config, tool, offered)
         if reason:
             omitted.append(Omission(config.name, tool.name, reason))
         else:
             offered[tool.name] = _server_tool(config, tool)
     if not is_whole:
-        reason = f"it has more than {MAX_LISTED:,} tools, of which the others are not looked at"
+        reason = f"it has more than {MAX_LISTED:,} tools, or vast ones; the others are not looked at"
         omitted.append(Omission(config.name, "", reason))
     return Listing(tuple(offered.values()), tuple(omitted), offered)
 
 
-def _omission(config: ServerConfig, name: str, offered: dict[str, ServerTool]) -> str:
+def _omission(config: ServerConfig, tool: Any, offered: dict[str, ServerTool]) -> str:
+    name = tool.name
     if config.allow is not None and not _matches(name, config.allow):
         return "not in allow"
     if _matches(name, config.deny):
         return "in deny"
     if name in offered:
         return "the server has another tool of this name"
+    if len(tool.description or "") > MAX_DESCRIPTION:
+        return f"its description has more than {MAX_DESCRIPTION:,} characters"
     if len(offered) >= MAX_OFFERED:
         return f"more than {MAX_OFFERED} tools; name the ones you need in allow"
     return ""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -21,6 +23,7 @@ import anyio
 import mcp_types
 from mcp.client.stdio import StdioServerParameters, get_default_environment, stdio_client
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from edgefc.errors import ToolError
 from edgefc.mcp.config import ServerConfig
@@ -30,8 +33,11 @@ log = logging.getLogger("edgefc.mcp")
 MAX_MESSAGE = 16 << 20  # bytes
 LONGEST_LINE = 1000  # characters of a line of stderr in the log
 GUARD = Path(__file__).with_name("guard.py")
+LONGEST_REASON = 200  # characters of the reason why a line cannot be read
 EXIT_S = 2.0  # for the server, once its stdin is closed
 END_S = 5.0  # for the guard to end the server's processes
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ANSWERED = re.compile(rb'"id"\s*:\s*(\d{1,9})[\s,}]')
 
 
 class Process:
@@ -117,10 +123,12 @@ class Process:
     def _parse(self, line: bytes) -> SessionMessage | Exception:
         try:
             return SessionMessage(mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False))
-        except ValueError as error:
+        except ValidationError as error:
+            if mended := _mended(line):
+                return mended
             text = single_line(line[:LONGEST_LINE].decode("utf-8", "replace").strip())
             log.warning("%s: a line on stdout that is no message: %s", self._config.name, text)
-            return error
+            return _refusal(line, error) or error
 
     def _exit_reason(self, process: asyncio.subprocess.Process) -> str:
         if process.returncode is None:
@@ -167,6 +175,27 @@ class Process:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a survivor may hold the pipes open
+
+
+def _mended(line: bytes) -> SessionMessage | None:
+    """Return a message whose only mistake are halves of surrogate pairs, which JavaScript leaves where it cuts text."""
+    if not _SURROGATE.search(line):
+        return None
+    try:
+        text = json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8", "replace")
+        return SessionMessage(mcp_types.jsonrpc_message_adapter.validate_json(text, by_name=False))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refusal(line: bytes, error: ValidationError) -> SessionMessage | None:
+    """Return an error as the answer to the request that an unreadable line answers, so that nobody waits for it."""
+    number = _ANSWERED.search(line[:200]) or _ANSWERED.search(line[-200:])
+    if number is None or b'"method"' in line[:200]:
+        return None
+    reason = f"sent an answer that cannot be read: {single_line(error.errors()[0]['msg'], limit=LONGEST_REASON)}"
+    data = mcp_types.ErrorData(code=mcp_types.PARSE_ERROR, message=reason)
+    return SessionMessage(mcp_types.JSONRPCError(jsonrpc="2.0", id=int(number[1]), error=data))
 
 
 def _check_program(command: str, folder: str | None, environment: dict[str, str]) -> None:

@@ -272,7 +272,7 @@ def test_control_sequences_and_special_tokens_stay_text(raw: Raw, demo_path: Pat
 
 
 def test_a_huge_result_is_shortened(raw: Raw) -> None:
-    with connect({"mcpServers": {"raw": raw("huge")}}, max_result=1000) as tools:
+    with connect({"mcpServers": {"raw": raw("result-3")}}, max_result=1000) as tools:
         assert len(str(call(tools, "echo", text="a"))) < 1100
 
 
