@@ -21,7 +21,11 @@ _TEMPLATE = load_family("edgefc-mini").template
 
 def render(conversation: Conversation) -> str:
     """Return the text of a conversation."""
-    messages = canonicalize(conversation.messages)
+    last = conversation.messages[-1]
+    # Calls without results are refused; the empty ones that are added are left out again.
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": ""} for call in last.get("tool_calls") or ()]
+    messages = canonicalize([*conversation.messages, *results])
+    messages = messages[: len(messages) - len(results)]
     return _TEMPLATE.render(messages=messages, tools=conversation.tools, add_generation_prompt=False)
 
 
