@@ -1,7 +1,7 @@
 """The parameters and the body of an operation → one object of arguments.
 
-Each parameter and each field of a JSON body keeps its name. A name that occurs more than once gets its location in
-front: `path_id`, `body_id`. A body that is no plain object is one argument, `body`.
+Each parameter and each field of a JSON body or a form keeps its name. A name that occurs more than once gets its
+location in front: `path_id`, `body_id`. A JSON body that is no plain object is one argument, `body`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgefc.errors import ToolError
+from edgefc.openapi import forms
 from edgefc.openapi.references import References
 from edgefc.openapi.schemas import convert_all
 
@@ -58,11 +59,16 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The JSON body. `is_whole`: one argument is all of it; else its fields are arguments."""
+    """The body: JSON, or a form. `is_whole`: one argument is all of it; else its fields are arguments."""
 
     media_type: str
     is_whole: bool
     is_required: bool
+
+    @property
+    def form(self) -> str:
+        """Return the media type of a form; "" for JSON."""
+        return forms.form_type(self.media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +197,16 @@ def _read_body(operation: Mapping[str, Any], references: References) -> tuple[Bo
     content, is_required = node.get("content"), node.get("required") is True
     if not isinstance(content, Mapping):
         raise ToolError("requestBody must have content")
-    media_type = next((name for name in content if isinstance(name, str) and _JSON_TYPE.match(name)), None)
+    names = [name for name in content if isinstance(name, str)]
+    media_type = next(filter(_JSON_TYPE.match, names), None) or next(filter(forms.form_type, names), None)
     if media_type is None:
         if not is_required:
             return None, []
         types = ", ".join(str(name)[:60] for name in list(content)[:3])
-        raise ToolError(f"its body is {types or 'nothing'}; only JSON can be sent")
+        raise ToolError(f"its body is {types or 'nothing'}; only JSON and forms can be sent")
     media = references.follow(content[media_type], "the body's content")
+    if form := forms.form_type(media_type):
+        return _read_form(form, media, references, is_required=is_required)
     schema = media.get("schema", True)
     sent_type = "application/json" if "*" in media_type else media_type
     fields = _plain_fields(schema, references, is_required=is_required)
@@ -205,6 +214,34 @@ def _read_body(operation: Mapping[str, Any], references: References) -> tuple[Bo
         return Body(sent_type, is_whole=False, is_required=is_required), fields
     whole = _Entry("body", "body", _with_description(schema, node), is_required)
     return Body(sent_type, is_whole=True, is_required=is_required), [whole]
+
+
+def _read_form(
+    form: str, media: Mapping[str, Any], references: References, *, is_required: bool
+) -> tuple[Body | None, list[_Entry]]:
+    """Read a form whose fields are known. One that may be left out is, if it needs a file or has other fields.
+
+    Fields that are required make the form required: many documents leave that out.
+    """
+    schema, encoding = media.get("schema"), media.get("encoding")
+    encodings = encoding if isinstance(encoding, Mapping) else {}
+    fields = _plain_fields(schema, references, is_required=True)
+    files = {entry.name for entry in fields or () if forms.is_file(entry.schema, encodings.get(entry.name), references)}
+    if (
+        fields is None
+        or len(files) == len(fields)
+        or any(entry.is_required and entry.name in files for entry in fields)
+    ):
+        if not is_required:
+            return None, []
+        raise ToolError(forms.NEEDS_FILE if fields else "its body is a form whose fields are not listed")
+    entries: list[_Entry] = []
+    for entry in fields:
+        if entry.name not in files:
+            style, explode, is_json = forms.field_style(form, encodings.get(entry.name))
+            entries.append(replace(entry, style=style, explode=explode, is_json=is_json))
+    is_required = is_required or any(entry.is_required for entry in entries)
+    return Body(form, is_whole=False, is_required=is_required), entries
 
 
 def _plain_fields(schema: Any, references: References, *, is_required: bool) -> list[_Entry] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from edgefc.errors import ToolError
+from edgefc.openapi import forms
 from edgefc.openapi.http import Request
 from edgefc.openapi.keys import Secrets
 from edgefc.openapi.operations import Operation
@@ -22,9 +23,12 @@ def build_request(operation: Operation, arguments: Mapping[str, Any], secrets: S
     known = {parameter.argument: parameter for parameter in operation.parameters}
     if unknown := [name for name in arguments if name not in known]:
         raise ToolError(f"unknown argument {unknown[0]!r}")
-    # null means that a parameter is not given; in a body it is a value.
+    # null means that a parameter is not given; in a body of JSON it is a value.
+    has_nulls = operation.body is not None and not operation.body.form
     used = [
-        (known[name], value) for name, value in arguments.items() if value is not None or known[name].location == "body"
+        (known[name], value)
+        for name, value in arguments.items()
+        if value is not None or (has_nulls and known[name].location == "body")
     ]
     present = {parameter for parameter, _ in used}
     if missing := [name for name, one in known.items() if one.is_required and one not in present]:
@@ -40,21 +44,34 @@ def build_request(operation: Operation, arguments: Mapping[str, Any], secrets: S
     headers = [("Accept", "application/json, text/*;q=0.9, */*;q=0.1")]
     headers += [(parameter.name, _header(parameter, value)) for parameter, value in at("header")]
     headers += [*secrets.headers, *([("Cookie", "; ".join(cookies))] if cookies else [])]
-    body = _body(operation, dict(used))
-    if body is not None and operation.body is not None:
-        headers.append(("Content-Type", operation.body.media_type))
+    body = _body(operation, at("body"))
+    if body is not None:
+        headers.append(("Content-Type", body[0]))
     url = f"{operation.base_url}{_path(operation.path, at('path'))}"
-    return Request(operation.method, f"{url}?{'&'.join(query)}" if query else url, tuple(headers), body)
+    return Request(operation.method, f"{url}?{'&'.join(query)}" if query else url, tuple(headers), body and body[1])
 
 
-def _body(operation: Operation, used: Mapping[Parameter, Any]) -> bytes | None:
-    fields = {parameter.name: value for parameter, value in used.items() if parameter.location == "body"}
-    if operation.body is None or (not fields and operation.body.is_whole):
+def _body(operation: Operation, fields: list[tuple[Parameter, Any]]) -> tuple[str, bytes] | None:
+    """Return the media type and the body; None if there is none."""
+    body = operation.body
+    if body is None or (not fields and (body.is_whole or not body.is_required)):
         return None
-    if not fields and not operation.body.is_required:
-        return None
-    value = fields["body"] if operation.body.is_whole else fields
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    if body.form == forms.MULTIPART:
+        return forms.write_multipart([(parameter.name, value, parameter.is_json) for parameter, value in fields])
+    if body.form:
+        pairs = [f"{name}={text}" for parameter, value in fields for name, text in _field(parameter, value)]
+        return body.media_type, "&".join(pairs).encode()
+    value = fields[0][1] if body.is_whole else {parameter.name: value for parameter, value in fields}
+    return body.media_type, json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def _field(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield names and values of a field of a form, both encoded."""
+    if parameter.style != forms.URLENCODED:
+        yield from _query(parameter, value)
+        return
+    for text, _ in forms.field_texts(value, is_json=parameter.is_json):
+        yield _quoted(parameter.name), _quoted(text)
 
 
 def _path(template: str, values: list[tuple[Parameter, Any]]) -> str:
@@ -107,10 +124,9 @@ def _query(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
     name = _quoted(parameter.name)
     if parameter.is_json or not isinstance(value, list | Mapping):
         yield name, _quoted(_text(value, is_json=parameter.is_json))
-    elif parameter.style == "deepObject" and isinstance(value, Mapping):
-        for key, item in value.items():
-            yield _quoted(f"{parameter.name}[{key}]"), _quoted(_text(item))
-    elif parameter.explode and parameter.style != "deepObject":
+    elif parameter.style == "deepObject":
+        yield from _deep(parameter.name, value)
+    elif parameter.explode:
         pairs = value.items() if isinstance(value, Mapping) else ((parameter.name, item) for item in value)
         for key, item in pairs:
             yield _quoted(key), _quoted(_text(item))
@@ -118,6 +134,18 @@ def _query(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
         items = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else value
         separator = _SEPARATORS.get(parameter.style, ",")
         yield name, separator.join(_quoted(_text(item)) for item in items)
+
+
+def _deep(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield names with brackets, as PHP, Rails and Stripe read them; OpenAPI defines those of plain objects only."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _deep(f"{name}[{key}]", item)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _deep(f"{name}[{number if isinstance(item, list | Mapping) else ''}]", item)
+    else:
+        yield _quoted(name), _quoted(_text(value))
 
 
 def _text(value: Any, *, is_json: bool = False) -> str:
