@@ -36,9 +36,11 @@ def _family_of(
         return chat_format, formats.Detection(
             detection.family, "models.toml says so", detection.template, detection.note
         )
-    if family is None and (known := dialect_file.stored(found.path)) is not None:
+    chat_format, detection = formats.family_of(metadata, found.path, family)
+    has_dialects = family is None and "dialect" in chat_format.prompt
+    if has_dialects and (known := dialect_file.stored(found.path)) is not None:
         return dialect_file.family_in_dialect(metadata, found.path.name, known)
-    return formats.family_of(metadata, found.path.name, family)
+    return chat_format, detection
 
 
 def tokenizer_of(model: str | ResolvedModel) -> Tokenizer:

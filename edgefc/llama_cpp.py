@@ -117,7 +117,7 @@ class ChatHandler:
         if engine is None:
             engine = _ENGINES[llama] = StockEngine(llama)
         path = Path(llama.model_path)
-        family, _ = formats.family_of(llama.metadata, path.name, self.family, eos=engine.tokenizer.eos_text)
+        family, _ = formats.family_of(llama.metadata, path, self.family, eos=engine.tokenizer.eos_text)
         model = self._models[llama] = Model(engine, family, path=path, name=path.stem)
         return model
 

@@ -65,7 +65,7 @@ def load(
     header = gguf.read_model(found.path)
     metadata = header.metadata
     family_name = family or (found.card.family if found.card else None) or None
-    chat_format, detection = formats.family_of(metadata, found.path.name, family_name)
+    chat_format, detection = formats.family_of(metadata, found.path, family_name)
     trained = header.number("context_length")
     if n_ctx is not None and trained is not None and n_ctx > trained:
         log.warning("%s: trained on contexts of %d tokens; n_ctx is %d", found.path.name, trained, n_ctx)
@@ -86,7 +86,7 @@ def load(
         header=header,
     )
     if detection.template == formats.MODEL_TEMPLATE:
-        chat_format, _ = formats.family_of(metadata, found.path.name, family_name, eos=engine.tokenizer.eos_text)
+        chat_format, _ = formats.family_of(metadata, found.path, family_name, eos=engine.tokenizer.eos_text)
     if family_name is None:
         chat_format, detection = _in_dialect(engine, chat_format, detection, found.path, metadata)
     for warning in detection.warnings(chat_format, engine.tokenizer):

@@ -65,7 +65,7 @@ def _calibrate_dialect(model: Model) -> Dialect | None:
     from edgefc.chat import dialect
 
     metadata, eos = gguf.read_metadata(model.path), model.engine.tokenizer.eos_text
-    family, _ = formats.family_of(metadata, model.path.name, eos=eos)
+    family, _ = formats.family_of(metadata, model.path, eos=eos)
     if "dialect" not in family.prompt:
         return None
     other, _ = formats.family_of(metadata, model.path.name, family.prompt["dialect"], eos=eos)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from edgefc.errors import FormatError
+from edgefc.formats import response_template
 from edgefc.formats.family import Family, family_names, load_family
 from edgefc.formats.model_template import with_model_template, with_tools_as_text
 
@@ -77,18 +79,31 @@ def detect(metadata: Mapping[str, object], file_name: str = "") -> Detection:
 
 
 def family_of(
-    metadata: Mapping[str, object], file_name: str = "", name: str | None = None, *, eos: str = ""
+    metadata: Mapping[str, object], file: str | Path = "", name: str | None = None, *, eos: str = ""
 ) -> tuple[Family, Detection]:
     """Return the family of a model file with the chat template to use, and how it was found.
 
+    file  the file's name; its path, if the `tokenizer_config.json` beside it counts where no family is known
     name  the family, if the caller names it; None: detect it
     eos   the text of the end-of-sequence token, which some templates write
 
     Raises FormatError when there is no such family, or the file's template cannot be rendered.
     """
-    detection = detect(metadata, file_name) if name is None else Detection(name, "it was named explicitly")
-    family = load_family(detection.family)
     source = _text(metadata, CHAT_TEMPLATE)
+    if name == response_template.NAME:
+        family = response_template.family_from(_response_template(file), source, eos=eos)
+        return family, Detection(name, "it was named explicitly", MODEL_TEMPLATE)
+    file_name = file.name if isinstance(file, Path) else file
+    detection = detect(metadata, file_name) if name is None else Detection(name, "it was named explicitly")
+    if name is None and detection.family == "generic" and (spec := _response_template(file)):
+        try:
+            family = response_template.family_from(spec, source, eos=eos)
+        except FormatError as error:
+            detection = replace(detection, note=f"the response_template beside it is not used: {error.reason}")
+        else:
+            reason = f"{response_template.CONFIG} beside it has a response_template, and its chat template agrees"
+            return family, Detection(family.name, reason, MODEL_TEMPLATE)
+    family = load_family(detection.family)
     if family.prompt.get("own") and not isinstance(metadata.get(CHAT_TEMPLATE, ""), str):
         raise FormatError("the model's chat template is no text, or too long", "Name the chat format with --family.")
     if not family.prompt.get("own") or not source:
@@ -101,6 +116,10 @@ def family_of(
             raise
         return family, replace(detection, note=error.reason)
     return adapted, replace(detection, template=MODEL_TEMPLATE)
+
+
+def _response_template(file: str | Path) -> Mapping[str, Any]:
+    return (response_template.read_beside(file) if isinstance(file, Path) else None) or {}
 
 
 def _by_template(families: Sequence[Family], template: str) -> Detection | None:

@@ -33,7 +33,7 @@ from edgefc.types import CallDecision, Messages, OutputSyntax, ToolCall, ToolCho
 # The syntax of answers without tools, in families that spell text in a special way only beside tools.
 _PLAIN_TEXT = OutputSyntax(call="<tool_call>{name}{arguments}", marker="<tool_call>")
 _NOT_FAMILIES = {spellings.FILE_NAME, "probes.toml"}
-_CONTROL_TOKEN = re.compile(
+CONTROL_TOKEN = re.compile(
     r"<\|[^|<>]+\|?>|<[^|<>]+\|>|</s>|\[TOOL_CALLS\]|<(?:start|end)_[a-z_]+>|<escape>"
 )  # the forms of all families' control tokens
 # The values of `thinking` with which the prompt begins the thoughts, by `thinking.opened`.
@@ -214,9 +214,7 @@ class Family:
         """List the family's control tokens that a vocabulary lacks: prompts then spell them out as text."""
         syntax = self.syntax
         texts = (syntax.call, syntax.marker, syntax.calls_begin, syntax.calls_end, syntax.quote, *self.stop[:1])
-        return [
-            token for token in dict.fromkeys(_CONTROL_TOKEN.findall(" ".join(texts))) if token not in special_tokens
-        ]
+        return [token for token in dict.fromkeys(CONTROL_TOKEN.findall(" ".join(texts))) if token not in special_tokens]
 
     def _check_calls(self, conversation: list[dict[str, Any]]) -> None:
         """Raise RequestError for a call of an earlier turn that the family's encoding cannot spell."""

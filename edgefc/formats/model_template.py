@@ -169,12 +169,12 @@ def _as_transformers(family: Family, eos: str, *, as_text: bool, no_tools: list[
 
     def adapt(conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> dict[str, Any]:
         turns = conversation if family.syntax.parallel else one_call_a_turn(conversation)
-        return _variables([_wire_message(message, as_text=as_text) for message in turns], tools or no_tools, eos)
+        return _variables([wire_message(message, as_text=as_text) for message in turns], tools or no_tools, eos)
 
     return adapt
 
 
-def _wire_message(message: Mapping[str, Any], *, as_text: bool) -> dict[str, Any]:
+def wire_message(message: Mapping[str, Any], *, as_text: bool) -> dict[str, Any]:
     """Return a canonical message in OpenAI's form."""
     wire: dict[str, Any] = {"role": message["role"], "content": message["content"]}
     if "reasoning_content" in message:

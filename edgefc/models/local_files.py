@@ -10,7 +10,7 @@ from pathlib import Path
 from edgefc import files, gguf
 from edgefc.errors import RequestError, StoreError
 from edgefc.models import aliases, other_programs, registry, store
-from edgefc.models.manifest import TOKENIZER, Role, StoredFile, StoredModel
+from edgefc.models.manifest import TOKENIZER, TOKENIZER_CONFIG, Role, StoredFile, StoredModel
 from edgefc.models.other_programs import FoundModel
 from edgefc.models.quantization import UNNAMED, quantization_in_header, quantization_of
 from edgefc.models.reporter import Reporter
@@ -50,12 +50,11 @@ def import_file(
     sha256: str = "",
     card: registry.ModelCard | None = None,
 ) -> StoredModel:
-    """Store a file of this machine, with the tokenizer.json beside it. Raises StoreError if it lacks a known hash."""
+    """Store a file of this machine, and its tokenizer's beside it. Raises StoreError if it lacks a known hash."""
     parts = gguf.split_files(path)
-    tokenizer = path.with_name(TOKENIZER)
     roles: list[tuple[Path, Role]] = [(part, "model") for part in parts]
-    if tokenizer.is_file():
-        roles.append((tokenizer, "tokenizer"))
+    beside = (path.with_name(name) for name in (TOKENIZER, TOKENIZER_CONFIG))
+    roles += [(found, "tokenizer") for found in beside if found.is_file()]
     with store.work_folder() as folder:
         stored_files = []
         for source, role in roles:

@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST = 1 << 20  # bytes
 MAX_FILES = 1024
 MAX_SIZE = 1 << 50  # bytes of a file
-TOKENIZER = "tokenizer.json"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 Role = Literal["model", "tokenizer", "licence"]
 REPO_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _SHA1, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
@@ -186,7 +186,7 @@ def _parse_file(entry: Any) -> StoredFile:
     lower = name.lower()
     is_named_right = {
         "model": lower.endswith(".gguf"),
-        "tokenizer": name == TOKENIZER,
+        "tokenizer": name in {TOKENIZER, TOKENIZER_CONFIG},
         "licence": not lower.endswith((".gguf", ".json")),
     }[role]
     if not is_named_right:

@@ -37,14 +37,14 @@ from edgefc.models.local_files import (
     link_or_copy,
     store_folder,
 )
-from edgefc.models.manifest import MANIFEST, TOKENIZER, Role, StoredFile, StoredModel
+from edgefc.models.manifest import MANIFEST, TOKENIZER, TOKENIZER_CONFIG, Role, StoredFile, StoredModel
 from edgefc.models.quantization import quantization_of
 from edgefc.models.reporter import Reporter, SilentReporter
 from edgefc.models.source import ModelSource, Repository, choose_files, parse_source, with_choice
 from edgefc.paths import inside
 
 __all__ = ["Reporter", "SilentReporter", "pull_model"]
-MAX_LICENCE, MAX_TOKENIZER = 1 << 20, 128 << 20  # bytes; the largest tokenizer.json known has 35 MB
+MAX_LICENCE, MAX_CONFIG, MAX_TOKENIZER = 1 << 20, 16 << 20, 128 << 20  # bytes; tokenizer.json has up to 35 MB
 
 
 def pull_model(
@@ -185,6 +185,9 @@ def _fetch_extras(fetcher: _Fetcher, source: ModelSource, repo: Repository) -> l
             extras.append(fetcher.fetch(tokenizer, "tokenizer"))
         else:
             fetcher.reporter.note("no tokenizer.json is published: using the GGUF's own vocabulary")
+        config = base_repo.files.get(TOKENIZER_CONFIG) or repo.files.get(TOKENIZER_CONFIG)
+        if not (source.card and source.card.family) and config is not None and (config.size or 0) <= MAX_CONFIG:
+            extras.append(fetcher.fetch(config, "tokenizer"))  # may tell how calls are spelled
     except (GatedModelError, ModelNotFoundError, StoreError) as error:
         fetcher.reporter.note(f"no tokenizer.json: {error.reason}. Using the GGUF's own vocabulary")
     return extras

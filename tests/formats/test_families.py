@@ -116,7 +116,14 @@ def streamed_calls(deltas: list[Delta]) -> list[dict[str, Any]]:
 def test_the_loop_closes(
     name: str, conversation: tuple[list[Tool], list[dict[str, Any]]], text_beside: str, seed: int
 ) -> None:
-    family, (tools, calls), rng = load_family(name), conversation, random.Random(seed)
+    check_loop(load_family(name), conversation, text_beside, seed)
+
+
+def check_loop(
+    family: Family, conversation: tuple[list[Tool], list[dict[str, Any]]], text_beside: str, seed: int
+) -> None:
+    """Write calls in all choices; both executors must accept them, and the parser must read the same."""
+    (tools, calls), rng = conversation, random.Random(seed)
     thinking = without_thoughts(family)
     syntax = family.syntax if thinking is None else family.syntax_for(tools, thinking=thinking)
     for mode in MODES:

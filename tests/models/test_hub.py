@@ -223,9 +223,10 @@ def test_a_file_and_a_url_elsewhere(server: HubServer, content: bytes, tmp_path:
 
 
 def test_the_tokenizer_of_the_model_that_was_quantized(server: HubServer, content: bytes) -> None:
-    server.add("acme/base", {"tokenizer.json": b"base"})
+    server.add("acme/base", {"tokenizer.json": b"base", "tokenizer_config.json": b"{}"})
     server.add("acme/plain", {NAME: content}, extra={"cardData": {"base_model": ["acme/base"], "license": "mit"}})
     assert pull(server, "acme/plain").path.with_name("tokenizer.json").read_bytes() == b"base"
+    assert pull(server, "acme/plain").path.with_name("tokenizer_config.json").read_bytes() == b"{}"
     server.add("acme/alone", {NAME: content}, extra={"cardData": {"base_model": "acme/hidden"}})
     server.add("acme/hidden", {"tokenizer.json": b"x"}, gated="manual", token="other")
     assert not pull(server, "acme/alone").path.with_name("tokenizer.json").exists()
