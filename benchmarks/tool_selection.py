@@ -44,7 +44,7 @@ def print_recall(data: Path, distractors: int, seeds: int) -> None:
 
 def print_lists(folder: Path, servers: Sequence[str], model_name: str, *, with_prefill: bool) -> None:
     """Print, for each server and for all together, tokens and seconds of prompts, and how often the tool is shown."""
-    lists = {name: _tools_of(name, folder / f"{name}.json") for name in servers}
+    lists = {name: tools_of(name, folder / f"{name}.json") for name in servers}
     with edgefc.load(model_name, n_ctx=N_CTX, n_parallel=1, prefix_disk=0) as model:
         for name, tools in lists.items():
             _print_list(model, name, tools, {name: QUESTIONS[name]}, with_prefill=with_prefill)
@@ -54,7 +54,7 @@ def print_lists(folder: Path, servers: Sequence[str], model_name: str, *, with_p
             _print_list(model, ALL, everything, questions, with_prefill=with_prefill)
 
 
-def _tools_of(server: str, path: Path) -> list[RemoteTool]:
+def tools_of(server: str, path: Path) -> list[RemoteTool]:
     """Read the tools of a server as `edgefc.mcp` would."""
     tools: list[RemoteTool] = []
     for tool in json.loads(path.read_text(encoding="utf-8")):

@@ -27,6 +27,8 @@ def tools() -> list[dict[str, Any]]:
     if MODE.startswith("schema-"):  # megabytes
         names = {f"p{number:06}": {"type": "string", "description": "a" * 1000} for number in range(1000 * megabytes())}
         return [tool("echo", "Echo a text."), tool("vast", "Vast.", {"type": "object", "properties": names})]
+    if MODE == "twenty":
+        return [tool(f"tool_{number}", f"Return the number {number}.") for number in range(20)]
     if MODE == "many":
         return [tool(f"tool_{number}", "one of many") for number in range(10_000)]
     if MODE == "odd":

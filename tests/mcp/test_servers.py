@@ -92,6 +92,19 @@ def test_a_caller_with_an_event_loop(raw: Raw) -> None:
     assert asyncio.run(use()) == "hello"
 
 
+def test_an_async_run_uses_a_servers_tools(raw: Raw, demo_path: Path) -> None:
+    async def use() -> list[Any]:
+        with edgefc.load(demo_path) as model:
+            async with connect({"mcpServers": {"raw": raw()}}) as tools:
+                choice = {"type": "function", "function": {"name": "echo"}}
+                result = await model.arun("Echo the text hello.", tools=[*tools], tool_choice=choice, max_rounds=2)
+        return [message["content"] for message in result.messages if message["role"] == "tool"]
+
+    (content,) = asyncio.run(use())
+    assert "error" not in content
+    assert not children()
+
+
 def test_a_child_of_the_sdk_over_stdio_inherits_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SECRET", "x")
     server = {"command": sys.executable, "args": [str(SERVER)], "env": {"OWN": "1"}, "timeout": 300}
