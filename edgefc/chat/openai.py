@@ -7,6 +7,7 @@ beside it `timings` in llama-server's spelling.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import secrets
 import time
@@ -15,12 +16,15 @@ from typing import Any
 
 from edgefc._version import __version__
 from edgefc.chat.completion import Completion
-from edgefc.chat.confidence import CallConfidence
+from edgefc.chat.confidence import CallConfidence, Confidence
 from edgefc.chat.reply import Reply, Usage
+from edgefc.chat.trace import Trace, TracedToken
 from edgefc.engine import GenerationStats, Tokenizer, TokenLogprob
+from edgefc.errors import format_path
 from edgefc.types import Delta
 
 Head = dict[str, Any]
+_DIGITS = 6  # of a probability in a trace
 _NO_CHANCE = -9999.0  # OpenAI's logprob of a token that is not among the likely ones
 FINGERPRINT = f"edgefc-{__version__}"  # equal seeds give equal answers while this is equal
 
@@ -45,7 +49,8 @@ def completion(
         reason = finish_reason(reply, legacy=legacy)
         own_logprobs = logprobs[index] if logprobs else None
         choice = {"index": index, "message": message, "logprobs": own_logprobs, "finish_reason": reason}
-        choices.append({**choice, **extension(reply)})
+        trace = {} if reply.trace is None else {"x_edgefc_trace": trace_of(reply.trace)}
+        choices.append({**choice, **extension(reply), **trace})
     return {**about, "object": "chat.completion", "choices": choices, **usage_and_timings(replies, len(replies))}
 
 
@@ -58,13 +63,17 @@ def chunk(
     legacy: bool = False,
     logprobs: Any = None,
     reply: Reply | None = None,
+    trace: Sequence[TracedToken] = (),
 ) -> dict[str, Any]:
-    """Build one chunk of a stream; the last one of a choice gets its `reply`."""
+    """Build one chunk of a stream, with the trace of its tokens; the last one of a choice gets its `reply`."""
     calls = delta.get("tool_calls")
     sent: Mapping[str, Any] = {"function_call": calls[0]["function"]} if legacy and calls else delta
     choice = {"index": index, "delta": sent, "logprobs": logprobs, "finish_reason": reason}
     if reply is not None:
         choice |= extension(reply)
+    facts = {} if reply is None or reply.trace is None else trace_facts(reply.trace)
+    if trace or facts:
+        choice["x_edgefc_trace"] = {"tokens": [traced_token(token) for token in trace], **facts}
     return {**about, "object": "chat.completion.chunk", "choices": [choice]}
 
 
@@ -101,10 +110,48 @@ def confidence_of(reply: Reply) -> dict[str, Any]:
 
     Names of tools have the form of `top_logprobs`. All logprobs are natural logarithms.
     """
-    if (found := reply.confidence) is None:
-        return {}
+    return {} if reply.confidence is None else {"confidence": _confidence(reply.confidence)}
+
+
+def _confidence(found: Confidence) -> dict[str, Any]:
     decision = {"call": _chance(found.call), "answer": _chance(found.answer)}
-    return {"confidence": {**decision, "calls": [_call_confidence(call) for call in found.calls]}}
+    return {**decision, "calls": [_call_confidence(call) for call in found.calls]}
+
+
+def trace_of(trace: Trace) -> dict[str, Any]:
+    """Build the field `x_edgefc_trace` of a whole answer."""
+    return {"tokens": [traced_token(token) for token in trace.tokens], **trace_facts(trace)}
+
+
+def trace_facts(trace: Trace) -> dict[str, Any]:
+    """Build what `x_edgefc_trace` has besides the tokens, which a stream has sent before."""
+    return {
+        "end": None if trace.end is None else traced_token(trace.end),
+        "earlier_attempts": [[traced_token(token) for token in attempt] for attempt in trace.earlier],
+        "prompt": [
+            {"name": band.name, "begin": band.begin, "end": band.end, "tokens": band.end - band.begin,
+             "sources": dict(band.sources)}
+            for band in trace.bands
+        ],
+        "grammar": None if trace.grammar is None else dataclasses.asdict(trace.grammar),
+        "decision": None if trace.decision is None else _confidence(trace.decision),
+        "unenforced": [{"path": format_path(found.path), "reason": found.reason} for found in trace.unenforced],
+        "missing_tokens": trace.n_missing,
+    }  # fmt: skip
+
+
+def traced_token(token: TracedToken) -> dict[str, Any]:
+    """Build one token of `x_edgefc_trace`."""
+    others = [
+        {"id": other.id, "text": other.text, "probability": round(other.probability, _DIGITS),
+         "allowed": other.is_allowed}
+        for other in token.others
+    ]  # fmt: skip
+    return {
+        "id": token.id, "text": token.text, "origin": token.origin, "drafted": token.is_draft,
+        "probability": None if token.probability is None else round(token.probability, _DIGITS), "others": others,
+        "step": token.step, "ms": round(token.ms, 3), "attempt": token.attempt,
+    }  # fmt: skip
 
 
 def _call_confidence(call: CallConfidence) -> dict[str, Any]:

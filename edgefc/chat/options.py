@@ -46,6 +46,7 @@ class FormlessOptions(TypedDict, total=False):
     seed: int | None
     logit_bias: Mapping[int, float] | None
     logprobs: int | None
+    trace: bool | None
     thinking: bool | None
     open_objects: bool | None
     grammar: str | None
@@ -78,6 +79,7 @@ class ChatOptions(FormlessOptions, total=False):
     seed                 makes sampling repeatable; None: drawn anew for each request
     logit_bias           token id → number added to its logit
     logprobs             keep the logprob of each token and of this many (0 to 20) likeliest: `reply.logprobs`
+    trace                True: note how each token came about, see `reply.trace`
     thinking             False: a family that thinks before it answers is told not to
     response_format      the form of text: OpenAI's json_object or json_schema, or a type, such as a pydantic model, of
                          which `reply.parsed` is then an object. With tools it applies to answers without calls; an

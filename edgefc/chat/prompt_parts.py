@@ -90,6 +90,13 @@ class PartFinder:
         key = json.dumps([system, _tools_key(tools), choice and (choice.mode, choice.names), thinking])
         return self._heads.get(key, lambda: self._render_head(system, tools, choice, thinking))
 
+    def ids(
+        self, messages: Messages, tools: Tools | None, choice: ToolChoice | None, *, thinking: bool | None = None
+    ) -> list[int]:
+        """Render and tokenize a conversation; no ids when the template refuses it."""
+        found: list[int] = self._ids(messages, tools, choice, thinking).tolist()
+        return found
+
     def tool_sizes(self, tools: ToolSet) -> tuple[int, ...]:
         """Return the tokens of each tool as JSON, which are about those that it adds to the prompt."""
         return self._tool_sizes.get(tools.json, lambda: tuple(self._size(tool) for tool in tools))

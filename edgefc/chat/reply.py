@@ -16,6 +16,7 @@ from edgefc.chat.guide import AnswerGuide
 from edgefc.chat.options import stop_strings
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.request import RESAMPLE_TEMPERATURES, Request
+from edgefc.chat.trace import Trace, TracedToken, TraceReader
 from edgefc.engine import GenerationResult, GenerationStats, TokenLogprob
 from edgefc.engine.guide import EndReason
 from edgefc.errors import CancelledError, InvalidAnswerError, InvalidCallError
@@ -73,6 +74,7 @@ class Reply(Generic[T]):
     confidence  how sure the model was; None if it could not call
     omitted     tools that were left out of the request, with the reasons: see `on_unsupported`
     selection   the tools that the model was shown, with the reasons, if the request had more: see `tool_budget`
+    trace       how the answer came about, token by token, if the request asked for it
     stats       costs: tokens cached, sampled, forced and drafted, model steps, constraint microseconds, seconds
     """
 
@@ -88,6 +90,7 @@ class Reply(Generic[T]):
     confidence: Confidence | None = None
     omitted: tuple[Omitted, ...] = ()
     selection: ToolSelection | None = None
+    trace: Trace | None = None
 
     answer_type: JsonType[T] | None = field(default=None, repr=False, compare=False)
 
@@ -147,6 +150,7 @@ class ChatStream(Generic[T]):
         self._stopped_by: str | None = None
         self._error: BaseException | None = None
         self._logprobs_read = 0
+        self._trace = None if request.traced is None else TraceReader(request.traced)
         self.withheld: Sequence[Delta] = ()  # of calls that are not checked yet
         self._deltas = self._run()
 
@@ -182,13 +186,24 @@ class ChatStream(Generic[T]):
 
     def pop_logprobs(self) -> Sequence[TokenLogprob]:
         """Return the logprobs of tokens read since the last call; those of checked calls only once they are valid."""
-        if self._reply is not None:
-            read = len(self._reply.logprobs)
-        else:
-            read = 0 if self._request.is_checked else self._attempt.generation.tokens_read
-        new = self._attempt.generation.logprobs[self._logprobs_read : read]
+        new = self._attempt.generation.logprobs[self._logprobs_read : self._n_final]
         self._logprobs_read += len(new)
         return new
+
+    def pop_trace(self) -> Sequence[TracedToken]:
+        """Return how the tokens read since the last call came about; those of checked calls only once they are valid.
+
+        Empty unless the request asked for a trace.
+        """
+        return () if self._trace is None else self._trace.pop(self._attempt.generation, self._n_final)
+
+    @property
+    def _n_final(self) -> int:
+        """Number of tokens that were read, and that no further attempt will replace."""
+        generation = self._attempt.generation
+        if self._reply is not None:
+            return self._reply.usage["completion_tokens"]
+        return 0 if self._request.is_checked else generation.tokens_read
 
     def close(self) -> None:
         """Stop generating; does nothing when the reply is complete."""
@@ -234,6 +249,7 @@ class ChatStream(Generic[T]):
             assert parsed is not None
             stats.append(result.stats)
             if result.end_reason == "declined":
+                self._end_attempt(is_resampled=False)
                 self._attempt, self._logprobs_read = self._request.answer_in_text(self._attempt), 0
                 if self._cancelled:
                     self._attempt.generation.cancel()
@@ -277,10 +293,16 @@ class ChatStream(Generic[T]):
         number, finding = problem
         if len(stats) > MAX_RESAMPLES:
             raise InvalidCallError(calls[number].name, finding.path, finding.reason, len(stats))
+        self._end_attempt(is_resampled=True)
         self._attempt = self._request.resample(self._attempt, number, len(stats))
         if self._cancelled:
             self._attempt.generation.cancel()
         return False
+
+    def _end_attempt(self, *, is_resampled: bool) -> None:
+        """Store the trace of an attempt that another one follows."""
+        if self._trace is not None:
+            self._trace.end_attempt(self._attempt.generation, is_resampled=is_resampled)
 
     def _finish(self, result: GenerationResult, parsed: ParsedReply, attempts: Sequence[GenerationStats]) -> None:
         has_thoughts = "reasoning_content" in parsed.message
@@ -300,6 +322,9 @@ class ChatStream(Generic[T]):
             stopped_by=stopped_by,
             end_reason=result.end_reason,
             confidence=self._attempt.confidence,
+            trace=None
+            if self._trace is None
+            else self._trace.finish(self._attempt.generation, self._attempt.confidence, stats),
             answer_type=self._request.answer_type,
             omitted=self._request.omitted,
             selection=self._request.selection,

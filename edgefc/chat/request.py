@@ -28,6 +28,7 @@ from edgefc.chat.prompt import ModelPrompt, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.repeats import AnswerReader
 from edgefc.chat.tool_budget import selected_tools
+from edgefc.chat.trace import TracedRequest, prompt_bands
 from edgefc.chat.validation import CallChecker
 from edgefc.engine import Generation, GenerationResult, RequestOptions, SamplingOptions
 from edgefc.engine.backend import Backend
@@ -52,6 +53,7 @@ class Request:
     sampling  sampling of the first attempt
     answer_type  the type that was the response format, if one was
     selection  the tools of the prompt, if the request had more
+    traced     what the trace of an answer needs, if the request asked for one
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Request:
         self.prompt, self.sampling = prompt, sampling
         self.answer_type: JsonType | None = None
         self.selection: ToolSelection | None = None
+        self.traced: TracedRequest | None = None
         self._guide_settings = guide_settings
         self._engine, self._answer, self._engine_options = engine, answer, engine_options
         unenforced = answer.grammar.unenforced
@@ -283,6 +286,7 @@ def _prepared(
         "prefix": found.prefix,
         "answer_spans": found.answers,
         "logprobs": options.get("logprobs"),
+        "trace": bool(options.get("trace")),
     }
     settings = None
     if toolset and choice.mode != "none":
@@ -294,7 +298,11 @@ def _prepared(
                 if answer.decision is None
                 else grammar.compile_call_beginnings(formats.every_spelling())
             )
-    return Request(engine, question, prompt, answer, sampling_options(options, family), engine_options, settings)
+    request = Request(engine, question, prompt, answer, sampling_options(options, family), engine_options, settings)
+    if options.get("trace"):
+        bands = functools.partial(prompt_bands, parts, prompt.ids, messages, toolset, choice, thinking=thinking)
+        request.traced = TracedRequest(engine.tokenizer, answer.grammar, bands)
+    return request
 
 
 def checked_tools(

@@ -34,6 +34,7 @@ COMMANDS = {
     "/set": ("[NAME VALUE]", "show options, or set one: temperature 0.7, max_tokens 500, seed default"),
     "/tokens": ("", "count the tokens of the conversation"),
     "/stats": ("", "show what the last answer cost"),
+    "/trace": ("[on|off]", "show how the last answer came about; on: trace the next ones"),
     "/exit": ("", "leave (also Ctrl-D)"),
 }
 ALIASES = {"/bye": "/exit", "/quit": "/exit", "/?": "/help", "/clear": "/reset"}

@@ -21,7 +21,8 @@ from edgefc.cli.conversation import drop_oldest, load_messages, save_messages, s
 from edgefc.cli.live import AnswerView
 from edgefc.cli.options import GenerationOptions, QuestionOptions
 from edgefc.cli.tool_rounds import answer_with_tools
-from edgefc.errors import ContextOverflowError, EdgefcError, ModelLoadError, ModelNotFoundError
+from edgefc.cli.trace_view import print_trace
+from edgefc.errors import ContextOverflowError, EdgefcError, ModelLoadError, ModelNotFoundError, RequestError
 from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class ChatSession:
         self._last_question: str | None = None
         self._before_question = Snapshot([], None)
         self._undo: list[Snapshot] = []
-        self._has_warned = False
+        self._has_warned = self._is_tracing = False
         self.system: str | None = None
         self.messages: list[Message] = []
         self._set_system(options.system)
@@ -70,6 +71,7 @@ class ChatSession:
             "/set": self._set_option,
             "/tokens": lambda _: self._print_tokens(),
             "/stats": lambda _: chat_commands.print_stats(self.last_reply),
+            "/trace": self._set_trace,
         }
 
     def close(self) -> None:
@@ -108,6 +110,19 @@ class ChatSession:
         """Return what the last word of a command line may become."""
         return chat_commands.completions(text)
 
+    def _set_trace(self, text: str) -> None:
+        if text not in {"", "on", "off"}:
+            raise RequestError(
+                "trace", f"must be on or off, not {text!r}", "Without a word, /trace shows the last one."
+            )
+        if not text:
+            print_trace(self.last_reply)
+            return
+        self._is_tracing = text == "on"
+        out.print(
+            f"answers are {'traced: /trace shows the last one' if self._is_tracing else 'not traced'}", style="dim"
+        )
+
     # -- answers ------------------------------------------------------------------------------------------------
 
     def _answer(self, question: str) -> None:
@@ -116,10 +131,9 @@ class ChatSession:
         self._last_question, self._before_question = question, before
         messages: list[Message] = [*self.messages, {"role": "user", "content": question}]
         view = AnswerView()
+        options = {**self.options.keywords(), **({"trace": True} if self._is_tracing else {})}
         try:
-            result = answer_with_tools(
-                self.answerer, messages, self.tools, self.options.keywords(), view=view, approval=self._approval
-            )
+            result = answer_with_tools(self.answerer, messages, self.tools, options, view=view, approval=self._approval)
         except KeyboardInterrupt:
             is_kept = stop_answer(messages, view.text, len(before.messages) + 1)
             note = "what was answered so far is kept; /undo takes it back" if is_kept else "the question is taken back"

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 CUT, NO_CALL = 1, 3  # exit codes
 
+TraceOption = Annotated[
+    bool, Option("--trace", help="Print the reply with its trace: how each token came about; implies --json.")
+]
 ReplyJsonOption = Annotated[bool, Option("--json", help="Print the whole reply, with usage and statistics.")]
 
 
@@ -83,6 +86,7 @@ def call(
     question_options: QuestionOptions,
     stream: StreamOption = False,
     as_json: ReplyJsonOption = False,
+    trace: TraceOption = False,
 ) -> None:
     """Print the calls a model would make, as JSON, without running them. Exits with 3 if there is none."""
     from edgefc.chat.prompt import conversation
@@ -92,6 +96,8 @@ def call(
         raise _no_question()
     toolset, options = question_options.toolset(), question_options.generation().keywords()
     messages = conversation(question, question_options.system)
+    if trace:
+        as_json, options = True, {**options, "trace": True}
     view = AnswerView(has_text=False, has_line=not stream)
     with (
         closing(open_answerer(name, question_options, is_named=bool(model or len(words or ()) > 1))) as answerer,
@@ -137,7 +143,7 @@ def _print_result_line(name: str, _arguments: dict[str, Any], result: str) -> No
 
 
 def _reply_data(reply: Reply) -> dict[str, Any]:
-    from edgefc.chat.openai import confidence_of, selection_of
+    from edgefc.chat.openai import confidence_of, selection_of, trace_of
 
     stats = dataclasses.asdict(reply.stats)
     stats["constraint_us_per_sampled_token"] = reply.stats.constraint_us_per_sampled_token
@@ -152,4 +158,5 @@ def _reply_data(reply: Reply) -> dict[str, Any]:
         "missing": list(reply.missing),
         "usage": reply.usage,
         "stats": stats,
+        **({} if reply.trace is None else {"trace": trace_of(reply.trace)}),
     }

@@ -30,6 +30,7 @@ FIELDS = {
     "allow_repeated_calls": "x_edgefc_allow_repeated_calls",
     "on_unsupported": "x_edgefc_on_unsupported",
     "tool_budget": "x_edgefc_tool_budget",
+    "trace": "x_edgefc_trace",
 }
 
 
@@ -150,6 +151,7 @@ class ServerStream:
         self._deltas: list[Delta] = []
         self._choice: dict[str, Any] = {}
         self._totals: dict[str, Any] = {}
+        self._traced: list[dict[str, Any]] = []
         self._iterator = self._read()
 
     def __enter__(self) -> Self:
@@ -168,6 +170,7 @@ class ServerStream:
             for choice in event.get("choices", ()):
                 if choice.get("finish_reason"):
                     self._choice = choice
+                self._traced += choice.get("x_edgefc_trace", {}).get("tokens", ())
                 delta = {key: value for key, value in choice.get("delta", {}).items() if value is not None}
                 if delta:
                     self._deltas.append(delta)  # type: ignore[arg-type]
@@ -194,6 +197,7 @@ class ServerStream:
     def reply(self) -> Reply:
         """The complete reply; waits for it."""
         from edgefc.chat.reply import Reply
+        from edgefc.cli.trace_view import read_trace
         from edgefc.engine import GenerationStats
 
         for _ in self:
@@ -210,6 +214,7 @@ class ServerStream:
             prefill_s=timings.get("prompt_ms", 0.0) / 1000,
             decode_s=timings.get("predicted_ms", 0.0) / 1000,
         )
+        confidence, trace = _confidence(facts.get("confidence")), self._choice.get("x_edgefc_trace")
         outcome = "call" if message.get("tool_calls") else "length" if reason == "length" else "answer"
         return Reply(
             message=message,
@@ -219,7 +224,8 @@ class ServerStream:
             usage=usage,
             stats=stats,
             end_reason=facts.get("end_reason", "stop"),
-            confidence=_confidence(facts.get("confidence")),
+            confidence=confidence,
+            trace=None if trace is None else read_trace(trace, self._traced, confidence),
             selection=_selection(facts.get("tool_selection")),
         )
 

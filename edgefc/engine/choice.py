@@ -117,6 +117,10 @@ class Choice:
         shares: NDArray[np.float64] = self._softmax()[tokens].astype(np.float64) / self._total
         return shares
 
+    def all_probabilities(self) -> NDArray[np.float32]:
+        """Return the probabilities of all tokens, shape (n_vocab,), by the model alone: a new array."""
+        return self._softmax() / np.float32(self._total)
+
     def share(self, mask: NDArray[np.bool_]) -> float:
         """Return the probability of a set of tokens by the model alone."""
         # float32 sums of 150,000 terms may pass 1 by a little.

@@ -335,6 +335,8 @@ class Engine:
         """Choose the next token, and further ones as long as the draft has them and so their logits are computed."""
         row = 0
         while True:
+            if sequence.trace is not None:
+                sequence.trace.expect(draft[row:])
             sequence.sample(self._context.logits(part, row))
             accepted = common_prefix(sequence.pending, draft[row:])
             self._slots.advance(sequence, sequence.pending[:accepted])

@@ -11,6 +11,7 @@ from typing import Literal
 
 from edgefc.engine.guide import EndReason
 from edgefc.engine.sampler import TokenLogprob
+from edgefc.engine.trace import TokenLog
 
 CacheSource = Literal["", "slot", "copy", "memory", "disk"]
 
@@ -103,6 +104,7 @@ class Generation:
         self._error: BaseException | None = None
         self.cancelled = False
         self.logprobs: Sequence[TokenLogprob] = ()  # of the tokens so far, if the request asked for logprobs
+        self.trace: TokenLog | None = None  # of the tokens so far, if the request asked for it
         self.tokens_read = 0  # number of tokens whose text was read
 
     def __iter__(self) -> Iterator[str]:

@@ -22,6 +22,7 @@ from edgefc.engine.prefill import Segment, kv_key, split_prompt
 from edgefc.engine.prompt_lookup import AcceptanceRate, PromptLookup
 from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, token_logprob
 from edgefc.engine.tokenizer import Tokenizer
+from edgefc.engine.trace import TokenLog
 from edgefc.errors import CancelledError, ContextOverflowError, RequestError
 from edgefc.grammar import CompiledGrammar
 
@@ -44,6 +45,7 @@ class RequestOptions(TypedDict, total=False):
     guide         follows the answer, and may end it
     call_grammar  grammar of answers that are calls alone, for a guide that asks how likely one is
     loop_guard    end an answer that repeats the same few tokens again and again
+    trace         note how each token came about
     adapters      scales of LoRA adapters by their names; None: those the model was loaded with
     """
 
@@ -58,6 +60,7 @@ class RequestOptions(TypedDict, total=False):
     guide: Guide | None
     call_grammar: CompiledGrammar | None
     loop_guard: bool
+    trace: bool
     adapters: Mapping[str, float] | None
 
 
@@ -74,6 +77,7 @@ class Sequence:
     visible_control control tokens whose text is part of the answer
     answer_start    tokens the answer begins with
     n_top_logprobs  number of other tokens to keep logprobs of; None: keep none at all
+    trace           notes how each token came about; None: nobody asked
     pending         tokens that belong to the text but are not in the KV cache yet: at first the prompt, later the last
                     sampled token and those the grammar forced after it
     draft           tokens that may follow the pending ones; the first `n_spelled` spell text that the grammar forces
@@ -101,6 +105,7 @@ class Sequence:
     guide: SafeGuide | None
     call_path: CallPath | None
     loop_guard: LoopGuard | None
+    trace: TokenLog | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     slot: int = -1
     position: int = 0
@@ -144,6 +149,8 @@ class Sequence:
         if not self._first_token_at:
             self._first_token_at = time.perf_counter()
         self.stats.sampled_tokens += 1
+        if self.trace is not None:
+            self.trace.record(choice, token, is_end=token in self.end_tokens, step=self.stats.model_steps)
         if token is None or token in self.end_tokens:
             self._finish("stop", None if token is None else self.stop_texts.get(token))
             return
@@ -250,6 +257,8 @@ class Sequence:
         for number, token in enumerate(tokens):
             self.generated.append(token)
             self.pending.append(token)
+            if self.trace is not None:
+                self.trace.append(token, self.stats.model_steps)
             if self.n_top_logprobs is not None and len(self.logprobs) < len(self.generated):
                 top = ((token, 0.0),) if self.n_top_logprobs else ()
                 self.logprobs.append(TokenLogprob(token, 0.0, top))
@@ -357,6 +366,8 @@ def new_sequence(
         call_path=None if call_grammar is None else CallPath(constraints, call_grammar),
         loop_guard=LoopGuard() if options.get("loop_guard") else None,
     )
+    if options.get("trace"):
+        sequence.trace = handle.trace = TokenLog(len(sequence.answer_start))
     handle.logprobs = sequence.logprobs
     return sequence
 

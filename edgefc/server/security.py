@@ -20,6 +20,9 @@ from edgefc.server.settings import LOOPBACK, Settings
 from edgefc.terminal import single_line
 
 Headers = list[tuple[bytes, bytes]]
+# Key of the ASGI scope: True for a request without a key from a web page of another origin. As a header it tells a
+# worker what the process in front of it has found.
+FOREIGN_PAGE = "x-edgefc-foreign-page"
 PUBLIC_PATHS = {"/health", "/v1/health"}
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 8 << 10
 MAX_SHOWN = 100  # characters of a name in an error
@@ -49,6 +52,7 @@ class SecurityMiddleware:
             return
         headers: Headers = scope["headers"]
         origin = _first_value(headers, b"origin")
+        scope[FOREIGN_PAGE] = self._is_foreign_page(headers, origin)
         cors_headers: Headers = []
         if origin is not None and origin in self._origins:
             cors_headers = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
@@ -112,6 +116,12 @@ class SecurityMiddleware:
         if length.isdigit() and int(length) > DRAIN_FACTOR * self._max_body:
             return ApiError(413, body_too_long(self._max_body), code="body_too_long")
         return None
+
+    def _is_foreign_page(self, headers: Headers, origin: bytes | None) -> bool:
+        if _first_value(headers, FOREIGN_PAGE.encode()) is not None:
+            return True
+        host = _first_value(headers, b"host")
+        return not self._keys and origin is not None and origin.partition(b"://")[2] != host
 
     def _has_valid_key(self, keys: Iterable[bytes]) -> bool:
         """Compare all keys, so that the time does not tell which one matched, or where they differ."""

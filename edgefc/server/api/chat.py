@@ -14,6 +14,7 @@ from edgefc.chat.options import ChatOptions
 from edgefc.chat.prompt import ModelPrompt
 from edgefc.chat.reply import ChatStream, Reply
 from edgefc.chat.request import Request
+from edgefc.chat.trace import TracedToken
 from edgefc.engine import TokenLogprob
 from edgefc.errors import RequestError
 from edgefc.limits import MAX_TOP_LOGPROBS
@@ -51,14 +52,16 @@ class ChatRequest(CommonFields):
     top_logprobs: Annotated[Integer, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    x_edgefc_trace: bool | None = None
 
 
 class ChoiceOutput(NamedTuple):
-    """A delta of a choice (its index), or its complete reply, with the logprobs of the tokens since the last output."""
+    """A delta of a choice (its index), or its complete reply, with facts about the tokens since the last output."""
 
     choice: int
     value: Delta | Reply
     logprobs: Sequence[TokenLogprob]
+    trace: Sequence[TracedToken] = ()
 
 
 class ChoiceStreams:
@@ -71,8 +74,8 @@ class ChoiceStreams:
     def __iter__(self) -> Iterator[ChoiceOutput]:
         for index, stream in enumerate(self._streams):
             for delta in stream if self._deltas else ():
-                yield ChoiceOutput(index, delta, stream.pop_logprobs())
-            yield ChoiceOutput(index, stream.reply, stream.pop_logprobs())
+                yield ChoiceOutput(index, delta, stream.pop_logprobs(), stream.pop_trace())
+            yield ChoiceOutput(index, stream.reply, stream.pop_logprobs(), stream.pop_trace())
 
     def cancel(self) -> None:
         for stream in self._streams:
@@ -121,16 +124,17 @@ class ChatHandler:
         """Yield the response in chunks."""
         head, replies = openai.head(self._context.model_name), list[Reply]()
         async with aclosing(self.outputs()) as outputs:
-            async for index, value, tokens in outputs:
+            async for index, value, tokens, trace in outputs:
                 logprobs = self._logprobs_field(tokens) if tokens else None
                 if isinstance(value, Reply):
                     replies.append(value)
                     reason = openai.finish_reason(value, legacy=self._is_legacy)
-                    yield openai.chunk(head, {}, reason, index=index, logprobs=logprobs, reply=value)
+                    yield openai.chunk(head, {}, reason, index=index, logprobs=logprobs, reply=value, trace=trace)
                 else:
                     # As llama-server does: some clients read `content` of the first delta without a check.
                     delta = {**value, "content": None} if "role" in value else value
-                    yield openai.chunk(head, delta, index=index, legacy=self._is_legacy, logprobs=logprobs)
+                    legacy = self._is_legacy
+                    yield openai.chunk(head, delta, index=index, legacy=legacy, logprobs=logprobs, trace=trace)
         if self._body.include_usage:
             yield openai.usage_chunk(head, replies)
 
@@ -174,6 +178,8 @@ class ChatHandler:
         options["max_tokens"] = body.max_completion_tokens or body.max_tokens
         if body.logprobs:
             options["logprobs"] = body.top_logprobs or 0
+        if body.x_edgefc_trace:
+            options["trace"] = True
         thinking = (body.chat_template_kwargs or {}).get("enable_thinking")
         if isinstance(thinking, bool) or body.reasoning_effort == "none":
             options["thinking"] = thinking is True

@@ -192,7 +192,7 @@ class OllamaHandler:
             return
         calls = CallParts()
         async with aclosing(self._chat.outputs()) as outputs:
-            async for _, value, tokens in outputs:
+            async for _, value, tokens, _ in outputs:
                 parts = list(calls.finish() if isinstance(value, Reply) else calls.feed(value))
                 for number, part in enumerate(parts):
                     yield {**_head(self._context), **self._part(part, () if number else tokens), "done": False}

@@ -22,6 +22,7 @@ from edgefc.server.errors import STATUSES, AnthropicErrorBody, ApiError, ErrorBo
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.model_facts import facts_of
 from edgefc.server.model_pool import ServedModel
+from edgefc.server.security import FOREIGN_PAGE
 from edgefc.server.sse import cancel_on_disconnect
 from edgefc.types import OnUnsupported
 
@@ -67,6 +68,9 @@ ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": Anthropic
 
 @router.post("/chat/completions", summary="Create a chat completion, with or without tools", responses=STREAMED)
 async def create_chat_completion(body: ChatRequest, request: Request) -> Response:
+    if body.x_edgefc_trace and request.scope[FOREIGN_PAGE]:
+        reason = "a web page of another origin gets no trace without a key\nStart the server with --api-key."
+        raise ApiError(403, reason, path=("x_edgefc_trace",), code="trace_not_allowed")
     return await respond(request, body, ChatHandler)
 
 

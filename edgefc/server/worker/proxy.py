@@ -20,7 +20,7 @@ from edgefc.server.app import add_exception_handlers
 from edgefc.server.errors import ApiError
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.run import OnStop, listening_socket, run_app
-from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
+from edgefc.server.security import FOREIGN_PAGE, PUBLIC_PATHS, SecurityMiddleware
 from edgefc.server.settings import Settings
 from edgefc.server.sse import JSON_LINES, StreamedResponse, cancel_on_disconnect, format_error, format_line
 from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
@@ -152,6 +152,8 @@ def _worker_request(client: httpx2.AsyncClient, request: Request, info: WorkerIn
     headers = {
         name: value for name, value in request.headers.items() if name in REQUEST_HEADERS or name.startswith(MCP)
     }
+    if scope[FOREIGN_PAGE]:
+        headers[FOREIGN_PAGE] = "1"
     headers |= {"authorization": f"Bearer {info.key}", "x-request-id": scope[REQUEST_ID].decode()}
     url = httpx2.URL(scheme="http", host="127.0.0.1", port=info.port, raw_path=target)
     return client.build_request(request.method, url, headers=headers, content=body)
