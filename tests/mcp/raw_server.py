@@ -119,6 +119,14 @@ def main() -> None:
         child = subprocess.Popen([sys.executable, "-I", "-S", "-c", ignore])
         with FILE.open("a") as file:
             file.write(f"{os.getpid()}\n{child.pid}\n")
+    if MODE == "fails" and FILE is not None:
+        with FILE.open("a") as file:
+            file.write("started\n")
+        sys.exit("no key")
+    if MODE == "waits" and FILE is not None:  # for another server
+        FILE.touch()
+        while len(list(FILE.parent.iterdir())) < 2:
+            time.sleep(0.01)
     if MODE == "garbage":
         print("Welcome to the server!")
     for line in sys.stdin:

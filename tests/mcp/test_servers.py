@@ -19,6 +19,7 @@ import uvicorn
 import edgefc
 from edgefc.mcp import McpTools, connect
 from edgefc.tools import run_tool
+from tests.mcp.conftest import PATIENCE_S
 from tests.mcp.notes_server import server as notes
 
 Raw = Callable[..., dict[str, Any]]
@@ -248,6 +249,26 @@ def test_a_server_that_cannot_start_is_left_out_with_the_reason(server: dict[str
     with connect({"mcpServers": {"raw": {"timeout": 300, **server}}}) as tools:
         assert list(tools) == []
         assert reason in tools.omitted[0].reason
+
+
+def test_servers_start_at_the_first_look_and_all_at_once(raw: Raw, tmp_path: Path) -> None:
+    servers = {name: raw("waits", str(tmp_path / name)) for name in ("one", "two")}
+    with connect({"mcpServers": servers}) as tools:
+        assert not list(tmp_path.iterdir())
+        assert len(tools) == 4
+
+
+def test_a_failed_start_is_tried_again_after_a_pause(raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = tmp_path / "starts"
+    with connect({"mcpServers": {"raw": raw("fails", str(starts))}}) as tools:
+        monkeypatch.setattr("edgefc.mcp.connection.FIRST_PAUSE_S", 0.0)
+        assert not tools
+        monkeypatch.setattr("edgefc.mcp.connection.FIRST_PAUSE_S", PATIENCE_S)
+        monkeypatch.setattr("edgefc.mcp.connection.LONGEST_PAUSE_S", PATIENCE_S)
+        assert not tools
+        assert not tools
+        assert "status 1: no key" in tools.omitted[0].reason
+    assert starts.read_text() == 2 * "started\n"
 
 
 def test_a_message_without_end_is_cut(raw: Raw) -> None:
