@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgefc.chat.reply import ChatStream, Reply
     from edgefc.chat.warm import WarmResult
     from edgefc.errors import EdgefcError
+    from edgefc.gguf.adapter import Lora
     from edgefc.model import Model, load
     from edgefc.tools import PythonTool, ToolSet, tool
     from edgefc.types import Call, Delta, Message, Outcome, Tool, ToolCall
@@ -39,6 +40,7 @@ _HOMES = {
     "Completion": "chat.completion",
     "Delta": "types",
     "EdgefcError": "errors",
+    "Lora": "gguf.adapter",
     "Message": "types",
     "Model": "model",
     "Outcome": "types",
@@ -62,6 +64,7 @@ __all__ = [
     "Completion",
     "Delta",
     "EdgefcError",
+    "Lora",
     "Message",
     "Model",
     "Outcome",

@@ -10,6 +10,7 @@ from edgefc import formats, gguf
 from edgefc.chat import dialect_file
 from edgefc.errors import FormatError
 from edgefc.gguf import ArrayLength, memory
+from edgefc.gguf.adapter import LoraOption, loras_of, read_adapters
 from edgefc.gguf.vocabulary import control_tokens
 from edgefc.models import registry
 from edgefc.models.registry import ResolvedModel
@@ -70,11 +71,18 @@ def _file_tokenizer(found: ResolvedModel, header: gguf.Header) -> _FileTokenizer
     return _FileTokenizer("tokenizer.json" if has_json else "llama.cpp", n_vocab, control_tokens(found.path))
 
 
-def describe(model: str | ResolvedModel, family: str | None = None, *, check_tokenizer: bool = True) -> dict[str, Any]:
+def describe(
+    model: str | ResolvedModel,
+    family: str | None = None,
+    *,
+    check_tokenizer: bool = True,
+    lora: LoraOption = None,
+) -> dict[str, Any]:
     """Collect the facts of `edgefc show`, as JSON; `memory` is in bytes, for the default context.
 
     check_tokenizer  load the tokenizer, and compare a tokenizer.json with the model; False is faster, and enough for
                      all other facts
+    lora             LoRA adapters, as for `edgefc.load`
 
     A chat template that cannot be rendered is a note among them. Raises what `tokenizer_of` raises, and FormatError for
     an unknown `family`.
@@ -92,6 +100,9 @@ def describe(model: str | ResolvedModel, family: str | None = None, *, check_tok
         detection = formats.Detection("none", "its chat template cannot be used", formats.MODEL_TEMPLATE)
         notes = [*filter(None, (error.reason, error.hint)), *tokenizer.notes]
     n_ctx = memory.default_context(header, 1)
+    chosen = loras_of(found.card.lora if lora is None and found.card else lora)
+    adapters = read_adapters(chosen, header)
+    extra = sum(adapter.memory for adapter in adapters)
     facts: dict[str, Any] = {
         "model": found.card.title if found.card else header.metadata.get("general.name", found.path.stem),
         "path": str(found.path),
@@ -99,7 +110,8 @@ def describe(model: str | ResolvedModel, family: str | None = None, *, check_tok
         "architecture": header.metadata.get("general.architecture", "?"),
         "layers": header.number("block_count") or 0,
         "context": header.number("context_length") or 0,
-        "memory": memory.predict(header, n_ctx=n_ctx, n_seq_max=1).total,
+        "adapters": [adapter.describe() for adapter in adapters],
+        "memory": memory.predict(header, n_ctx=n_ctx, n_seq_max=1, adapters=extra).total,
         "licence": (found.card.licence if found.card else "") or header.metadata.get("general.license", "unknown"),
         "family": detection.family,
         "because": detection.reason,

@@ -26,6 +26,7 @@ from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.engine.backend import Backend
 from edgefc.errors import StoreError
 from edgefc.gguf import memory
+from edgefc.gguf.adapter import Lora, LoraOption, loras_of, read_adapters
 from edgefc.models import registry, store
 from edgefc.tools import ToolLike, ToolSet
 from edgefc.types import AnyMessage, Message
@@ -43,19 +44,20 @@ def load(
     n_threads: int | None = None,
     n_parallel: int | None = None,
     prefix_disk: int | None = None,
+    lora: LoraOption = None,
     transcripts: str | Path | None = None,
     progress: Callable[[float], bool] | None = None,
 ) -> Model:
     """Load a model for inference.
 
-    name          an id of models.toml (`edgefc list --all` shows them), such as "demo", or the path of a .gguf;
-                  or what `registry.resolve` returned for one
+    name          an id from `edgefc list --all`, such as "demo", the path of a .gguf, or a result of `registry.resolve`
     family        the chat format; None: the model card's, else detected from the file
     n_ctx         context in tokens; None: the model's training context, at most 8192, if memory allows
     n_gpu_layers  layers on the GPU; None: all if there is a GPU that holds them, else none
     n_threads     None: as measured by `edgefc bench --calibrate`, else one per physical core
     n_parallel    requests generated at the same time, more wait in a queue; None: 4
     prefix_disk   bytes on disk for the KV caches of tools' prompts, for all models together; None: 2 GiB; 0: disabled
+    lora          LoRA adapters: `[NAME=]FILE[:SCALE]`, a path, `Lora(path, scale, name)`, or several; None: the card's
     transcripts   file to which questions and answers are appended, readable by its owner only; None: disabled
     progress      called with the loaded share, 0 to 1; returning False cancels
 
@@ -81,6 +83,7 @@ def load(
             n_threads=n_threads,
             n_seq_max=N_PARALLEL if n_parallel is None else n_parallel,
             prefix_disk=prefix_disk,
+            adapters=adapters_of(found, lora),
         ),
         progress=progress,
         header=header,
@@ -104,10 +107,10 @@ def _in_dialect(
     """Return the family that fits the weights; at the first load of a file, two short questions find it."""
     if "dialect" not in family.prompt:
         return family, detection
-    found = dialect.stored(path)
+    found = dialect.stored(path, engine.adapters.key)
     if found is None and (found := dialect.find_quickly(engine, family)) is not None:
         try:
-            dialect.keep(path, found)
+            dialect.keep(path, found, engine.adapters.key)
         except StoreError as error:
             log.warning("%s", error)
     if found is None or found.family == family.name:
@@ -116,21 +119,32 @@ def _in_dialect(
     return dialect.family_in_dialect(metadata, path.name, found, eos=engine.tokenizer.eos_text)
 
 
+def adapters_of(found: registry.ResolvedModel, option: LoraOption) -> tuple[Lora, ...]:
+    """Return the adapters to load: those of the option, else of the model card. Raises RequestError."""
+    if option is not None:
+        return loras_of(option)
+    return loras_of(found.card.lora) if found.card else ()
+
+
 def needed_memory(
     name: str | Path | registry.ResolvedModel,
     *,
     n_ctx: int | None = None,
     n_gpu_layers: int | None = None,
     n_parallel: int | None = None,
+    lora: LoraOption = None,
 ) -> int:
     """Predict the bytes of main memory that `load` needs; with n_ctx None it can make do with less.
 
     Raises ModelNotFoundError or ModelFileError.
     """
-    header = gguf.read_model(registry.resolve(name).path)
+    found = registry.resolve(name)
+    header = gguf.read_model(found.path)
+    adapters = sum(adapter.memory for adapter in read_adapters(adapters_of(found, lora), header))
     layers = (ALL_LAYERS if supports_gpu() else 0) if n_gpu_layers is None else n_gpu_layers
     context = n_ctx or memory.usual_context(header)
-    return memory.predict(header, n_ctx=context, n_seq_max=n_parallel or N_PARALLEL, gpu_layers=layers).total
+    n_seq_max = n_parallel or N_PARALLEL
+    return memory.predict(header, n_ctx=context, n_seq_max=n_seq_max, gpu_layers=layers, adapters=adapters).total
 
 
 class Model(AsyncChat):

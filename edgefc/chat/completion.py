@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgefc.chat.options import (
     ChatOptions,
+    adapter_scales,
     given_options,
     grammar_option,
     max_tokens,
@@ -102,6 +103,7 @@ def complete(engine: Backend, family: Family, prompt: str | Sequence[int], optio
         "grammar": _grammar(options),
         "stop": stop_strings(options),
         "logprobs": options.get("logprobs"),
+        "adapters": adapter_scales(options),
     }
     return TextStream(engine.submit(ids, **request))
 

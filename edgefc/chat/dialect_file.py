@@ -53,18 +53,25 @@ def family_in_dialect(
     return family, replace(detection, reason=dialect.describe())
 
 
-def stored(path: Path) -> Dialect | None:
-    """Return what was found about a model file; None if nothing was, or it cannot be read."""
+def stored(path: Path, adapters: int = 0) -> Dialect | None:
+    """Return what was found about a model file; None if nothing was, or it cannot be read.
+
+    adapters  the key of the LoRA adapters that it was loaded with, see `UsualAdapters`
+    """
     try:
-        entry = _ENTRIES.read().get(model_identity([path]))
+        entry = _ENTRIES.read().get(_key(path, adapters))
         return None if entry is None else _parse(entry)
     except (OSError, ValueError, TypeError):
         return None
 
 
-def keep(path: Path, dialect: Dialect) -> None:
+def keep(path: Path, dialect: Dialect, adapters: int = 0) -> None:
     """Write what was found about a model file to the cache folder. Raises StoreError."""
-    _ENTRIES.write(model_identity([path]), asdict(dialect))
+    _ENTRIES.write(_key(path, adapters), asdict(dialect))
+
+
+def _key(path: Path, adapters: int) -> str:
+    return model_identity([path]) + (f"+{adapters:x}" if adapters else "")
 
 
 def _parse(entry: Any) -> Dialect:

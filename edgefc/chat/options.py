@@ -44,6 +44,7 @@ class FormlessOptions(TypedDict, total=False):
     frequency_penalty: float | None
     presence_penalty: float | None
     seed: int | None
+    lora: Mapping[str, float] | Sequence[Mapping[str, Any]] | None
     logit_bias: Mapping[int, float] | None
     logprobs: int | None
     trace: bool | None
@@ -77,6 +78,8 @@ class ChatOptions(FormlessOptions, total=False):
     stop                 strings that end the answer and are not part of it
     temperature …        sampling; None: the family's recommendation, which is greedy for most
     seed                 makes sampling repeatable; None: drawn anew for each request
+    lora                 LoRA adapters of this answer and no others, of those the model was loaded with: name → scale,
+                         or a list of {"name": …, "scale": …}. None: all at the scale they were loaded with
     logit_bias           token id → number added to its logit
     logprobs             keep the logprob of each token and of this many (0 to 20) likeliest: `reply.logprobs`
     trace                True: note how each token came about, see `reply.trace`
@@ -148,6 +151,25 @@ def _check_number(name: str, value: object, bounds: tuple[float, float]) -> None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (is_number and bounds[0] <= value <= bounds[1]):  # type: ignore[operator]
         raise RequestError(name, f"must be a number from {bounds[0]} to {bounds[1]}, not {value!r}")
+
+
+def adapter_scales(options: ChatOptions) -> Mapping[str, float] | None:
+    """Return the scales of the adapters that a request chooses, by name; None: it chooses none. Raises RequestError."""
+    chosen: Any = options.get("lora")
+    if chosen is None or isinstance(chosen, Mapping):
+        return chosen
+    if not isinstance(chosen, Sequence) or isinstance(chosen, str | bytes):
+        raise RequestError("lora", f"must map names to scales, not be {type(chosen).__name__}")
+    scales: dict[str, float] = {}
+    for number, item in enumerate(chosen):
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if not isinstance(name, str) or item.keys() - {"name", "scale"}:
+            hint = "Adapters are named by the configuration; a request cannot load a file."
+            raise RequestError(("lora", number), 'must be an object such as {"name": "sql", "scale": 1}', hint)
+        if name in scales:
+            raise RequestError(("lora", number), f"names {name[:80]!r} twice")
+        scales[name] = item.get("scale", 1.0)
+    return scales
 
 
 def stop_strings(options: ChatOptions) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from edgefc.chat.enforceable import enforceable, unsupported_option, with_enforc
 from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.options import (
     ChatOptions,
+    adapter_scales,
     given_options,
     grammar_option,
     guide_settings,
@@ -284,6 +285,7 @@ def _prepared(
         "grammar": answer.grammar,
         "stop": (*family.stop, *stop_strings(options)),
         "prefix": found.prefix,
+        "adapters": adapter_scales(options),
         "answer_spans": found.answers,
         "logprobs": options.get("logprobs"),
         "trace": bool(options.get("trace")),

@@ -10,6 +10,7 @@ from edgefc.cli.choice import path_of
 from edgefc.cli.live import ProgressSource
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import LoadOptions, QuestionOptions
+from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
     import edgefc
@@ -71,6 +72,10 @@ def open_answerer(name: str, options: QuestionOptions, *, is_named: bool = True)
 
     is_named  False: the user named no model, and a server that was named by its address may use its own default
     """
+    if options.url is not None and options.lora:
+        raise RequestError(
+            "lora", "a server loads its own adapters", "Leave out --url, or give --lora to `edgefc serve`."
+        )
     if options.url is not None:
         from edgefc.cli.remote import connect
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,13 @@ from typer import Option
 from edgefc.cli.choice import chosen_model
 from edgefc.cli.console import err, has_terminal, out, print_json, print_table
 from edgefc.cli.loading import find_model, load_model
-from edgefc.cli.options import JsonOption, LoadOptions, ModelArgument, ModelOption
+from edgefc.cli.options import JsonOption, LoadOptions, LoraFilesOption, ModelArgument, ModelOption
 
 if TYPE_CHECKING:
     from edgefc.chat.dialect import Dialect
     from edgefc.engine.config import Setup
     from edgefc.engine.costs import Costs
+    from edgefc.gguf.adapter import Adapter
     from edgefc.model import Model
 
 CalibrateOption = Annotated[
@@ -28,23 +30,29 @@ def bench(
     model: ModelArgument = None,
     model_option: ModelOption = None,
     calibrate: CalibrateOption = False,
+    lora: LoraFilesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model's prefill and decode speed on this machine."""
+    from edgefc import gguf
     from edgefc.chat import dialect
     from edgefc.engine.bench import measure
+    from edgefc.gguf.adapter import read_adapters
+    from edgefc.model import adapters_of
     from edgefc.models import speeds
 
     name = chosen_model(model, model_option)
     found = find_model(name)
     found_dialect: dialect.Dialect | None
     if calibrate:
-        _calibrate(found.path)
-    with load_model(found, LoadOptions(n_parallel=1)) as loaded:
-        setup, rates = loaded.engine.setup, measure(loaded.engine)
-        found_dialect = _calibrate_dialect(loaded) if calibrate else dialect.stored(found.path)
+        _calibrate(found.path, read_adapters(adapters_of(found, lora), gguf.read_model(found.path)))
+    with load_model(found, LoadOptions(n_parallel=1, lora=lora)) as loaded:
+        setup, adapters, rates = loaded.engine.setup, loaded.engine.adapters, measure(loaded.engine)
+        found_dialect = _calibrate_dialect(loaded) if calibrate else dialect.stored(found.path, adapters.key)
     size = found.path.stat().st_size
-    speed = speeds.record(found.name, size, prefill=rates.prefill, decode=rates.decode)
+    speed = speeds.record(
+        "+".join(filter(None, (found.name, adapters.label))), size, prefill=rates.prefill, decode=rates.decode
+    )
     if as_json:
         about_dialect = None if found_dialect is None else dataclasses.asdict(found_dialect)
         facts = {"threads": _threads_data(setup), "costs": _costs_data(setup), "dialect": about_dialect}
@@ -76,23 +84,23 @@ def _calibrate_dialect(model: Model) -> Dialect | None:
             )
     else:
         found = dialect.calibrate(model.engine, family, other)
-    dialect.keep(model.path, found)
+    dialect.keep(model.path, found, model.engine.adapters.key)
     return found
 
 
-def _calibrate(path: Path) -> None:
+def _calibrate(path: Path, adapters: Sequence[Adapter]) -> None:
     """Calibrate and save the result, with progress on a terminal."""
     from edgefc.engine import calibration
 
     if has_terminal(err):
         with err.status("calibrating …") as status:
-            result = calibration.measure(path, lambda share: status.update(f"calibrating … {share:.0%}"))
+            result = calibration.measure(path, lambda share: status.update(f"calibrating … {share:.0%}"), adapters)
     else:
-        result = calibration.measure(path)
+        result = calibration.measure(path, adapters=adapters)
     if result is None:
         err.print("not calibrated: other programs keep the processor busy; close them, then try again")
     else:
-        calibration.save(path, result)
+        calibration.save(path, result, adapters)
 
 
 def _print_costs(costs: Costs) -> None:

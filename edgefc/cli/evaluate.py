@@ -22,6 +22,7 @@ from edgefc.cli.options import (
     GpuLayersOption,
     JsonOption,
     LoadOptions,
+    LoraFilesOption,
     MinConfidenceOption,
     ModelOption,
     ToolBudgetOption,
@@ -109,6 +110,7 @@ def evaluate(
     parallel: ParallelOption = 4,
     n_ctx: ContextOption = None,
     n_gpu_layers: GpuLayersOption = None,
+    lora: LoraFilesOption = None,
     resume: ResumeOption = False,
     folder: OutOption = None,
     plot: PlotOption = None,
@@ -139,7 +141,7 @@ def evaluate(
             max_tokens=max_tokens,
             parallel=parallel,
             # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
-            load=LoadOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_parallel=parallel, prefix_disk=0),
+            load=LoadOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_parallel=parallel, prefix_disk=0, lora=lora),
             folder=folder or paths.cache_dir() / "evaluations",
             resume=resume,
         )

@@ -13,6 +13,7 @@ from edgefc.cli.console import LONGEST_CELL, err, out, print_json, write
 from edgefc.cli.options import (
     FamilyOption,
     JsonOption,
+    LoraFilesOption,
     ModelArgument,
     ModelOption,
     NoParallelOption,
@@ -102,12 +103,13 @@ def show(
     model_option: ModelOption = None,
     family: FamilyOption = None,
     check: CheckOption = False,
+    lora: LoraFilesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a model's file, tokenizer and chat format, and why that format was chosen."""
     from edgefc import inspection
 
-    facts = inspection.describe(chosen_model(model, model_option), family, check_tokenizer=check)
+    facts = inspection.describe(chosen_model(model, model_option), family, check_tokenizer=check, lora=lora)
     if as_json:
         print_json(facts)
         return

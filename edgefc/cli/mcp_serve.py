@@ -11,6 +11,7 @@ from edgefc.cli.options import (
     FamilyOption,
     GpuLayersOption,
     LoadOptions,
+    LoraFilesOption,
     ModelArgument,
     ModelOption,
     ThreadsOption,
@@ -26,6 +27,7 @@ def serve(
     n_ctx: ContextOption = None,
     n_threads: ThreadsOption = None,
     n_gpu_layers: GpuLayersOption = None,
+    lora: LoraFilesOption = None,
 ) -> None:
     """Serve a model to MCP clients on stdin and stdout: tools that choose calls, extract data and check tools."""
     import asyncio
@@ -36,7 +38,12 @@ def serve(
     require_extra("mcp", "mcp")
     found = find_model(chosen_model(model, model_option))
     load = LoadOptions(
-        family=family, n_ctx=n_ctx, n_threads=n_threads, n_gpu_layers=n_gpu_layers, n_parallel=N_PARALLEL
+        family=family,
+        n_ctx=n_ctx,
+        n_threads=n_threads,
+        n_gpu_layers=n_gpu_layers,
+        n_parallel=N_PARALLEL,
+        lora=lora,
     )
     # The SDK reads stdin in a thread that Ctrl-C does not wake.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

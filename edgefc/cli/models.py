@@ -104,6 +104,11 @@ def list_models(everything: AllOption = False, as_json: JsonOption = False) -> N
         (m.name, _gigabytes(m.size), m.family or "by its file", m.licence or "by its file", m.program) for m in models
     ]
     print_table(rows)
+    for local in models:
+        for lora in local.lora:
+            out.print(
+                single_line(f"{local.name} is loaded with the adapter {lora.name} at {lora.scale:g}: {lora.path}")
+            )
     for problem in problems:
         err.print(single_line(f"left out: {problem.reason}"), style="yellow")
     for name, model in aliases.load().items():

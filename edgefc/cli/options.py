@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -107,6 +107,15 @@ GpuLayersOption = Annotated[
     int | None,
     Option("--n-gpu-layers", help="Layers to run on the GPU. Default: all that fit.", rich_help_panel=LOADING),
 ]
+LoraFilesOption = Annotated[
+    list[str] | None,
+    Option(
+        "--lora",
+        metavar="[NAME=]FILE[:SCALE]",
+        help="Load this LoRA adapter (a GGUF) with the model. May be repeated. Default: those of models.toml.",
+        rich_help_panel=LOADING,
+    ),
+]
 UrlOption = Annotated[
     str | None,
     Option(
@@ -195,6 +204,7 @@ class LoadOptions:
     n_threads: int | None = None
     n_parallel: int | None = None
     prefix_disk: int | None = None
+    lora: Sequence[str] | None = None
     transcripts: str | None = None
 
     def keywords(self) -> dict[str, Any]:
@@ -256,6 +266,7 @@ class QuestionOptions:
     n_ctx: ContextOption = None
     n_threads: ThreadsOption = None
     n_gpu_layers: GpuLayersOption = None
+    lora: LoraFilesOption = None
     url: UrlOption = None
     local: LocalOption = False
 
@@ -266,6 +277,7 @@ class QuestionOptions:
             n_ctx=self.n_ctx,
             n_threads=self.n_threads,
             n_gpu_layers=self.n_gpu_layers,
+            lora=self.lora,
             transcripts=self.transcripts,
         )
 

@@ -20,7 +20,7 @@ from edgefc.cli.completion import complete_models
 from edgefc.cli.console import count_of, err
 from edgefc.cli.loading import find_model, load_progress
 from edgefc.cli.mcp_tools import file_of
-from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, ModelOption
+from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, LoraFilesOption, ModelOption
 from edgefc.cli.running_servers import LOOPBACK, announced
 from edgefc.errors import RequestError
 
@@ -244,6 +244,7 @@ def serve(
     n_ctx: RequestContextOption = None,
     n_threads: ThreadsOption = None,
     n_gpu_layers: GpuLayersOption = None,
+    lora: LoraFilesOption = None,
     transcripts: AllTranscriptsOption = None,
     config: ConfigOption = None,  # noqa: ARG001 - its callback reads the file
 ) -> None:
@@ -271,10 +272,8 @@ def serve(
         family=family,
         n_ctx=n_ctx,
         n_threads=n_threads,
-        n_gpu_layers=n_gpu_layers,
-        n_parallel=parallel,
-        transcripts=transcripts,
-    )
+        n_gpu_layers=n_gpu_layers, n_parallel=parallel, lora=lora, transcripts=transcripts,
+    )  # fmt: skip
     pool = PoolOptions.of(_model_names(model, model_option, default), memory, keep_alive)
     _serve(pool, load, settings, use_worker=worker)
 

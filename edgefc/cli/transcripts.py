@@ -19,7 +19,7 @@ from typer import Argument, Option
 from edgefc.cli.console import count_of, err, has_terminal, out, print_json, write
 from edgefc.cli.help import HelpfulCommand
 from edgefc.cli.loading import find_model, load_model
-from edgefc.cli.options import ContextOption, FamilyOption, GpuLayersOption, JsonOption, LoadOptions
+from edgefc.cli.options import ContextOption, FamilyOption, GpuLayersOption, JsonOption, LoadOptions, LoraFilesOption
 from edgefc.errors import ModelNotFoundError, RequestError, TranscriptError
 from edgefc.terminal import escape_json, single_line
 
@@ -122,6 +122,7 @@ def replay(
     family: FamilyOption = None,
     n_ctx: ContextOption = None,
     n_gpu_layers: GpuLayersOption = None,
+    lora: LoraFilesOption = None,
     text: TextOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -131,7 +132,7 @@ def replay(
     records = list(transcripts.read(files))
     if not records:
         raise TranscriptError("nothing to replay: the files contain no records")
-    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers)
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, lora=lora)
     results = []
     for result in _replay_records(records, model, load, text=text):
         results.append(result)

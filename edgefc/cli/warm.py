@@ -14,6 +14,7 @@ from edgefc.cli.options import (
     FamilyOption,
     JsonOption,
     LoadOptions,
+    LoraFilesOption,
     McpOption,
     ModelArgument,
     ModelOption,
@@ -40,6 +41,7 @@ def warm(
     family: FamilyOption = None,
     n_ctx: ContextOption = None,
     n_threads: ThreadsOption = None,
+    lora: LoraFilesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Precompute the prompt prefix for a set of tools and cache it on disk, so that first answers start sooner.
@@ -48,7 +50,7 @@ def warm(
     """
     named = QuestionOptions(tools=tools, mcp=mcp, openapi=openapi, allow_writes=allow_writes, allow_host=allow_host)
     toolset = named.toolset()
-    load = LoadOptions(family=family, n_ctx=n_ctx, n_threads=n_threads, n_parallel=1)
+    load = LoadOptions(family=family, n_ctx=n_ctx, n_threads=n_threads, n_parallel=1, lora=lora)
     with load_model(find_model(chosen_model(model, model_option)), load) as loaded:
         result = loaded.warm(tools=toolset, system=system, tool_choice=tool_choice_from(tool_choice))
     if as_json:

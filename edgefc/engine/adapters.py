@@ -12,7 +12,7 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from edgefc.engine import llama
 from edgefc.engine.handles import Handle
@@ -41,6 +41,15 @@ class AdapterSet:
 
 
 BASE = AdapterSet()
+
+
+class UsualAdapters(NamedTuple):
+    """The adapters of requests that choose none: a number that stands for them, 0 for none, and their names."""
+
+    key: int = 0
+    label: str = ""
+
+
 TURN = 16  # batches after which other adapters have their turn
 
 
@@ -85,9 +94,11 @@ class Adapters:
             self._handles.append(_load(model, adapter))
         self.usual = self.choose({adapter.name: adapter.scale for adapter in adapters})
 
-    @property
-    def names(self) -> list[str]:
-        return list(self._numbers)
+    def describe(self) -> UsualAdapters:
+        """Return what tells this model from the same one with other adapters."""
+        names = list(self._numbers)
+        texts = [names[number] + ("" if scale == 1 else f":{scale:g}") for number, scale in self.usual.scales]
+        return UsualAdapters(self.usual.key, "+".join(texts))
 
     def choose(self, scales: Mapping[str, float] | None) -> AdapterSet:
         """Return the set of these adapters, and no others; None: the usual one. Raises RequestError."""

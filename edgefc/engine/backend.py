@@ -8,6 +8,7 @@ from typing import Protocol
 
 from typing_extensions import Unpack
 
+from edgefc.engine.adapters import UsualAdapters
 from edgefc.engine.config import Setup
 from edgefc.engine.generation import Generation
 from edgefc.engine.sequence import RequestOptions
@@ -20,6 +21,9 @@ class Backend(Protocol):
     @property
     def setup(self) -> Setup:
         """Threads, batches and their costs."""
+
+    @property
+    def adapters(self) -> UsualAdapters: ...
 
     @property
     def tokenizer(self) -> Tokenizer: ...

@@ -74,6 +74,7 @@ class Engine:
         self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
         self._slots = Slots(context, store)
         self._adapters, self._turns = adapters, Turns()
+        self.adapters = adapters.describe()
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._is_closed = self._has_stopped = False

@@ -13,6 +13,7 @@ from llama_cpp import llama_cpp as api
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from edgefc.engine.adapters import UsualAdapters
 from edgefc.engine.config import Setup
 from edgefc.engine.constraint import ConstraintFactory, guidance_tokenizer
 from edgefc.engine.costs import PLAIN, Costs
@@ -37,7 +38,7 @@ class StockEngine:
         if not llama.model:
             raise _closed_error()
         self.n_ctx: int = llama.n_ctx()
-        self.setup = _setup_of(llama)
+        self.setup, self.adapters = _setup_of(llama), UsualAdapters()
         pointer = api.llama_model_get_vocab(llama.model)
         handle = Handle(pointer, lambda _: None)  # the Llama frees the vocabulary, and closes the handle right before
         llama._model._exit_stack.callback(handle.close)  # noqa: SLF001 - there is no other way to learn of it in time

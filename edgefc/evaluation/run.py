@@ -38,9 +38,10 @@ def setting_of(
     distractors: int = 0,
 ) -> EvalSetting:
     """Return the setting of a run of this model. Without the grammar, bias and confidence have no effect."""
+    adapters = model.engine.adapters
     return EvalSetting(
-        model=model.name,
-        file=model_identity([model.path])[:16],
+        model="+".join(filter(None, (model.name, adapters.label))),
+        file=model_identity([model.path], *([adapters.key] if adapters.key else ()))[:16],
         family=model.family.name,
         suite=suite,
         grammar=grammar,

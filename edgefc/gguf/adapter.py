@@ -66,15 +66,26 @@ class Adapter:
         """Bytes of main memory it needs: its tensors, and a batch's rows of what it adds."""
         return self.tensor_bytes + 4 * BATCH * (self.width + self.rank)
 
+    def describe(self) -> str:
+        """Return the adapter in one line."""
+        size = f"{self.n_matrices} matrices, {self.tensor_bytes / 1e6:.1f} MB"
+        return f"{self.name} at {self.scale:g}: rank {self.rank}, alpha {self.alpha:g}, {size}, {self.path}"
+
 
 LoraLike = str | Path | Lora
 LoraOption = LoraLike | Sequence[LoraLike] | None
 
 
 def loras_of(option: LoraOption) -> tuple[Lora, ...]:
-    """Return adapters with their names. Raises RequestError for invalid or equal names, and for scales out of range."""
+    """Return adapters with their names; texts are `[NAME=]FILE[:SCALE]`.
+
+    Raises RequestError for invalid or equal names, and for scales out of range.
+    """
     items = [option] if isinstance(option, str | Path | Lora) else list(option or ())
-    loras = tuple(_named(item if isinstance(item, Lora) else Lora(item)) for item in items)
+    loras = tuple(
+        _named(parse_lora(item) if isinstance(item, str) else Lora(item) if isinstance(item, Path) else item)
+        for item in items
+    )
     if len(loras) > MAX_ADAPTERS:
         raise RequestError("lora", f"must be at most {MAX_ADAPTERS} adapters, not {len(loras)}")
     names = [lora.name for lora in loras]

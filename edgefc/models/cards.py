@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefc import limits, paths
-from edgefc.errors import FormatError, StoreError
+from edgefc.errors import FormatError, RequestError, StoreError
+from edgefc.gguf.adapter import Lora, loras_of
 from edgefc.models.manifest import REPO_NAME, SHA256
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([BM])", re.ASCII)
@@ -50,6 +51,7 @@ class ModelCard:
     sampling        parameters that the model's authors recommend
     embedded        the model is part of edgefc
     ollama          its name in Ollama's library, with the tag of its size, such as `qwen3:4b`
+    lora            adapters that are loaded with the model, for an entry of the user's own
     local_path      path of its file on this machine: the entry's key `path`
     unverified      names of the fields that were not checked at their source yet
     """
@@ -73,6 +75,7 @@ class ModelCard:
     about: str = ""
     embedded: bool = False
     ollama: str = ""
+    lora: tuple[Lora, ...] = ()
     local_path: str = ""
     unverified: tuple[str, ...] = ()
 
@@ -131,6 +134,15 @@ def _is_gguf_path(value: str) -> bool:
     return value.lower().endswith(".gguf") and value.isprintable()
 
 
+def _is_lora(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item["path"] if _is_lora_table(item) else item, str) for item in items)
+
+
+def _is_lora_table(item: Any) -> bool:
+    return isinstance(item, dict) and "path" in item and not item.keys() - {"path", "scale", "name"}
+
+
 _TEXT: _Rule = ("text, and not empty", lambda value: isinstance(value, str) and bool(value.strip()))
 _BOOL: _Rule = ("true or false", lambda value: isinstance(value, bool))
 _TABLE: _Rule = ("a table", lambda value: isinstance(value, dict))
@@ -159,6 +171,7 @@ _CARD_RULES: dict[str, _Rule] = {
     "embedded": _BOOL,
     "ollama": _matching('a name such as "qwen3:4b"', r"[a-z0-9][a-z0-9._-]*:[a-z0-9][a-z0-9._-]*"),
     "path": ("the path of a .gguf file", lambda value: isinstance(value, str) and _is_gguf_path(value)),
+    "lora": ('a path, or a list of paths and of tables such as { path = "a.gguf", scale = 1.0 }', _is_lora),
     "unverified": (
         "a list of keys",
         lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
@@ -217,12 +230,13 @@ def _parse_card(file: _TomlFile, name: str, entry: Any) -> ModelCard:
             reason = f"unverified names the unknown key {key!r}"
             raise file.error((name, "unverified"), reason, _suggest_key(key, _CARD_RULES))
     number, unit = _SIZE.findall(entry.get("size", "0B"))[0]
-    facts = {key: value for key, value in entry.items() if key not in {"path", "bfcl", "unverified"}}
+    facts = {key: value for key, value in entry.items() if key not in {"path", "bfcl", "lora", "unverified"}}
     defaults = {"title": name, "family": "", "size": "", "context": 0, "licence": ""}
     return ModelCard(
         id=name,
         **{"parameters": float(number) / (1 if unit == "B" else 1000), **defaults, **facts},
         bfcl=Score(**entry["bfcl"]) if "bfcl" in entry else None,
+        lora=_parse_loras(file, name, entry.get("lora", [])),
         local_path=_absolute(file.path.parent, entry["path"]) if "path" in entry else "",
         unverified=tuple(entry.get("unverified", ())),
     )
@@ -237,6 +251,18 @@ def _check_package(file: _TomlFile, name: str, entry: Mapping[str, Any]) -> None
             raise file.error((name, named[0]), f"{key} is missing", hint)
     if named and "path" in entry:
         raise file.error((name, "path"), "path and package exclude each other", "Name one place of the model.")
+
+
+def _parse_loras(file: _TomlFile, name: str, value: Any) -> tuple[Lora, ...]:
+    """Return the adapters of an entry, with absolute paths. Raises FormatError."""
+    items = [
+        item if isinstance(item, dict) else {"path": item} for item in (value if isinstance(value, list) else [value])
+    ]
+    try:
+        loras = loras_of([Lora(**{**item, "path": _absolute(file.path.parent, item["path"])}) for item in items])
+    except RequestError as error:
+        raise file.error((name, "lora"), error.reason, error.hint) from None
+    return tuple(Lora(str(lora.path), lora.scale, lora.name) for lora in loras)
 
 
 def _absolute(folder: Path, path: str) -> str:

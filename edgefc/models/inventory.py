@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgefc.errors import StoreError
+from edgefc.gguf.adapter import Lora
 from edgefc.models import other_programs, registry, store
 from edgefc.models.cards import ModelCard
 from edgefc.models.manifest import StoredModel
@@ -23,6 +25,7 @@ class LocalModel:
     size     in bytes
     program  the program that fetched it: OWN, another one's name, or "models.toml"
     id       of its card, or of a file of the user's own; "" without one
+    lora     adapters that are loaded with it
     facts    of a model that edgefc stored, as `store.to_json` has them
     """
 
@@ -35,6 +38,7 @@ class LocalModel:
     id: str
     quantization: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    lora: tuple[Lora, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the model as the CLI prints it with `--json`."""
@@ -46,6 +50,7 @@ class LocalModel:
             "family": self.family,
             "licence": self.licence,
             "quantization": self.quantization,
+            "lora": [dataclasses.asdict(lora) for lora in self.lora],
             **self.facts,
             "program": self.program,
         }
@@ -55,7 +60,18 @@ def models_here(cards: Mapping[str, ModelCard], problems: list[StoreError] | Non
     """List all models, each file once; the reasons why others are left out are added to `problems`."""
     models = [model for card in cards.values() if (model := _of_card(card)) is not None]
     models += [
-        LocalModel(m.name, m.path, m.size, m.family, m.licence, OWN, m.id, m.quantization, store.to_json(m))
+        LocalModel(
+            m.name,
+            m.path,
+            m.size,
+            m.family,
+            m.licence,
+            OWN,
+            m.id,
+            m.quantization,
+            store.to_json(m),
+            _loras(cards.get(m.id)),
+        )
         for m in store.stored_models(problems)
     ]
     seen = {_file_id(model.path) for model in models}
@@ -66,7 +82,18 @@ def models_here(cards: Mapping[str, ModelCard], problems: list[StoreError] | Non
         card = registry.card_of(found, cards)
         family, licence, id_ = (card.family, card.licence, card.id) if card else ("", "", "")
         models.append(
-            LocalModel(found.name, found.path, found.size, family, licence, found.program, id_, found.quantization)
+            LocalModel(
+                found.name,
+                found.path,
+                found.size,
+                family,
+                licence,
+                found.program,
+                id_,
+                found.quantization,
+                {},
+                _loras(card),
+            )
         )
     return models
 
@@ -94,7 +121,11 @@ def _of_card(card: ModelCard) -> LocalModel | None:
     if card.path is None or size is None:
         return None
     program = OWN if card.embedded else "models.toml"
-    return LocalModel(card.id, card.path, size, card.family, card.licence, program, card.id)
+    return LocalModel(card.id, card.path, size, card.family, card.licence, program, card.id, lora=card.lora)
+
+
+def _loras(card: ModelCard | None) -> tuple[Lora, ...]:
+    return card.lora if card else ()
 
 
 def _size(path: Path) -> int | None:

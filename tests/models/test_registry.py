@@ -315,7 +315,7 @@ def test_an_editors_byte_order_mark_and_line_ends_do_no_harm(config: Path) -> No
     ("line", "reason", "hint"),
     [
         ('titel = "x"', "unknown key 'titel'", "Did you mean title? Keys are title, family, size, "),
-        ('colour = "red"', "unknown key 'colour'", "Keys are title, "),
+        ('zzz = "red"', "unknown key 'zzz'", "Keys are title, "),
         ("about = 5", "about must be text", ""),
         ('about = " "', "about must be text", ""),
         ("parameters = true", "parameters must be a number above 0", ""),

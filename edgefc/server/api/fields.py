@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from edgefc import limits
 from edgefc.chat.options import ChatOptions, whole_number
 from edgefc.errors import FieldPath, RequestError
+from edgefc.gguf.adapter import MAX_ADAPTERS
 from edgefc.server.api.foreign_fields import read_foreign_fields
 from edgefc.tools.schemas import list_of, without_nulls
 from edgefc.types import OnUnsupported
@@ -52,7 +53,7 @@ LogitBias = Annotated[float, Field(ge=-limits.MAX_LOGIT_BIAS, le=limits.MAX_LOGI
 # Fields with the name and the meaning of a ChatOptions field.
 _OPTIONS = (
     "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty",
-    "presence_penalty", "penalty_last_n", "seed", "stop", "response_format", "grammar",
+    "presence_penalty", "penalty_last_n", "seed", "stop", "response_format", "grammar", "lora",
 )  # fmt: skip
 MAX_BIASES = 10_000
 Unsupported = Mapping[str, tuple[Any, ...]]  # unsupported fields, with the values that ask for nothing
@@ -69,6 +70,7 @@ class ExtensionFields(BaseModel):
     x_edgefc_call_bias: Annotated[float, between(limits.CALL_BIAS)] | None = None
     x_edgefc_on_unsupported: OnUnsupported | None = None
     x_edgefc_open_objects: bool | None = None
+    x_edgefc_lora: Annotated[list[dict[str, Any]], Field(max_length=MAX_ADAPTERS)] | None = None
     x_edgefc_tool_budget: Annotated[Integer, Field(ge=-1)] | None = None
 
     @model_validator(mode="before")
@@ -109,6 +111,7 @@ class CommonFields(ExtensionFields):
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     grammar: str | None = None
+    lora: Annotated[list[dict[str, Any]], Field(max_length=MAX_ADAPTERS)] | None = None
     json_schema: dict[str, Any] | None = None  # llama-server's short form of a response_format
 
     @model_validator(mode="before")
