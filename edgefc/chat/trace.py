@@ -97,7 +97,7 @@ class GrammarTrace:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """How an answer came about.
+    """Account of how an answer came about.
 
     tokens      its tokens: those of the last attempt at it
     end         the end token, if the model chose one
