@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any
 from demo import concepts, procedural
 from demo import tools as demo_tools
 from mini import values
-from mini.values import Drawn, Values
+from mini.values import Drawn, Values, plain
 
 DATA = Path(__file__).parent / "data"
-HELD_BACK_EVERY = 9
 JSON_TYPES = {
     "int": "integer", "num": "number", "str": "string", "enum": "string", "bool": "boolean", "ints": "array",
     "nums": "array", "strs": "array", "enums": "array", "obj": "object", "objs": "array",
@@ -78,7 +76,7 @@ class Function:
     result    field → source of its value
     answers   sentences about a result, with slots for parameters and fields
     aspects   questions about one field of the result, each with its answer
-    family    functions of one family differ in little and are held back together
+    family    functions of one family differ in little
     origin    "hand" for data/functions, "demo" for demo/data/tools, "made_up" for its made-up tools
     """
 
@@ -129,6 +127,9 @@ def parse_param(name: str, line: str, parts: dict[str, str]) -> Param:
     kind, mark, source, default = match[1], match[2], match[3] or "", match[4]
     schema: dict[str, Any] = {"type": JSON_TYPES[kind]}
     inner = [parse_param(key, text, {}) for key, text in parts.items()]
+    if kind == "objs":  # all parts that an item is said with
+        for part in inner:
+            part.required = part.slot in say
     draw, more = _source(kind, source, say, inner)
     schema |= more
     hints = values.HINTS.get(source.removeprefix("~"), ()) if source.startswith("~") else ()
@@ -146,7 +147,7 @@ def _literal(kind: str, text: str) -> Any:
         return text == "true"
     if kind == "int":
         return int(text)
-    return float(text) if kind == "num" else text
+    return plain(float(text)) if kind == "num" else text
 
 
 def _source(kind: str, source: str, say: str, inner: list[Param]) -> tuple[Callable[[Values], Drawn], dict[str, Any]]:
@@ -226,12 +227,12 @@ def _function(table: dict[str, Any]) -> Function:
         parts = {key.partition(".")[2]: text for key, text in lines.items() if key.startswith(first + ".")}
         params.append(parse_param(name, line, parts))
     names = table["name"] if isinstance(table["name"], list) else [table["name"]]
-    family: str = table.get("family", names[0])
+    family = str(table.get("family", names[0]))
     function = Function(
         names, table["about"], table.get("requests", []), params, table.get("do", ""),
         {key: result_source(source) for key, source in table.get("result", {}).items()},
         table.get("answers", []), [tuple(pair) for pair in table.get("aspects", [])], family,
-        held_back=zlib.crc32(family.encode()) % HELD_BACK_EVERY == 0,
+        held_back=table.get("held_back", False),
     )  # fmt: skip
     _check(function)
     return function

@@ -8,7 +8,7 @@ from typing import Any
 
 from mini.functions import Param, bases, parts_of
 from mini.schemas import Tool
-from mini.values import Drawn, Values, in_words
+from mini.values import HINTS, Drawn, Values, in_words
 
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
 PREPOSITIONS = set(
@@ -219,6 +219,10 @@ def _distinct(v: Values, params: dict[str, Param], drawn: dict[str, Drawn]) -> d
             ):
                 break
             one = params[name].draw(v)  # noqa: PLW2901
+        drawn[name] = one
+    # A period does not end before it begins.
+    dates = [name for name in params if name in drawn and params[name].hints == HINTS["iso_date"]]
+    for name, one in zip(dates, sorted((drawn[name] for name in dates), key=lambda one: str(one.value)), strict=True):
         drawn[name] = one
     return drawn
 

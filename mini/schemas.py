@@ -156,17 +156,19 @@ def param_text(v: Values, param: Param, style: str, *, hides: bool, tells_defaul
     if style == LONG and is_noun and rng.random() < 0.6:
         base = f"The {base[:1].lower()}{base[1:]}"
     text = base
-    if hint:
+    if hint and not any(each in base for each in param.hints):
         text += rng.choice([f", {hint}", f" ({hint})", f", {hint}"])
     elif style == LONG and rng.random() < 0.25 and param.type in {"string", "number", "array"} and not param.parts:
         text += _example(v, param)
-    ends = style == LONG or has_default
+    ends = style == LONG or has_default or ". " in text
     if ends and not text.endswith("."):
         text += "."
     if has_default:
         text += " " + rng.choice(_DEFAULTS).format(json.dumps(param.default, ensure_ascii=False).strip('"'))
     elif style == LONG and not param.required and rng.random() < 0.12:
         text += " Optional."
+    elif style == LONG and param.required and rng.random() < 0.08:
+        text += " Required." if param.type != "array" or rng.random() < 0.5 else " Must not be empty."
     return text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mini.answers import answer, could_do, follower, listable, question_for, repeats
 from mini.functions import DATA, Function, Param, slots
-from mini.requests import Request, RequestWriter
+from mini.requests import PREPOSITIONS, Request, RequestWriter
 from mini.schemas import Tool
 from mini.toolbox import BANKS, others, show
 from mini.values import Drawn, Values, in_words
@@ -205,7 +205,10 @@ class Talk:
             in_words([self.requests.phrase(param, each[param.name]) for param in tool.function.required])
             for each in sets
         ]
-        form = rng.choice(LINES["sets"])
+        forms = LINES["sets"]
+        if any(text.split(" ")[0] in PREPOSITIONS for text in texts):
+            forms = [form for form in forms if "with {sets}" not in form["text"]]
+        form = rng.choice(forms)
         listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
         text = form["text"].format(do=function.do, Do=function.do[:1].upper() + function.do[1:], sets=listed)
         self.user(self.requests.register(Request(tool, text, {}, [])))

@@ -8,7 +8,7 @@ from mini.functions import DEMO, HAND, Function, made_up
 from mini.schemas import SHORT, Tool, present, words_of
 from mini.values import Values
 
-ORIGINS, ORIGIN_WEIGHTS = ("hand", "demo", "made_up"), (50, 35, 15)
+ORIGINS, ORIGIN_WEIGHTS = ("hand", "demo", "made_up"), (58, 30, 12)
 _NEAR = 9  # neighbours in a file of demo/ are of the same field
 _COMMON = set("get find the of a an in by for to and list show check calculate compute search make set is".split())
 

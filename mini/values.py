@@ -43,6 +43,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "state_code": ("as a two-letter abbreviation", "two-letter state code, e.g. NV"),
     "month_number": ("as a number from 1 to 12", "1 for January to 12 for December"),
     "weekday_number": ("as a number, 1 for Monday to 7 for Sunday",),
+    "whole_percentage": ("in percent", "as a percentage", "from 0 to 100 percent"),
     "metres": ("in metres", "in meters"),
     "kilometres": ("in kilometres", "in km"),
     "minutes": ("in minutes",),
@@ -219,6 +220,10 @@ class Values(DemoValues):
         percent = self.rng.choice([self.rng.randrange(1, 100), plain(self.rng.randrange(2, 40) / 4)])
         return Drawn(percent, self.rng.choice([f"{percent}%", f"{percent} percent", f"{percent}%"]))
 
+    def whole_percentage(self) -> Drawn:
+        percent = self.rng.randrange(1, 101)
+        return Drawn(percent, self.rng.choice([f"{percent}%", f"{percent} percent"]))
+
     def metres(self) -> Drawn:
         if self.rng.random() < 0.5:
             km = self.rng.choice([1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 8, 10, 12, 15, 21, 42])
@@ -292,7 +297,7 @@ class Values(DemoValues):
         return Drawn(value, value if self.rng.random() < 0.5 else value.replace(", ", " in "))
 
     def city_state(self) -> Drawn:
-        city, state = self.listed_value("cities_with_states").value.split(", ")
+        city, _, state = str(self.listed_value("cities_with_states").value).partition(", ")
         name = CODES["states"][state]
         return Drawn(f"{city}, {state}", f"{city}, {name if self.rng.random() < 0.6 else state}")
 

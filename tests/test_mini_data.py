@@ -103,7 +103,5 @@ def test_held_back_functions_are_not_in_training() -> None:
     sides = {held_back: {name for function in bank.hand + bank.demo for name in function.names}
              for held_back, bank in BANKS.items()}  # fmt: skip
     assert not sides[True] & sides[False]
-    families = {held_back: set(bank.families) for held_back, bank in BANKS.items()}
-    assert not families[True] & families[False]
     names = Counter(name for function in HAND for name in function.names)
     assert not [name for name, times in names.items() if times > 1]
