@@ -19,6 +19,7 @@ from edgefc.cli.choice import resolve
 from edgefc.cli.console import CallApproval, confirm, count_of, cut_error, err, out, print_error
 from edgefc.cli.conversation import drop_oldest, load_messages, save_messages, stop_answer, turns
 from edgefc.cli.live import AnswerView
+from edgefc.cli.mcp_tools import Follower
 from edgefc.cli.options import GenerationOptions, QuestionOptions
 from edgefc.cli.tool_rounds import answer_with_tools
 from edgefc.cli.trace_view import print_trace
@@ -48,7 +49,7 @@ class ChatSession:
     def __init__(self, answerer: Answerer, tools: ToolSet, options: QuestionOptions, approval: CallApproval) -> None:
         self.answerer, self.tools, self._open_options = answerer, tools, options
         self.options: GenerationOptions = options.generation()
-        self._approval = approval
+        self._approval, self._follower = approval, Follower(tools, approval)
         self.last_reply: Reply | None = None
         self._last_question: str | None = None
         self._before_question = Snapshot([], None)
@@ -133,6 +134,7 @@ class ChatSession:
         view = AnswerView()
         options = {**self.options.keywords(), **({"trace": True} if self._is_tracing else {})}
         try:
+            self.tools = self._follower.updated(self.tools)
             result = answer_with_tools(self.answerer, messages, self.tools, options, view=view, approval=self._approval)
         except KeyboardInterrupt:
             is_kept = stop_answer(messages, view.text, len(before.messages) + 1)

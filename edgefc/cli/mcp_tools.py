@@ -13,6 +13,7 @@ from edgefc.cli.console import CallApproval, ask, count_of, err, print_call
 from edgefc.terminal import escape_json, single_line
 
 if TYPE_CHECKING:
+    from edgefc.mcp import McpTool
     from edgefc.openapi import OpenApiTools
     from edgefc.tools import ToolSet
     from edgefc.tools.remote import RemoteTool
@@ -83,6 +84,32 @@ def left_out(tools: OpenApiTools) -> list[str]:
     return lines
 
 
+class Follower:
+    """Follows changes of MCP servers' tools from question to question of a chat."""
+
+    def __init__(self, tools: ToolSet, approval: CallApproval) -> None:
+        self._approval = approval
+        self._found: list[McpTool] = []
+        if "edgefc.mcp.tools" in sys.modules:
+            from edgefc.mcp.tools import McpTool
+
+            self._found = [runner for runner in tools.runners.values() if isinstance(runner, McpTool)]
+        self._owners = list(dict.fromkeys(tool.owner for tool in self._found))
+
+    def updated(self, tools: ToolSet) -> ToolSet:
+        """Return the tools as the servers have them now; the same object if nothing has changed."""
+        found = [tool for owner in self._owners for tool in owner]
+        if found == self._found:
+            return tools
+        names = {tool.name for tool in self._found}
+        tools = _joined(tools.only([name for name in tools.names if name not in names]), found)
+        self._found = found
+        if isinstance(self._approval, ServerApproval):
+            self._approval.offer(tools)
+        err.print("the servers' tools have changed: /tools lists them", style="dim")
+        return tools
+
+
 def _joined(own: ToolSet, found: Sequence[RemoteTool]) -> ToolSet:
     from edgefc.tools import ToolSet
 
@@ -113,8 +140,12 @@ class ServerApproval(CallApproval):
 
         super().__init__(ask=is_asking)
         self._tools, self._yes, self._is_plain = tools, yes, is_plain
-        self._session: set[str] = set()
+        self._session: set[str] = set()  # fingerprints
         self._approvals = Approvals()
+
+    def offer(self, tools: ToolSet) -> None:
+        """Decide about these tools from now on."""
+        self._tools = _servers_tools(tools)
 
     def __call__(self, name: str, arguments: dict[str, Any]) -> bool:
         tool = self._tools.get(name)
@@ -126,9 +157,12 @@ class ServerApproval(CallApproval):
         if decision == "never":
             err.print("  not run: you have refused this tool for good", style="dim")
             return False
-        if self._yes or decision == "always" or name in self._session or tool.is_preapproved:
+        if self._yes or decision == "always" or self._is_allowed_now(tool):
             return True
         return self._ask_user(tool)
+
+    def _is_allowed_now(self, tool: RemoteTool) -> bool:
+        return tool.is_preapproved or tool.source.fingerprint in self._session
 
     def _show(self, name: str, arguments: dict[str, Any], probability: float | None) -> None:
         if self._is_plain:
@@ -147,7 +181,7 @@ class ServerApproval(CallApproval):
         if answer in {"v", "never"}:
             self._approvals.remember(source, "never")
         elif answer in {"s", "session"}:
-            self._session.add(tool.name)
+            self._session.add(source.fingerprint)
         elif answer in {"a", "always"} and source.is_read_only:
             self._approvals.remember(source, "always")
         elif answer not in {"o", "once", "y", "yes"}:

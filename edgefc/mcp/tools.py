@@ -30,11 +30,14 @@ class McpTool(RemoteTool):
     """A tool of a server.
 
     config  the server
+    owner   all tools of the connection; after a change they have another object for this tool
     """
 
-    def __init__(self, name: str, source: ServerTool, config: ServerConfig, call: Callable[..., Any]) -> None:
+    def __init__(
+        self, name: str, source: ServerTool, config: ServerConfig, call: Callable[..., Any], owner: McpTools
+    ) -> None:
         super().__init__(name, source, call)
-        self.config, self.is_preapproved = config, is_preapproved(config, source)
+        self.config, self.is_preapproved, self.owner = config, is_preapproved(config, source), owner
 
 
 class McpTools(Sequence[McpTool]):
@@ -135,7 +138,7 @@ class McpTools(Sequence[McpTool]):
                 name = source.name
                 if counts[name] > 1 or name in self._reserved:
                     name = f"{_UNSAFE.sub('_', source.server)}__{source.name}"
-                tool = McpTool(name, source, connection.config, self._caller(connection, source))
+                tool = McpTool(name, source, connection.config, self._caller(connection, source), self)
                 reason = refusal_of(tool.schema)
                 if name in tools or name in self._reserved:
                     reason = f"another tool has the name {name}"

@@ -98,6 +98,25 @@ def test_a_decision_for_good_is_remembered(raw: Raw, mcp_file: Any, tmp_path: Pa
     assert "←" in done.stdout
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of Unix")
+def test_a_chat_follows_changes_and_asks_again(raw: Raw, mcp_file: Any, tmp_path: Path) -> None:
+    environment = {**os.environ, "EDGEFC_CONFIG_DIR": str(tmp_path / "config")}
+    server = raw("changed", str(tmp_path / "mark"))
+    words = ("chat", "--tool-choice", "echo", "--max-tokens", "60", "--local", "--mcp", mcp_file({"raw": server}))
+    with Terminal(*words, env=environment) as terminal:
+        terminal.wait_for("> ")
+        terminal.type("Echo hello")
+        terminal.wait_for("read-only. Run it?")
+        terminal.type("s")
+        terminal.wait_for("← ")
+        terminal.wait_for("> ")
+        terminal.type("Echo hello")
+        terminal.wait_for("the servers' tools have changed")
+        terminal.wait_for("destructive. Run it?")
+        terminal.type("n")
+        terminal.wait_for("not run")
+
+
 def test_lint_reads_servers(edgefc: Edgefc, raw: Raw, mcp_file: Any) -> None:  # noqa: F811
     done = edgefc("lint", "--mcp", mcp_file({"raw": raw("refused")}))
     assert done.returncode == 0
