@@ -166,7 +166,7 @@ class OutputSyntax:
     JSON string with its quotes; `{functions}` a JSON array of tool names; `{code}` a program without quotes. JSON has
     `", "` and `": "` (json.dumps' default) when `spaced`, else no spaces.
 
-    call          one call; contains {name}, after it {arguments}, and perhaps after that {id}
+    call          one call; contains {name}, after it {arguments}, and perhaps {id} before or after the latter
     calls_begin, calls_separator, calls_end     around and between calls. A {text} in calls_begin stands for the text
                   beside the calls
     calls_lead    optional text before the first call, without a meaning
@@ -231,6 +231,16 @@ class OutputSyntax:
     def before_arguments(self) -> str:
         """The text between name and arguments."""
         return self.call.partition("{name}")[2].partition("{arguments}")[0]
+
+    @property
+    def after_name(self) -> str:
+        """The text between name and arguments, or between name and {id}."""
+        return self.before_arguments.partition("{id}")[0]
+
+    @property
+    def id_after_name(self) -> str:
+        """The text from an {id} behind the name to the arguments; "": there is none."""
+        return self.before_arguments.removeprefix(self.after_name)
 
     @property
     def after_arguments(self) -> str:

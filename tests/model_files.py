@@ -36,6 +36,7 @@ PHI4 = (
     "<|/tool_call|>",
 )
 MINISTRAL3 = (*MISTRAL, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[ARGS]", "[THINK]", "[/THINK]")
+MISTRAL_SMALL = (*MISTRAL, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[CALL_ID]", "[ARGS]", "[TOOL_CONTENT]")
 HARMONY = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>")
 # llama.cpp keeps the beginnings of tags together, so that they may be control tokens.
 MINICPM5 = ("<function", "</function>", "<param", "</param>", "<think>", "</think>")
@@ -55,6 +56,7 @@ VOCABULARIES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "harmony": ("qwen2", {}, HARMONY),
     "minicpm5": ("qwen2", {}, MINICPM5),
     "ministral3": ("llama-spm", {}, MINISTRAL3),
+    "mistral-small-3.2": ("llama-spm", {}, MISTRAL_SMALL),
 }
 OF_FAMILY = {
     "functionary-v1": "functionary-v1", "functionary-v2": "functionary-v2", "functionary-v2.llama3": "llama3",
@@ -63,6 +65,7 @@ OF_FAMILY = {
     "hermes-2-pro": "qwen2", "lfm2": "lfm2", "lfm2.5": "lfm2", "gemma4": "gemma4", "functiongemma": "functiongemma",
     "llama-pythonic": "llama3", "granite4": "granite4", "phi4-mini": "phi4", "ministral3": "ministral3",
     "bitagent-bounty": "llama3", "gpt-oss": "harmony", "minicpm5": "minicpm5",
+    "mistral-small-3.2": "mistral-small-3.2",
 }  # fmt: skip
 
 

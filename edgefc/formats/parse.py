@@ -288,10 +288,10 @@ class StreamParser:
             return None
         if self._names is None:
             return _CallStart(len(head), None, self._in_name)
-        between = self._syntax.before_arguments
+        between = self._syntax.after_name
         for escaped, name in self._names.items():
             if self._buffer.startswith(escaped + between, len(head)):
-                return _CallStart(len(head + escaped + between), name, self._in_arguments)
+                return _CallStart(len(head + escaped + between), name, self._before_arguments)
         return None
 
     def _may_become_call(self, head: str, *, first: bool) -> bool:
@@ -302,8 +302,8 @@ class StreamParser:
             return self._may_become(head)
         if not self._buffer.startswith(head) or self._names is None:
             return False
-        between = self._syntax.before_arguments
-        return any((escaped + between).startswith(self._buffer[len(head) :]) for escaped in self._names)
+        between, rest = self._syntax.after_name, self._buffer[len(head) :]
+        return any((escaped + between).startswith(rest) for escaped in self._names)
 
     def _code_intro(self, *, first: bool) -> str:
         """Return the introduction of raw code; empty when there is no such tool."""
@@ -320,14 +320,17 @@ class StreamParser:
         return self._enter(start.state)
 
     def _in_name(self) -> bool:
-        name, found, rest = self._buffer.partition(self._syntax.before_arguments)
+        name, found, rest = self._buffer.partition(self._syntax.after_name)
         if not found:
             return False
         if self._syntax.arguments != "json" and not _NAME.fullmatch(name):
             return self._enter(self._in_plain)
         self._buffer = rest
         self._open_call(unescape(name)[0])
-        return self._enter(self._in_arguments)
+        return self._enter(self._before_arguments)
+
+    def _before_arguments(self) -> bool:
+        return self._consume(self._syntax.id_after_name) and self._enter(self._in_arguments)
 
     def _in_arguments(self) -> bool:
         self._buffer = self._arguments.read(self._buffer, self._message.add_arguments)
@@ -336,13 +339,7 @@ class StreamParser:
         return self._arguments.is_complete and self._enter(self._after_arguments)
 
     def _after_arguments(self) -> bool:
-        before, has_id, after = self._syntax.after_arguments.partition("{id}")
-        if has_id:
-            # Our own id is already in the stream; the model's is dropped.
-            if len(self._buffer) < len(before) + 9 + len(after):
-                return False
-            self._buffer = before + after + self._buffer[len(before) + 9 + len(after) :]
-        if not self._consume(before + after):
+        if not self._consume(self._syntax.after_arguments):
             return False
         self._n_complete = len(self._message.calls)
         return self._enter(self._between_calls)
@@ -394,11 +391,15 @@ class StreamParser:
         return True
 
     def _consume(self, text: str) -> bool:
-        """Remove `text` from the beginning of the buffer; False if the buffer begins with something else."""
-        if not self._buffer.startswith(text):
-            return False
-        self._buffer = self._buffer[len(text) :]
-        return True
+        """Remove `text` from the beginning of the buffer; False if the buffer begins with something else.
+
+        An {id} in it stands for nine characters: our own id is in the stream, the model's is dropped.
+        """
+        before, has_id, after = text.partition("{id}")
+        end = len(before) + (9 if has_id else 0)
+        is_there = self._buffer.startswith(before) and self._buffer.startswith(after, end)
+        self._buffer = self._buffer[end + len(after) :] if is_there else self._buffer
+        return is_there
 
     def _may_become(self, text: str) -> bool:
         return text.startswith(self._buffer)

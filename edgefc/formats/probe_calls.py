@@ -148,9 +148,9 @@ def _split(before: str, between: str, after: str, middle: str | None) -> dict[st
     before, between, after  a single call, around its name and its arguments
     middle                  from the arguments of a call to the name of the next
     """
-    after = after.replace(_IDS[0], "{id}")
-    if _IDS[0] in before + between:
-        raise FormatError("unsupported: an id before the arguments of a call")
+    between, after = (text.replace(_IDS[0], "{id}") for text in (between, after))
+    if _IDS[0] in before:
+        raise FormatError("unsupported: an id before the name of a call")
     if middle is None:
         call = f"{before}{{name}}{between}{{arguments}}{after.rstrip()}"
         return {"begin": "", "each": call, "separator": "", "end": "", "parallel": False}

@@ -24,9 +24,11 @@ def _write_call(syntax: OutputSyntax, call: Mapping[str, Any], *, first: bool, v
     original = call.get("arguments_text") if verbatim else None
     name = _dump(call["name"], spaced=syntax.spaced)[1:-1]
     arguments = write_arguments(syntax, call["arguments"]) if original is None else original
-    after = syntax.after_arguments.replace("{id}", str(call.get("id", "")))
+    between, after = (
+        text.replace("{id}", str(call.get("id", ""))) for text in (syntax.before_arguments, syntax.after_arguments)
+    )
     begin = syntax.calls_begin if first else syntax.calls_separator
-    return f"{begin}{syntax.before_name}{name}{syntax.before_arguments}{arguments}{after}"
+    return f"{begin}{syntax.before_name}{name}{between}{arguments}{after}"
 
 
 def _is_code(syntax: OutputSyntax, call: Mapping[str, Any]) -> bool:

@@ -99,6 +99,15 @@ def mistral_history() -> str:
     return "<s>" + rendered("mistral", messages)
 
 
+def mistral_small(messages: Any, tools: Any = T) -> str:
+    """Return a prompt with ids of nine letters, which the vendor's template demands."""
+    text = json.dumps(messages)
+    for number, names in enumerate((("call_1", "c0"), ("call_2", "c1"))):
+        for name in names:
+            text = text.replace(f'"{name}"', f'"abcdefgh{number}"')
+    return rendered("mistral-small-3.2", json.loads(text), tools)
+
+
 def hammer_bare() -> str:
     """Return the prompt of the chat template in Hammer 2.1's repository: ours with the differences listed here."""
     listed = json.dumps(dialects.hammer(HAMMER_TOOLS, flat=True))
@@ -368,6 +377,12 @@ DIGESTS = {
     "phi4_mini_hist": (rendered("phi4-mini", SYSTEM + H), 998, "885629ea4b79b1e9"),
     "phi4_mini_plain": (rendered("phi4-mini", M1, None), 78, "07f78b9fba6c3cf6"),
     "phi4_mini_calls": (rendered("phi4-mini", called(NESTED, {}, content="I will.")), 997, "3ba6b9cee628131b"),
+    # Its chat template, on July 26, 2024.
+    "mistral_small": (mistral_small(M1), 3091, "d98fc4d3c6473b12"),
+    "mistral_small_system": (mistral_small(SYSTEM + M1), 818, "c1ca8473eedc65ea"),
+    "mistral_small_plain": (mistral_small(SYSTEM + M1, None), 103, "8d0504675e287ecc"),
+    "mistral_small_hist": (mistral_small(SYSTEM + H), 1110, "1d1a11898a674405"),
+    "mistral_small_calls": (mistral_small(SYSTEM + called(NESTED, {})), 1085, "6d1e8cd109383d55"),
     # Thoughts of earlier turns as the template writes parts of the type `thinking`.
     "ministral3_think": (rendered("ministral3", thinking=True), 1374, "2e5b7cac35e3e577"),
     "ministral3": (rendered("ministral3", SYSTEM + M1), 818, "c1ca8473eedc65ea"),

@@ -170,6 +170,7 @@ def test_text_before_a_call_is_content(family: str) -> None:
     syntax, tools = load_family(family).syntax, TOOL_SETS[2]
     call = {
         "name": tools[0]["function"]["name"],
+        "id": "abcdefgh1",
         "arguments": instance(tools[0]["function"]["parameters"], random.Random(0), {}),
     }
     text = write_assistant(syntax, {"role": "assistant", "content": "Let me <see>.\n", "tool_calls": [call]})

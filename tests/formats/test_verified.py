@@ -22,7 +22,7 @@ REFERENCES = {
         [
             "functionary-v2", "functionary-v2.llama3", "functionary-v3.1", "functionary-v3.llama3", "gemma4", "gpt-oss",
             "granite4", "hermes", "hermes-2-pro", "lfm2", "lfm2.5", "llama3-json", "minicpm5", "ministral3", "mistral",
-            "nemotron-3-nano", "phi4-mini", "qwen3", "qwen3-coder", "qwen3.5", "smollm3",
+            "mistral-small-3.2",            "nemotron-3-nano", "phi4-mini", "qwen3", "qwen3-coder", "qwen3.5", "smollm3",
         ],
         TEMPLATE,
     ),
