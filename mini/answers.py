@@ -30,7 +30,7 @@ def answer(function: Function, request: Request, result: dict[str, Any], templat
     for text in templates[int(roll * len(templates)) :]:
         if set(slots(text)) <= texts.keys():
             filled = re.sub(r"{([\w.]+)}", lambda match: texts[match[1]], text)
-            return filled[:1].upper() + filled[1:]
+            return filled if text.startswith("{") else filled[:1].upper() + filled[1:]
     fields = [(key.replace("_", " "), said(value)) for key, value in result.items() if value is not True]
     if not fields:
         return "Done."

@@ -164,7 +164,7 @@ def _source(kind: str, source: str, say: str, inner: list[Param]) -> tuple[Calla
             return (lambda v: _objects(v, inner, say, low, high)), {}
         single = {"ints": "int", "nums": "num", "strs": "str", "enums": "enum"}[kind]
         draw, more = _source(single, item, "", [])
-        return (lambda v: v.listed([draw(v) for _ in range(v.rng.randint(low, high))])), {
+        return (lambda v: v.listed(_several(v, draw, v.rng.randint(low, high), single))), {
             "items": {"type": JSON_TYPES[single], **more}
         }
     if kind == "enum":
@@ -181,6 +181,16 @@ def _source(kind: str, source: str, say: str, inner: list[Param]) -> tuple[Calla
         raise FunctionError(f"no source of values in {kind!r}")
     choices = [_literal(kind, text.strip()) for text in source.split(";")]
     return (lambda v: v.choice(choices)), {}
+
+
+def _several(v: Values, draw: Callable[[Values], Drawn], count: int, kind: str) -> list[Drawn]:
+    """Values of a list; texts are different from each other."""
+    drawn: list[Drawn] = []
+    for _ in range(5 * count):
+        one = draw(v)
+        if len(drawn) < count and (kind in {"int", "num"} or all(one.value != other.value for other in drawn)):
+            drawn.append(one)
+    return drawn
 
 
 def _pair(text: str) -> tuple[str, str]:

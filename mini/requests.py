@@ -14,7 +14,7 @@ _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
 PREPOSITIONS = set(
     "in for to on at from about of by between as within after before until since per near under over around that which "
     "where using called named without during starting ending sorted limited rounded measured given costing worth "
-    "only not but so into through against because via like".split()
+    "only not but so as built made ready sent paid worth oral kind into through against because via like".split()
 )
 POLITE = ("can you {}?", "could you {}?", "could you please {}?", "please {}.", "please {}", "would you {}?",
           "I need you to {}.", "I want to {}.", "I'd like to {}.", "help me {}.", "we have to {}.",
@@ -65,6 +65,12 @@ class Request:
 
 def _params(tool: Tool) -> dict[str, Param]:
     return {param.name: param for param in tool.function.params}
+
+
+def is_attached(phrase: str) -> bool:
+    """True if a phrase follows directly, without "with": "in Oslo", "sorted by name", "without the ends"."""
+    first = phrase.split(" ")[0].lower()
+    return first in PREPOSITIONS or (first.endswith(("ing", "ed")) and first != "fixed")
 
 
 def is_complete(tool: Tool, template: str) -> bool:
@@ -149,7 +155,7 @@ class RequestWriter:
 
     def _joined(self, do: str, phrases: list[str]) -> str:
         rng = self.rng
-        attached = [text for text in phrases if text.split(" ")[0].lower() in PREPOSITIONS]
+        attached = [text for text in phrases if is_attached(text)]
         nouns = [text for text in phrases if text not in attached]
         act = " ".join([do, *attached])
         roll = rng.random()
@@ -158,15 +164,15 @@ class RequestWriter:
         if roll < 0.45:
             return self._act(f"{act}{rng.choice([' with ', ' with ', ', with ', ' using ', ': '])}{in_words(nouns)}")
         if roll < 0.6:
-            return f"{self._act(act).rstrip('.')}{': ' if act[-1].isalnum() else ' '}{', '.join(nouns)}".replace(
-                "?:", ":"
-            )
+            return f"{self._act(act).rstrip('.?')}: {', '.join(nouns)}"
         if roll < 0.75:
             return f"{rng.choice(['Given', 'With', 'For'])} {in_words(nouns)}, {act}."
         if roll < 0.9:
             first = rng.choice(["I have", "We have", "Here is the data:", "I got", "Suppose"])
             return f"{first} {in_words(nouns)}. {self._act(act)}"
-        return f"{self._act(act)} {rng.choice(['Use', 'Take', 'It is about'])} {in_words(nouns)}."
+        text = self._act(act)
+        text += "" if text[-1] in ".?" else "."
+        return f"{text} {rng.choice(['Use', 'Take', 'It is about'])} {in_words(nouns)}."
 
     def _act(self, act: str) -> str:
         if self.rng.random() < 0.45:
@@ -222,9 +228,8 @@ def _distinct(v: Values, params: dict[str, Param], drawn: dict[str, Drawn]) -> d
         drawn[name] = one
     # A period does not end before it begins.
     dates = [name for name in params if name in drawn and params[name].hints == HINTS["iso_date"]]
-    for name, one in zip(dates, sorted((drawn[name] for name in dates), key=lambda one: str(one.value)), strict=True):
-        drawn[name] = one
-    return drawn
+    ordered = sorted((drawn[name] for name in dates), key=lambda one: str(one.value))
+    return drawn | dict(zip(dates, ordered, strict=True))
 
 
 def _put(template: str, words: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mini.answers import answer, could_do, follower, listable, question_for, repeats
 from mini.functions import DATA, Function, Param, slots
-from mini.requests import PREPOSITIONS, Request, RequestWriter
+from mini.requests import Request, RequestWriter, is_attached
 from mini.schemas import Tool
 from mini.toolbox import BANKS, others, show
 from mini.values import Drawn, Values, in_words
@@ -126,7 +126,9 @@ class Talk:
             texts.append(self.requests.phrase(param, one) if uses_phrase else one.words)
         if len(texts) > 1 and not all(param.say for param in request.missing):
             return True
-        self.user(rng.choice(["{}", "{}", "{}.", "It's {}.", "{}, please"]).format(in_words(texts)))
+        reply = in_words(texts)
+        forms = ["{}", "{}."] if is_attached(reply) else ["{}", "{}", "{}.", "It's {}.", "{}, please"]
+        self.user(rng.choice(forms).format(reply))
         return self.call([replace(request, drawn=drawn, missing=[])])
 
     def chat(self) -> bool:
@@ -206,7 +208,7 @@ class Talk:
             for each in sets
         ]
         forms = LINES["sets"]
-        if any(text.split(" ")[0] in PREPOSITIONS for text in texts):
+        if any(is_attached(text) for text in texts):
             forms = [form for form in forms if "with {sets}" not in form["text"]]
         form = rng.choice(forms)
         listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
@@ -377,8 +379,11 @@ class Talk:
             one = param.draw(self.v)
             if one.value == request.drawn[param.name].value:
                 return True
-            words = self.requests.phrase(param, one) if param.say and rng.random() < 0.5 else one.words
-            self.user(rng.choice(LINES["follow_ups"]).format(words))
+            phrase = self.requests.phrase(param, one) if param.say else ""
+            if phrase.split(" ")[0] in {"in", "for", "on"} and rng.random() < 0.5:
+                self.user(rng.choice(["And {}?", "and {}?", "What about {}?"]).format(phrase))
+            else:
+                self.user(rng.choice(LINES["follow_ups"]).format(one.words))
             return self.call([replace(request, drawn={**request.drawn, param.name: one})])
         pair = rng.choice(LINES["thanks"])
         self.user(rng.choice(pair["ask"]))

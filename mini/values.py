@@ -365,8 +365,8 @@ class Values(DemoValues):
     def quoted(self) -> Drawn:
         """A text to copy, in quotation marks."""
         text = self.sentence() if self.rng.random() < 0.6 else self.title()
-        left, right = self.rng.choice(["''", '""', "“”"])
-        return Drawn(text, f"{left}{text}{right}")
+        marks = self.rng.choice(["''", '""', "“”"])
+        return Drawn(text, f"{marks[0]}{text}{marks[1]}")
 
     def invented(self) -> str:
         return pseudoword(self.rng, held_back=self.held_back)
