@@ -6,7 +6,7 @@ llguidance computes all of them at once, however many they are: an array of a bi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -84,6 +84,23 @@ def longest_forced(rules: Rules) -> int:
     return _Analysis(rules).longest()
 
 
+def _inner_first(refs: Mapping[str, Collection[str]]) -> list[str]:
+    """Order rules so that each comes after those that it refers to, as far as they do not refer to it."""
+    order: dict[str, None] = {}
+    begun: set[str] = set()
+    for start in refs:
+        stack = [start]
+        while stack:
+            name = stack[-1]
+            if name in begun:
+                stack.pop()
+                order[name] = None
+                continue
+            begun.add(name)
+            stack += [one for one in refs[name] if one not in begun]
+    return list(order)
+
+
 class _Analysis:
     """The runs of one grammar's rules: the least fixed point, from above."""
 
@@ -91,11 +108,12 @@ class _Analysis:
         self._rules, self._longest, self._behind = rules, 0, 0
         self._texts: dict[Node, tuple[_Run, int]] = {}  # the run of a text, and the longest one inside of it
         self._runs = dict.fromkeys(rules, _UNKNOWN)
+        refs = {name: set(_refs(node)) for name, node in rules.items()}
         users: dict[str, set[str]] = {}
-        for name, node in rules.items():
-            for used in _refs(node):
-                users.setdefault(used, set()).add(name)
-        waiting = deque(reversed(rules))  # rules mostly refer to later ones
+        for name, used in refs.items():
+            for one in used:
+                users.setdefault(one, set()).add(name)
+        waiting = deque(_inner_first(refs))
         is_waiting = set(waiting)
         while waiting:
             name = waiting.popleft()
