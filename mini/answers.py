@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from mini.functions import Function, Param, slots
@@ -94,16 +95,17 @@ def repeats(requests: list[Request]) -> bool:
     return len(set(calls)) < len(calls)
 
 
-def content_words(function: Function) -> set[str]:
+@lru_cache(maxsize=4096)
+def content_words(function: Function) -> frozenset[str]:
     """The words of a function's names and descriptions that tell its subject."""
     texts = [" ".join(words_of(name)) for name in function.names] + function.about
     found = re.findall(r"[a-z]{3,}", " ".join(texts).lower())
-    return {word.rstrip("s") for word in found} - _COMMON - PREPOSITIONS
+    return frozenset(word.rstrip("s") for word in found) - _COMMON - PREPOSITIONS
 
 
-def could_do(function: Function, wanted: Function) -> bool:
-    """True if a function might do what another is for: too near to be left unused."""
-    if function.family and function.family == wanted.family and function.origin == "hand":
+def could_do(function: Function, other: Function, *, share: float = 0.34) -> bool:
+    """True if a function might do what another is for, by the share of words that both have."""
+    if function.family and function.family == other.family and function.origin == "hand":
         return False  # written to differ
-    one, other = content_words(function), content_words(wanted)
-    return len(one & other) >= 0.34 * min(len(one), len(other))
+    one, two = content_words(function), content_words(other)
+    return len(one & two) >= share * min(len(one), len(two))

@@ -12,7 +12,7 @@ from mini.values import HINTS, Drawn, Values, in_words
 
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
 PREPOSITIONS = set(
-    "in for to on at from about of by between as within after before until since per near under over around that which "
+    "in with for to on at from about of by between as within after before until since per near under over around that which "
     "where using called named without during starting ending sorted limited rounded measured given costing worth "
     "only not but so as built made ready sent paid worth oral kind into through against because via like".split()
 )
@@ -69,7 +69,7 @@ def _params(tool: Tool) -> dict[str, Param]:
 
 def is_attached(phrase: str) -> bool:
     """True if a phrase follows directly, without "with": "in Oslo", "sorted by name", "without the ends"."""
-    first = phrase.split(" ")[0].lower()
+    first = phrase.partition(" ")[0].lower()
     return first in PREPOSITIONS or (first.endswith(("ing", "ed")) and first != "fixed")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from mini.answers import could_do
 from mini.functions import DEMO, HAND, Function, made_up
 from mini.schemas import SHORT, Tool, present, words_of
 from mini.values import Values
@@ -59,7 +60,7 @@ def clash(one: Function, other: Function) -> bool:
         return True
     if "made_up" in {one.origin, other.origin}:
         return len(set(words_of(one.name)) & set(words_of(other.name))) > 1
-    return False
+    return could_do(one, other, share=0.5)
 
 
 def others(v: Values, functions: list[Function], count: int, *, near: float) -> list[Function]:

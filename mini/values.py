@@ -138,6 +138,8 @@ class Values(DemoValues):
             joined = ", ".join(words) if together < 0.55 else in_words(words)
         if any("," in word for word in words):
             joined = in_words([str(item.value) for item in items])
+        if len(items) == 2 and isinstance(items[0].value, int | float):
+            joined = self.rng.choice(["({}, {})", "[{}, {}]", "({}, {})"]).format(*(item.value for item in items))
         return Drawn([item.value for item in items], joined)
 
     def for_demo(self, param: DemoParam) -> Drawn:
