@@ -13,7 +13,7 @@ from mini.schemas import Tool, words_of
 from mini.values import in_words
 
 _COMMON = set(
-    "the a an of for in to and or by from with is it on at get find show list all one be that this into".split()
+    "calculate compute return look number list the a an of for in to and or by from with is it on at get find show list all one be that this into".split()
 )
 
 
@@ -43,16 +43,15 @@ def _is_plural(key: str) -> bool:
     return key.endswith("s") and not key.endswith(("ss", "us", "is"))
 
 
-def question_for(param: Param, tool: Tool) -> str:
+def question_for(param: Param) -> str:
     """A question for a missing parameter."""
     if param.ask:
         return param.ask
     name = " ".join(words_of(param.name))
     if "enum" in param.schema and len(param.schema["enum"]) <= 4:
         return f"Which {name} do you want: {in_words([str(item) for item in param.schema['enum']], 'or')}?"
-    description = tool.schema["function"]["parameters"]["properties"][tool.labels[param.name]].get("description", "")
     verb = "are" if _is_plural(name) and param.type == "array" else "is"
-    return f"What {verb} the {name}?" if len(name) > 2 or not description else f"What is {name}?"
+    return f"What {verb} the {name}?" if len(name) > 2 else f"What is {name}?"
 
 
 def listable(tool: Tool, template: str) -> list[Param]:

@@ -12,7 +12,8 @@ from mini.values import HINTS, Drawn, Values, in_words
 
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
 PREPOSITIONS = set(
-    "in with for to on at from about of by between as within after before until since per near under over around that which "
+    "in with for to on at from about of by between as within after before until since per near under over around that "
+    "which "
     "where using called named without during starting ending sorted limited rounded measured given costing worth "
     "only not but so as built made ready sent paid worth oral kind into through against because via like".split()
 )

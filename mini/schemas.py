@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mini import values
@@ -18,6 +18,8 @@ from mini.values import Values
 
 MASKED_TOOL, MASKED_PARAMS = 0.13, 0.12
 LONG, SHORT, BARE = "long", "short", "bare"
+GROUPED = 0.06  # share of tools with parameters inside of an object
+_OPTIONS, _INPUTS = ("options", "settings", "config", "filters"), ("params", "input", "data", "details")
 STYLES, STYLE_WEIGHTS = (LONG, SHORT, BARE), (42, 46, 12)
 _NO_ARTICLE = set(
     "whether if include whose is does everything everyone anything "
@@ -37,12 +39,14 @@ _DEFAULTS = (
 class Tool:
     """A function in one conversation, with its schema and the labels of its parameters by their names.
 
-    A part of an object has the name "object.part".
+    A part of an object has the name "object.part". `groups` are parameters that the schema has inside of an object,
+    each with the object's label.
     """
 
     function: Function
     schema: dict[str, Any]
     labels: dict[str, str]
+    groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -51,8 +55,11 @@ class Tool:
     def arguments(self, drawn: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call under their labels, in the schema's order."""
         params = {param.name: param for param in self.function.params}
-        order = [name for name in self.labels if name in drawn]
-        return {self.labels[name]: self._labelled(params[name], drawn[name]) for name in order}
+        arguments: dict[str, Any] = {}
+        for name in (name for name in self.labels if name in drawn):
+            place = arguments.setdefault(self.groups[name], {}) if name in self.groups else arguments
+            place[self.labels[name]] = self._labelled(params[name], drawn[name])
+        return arguments
 
     def _labelled(self, param: Param, value: Any) -> Any:
         if not param.parts:
@@ -71,7 +78,9 @@ def words_of(name: str) -> list[str]:
 def present(v: Values, function: Function, *, style: str = "") -> Tool:
     """A tool for one conversation."""
     rng = v.rng
-    style = style or rng.choices(STYLES, STYLE_WEIGHTS)[0]
+    style = style or rng.choices(GROUPED = 0.06  # share of tools with parameters inside of an object
+_OPTIONS, _INPUTS = ("options", "settings", "config", "filters"), ("params", "input", "data", "details")
+STYLES, STYLE_WEIGHTS)[0]
     optional = [param.name for param in function.params if not param.required]
     if optional and rng.random() < 0.3:
         function = without(function, set(rng.sample(optional, rng.randint(1, len(optional)))))
@@ -83,11 +92,12 @@ def present(v: Values, function: Function, *, style: str = "") -> Tool:
     labels: dict[str, str] = {}
     camel = rng.random() < 0.18
     parameters = _object_schema(v, params, labels, style, camel=camel, masks=masks_params)
+    groups = _group(v, params, labels, parameters) if rng.random() < GROUPED else {}
     schema: dict[str, Any] = {"name": name}
     if is_masked or style != BARE or rng.random() < 0.6:
         schema["description"] = function_text(v, function, style)
     schema["parameters"] = parameters
-    return Tool(function, {"type": "function", "function": schema}, labels)
+    return Tool(function, {"type": "function", "function": schema}, labels, groups)
 
 
 def _object_schema(
@@ -107,6 +117,25 @@ def _object_schema(
         if param.required:
             required.append(label)
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _group(v: Values, params: list[Param], labels: dict[str, str], parameters: dict[str, Any]) -> dict[str, str]:
+    """Move some parameters into an object of the schema: the optional ones, or the required ones."""
+    wants_optional = v.rng.random() < 0.6
+    moved = [param for param in params if param.required != wants_optional and not param.parts]
+    group = v.rng.choice(_OPTIONS if wants_optional else _INPUTS)
+    if len(moved) < 2 or group in parameters["properties"]:
+        return {}
+    inner = {labels[param.name]: parameters["properties"].pop(labels[param.name]) for param in moved}
+    required = [label for label in parameters["required"] if label in inner]
+    parameters["required"] = [label for label in parameters["required"] if label not in inner]
+    about = v.rng.choice(["Optional settings", "Further settings"] if wants_optional else ["The values", "Input values"])
+    parameters["properties"][group] = {
+        "type": "object", "description": about, "properties": inner, "required": required,
+    }  # fmt: skip
+    if required:
+        parameters["required"].append(group)
+    return {param.name: group for param in moved}
 
 
 def _schema(

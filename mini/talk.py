@@ -115,7 +115,7 @@ class Talk:
         if request is None or not request.missing:
             return False
         self.user(self.requests.register(request))
-        self.say(" ".join(question_for(param, tool) for param in request.missing))
+        self.say(" ".join(question_for(param) for param in request.missing))
         if rng.random() < 0.4:
             return True
         drawn = dict(request.drawn)
