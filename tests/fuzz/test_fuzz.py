@@ -13,7 +13,7 @@ from tests.fuzz.session import Runner, Session, corpus, replay, runners
 from tests.fuzz.targets import NAMES, planted
 
 # Cases besides those of the corpus: 20 seconds of processor time for all.
-CASES = {"gguf": 10, "bundle": 150, "manifest": 150, "prefix": 150, "cache_files": 100, "models_toml": 100, "template": 40,
+CASES = {"gguf": 10, "adapter": 150, "bundle": 150, "manifest": 150, "prefix": 150, "cache_files": 100, "models_toml": 100, "template": 40,
          "tokenizer": 20, "tools": 15, "openapi": 60, "requests": 30}  # fmt: skip
 KINDS = {"untyped": "untyped", "thread": "untyped", "crash": "crash", "exit": "crash", "hang": "hang", "growth": "growth",
          "promise": "promise"}  # fmt: skip

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Protocol
 
 NAMES = (
-    "gguf", "bundle", "manifest", "prefix", "cache_files", "models_toml", "template", "tokenizer", "tools", "openapi", "requests",
+    "gguf", "adapter", "bundle", "manifest", "prefix", "cache_files", "models_toml", "template", "tokenizer", "tools", "openapi", "requests",
 )  # fmt: skip
 Case = Any  # a JSON value
 
