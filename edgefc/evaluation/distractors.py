@@ -12,7 +12,7 @@ from edgefc.evaluation.report import Rate
 from edgefc.evaluation.suites import due_tools
 from edgefc.limits import MAX_TOOLS
 from edgefc.tools import ToolSet
-from edgefc.tools.selection import select_tools
+from edgefc.tools.selection import MAX_SELECTED, select_tools
 from edgefc.types import Tool
 
 
@@ -62,4 +62,4 @@ def is_found(suite: str, case: Case, names: Iterable[str]) -> bool:
 def _selected_names(case: Case) -> Iterable[str]:
     tools = ToolSet.of(case.tools)
     questions = [str(message.get("content") or "") for message in case.messages if message["role"] == "user"]
-    return select_tools(tools, questions, {}, [1] * len(tools), 0).tools
+    return select_tools(tools, questions, {}, [1] * len(tools), MAX_SELECTED).tools

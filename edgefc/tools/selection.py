@@ -100,11 +100,20 @@ class _Chooser:
             before = question
             if set(best[:N_STABLE]) <= chosen.keys():
                 continue
-            ranks = {number: f"rank {rank}" for rank, number in enumerate(best[:MAX_SELECTED], 1)}
+            ranks = {number: f"rank {rank}" for rank, number in enumerate(self._fitting(best), 1)}
             if len(best) >= MAX_SELECTED:
                 certain = ranks | self._rest_of_servers(ranks)
             chosen = certain | ranks  # few words say little: the tools of an earlier question may be meant
         return chosen if certain else chosen | dict.fromkeys(self._first(chosen), "few tools fit the question")
+
+    def _fitting(self, best: Sequence[int]) -> Iterator[int]:
+        """Yield the best tools, N_STABLE in any case, and more while they fit into the budget."""
+        left = self._budget
+        for count, number in enumerate(best[:MAX_SELECTED]):
+            left -= self._sizes[number]
+            if left < 0 and count >= N_STABLE:
+                return
+            yield number
 
     def _rest_of_servers(self, chosen: Collection[int]) -> dict[int, str]:
         """Return the other tools of the chosen ones' servers, if all fit: then the prompt changes less often."""

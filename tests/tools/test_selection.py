@@ -33,7 +33,7 @@ MANY = [
 ]  # fmt: skip
 
 
-def select(tools: Sequence[Any], *questions: str, budget: int = 100, **always: str) -> ToolSelection:
+def select(tools: Sequence[Any], *questions: str, budget: int = 350, **always: str) -> ToolSelection:
     toolset = ToolSet.of(tools)
     return select_tools(toolset, questions, always, [50] * len(toolset), budget)
 
@@ -57,6 +57,12 @@ def test_words_are_found_whatever_their_ending_and_case(question: str, best: str
     assert len(selection.tools) == MAX_SELECTED
     assert list(selection.tools) == [name for name in ToolSet.of(MANY).names if name in selection.tools]
     assert (selection.total, selection.tokens) == (36, 1800)
+
+
+def test_of_large_tools_fewer_are_shown() -> None:
+    assert len(select(MANY, "Delete the coupon", budget=260).tools) == 5
+    assert len(select(MANY, "Delete the coupon", budget=60).tools) == 3
+    assert select(MANY, "Delete the coupon", budget=60).tools["delete_coupon"] == "rank 1"
 
 
 def test_names_parameters_and_scripts_without_spaces_are_divided_into_words() -> None:
