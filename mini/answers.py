@@ -13,7 +13,8 @@ from mini.schemas import Tool, words_of
 from mini.values import in_words
 
 _COMMON = set(
-    "calculate compute return look number list the a an of for in to and or by from with is it on at get find show list all one be that this into".split()
+    "calculate compute return look number the a an of for in to and or by from with is it on at "
+    "get find show list all one be that this into".split()
 )
 
 

@@ -78,9 +78,7 @@ def words_of(name: str) -> list[str]:
 def present(v: Values, function: Function, *, style: str = "") -> Tool:
     """A tool for one conversation."""
     rng = v.rng
-    style = style or rng.choices(GROUPED = 0.06  # share of tools with parameters inside of an object
-_OPTIONS, _INPUTS = ("options", "settings", "config", "filters"), ("params", "input", "data", "details")
-STYLES, STYLE_WEIGHTS)[0]
+    style = style or rng.choices(STYLES, STYLE_WEIGHTS)[0]
     optional = [param.name for param in function.params if not param.required]
     if optional and rng.random() < 0.3:
         function = without(function, set(rng.sample(optional, rng.randint(1, len(optional)))))
@@ -129,7 +127,7 @@ def _group(v: Values, params: list[Param], labels: dict[str, str], parameters: d
     inner = {labels[param.name]: parameters["properties"].pop(labels[param.name]) for param in moved}
     required = [label for label in parameters["required"] if label in inner]
     parameters["required"] = [label for label in parameters["required"] if label not in inner]
-    about = v.rng.choice(["Optional settings", "Further settings"] if wants_optional else ["The values", "Input values"])
+    about = v.rng.choice(["Optional settings", "More settings"] if wants_optional else ["The values", "Input"])
     parameters["properties"][group] = {
         "type": "object", "description": about, "properties": inner, "required": required,
     }  # fmt: skip
