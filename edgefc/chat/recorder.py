@@ -33,7 +33,7 @@ from edgefc.errors import TranscriptError
 log = logging.getLogger("edgefc.transcripts")
 VERSION = 1
 PRIVATE = 0o600
-_REPORTING = {"logprobs"}  # options that change the report about an answer, not the answer
+_REPORTING = {"logprobs", "trace"}  # options that change the report about an answer, not the answer
 
 
 class Recorder:

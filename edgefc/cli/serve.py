@@ -362,7 +362,7 @@ def _print_banner(
     lines.append(f"  curl {url}/v1/chat/completions{header} --json '{body}'")
     key = "os.environ['EDGEFC_API_KEY']" if settings.api_keys else "'none'"
     lines.append(f"  OpenAI(base_url='{url}/v1', api_key={key})")
-    lines.append(f"  Anthropic(base_url='{url}', api_key={key})")
+    lines.append(f"  Anthropic(base_url='{url}', api_key={key}); the same address for Ollama's clients")
     if settings.mcp_endpoint:
         lines.append(f"  MCP clients: {url}/mcp")
     if settings.host not in LOOPBACK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class ModelFacts:
     trained    tokens of the contexts that the model was trained on
     size_label the number of parameters as text, such as `1.5B`; `parameters` as a number
     modified   time of the file's last change, in seconds since 1970
-    digest     sha256 of the file, if edgefc fetched it
+    digest     sha256 of the file if edgefc fetched it, else of its path and state: clients show its beginning as an id
     """
 
     architecture: str = ""
@@ -77,9 +78,10 @@ def facts_of(entry: ServedModel) -> ModelFacts:
 
 
 @functools.lru_cache(maxsize=64)
-def _read_header(path: Path, _modified: float, _size: int) -> tuple[Header, str, bool, str]:
+def _read_header(path: Path, modified: float, size: int) -> tuple[Header, str, bool, str]:
     """Read a header, the chat format that the file gets, whether it thinks, and the file's hash."""
-    header, digest = gguf.read_model(path), store.recorded_hash(path) or ""
+    header = gguf.read_model(path)
+    digest = store.recorded_hash(path) or hashlib.sha256(f"{path} {modified} {size}".encode()).hexdigest()
     try:
         family, _ = inspection.family_of(str(path))
     except FormatError:  # a template that cannot be used

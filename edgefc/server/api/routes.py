@@ -176,7 +176,9 @@ async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
     )
 
 
-@router.get("/", include_in_schema=False)
+@router.api_route(
+    "/", methods=["GET", "HEAD"], include_in_schema=False
+)  # HEAD is how Ollama's program looks for a server
 async def index(request: Request) -> PlainTextResponse:
     """Tell a person who opens the server's address in a browser what this is."""
     names = ", ".join(entry.name for entry in service_of(request).models.entries)

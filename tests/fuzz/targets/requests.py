@@ -46,6 +46,8 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {**CHAT, "x_edgefc_min_confidence": 0.5, "x_edgefc_call_bias": 1.0, "chat_template_kwargs": {"enable_thinking": False}},
         {**CHAT, "grammar": 'root ::= "a" [0-9]+', "frequency_penalty": 1, "presence_penalty": -1, "repeat_penalty": 1.1},
         {**CHAT, "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "reasoning_effort": "none"},
+        {**CHAT, "tools": [EXAMPLE], "x_edgefc_trace": True},
+        {**CHAT, "tools": [EXAMPLE], "x_edgefc_trace": True, "stream": True, "tool_choice": "required"},
     ],
     "/v1/completions": [
         {"prompt": "Hello", "max_tokens": 8, "temperature": 0, "stream": False},
@@ -72,8 +74,23 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/apply-template": [{"messages": [HELLO], "tools": [EXAMPLE]}],
     "/v1/chat/completions/input_tokens": [{"messages": [HELLO], "tools": [EXAMPLE]}],
     "/v1/tools/lint": [{"tools": [EXAMPLE]}],
+    "/api/chat": [
+        {"model": "demo", "messages": [HELLO], "options": {"num_predict": 16, "temperature": 0, "num_ctx": 512, "stop": ["x"], "seed": -1}},
+        {"model": "demo", "messages": [HELLO, {"role": "assistant", "tool_calls": [{"function": {"name": "get_weather", "arguments": {}}}]},
+                                       {"role": "tool", "tool_name": "get_weather", "content": "18"}],
+         "tools": [EXAMPLE], "stream": False, "keep_alive": "5m", "think": False, "options": {"num_predict": 16}},
+        {"model": "demo", "messages": [HELLO], "format": {"type": "object", "properties": {"a": {"const": 1}}}, "keep_alive": -1,
+         "options": {"num_predict": 16}, "logprobs": True, "top_logprobs": 2},
+        {"model": "demo", "messages": []},
+    ],
+    "/api/generate": [
+        {"model": "demo", "prompt": "Hello", "system": "Be brief", "options": {"num_predict": 8}},
+        {"model": "demo", "prompt": "Hello", "raw": True, "stream": False, "format": "json", "options": {"num_predict": 8}},
+        {"model": "demo", "keep_alive": 0},
+    ],
+    "/api/show": [{"model": "demo"}],
 }  # fmt: skip
-GETS = ("/health", "/v1/health", "/metrics", "/v1/models", "/v1/models/demo", "/openapi.json", "/docs", "/", "/v1", "/v1/models/../x",
+GETS = ("/health", "/v1/health", "/api/tags", "/api/ps", "/api/version", "/metrics", "/v1/models", "/v1/models/demo", "/openapi.json", "/docs", "/", "/v1", "/v1/models/../x",
         "/v1/models/%2e%2e", "/v1/models/%00", "//", "/v1/chat/completions", "/v1/models/" + "a" * 5000, "/%ff", "/v1/x?" + "a=b&" * 500)  # fmt: skip
 HEADERS: tuple[dict[str, str], ...] = (
     {"Content-Type": "text/plain"}, {"Content-Type": ""}, {"Content-Type": "application/json; charset=utf-16"}, {"Host": "evil.example"},
@@ -273,6 +290,10 @@ def check_response(method: str, path: str, status: int, content_type: str, body:
         for event in events(body):
             if "error" in event and event["error"] is not None:
                 check_error(path, event)
+    elif content_type.startswith("application/x-ndjson"):
+        for line in body.splitlines():
+            if "error" in (part := parse(line)):
+                check_error(path, part)
     elif method == "HEAD" and not body:
         return
     elif content_type.startswith("application/json"):
@@ -285,6 +306,10 @@ def check_response(method: str, path: str, status: int, content_type: str, body:
 
 def check_error(path: str, value: Any) -> None:
     error = value.get("error") if isinstance(value, dict) else None
+    if path.startswith("/api/"):
+        if not isinstance(error, str) or not error or "internal server error" in error:
+            raise BrokenPromiseError(f"{path}: an error of another form: {str(value)[:500]}")
+        return
     fields = {"message", "type"} if "/messages" in path else {"message", "type", "param", "code"}
     if not isinstance(error, dict) or not error.keys() >= fields or not isinstance(error["message"], str):
         raise BrokenPromiseError(f"{path}: an error of another form: {str(value)[:500]}")

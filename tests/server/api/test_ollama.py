@@ -217,6 +217,8 @@ def test_models_are_described(server: ServerProcess) -> None:
     (listed,) = server.request("GET", "/api/tags").json["models"]
     assert (listed["name"], listed["model"], listed["details"]["format"]) == ("demo", "demo", "gguf")
     assert listed["details"]["quantization_level"] == "Q8_0"
+    assert len(listed["digest"]) == 64
+    assert server.request("HEAD", "/").status == 200
     shown = server.post("/api/show", {"name": "demo"}).json
     assert shown["capabilities"] == ["completion", "tools"]
     assert shown["model_info"][f"{shown['model_info']['general.architecture']}.context_length"] == 2048
