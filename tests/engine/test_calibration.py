@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from edgefc import hardware
+from edgefc import gguf, hardware
 from edgefc.engine import calibration, llama
 from edgefc.engine.calibration import Calibration
 from edgefc.engine.context import Rows
 from edgefc.engine.costs import MEASURED_ROWS, STEP_MS, Costs
 from edgefc.errors import ModelFileError, StoreError
+from edgefc.gguf.adapter import Lora, loras_of, read_adapters
+from tests.lora_files import write_adapter
 
 EXAMPLE = Calibration(3, 5, Costs({rows: 10.0 + rows for rows in MEASURED_ROWS}, 0.01, STEP_MS))
 
@@ -60,6 +62,22 @@ def test_it_holds_for_one_model_build_and_machine(path: Path, tmp_path: Path, mo
     other.write_bytes(path.read_bytes())
     assert calibration.load(other) is None
     assert calibration.load(tmp_path / "none.gguf") is None
+
+
+def test_it_holds_for_the_adapters_it_was_measured_with(path: Path, demo_path: Path, tmp_path: Path) -> None:
+    file = write_adapter(demo_path, tmp_path / "a.gguf")
+    full, half, off = (
+        read_adapters(loras_of(Lora(file, scale)), gguf.read_model(demo_path)) for scale in (1.0, 0.5, 0.0)
+    )
+    other = Calibration(1, 1, EXAMPLE.costs)
+    calibration.save(path, other, full)
+    assert calibration.load(path) is None
+    assert calibration.load(path, full) == other
+    assert calibration.load(path, half) is None
+    calibration.save(path, EXAMPLE)
+    assert calibration.load(path) == calibration.load(path, off) == EXAMPLE
+    assert calibration.load(path, half) == EXAMPLE, "the model's own is the nearest"
+    assert calibration.load(path, full) == other
 
 
 def edited(text: str, change: Callable[[dict[str, Any]], object]) -> str:
@@ -216,17 +234,19 @@ def test_a_machine_that_is_busy_is_not_calibrated(monkeypatch: pytest.MonkeyPatc
     assert calibration._Benchmark(disturbed).run(lambda _: None) is None  # type: ignore[arg-type]
 
 
-def test_a_real_model_is_measured(demo_path: Path) -> None:
+def test_a_real_model_is_measured_with_its_adapters(demo_path: Path, tmp_path: Path) -> None:
     shares: list[float] = []
-    found = calibration.measure(demo_path, shares.append)
+    file = write_adapter(demo_path, tmp_path / "a.gguf")
+    adapters = read_adapters(loras_of(file), gguf.read_model(demo_path))
+    found = calibration.measure(demo_path, shares.append, adapters)
     assert shares[-1] == 1.0
     if found is None:
         pytest.skip("other programs keep this machine busy")
     assert found.costs.by_rows.keys() == set(MEASURED_ROWS)
     assert 1 <= found.n_threads <= hardware.usable_cores()
     assert 1 <= found.n_threads_batch <= hardware.usable_cores()
-    calibration.save(demo_path, found)
-    assert calibration.load(demo_path) == found
+    calibration.save(demo_path, found, adapters)
+    assert calibration.load(demo_path, adapters) == found
 
 
 def test_a_file_that_is_not_a_model_is_refused(path: Path) -> None:
