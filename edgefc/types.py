@@ -167,6 +167,7 @@ class OutputSyntax:
     `", "` and `": "` (json.dumps' default) when `spaced`, else no spaces.
 
     call          one call; contains {name}, after it {arguments}, and perhaps {id} before or after the latter
+    also          other forms of a call up to its arguments, with {name}, that models write as well
     calls_begin, calls_separator, calls_end     around and between calls. A {text} in calls_begin stands for the text
                   beside the calls
     calls_lead    optional text before the first call, without a meaning
@@ -195,6 +196,7 @@ class OutputSyntax:
     """
 
     call: str
+    also: tuple[str, ...] = ()
     marker: str = ""
     calls_begin: str = ""
     calls_separator: str = ""
@@ -241,6 +243,20 @@ class OutputSyntax:
     def id_after_name(self) -> str:
         """The text from an {id} behind the name to the arguments; "": there is none."""
         return self.before_arguments.removeprefix(self.after_name)
+
+    @property
+    def heads(self) -> tuple[tuple[str, str], ...]:
+        """The text before and after the name of a call, in each of its forms; its own form is the first."""
+        others = (text.partition("{name}") for text in self.also)
+        return ((self.before_name, self.after_name), *((before, after) for before, _, after in others))
+
+    def intros(self, head: str) -> list[tuple[str, str]]:
+        """Return `heads` for calls that `head` introduces, which ends in the text before the name."""
+        start = head.removesuffix(self.before_name)
+        own, *others = self.heads
+        # White space in front is no longer there behind thoughts.
+        stripped = [(before.lstrip(), after) for before, after in others if not start]
+        return [(start + before, after) for before, after in (own, *others, *stripped)]
 
     @property
     def after_arguments(self) -> str:

@@ -20,8 +20,8 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
         "history_begin": str, "history_calls": str, "history_separator": str, "history_end": str,
     },
     "calls": {
-        "begin": str, "each": str, "separator": str, "end": str, "lead": str, "marker": str, "preamble": str,
-        "code": str, "spaced": bool, "parallel": bool, "spellings": list,
+        "begin": str, "each": str, "also": list, "separator": str, "end": str, "lead": str, "marker": str,
+        "preamble": str, "code": str, "spaced": bool, "parallel": bool, "spellings": list,
         "arguments": ("json", "pythonic", "tagged", "gemma"), "quote": str, "parameter": str, "cdata": str,
         "literals": ("python", "json", "repr"),
     },
@@ -70,6 +70,7 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
     calls, text, output, thinking = (declared.get(name, {}) for name in ("calls", "text", "output", "thinking"))
     return OutputSyntax(
         call=calls["each"].removeprefix("\n"),
+        also=tuple(calls.get("also", ())),
         marker=calls.get("marker", ""),
         calls_begin=calls.get("begin", ""),
         calls_separator=calls.get("separator", ""),

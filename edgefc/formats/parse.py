@@ -16,6 +16,7 @@ from edgefc.formats.call_ids import new_call_id
 from edgefc.formats.encodings import arguments_reader
 from edgefc.formats.json_text import JsonEnd, overlap, unescape
 from edgefc.formats.message_builder import MessageBuilder
+from edgefc.formats.placeholders import split_at_placeholder
 from edgefc.formats.spellings import SpelledCallReader
 from edgefc.grammar.argument_types import ArgumentTypes
 from edgefc.grammar.strings import escaped_inside
@@ -208,7 +209,7 @@ class StreamParser:
         for template, outcome in templates:
             if template is None:
                 continue
-            head, placeholder, self._after_text = _split_at_placeholder(template)
+            head, placeholder, self._after_text = split_at_placeholder(template)
             is_undecided = is_undecided or self._may_become(head)
             if self._consume(head):
                 self._outcome = outcome
@@ -229,7 +230,7 @@ class StreamParser:
         return self._enter(self._before_string)
 
     def _before_string(self) -> bool:
-        between, _, _ = _split_at_placeholder(self._after_text)
+        between, _, _ = split_at_placeholder(self._after_text)
         return self._consume(between) and self._enter(self._at_string)
 
     def _at_string(self) -> bool:
@@ -284,26 +285,27 @@ class StreamParser:
         code = self._code_intro(first=first)
         if code and self._buffer.startswith(code):
             return _CallStart(len(code), self._code, self._in_code)
-        if not self._buffer.startswith(head) or not self._buffer:
-            return None
-        if self._names is None:
-            return _CallStart(len(head), None, self._in_name)
-        between = self._syntax.after_name
-        for escaped, name in self._names.items():
-            if self._buffer.startswith(escaped + between, len(head)):
-                return _CallStart(len(head + escaped + between), name, self._before_arguments)
+        for intro, between in self._syntax.intros(head) if self._buffer else ():
+            if not self._buffer.startswith(intro):
+                continue
+            if self._names is None:
+                return _CallStart(len(intro), None, self._in_name)
+            for escaped, name in self._names.items():
+                if self._buffer.startswith(escaped + between, len(intro)):
+                    return _CallStart(len(intro + escaped + between), name, self._before_arguments)
         return None
 
     def _may_become_call(self, head: str, *, first: bool) -> bool:
         """Return True if the buffer may yet turn out to be the beginning of a call."""
         if (code := self._code_intro(first=first)) and self._may_become(code):
             return True
-        if len(self._buffer) < len(head):
-            return self._may_become(head)
-        if not self._buffer.startswith(head) or self._names is None:
-            return False
-        between, rest = self._syntax.after_name, self._buffer[len(head) :]
-        return any((escaped + between).startswith(rest) for escaped in self._names)
+        for intro, between in self._syntax.intros(head):
+            rest = self._buffer[len(intro) :]
+            if len(self._buffer) < len(intro) and self._may_become(intro):
+                return True
+            if self._buffer.startswith(intro) and any((name + between).startswith(rest) for name in self._names or ()):
+                return True
+        return False
 
     def _code_intro(self, *, first: bool) -> str:
         """Return the introduction of raw code; empty when there is no such tool."""
@@ -320,9 +322,10 @@ class StreamParser:
         return self._enter(start.state)
 
     def _in_name(self) -> bool:
-        name, found, rest = self._buffer.partition(self._syntax.after_name)
+        found = [part for _, after in self._syntax.heads if (part := self._buffer.partition(after))[1]]
         if not found:
             return False
+        name, _, rest = min(found, key=lambda parts: len(parts[0]))
         if self._syntax.arguments != "json" and not _NAME.fullmatch(name):
             return self._enter(self._in_plain)
         self._buffer = rest
@@ -407,12 +410,3 @@ class StreamParser:
     def _open_call(self, name: str) -> None:
         self._message.open_call(name)
         self._arguments = arguments_reader(self._syntax, self._types.get(name))
-
-
-def _split_at_placeholder(template: str) -> tuple[str, str, str]:
-    """Split a template into the text before its first placeholder, the placeholder, and the rest."""
-    positions = [(template.find(name), name) for name in ("{functions}", "{text}") if name in template]
-    if not positions:
-        return template, "", ""
-    index, name = min(positions)
-    return template[:index], name, template[index + len(name) :]

@@ -42,13 +42,13 @@ def alternate(turns: list[Turn]) -> list[Turn]:
 
 def results_with_questions(turns: list[Turn]) -> list[Turn]:
     """Join what the user says right after a result with it: never the reverse, which would give results more weight."""
-    kept: list[Turn] = []
+    joined: list[Turn] = []
     for turn in turns:
-        if kept and kept[-1]["role"] == "tool" and turn["role"] == "user":
-            kept[-1] = {**kept[-1], "content": _joined(kept[-1], turn)}
+        if joined and joined[-1]["role"] == "tool" and turn["role"] == "user":
+            joined[-1] = {**joined[-1], "content": _joined(joined[-1], turn)}
         else:
-            kept.append(turn)
-    return kept
+            joined.append(turn)
+    return joined
 
 
 def user_first(turns: list[Turn]) -> list[Turn]:
@@ -150,13 +150,13 @@ def find_rules(call: Turn, result: Turn, is_whole: Callable[[list[Turn], Sequenc
 
 
 def _merged(turns: list[Turn], can_merge: Callable[[Turn, Turn], bool]) -> list[Turn]:
-    kept: list[Turn] = []
+    joined: list[Turn] = []
     for turn in turns:
-        if kept and can_merge(kept[-1], turn):
-            kept[-1] = {**kept[-1], **turn, "content": _joined(kept[-1], turn)}
+        if joined and can_merge(joined[-1], turn):
+            joined[-1] = {**joined[-1], **turn, "content": _joined(joined[-1], turn)}
         else:
-            kept.append(turn)
-    return kept
+            joined.append(turn)
+    return joined
 
 
 def _joined(turn: Turn, other: Turn) -> str:

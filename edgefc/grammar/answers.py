@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -53,6 +53,8 @@ def check_syntax(syntax: OutputSyntax) -> None:
     """Refuse a syntax with parts that a lexer could not tell apart or a parser could not find. Raises FormatError."""
     if syntax.call.count("{name}") != 1 or syntax.call.partition("{name}")[2].count("{arguments}") != 1:
         raise FormatError("calls.each must contain {name} once and, after it, {arguments} once")
+    if any(text.count("{name}") != 1 or text.startswith("{name}") for text in syntax.also):
+        raise FormatError("calls.also must contain {name} once, with text before it")
     if syntax.code and not syntax.code.endswith("{code}"):
         raise FormatError("calls.code must end with {code}")
     if syntax.text is None:
@@ -72,6 +74,8 @@ def _check_free_text(syntax: OutputSyntax) -> None:
         raise FormatError("text.clarify, output.end and a {text} in text.no_tool are not allowed where text is free")
     if syntax.marker and not syntax.calls_intro.startswith(syntax.marker):
         raise FormatError("calls.marker must be the beginning of calls")
+    if not syntax.text_begin and not all(text.startswith(syntax.marker or "{") for text in syntax.also):
+        raise FormatError("where text has no beginning of its own, calls.also must begin with calls.marker")
     if syntax.text_before_calls and not syntax.text_begin:
         raise FormatError("text.before_calls needs text.begin")
     if not syntax.marker and (not syntax.forbidden_starts or syntax.text_begin or syntax.calls_preamble is not None):
@@ -318,6 +322,7 @@ class AnswerBuilder:
             end = self._lexemes(syntax.calls_end + syntax.end)
             # The head of a call is a lexeme of its own, so that free text can be put before the very first one.
             starts.append((syntax.calls_head, sequence(body, *end)))
+            starts += ((head, sequence(call, *end)) for head, call in self._other_forms(calls))
         if has_code:
             starts.append((code_head, program))
         return starts
@@ -336,6 +341,17 @@ class AnswerBuilder:
                 self.compilers[number] = compiler
                 calls[head] = (number, compiler.compile())
         return calls
+
+    def _other_forms(self, calls: Mapping[str, tuple[int, Node]]) -> Iterator[CallStart]:
+        """Yield a call in the other forms that models write, with one rule for each."""
+        after = self._lexemes(self._syntax.after_arguments)
+        for index, (before, between) in enumerate(self._syntax.heads[1:]):
+            branches = (
+                sequence(*self._lexemes(self._tools[number].name + between), node, *after)
+                for number, node in calls.values()
+            )
+            self.rules[f"call-{index}"] = choice(*branches)
+            yield self._syntax.calls_begin + before, Ref(f"call-{index}")
 
     def _add_call_rule(self, calls: Mapping[str, tuple[int, Node]]) -> None:
         """Add the rule of one call, from its name on."""
