@@ -176,9 +176,8 @@ async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
     )
 
 
-@router.api_route(
-    "/", methods=["GET", "HEAD"], include_in_schema=False
-)  # HEAD is how Ollama's program looks for a server
+# Ollama's program looks for a server with HEAD.
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def index(request: Request) -> PlainTextResponse:
     """Tell a person who opens the server's address in a browser what this is."""
     names = ", ".join(entry.name for entry in service_of(request).models.entries)
