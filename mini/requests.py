@@ -127,7 +127,7 @@ class RequestWriter:
 
         template = _SEGMENT.sub(segment, template)
         values = {name: self._value(params[name], drawn) for name in bases(template) if not parts_of(template, name)}
-        values = _distinct(self.values, params, values)
+        values = distinct(self.values, params, values)
         words = {name: one.words for name, one in values.items()}
         for name in bases(template):
             if parts := parts_of(template, name):
@@ -143,7 +143,7 @@ class RequestWriter:
         rng, params = self.rng, _params(tool)
         chosen = rng.sample(chosen, len(chosen))
         values = {param.name: self._value(param, drawn) for param in chosen}
-        values = _distinct(self.values, params, values)
+        values = distinct(self.values, params, values)
         text = self._joined(tool.function.do, [self.phrase(param, values[param.name]) for param in chosen])
         missing = [param for param in params.values() if param.required and param.name not in values]
         return Request(tool, _tidy(text), values, missing)
@@ -215,7 +215,7 @@ class RequestWriter:
         return " ".join(words)
 
 
-def _distinct(v: Values, params: dict[str, Param], drawn: dict[str, Drawn]) -> dict[str, Drawn]:
+def distinct(v: Values, params: dict[str, Param], drawn: dict[str, Drawn]) -> dict[str, Drawn]:
     """The values, drawn anew where two texts would be the same: nobody could tell which is meant."""
     for name, one in drawn.items():
         for _ in range(4):

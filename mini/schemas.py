@@ -22,7 +22,7 @@ GROUPED = 0.06  # share of tools with parameters inside of an object
 _OPTIONS, _INPUTS = ("options", "settings", "config", "filters"), ("params", "input", "data", "details")
 STYLES, STYLE_WEIGHTS = (LONG, SHORT, BARE), (42, 46, 12)
 _NO_ARTICLE = set(
-    "whether if include whose is does everything everyone anything "
+    "whether if near its no include whose is does everything everyone anything "
     "only up how what which who when where in on set true also for to from as at by of the a an "
     "ask keep give show use add any all each words".split()
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from mini.answers import answer, could_do, follower, listable, question_for, repeats
 from mini.functions import DATA, Function, Param, slots
-from mini.requests import Request, RequestWriter, is_attached
+from mini.requests import Request, RequestWriter, distinct, is_attached
 from mini.schemas import Tool
 from mini.toolbox import BANKS, others, show
 from mini.values import Drawn, Values, in_words
@@ -18,6 +18,7 @@ from mini.values import Drawn, Values, in_words
 LINES: dict[str, Any] = tomllib.loads((DATA / "lines.toml").read_text(encoding="utf-8"))
 JOINTS = (" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then ", ". After that, ", " plus ")
 ERRORS = ("not found", "connection failed", "permission denied", "rate limit exceeded", "service unavailable")
+PARALLEL_WEIGHTS = (36, 20, 10, 34)  # values for one parameter, sets of values, one tool, different tools
 Message = dict[str, Any]
 
 
@@ -144,12 +145,9 @@ class Talk:
 
     # -- several calls
     def parallel(self) -> bool:
-        roll = self.rng.random()
-        if roll < 0.42:
-            return self._list_of_values()
-        if roll < 0.58:
-            return self._sets_of_values()
-        return self._different_tools()
+        ways = (self._list_of_values, self._sets_of_values, self._same_tool, self._different_tools)
+        write = self.rng.choices(ways, PARALLEL_WEIGHTS)[0]
+        return any(write() for _ in range(12))
 
     def _list_of_values(self) -> bool:
         """One request with several values for one parameter: "the weather in Paris and in Oslo"."""
@@ -194,9 +192,7 @@ class Talk:
     def _sets_of_values(self) -> bool:
         """The same task for several sets of values."""
         rng = self.rng
-        function = self.bank.pick(self.v)
-        if not function.do or not all(param.say for param in function.required) or len(function.required) < 2:
-            return False
+        function = rng.choice(self.bank.with_phrases)
         [tool] = self.offer([function], rng.choice([0, 0, 1, 2]), near=0.4)
         sets = [
             {param.name: param.draw(self.v) for param in tool.function.required} for _ in range(rng.choice([2, 2, 3]))
@@ -216,6 +212,21 @@ class Talk:
         self.user(self.requests.register(Request(tool, text, {}, [])))
         return self.call([Request(tool, "", each, []) for each in sets])
 
+    def _same_tool(self) -> bool:
+        """Different requests for one tool."""
+        rng = self.rng
+        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 1, 2]), near=0.5)
+        requests = [self.requests.complete(tool) for _ in range(rng.choice([2, 2, 3]))]
+        return bool(tool.function.params) and self._ask_for_all(requests)
+
+    def _ask_for_all(self, requests: list[Request | None]) -> bool:
+        """One message for these requests and their calls; false if one is missing or two are the same."""
+        complete = [request for request in requests if request is not None]
+        if len(complete) < len(requests) or len(complete) < 2 or repeats(complete):
+            return False
+        self.user(self.requests.register(replace(complete[0], text=self._join(self.rng.choice(JOINTS), complete))))
+        return self.call(complete)
+
     def _different_tools(self) -> bool:
         """Requests for different tools in one message, in their order."""
         rng = self.rng
@@ -226,12 +237,7 @@ class Talk:
         requests = [self.requests.complete(tool) for tool in tools]
         if len(tools) > 2 and rng.random() < 0.2:  # one of the tools twice
             requests.append(self.requests.complete(tools[0]))
-        complete = [request for request in requests if request is not None]
-        if len(complete) < len(requests) or len(complete) < 2 or repeats(complete):
-            return False
-        joint = rng.choice(JOINTS)
-        self.user(self.requests.register(replace(complete[0], text=self._join(joint, complete))))
-        return self.call(complete)
+        return self._ask_for_all(requests)
 
     def _join(self, joint: str, requests: list[Request]) -> str:
         texts = [request.text for request in requests]
@@ -418,9 +424,11 @@ class Talk:
         first, second = self.offer(functions, rng.choice([0, 0, 1]), near=0.2)
         template = rng.choice(chain["requests"])
         drawn: list[dict[str, Drawn]] = []
-        for tool in (first, second):
-            names = {param.name for param in tool.function.params} & set(slots(template))
-            drawn.append({param.name: param.draw(self.v) for param in tool.function.params if param.name in names})
+        for tool in (second, first):  # a slot that both have belongs to the second
+            wanted = set(slots(template)) - {name for each in drawn for name in each}
+            params = {param.name: param for param in tool.function.params if param.name in wanted}
+            drawn.append(distinct(self.v, params, {name: param.draw(self.v) for name, param in params.items()}))
+        drawn.reverse()
         words = {name: one.words for each in drawn for name, one in each.items()}
         if set(slots(template)) - words.keys():
             return False

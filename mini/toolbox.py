@@ -26,6 +26,9 @@ class Bank:
         self.positions = {function: i for i, function in enumerate(self.demo)}
         self.hand_positions = {function: i for i, function in enumerate(self.hand)}
         self.by_name = {function.name: function for function in self.hand}
+        self.with_phrases = [
+            f for f in self.hand if f.do and len(f.required) > 1 and all(param.say for param in f.required)
+        ]
         self.with_results = [f for f in self.hand if f.result and (f.answers or f.aspects)]
 
     def pick(self, v: Values) -> Function:
