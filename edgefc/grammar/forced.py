@@ -87,17 +87,17 @@ def longest_forced(rules: Rules) -> int:
 def _inner_first(refs: Mapping[str, Collection[str]]) -> list[str]:
     """Order rules so that each comes after those that it refers to, as far as they do not refer to it."""
     order: dict[str, None] = {}
-    begun: set[str] = set()
+    visited: set[str] = set()
     for start in refs:
         stack = [start]
         while stack:
             name = stack[-1]
-            if name in begun:
+            if name in visited:
                 stack.pop()
                 order[name] = None
                 continue
-            begun.add(name)
-            stack += [one for one in refs[name] if one not in begun]
+            visited.add(name)
+            stack += [one for one in refs[name] if one not in visited]
     return list(order)
 
 
