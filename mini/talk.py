@@ -2,86 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import tomllib
 from dataclasses import replace
 from typing import Any
 
 from mini.answers import answer, could_do, follower, listable, question_for, repeats
-from mini.functions import DATA, Function, Param, slots
-from mini.requests import Request, RequestWriter, distinct, is_attached
+from mini.functions import Param, slots
+from mini.requests import Request, distinct, is_attached
 from mini.schemas import Tool
-from mini.toolbox import BANKS, others, show
-from mini.values import Drawn, Values, in_words
+from mini.toolbox import others, show
+from mini.transcript import LINES, Transcript
+from mini.values import Drawn, in_words
 
-LINES: dict[str, Any] = tomllib.loads((DATA / "lines.toml").read_text(encoding="utf-8"))
 JOINTS = (" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then ", ". After that, ", " plus ")
 ERRORS = ("not found", "connection failed", "permission denied", "rate limit exceeded", "service unavailable")
 PARALLEL_WEIGHTS = (36, 20, 10, 34)  # values for one parameter, sets of values, one tool, different tools
-Message = dict[str, Any]
 
 
-class Talk:
-    """Writes one conversation; `tools` and `messages` are its parts."""
-
-    def __init__(self, v: Values) -> None:
-        self.v, self.rng = v, v.rng
-        self.bank = BANKS[v.held_back]
-        self.requests = RequestWriter(v)
-        self.tools: list[Tool] = []
-        self.messages: list[Message] = []
-        self._calls = 0
+class Talk(Transcript):
+    """Writes one conversation of a kind."""
 
     def write(self, kind: str) -> bool:
         """Write a conversation of this kind; false if the functions drawn do not allow it."""
         return bool(getattr(self, kind)())
 
-    def add_system(self) -> None:
-        """A system prompt of a user; now and then it tells the date."""
-        if self.rng.random() < 0.3:
-            self.v.today = dt.date(2024, 1, 1) + dt.timedelta(days=self.rng.randrange(1200))
-            text = self.rng.choice(LINES["date_prompts"]).format(
-                date=self.v.today.isoformat(), weekday=f"{self.v.today:%A}"
-            )
-        else:
-            text = self.rng.choice(LINES["system_prompts"])
-        self.messages.append({"role": "system", "content": text})
-
-    # -- messages
-    def user(self, text: str) -> None:
-        self.messages.append({"role": "user", "content": text})
-
-    def say(self, text: str) -> bool:
-        self.messages.append({"role": "assistant", "content": text})
-        return True
-
-    def call(self, requests: list[Request]) -> bool:
-        """The assistant's calls."""
-        calls = []
-        for request in requests:
-            self._calls += 1
-            calls.append({"id": f"call_{self._calls}", "type": "function", "function": request.call})
-        self.messages.append({"role": "assistant", "content": None, "tool_calls": calls})
-        return True
-
-    def results(self, results: list[dict[str, Any]]) -> None:
-        """The results of the last calls."""
-        for call, result in zip(self.messages[-1]["tool_calls"], results, strict=True):
-            content = json.dumps(result, ensure_ascii=False)
-            self.messages.append({
-                "role": "tool", "tool_call_id": call["id"], "name": call["function"]["name"], "content": content
-            })  # fmt: skip
-
     # -- kinds with one turn
-    def offer(self, functions: list[Function], count: int, *, near: float) -> list[Tool]:
-        """Put tools of these functions into the conversation, with `count` others; returns theirs."""
-        together = [*functions, *others(self.v, functions, count, near=near)]
-        order = self.rng.sample(range(len(together)), len(together))
-        shown = dict(zip(order, show(self.v, [together[i] for i in order]), strict=True))
-        self.tools = [shown[i] for i in order]
-        return [shown[i] for i in range(len(functions))]
-
     def single(self) -> bool:
         count = self.rng.choices([0, 1, 2, 3], [62, 22, 10, 6])[0]
         return self._one_call(count, near=0.3)
@@ -199,12 +143,11 @@ class Talk:
         ]
         if len({str([one.value for one in each.values()]) for each in sets}) < len(sets):
             return False
-        texts = [
-            in_words([self.requests.phrase(param, each[param.name]) for param in tool.function.required])
-            for each in sets
-        ]
+        phrases = [[self.requests.phrase(param, each[param.name]) for param in tool.function.required] for each in sets]
+        loose = any(is_attached(phrase) for each in phrases for phrase in each)
+        texts = [", ".join(each) if loose else in_words(each) for each in phrases]
         forms = LINES["sets"]
-        if any(is_attached(text) for text in texts):
+        if loose:
             forms = [form for form in forms if "with {sets}" not in form["text"]]
         form = rng.choice(forms)
         listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
