@@ -143,9 +143,13 @@ def _stop(fields: Mapping[str, Any], eos: str) -> tuple[str, ...]:
 def _check(calls: _Field, rendered: RenderedCalls) -> None:
     """Raise FormatError if the chat template's calls are not where the response template looks for them."""
     text = without_space(rendered.text)
-    for forms, what in ((calls.opens, "begin"), (calls.closes, "end")):
-        if forms and not any(squeezed(form, rendered.values) in text for form in forms if literals(form)):
-            raise FormatError(f"calls {what} in another way than the model's chat template writes them")
+    opens, closes = (
+        [squeezed(form, rendered.values) for form in forms if literals(form)] for forms in (calls.opens, calls.closes)
+    )
+    if not text.startswith(tuple(opens)):
+        raise FormatError("calls begin in another way than the model's chat template writes them")
+    if calls.closes and not any(close in text for close in closes):
+        raise FormatError("calls end in another way than the model's chat template writes them")
 
 
 def _declaration(calls: _Field, rendered: RenderedCalls, stop: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from edgefc import inspection
 from edgefc.errors import FormatError
-from edgefc.formats import Family, family_of
+from edgefc.formats import Family, family_of, load_family
 from edgefc.formats.linear_patterns import read_pattern
 from edgefc.formats.response_template import NAME, family_from
 from edgefc.tools import ToolSet
 from edgefc.types import Tool
 from tests.bounded import run_edgefc
+from tests.conformance import upstream
 from tests.formats.test_families import check_loop, conversations
 from tests.gguf_edit import edit_metadata
 from tests.property_settings import property_settings
@@ -178,6 +179,72 @@ def test_thoughts_that_the_prompt_begins() -> None:
     assert found.syntax.think_begin == "<think>\n"
 
 
+TAGS = {
+    "open_pattern": r"<tool_call>\s*<function=(?P<name>[^>\n]+)>",
+    "close": "</tool_call>",
+    "content": "xml-inline",
+    "content_args": {"tag_pattern": r"<parameter=(?P<key>[^>\n]+)>\s*(?P<value>.*?)\s*</parameter>"},
+}
+IM_END, JSON = {"close": "<|im_end|>"}, {"content": "json"}
+# Family → a vendor's chat template, and where its calls and answers end.
+VENDORS: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "qwen3": ("Qwen-Qwen3-0.6B", {"open": "<tool_call>", "close": "</tool_call>", **JSON}, IM_END),
+    "qwen3.5": ("Qwen3.5-4B", TAGS, IM_END),
+    "lfm2.5": (
+        "LFM2.5-8B-A1B",
+        {"open": "<|tool_call_start|>", "close": "<|tool_call_end|>", "content": "python-call-list"},
+        IM_END,
+    ),
+    "gemma4": (
+        "google-gemma-4-31B-it",
+        {
+            "open_pattern": r"<\|tool_call>call:(?P<name>\w+)",
+            "close": "<tool_call|>",
+            "content_args": {"string_delims": [['<|"|>', '<|"|>']], "unquoted_keys": True},
+            **JSON,
+        },
+        {"close": ["<turn|>", "<|tool_response>"]},
+    ),
+    "llama3-json": (
+        "meta-llama-Llama-3.2-3B-Instruct",
+        {"open_pattern": r'\{"name":\s*"(?P<name>[^"]+)",\s*"parameters":\s*', **JSON},
+        {"close": "<|eot_id|>"},
+    ),
+    "granite4": (
+        "ibm-granite-granite-4.0",
+        {"open": "<tool_call>", "close": "</tool_call>", **JSON},
+        {"close": "<|end_of_text|>"},
+    ),
+    "mistral": ("mistralai-Mistral-Nemo-Instruct-2407", {"open": "[TOOL_CALLS]", **JSON}, {"close": "</s>"}),
+    "ministral3": (
+        "mistralai-Ministral-3-14B-Reasoning-2512",
+        {"open_pattern": r"\[TOOL_CALLS\](?P<name>\w+)\[ARGS\]", **JSON},
+        {"close": "</s>"},
+    ),
+    "mistral-small-3.2": (
+        "Mistral-Small-3.2-24B-Instruct-2506",
+        {"open_pattern": r"\[TOOL_CALLS\](?P<name>\w+)\[CALL_ID\](?P<id>\w+)\[ARGS\]", **JSON},
+        {"close": "</s>"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_vendors_templates_give_the_spellings_of_declared_families(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEFC_CACHE_DIR")
+    try:
+        folder = upstream.source() / upstream.TEMPLATES
+    except SystemExit as reason:
+        pytest.skip(f"the templates could not be downloaded: {reason}")
+    file, calls, content = VENDORS[name]
+    chat_template = (folder / f"{file}.jinja").read_text(encoding="utf-8")
+    fields = {"reasoning_content": THOUGHTS} if name == "qwen3.5" else {}
+    found = family_from(spec(calls, content=content, **fields), chat_template, eos="</s>").syntax
+    declared = load_family(name).syntax
+    for field in ("call", "calls_begin", "calls_separator", "calls_end", "parallel", "arguments", "quote", "parameter"):
+        assert getattr(found, field) == getattr(declared, field), field
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no calls": ({"fields": {"content": CONTENT}}, "no tool_calls"),
     "another version": ({**EXAMPLES["a list"][1], "version": 2}, "unknown version 2"),
@@ -190,6 +257,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a long pattern": (spec({"open_pattern": "a" * 9000, "content": "json"}), "at most 2,000"),
     "an end that is no text": (spec({"open": "[CALL]", "close": [1], "content": "json"}), "a text or a list"),
     "channels": (spec({"open": "[CALL]", "content": "json"}, content={"open": "<|final|>"}), "channel of its own"),
+    "no begin": (spec({"content": "json"}), "begin in another way"),
     "two delimiters": (
         spec({"open": "[CALL]", "content": "json", "content_args": {"string_delims": [["<", ">"]]}}),
         "string_delims",
