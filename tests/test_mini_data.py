@@ -6,14 +6,16 @@ import json
 import random
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from mini.conversations import MAX_CHARACTERS, SHARES, Conversation, generate
-from mini.functions import HAND
+from mini.functions import HAND, FunctionError, read
 from mini.toolbox import BANKS
+from mini.values import HINTS
 
 COUNT = 1500
 
@@ -31,7 +33,7 @@ def training() -> list[Conversation]:
 
 
 def calls_of(conversation: Conversation) -> list[dict[str, Any]]:
-    return [call["function"] for message in conversation.messages for call in message.get("tool_calls", ())]
+    return [call["function"] for message in conversation.messages for call in message.get("tool_calls") or ()]
 
 
 def test_every_call_fits_its_tools_schema(conversations: list[Conversation]) -> None:
@@ -53,17 +55,31 @@ def test_no_slot_is_left_unfilled(conversations: list[Conversation]) -> None:
                 assert "}" not in message["content"], message["content"]
 
 
-def test_copied_values_stand_in_the_conversation(conversations: list[Conversation]) -> None:
-    """Most texts are copied; those that are normalised are few."""
-    found = total = 0
+def test_texts_are_copied_or_their_format_is_told(conversations: list[Conversation]) -> None:
+    hints = [hint for group in HINTS.values() for hint in group]
     for conversation in conversations:
-        seen = " ".join(str(message.get("content")) for message in conversation.messages)
+        parameters = {tool["function"]["name"]: tool["function"]["parameters"] for tool in conversation.tools}
+        seen = ""
+        for message in conversation.messages:
+            for call in message.get("tool_calls") or ():
+                name, arguments = call["function"]["name"], call["function"]["arguments"]
+                for label, value in arguments.items():
+                    schema = parameters[name]["properties"][label]
+                    if isinstance(value, str) and "enum" not in schema and value.lower() not in seen.lower():
+                        assert any(hint in schema["description"] for hint in hints), (label, value, seen)
+            seen += str(message.get("content"))
+
+
+def test_most_numbers_stand_in_the_conversation(training: list[Conversation]) -> None:
+    """The others are said in words, or in another unit that the description tells."""
+    found = total = 0
+    for conversation in training:
+        seen = "".join(str(message.get("content")) for message in conversation.messages).replace(",", "")
         for call in calls_of(conversation):
-            for value in call["arguments"].values():
-                if isinstance(value, str):
-                    total += 1
-                    found += value in seen
-    assert found > 0.8 * total
+            numbers = [value for value in call["arguments"].values() if isinstance(value, int | float)]
+            total += len(numbers)
+            found += sum(isinstance(value, bool) or str(value) in seen for value in numbers)
+    assert found > 0.75 * total > 300
 
 
 def test_the_shares_of_kinds(training: list[Conversation]) -> None:
@@ -105,3 +121,19 @@ def test_held_back_functions_are_not_in_training() -> None:
     assert not sides[True] & sides[False]
     names = Counter(name for function in HAND for name in function.names)
     assert not [name for name, times in names.items() if times > 1]
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ('size = "size! 1..3"', "unknown type"),
+        ('size = "int!"', "no source of values"),
+        ('width = "int! 1..3"', "slot 'size' without a parameter"),
+        ('size = "int! 1..3"\ncolour = "str! red; blue"', "no request has all required parameters"),
+    ],
+)
+def test_a_malformed_function_is_named(tmp_path: Path, params: str, reason: str) -> None:
+    text = '[[function]]\nname = "draw"\nabout = ["Draw"]\nrequests = ["draw {size}"]\n[function.params]\n'
+    (tmp_path / "shapes.toml").write_text(text + params, encoding="utf-8")
+    with pytest.raises(FunctionError, match=f"shapes.toml: draw: .*{reason}"):
+        list(read(tmp_path))
