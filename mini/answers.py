@@ -18,22 +18,22 @@ _COMMON = set(
 )
 
 
-def said(value: Any) -> str:
+def in_text(value: Any) -> str:
     """A value of a result in words."""
     if isinstance(value, list):
-        return in_words([said(item) for item in value])
+        return in_words([in_text(item) for item in value])
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def answer(function: Function, request: Request, result: dict[str, Any], template: str, roll: float) -> str:
     """A sentence about the result: of this template, of one of the function's, or field by field."""
-    texts = {**request.words(), **{key: said(value) for key, value in result.items()}}
+    texts = {**request.words(), **{key: in_text(value) for key, value in result.items()}}
     templates = [template] if template else function.answers
     for text in templates[int(roll * len(templates)) :]:
         if set(slots(text)) <= texts.keys():
             filled = re.sub(r"{([\w.]+)}", lambda match: texts[match[1]], text)
             return filled if text.startswith("{") else filled[:1].upper() + filled[1:]
-    fields = [(key.replace("_", " "), said(value)) for key, value in result.items() if value is not True]
+    fields = [(key.replace("_", " "), in_text(value)) for key, value in result.items() if value is not True]
     if not fields:
         return "Done."
     text = in_words([f"the {key} {'are' if _is_plural(key) else 'is'} {value}" for key, value in fields]) + "."
@@ -108,4 +108,6 @@ def could_do(function: Function, other: Function, *, share: float = 0.34) -> boo
     if function.family and function.family == other.family and function.origin == "hand":
         return False  # written to differ
     one, two = content_words(function), content_words(other)
+    if function.origin == other.origin == "made_up" and share < 0.5 and one & two:
+        return True  # "halt" and "cancel" the same thing
     return len(one & two) >= share * min(len(one), len(two))

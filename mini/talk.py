@@ -134,7 +134,7 @@ class Talk(Transcript):
         return None
 
     def _sets_of_values(self) -> bool:
-        """The same task for several sets of values."""
+        """One task for several sets of values."""
         rng = self.rng
         function = rng.choice(self.bank.with_phrases)
         [tool] = self.offer([function], rng.choice([0, 0, 1, 2]), near=0.4)
@@ -216,19 +216,19 @@ class Talk(Transcript):
     def _unfit(self, *, near: float) -> bool:
         """A request for a tool that is not there; a near miss where the tools are of the same field."""
         rng = self.rng
-        wanted = self.bank.pick(self.v)
+        absent = self.bank.pick(self.v)
         count = rng.choices([1, 2, 3, 4], [55, 25, 15, 5])[0]
-        functions = others(self.v, [wanted], count, near=near)
-        functions = [one for one in functions if not could_do(one, wanted)]
+        functions = others(self.v, [absent], count, near=near)
+        functions = [one for one in functions if not could_do(one, absent)]
         if not functions:
             return False
         self.offer(functions, 0, near=0)
-        request = self.requests.complete(show(self.v, [wanted])[0])
+        request = self.requests.complete(show(self.v, [absent])[0])
         if request is None:
             return False
         self.user(self.requests.register(request))
-        if wanted.do and rng.random() < 0.5:
-            return self.say(rng.choice(LINES["cannot_do"]).format(do=wanted.do))
+        if absent.do and rng.random() < 0.5:
+            return self.say(rng.choice(LINES["cannot_do"]).format(do=absent.do))
         return self.say(rng.choice(LINES["cannot"]))
 
     def _negation(self) -> bool:
@@ -368,8 +368,8 @@ class Talk(Transcript):
         template = rng.choice(chain["requests"])
         drawn: list[dict[str, Drawn]] = []
         for tool in (second, first):  # a slot that both have belongs to the second
-            wanted = set(slots(template)) - {name for each in drawn for name in each}
-            params = {param.name: param for param in tool.function.params if param.name in wanted}
+            names = set(slots(template)) - {name for each in drawn for name in each}
+            params = {param.name: param for param in tool.function.params if param.name in names}
             drawn.append(distinct(self.v, params, {name: param.draw(self.v) for name, param in params.items()}))
         drawn.reverse()
         words = {name: one.words for each in drawn for name, one in each.items()}

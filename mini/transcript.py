@@ -68,6 +68,6 @@ class Transcript:
         """Put tools of these functions into the conversation, with `count` others; returns theirs."""
         together = [*functions, *others(self.v, functions, count, near=near)]
         order = self.rng.sample(range(len(together)), len(together))
-        shown = dict(zip(order, show(self.v, [together[i] for i in order]), strict=True))
-        self.tools = [shown[i] for i in order]
-        return [shown[i] for i in range(len(functions))]
+        placed = dict(zip(order, show(self.v, [together[i] for i in order]), strict=True))
+        self.tools = [placed[i] for i in order]
+        return [placed[i] for i in range(len(functions))]
