@@ -20,7 +20,7 @@ MASKED_TOOL, MASKED_PARAMS = 0.13, 0.12
 LONG, SHORT, BARE = "long", "short", "bare"
 GROUPED = 0.06  # share of tools with parameters inside of an object
 _OPTIONS, _INPUTS = ("options", "settings", "config", "filters"), ("params", "input", "data", "details")
-STYLES, STYLE_WEIGHTS = (LONG, SHORT, BARE), (42, 46, 12)
+STYLES, STYLE_WEIGHTS = (LONG, SHORT, BARE), (50, 39, 11)
 _NO_ARTICLE = set(
     "whether if near its no include whose is does everything everyone anything "
     "only up how what which who when where in on set true also for to from as at by of the a an "
