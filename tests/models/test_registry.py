@@ -108,7 +108,8 @@ def test_a_size_in_a_name_is_the_cards_size() -> None:
 
 
 def test_every_family_that_models_are_made_for_has_a_model() -> None:
-    unnamed = {"granite4.2", "minicpm5"}  # no repository of theirs is known here
+    # No repository of theirs is known here, and the adapter of edgefc-mini is not trained yet.
+    unnamed = {"granite4.2", "minicpm5", "edgefc-mini"}
     assert set(family_names()) - {card.family for card in BUILT_IN.values()} <= {"generic", "json-list", *unnamed}
 
 
