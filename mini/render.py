@@ -49,10 +49,10 @@ class Renderer:
     def row(self, conversation: Conversation) -> Row:
         ids: list[int] = []
         is_answer: list[bool] = []
-        for text, told in segments(render(conversation)):
+        for text, is_own in segments(render(conversation)):
             piece = self._tokenizer.encode(text)
             ids += piece
-            is_answer += [told] * len(piece)
+            is_answer += [is_own] * len(piece)
         return ids, is_answer
 
 
