@@ -153,7 +153,7 @@ class Context:
         if self.can_truncate:
             covered = [*numbers, *span]
             sequences = range(min(covered), max(covered) + 1)
-            height = max(height, min_rows, 2) if len(sequences) == 1 else height
+            height = max(height, min_rows if len(sequences) == 1 else 1)
         self._outputs = [range(0)] * len(parts)
         self._batch.n_tokens = 0
         padded: list[tuple[int, int]] = []  # sequence, length without the padding

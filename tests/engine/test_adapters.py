@@ -66,7 +66,7 @@ def alone(demo_path: Path, loras: tuple[Lora, ...]) -> Callable[[Scales, int], G
     def answer(scales: Scales, number: int) -> GenerationResult:
         key = f"{scales} {number}"
         if key not in answers:
-            with open_engine(demo_path, loras, n_seq_max=1, prefix_disk=0, prefix_memory=0) as loaded:
+            with open_engine(demo_path, loras, n_seq_max=2, prefix_disk=0, prefix_memory=0) as loaded:
                 answers[key] = ask(loaded, scales, number)
         return answers[key]
 

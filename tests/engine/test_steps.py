@@ -22,7 +22,7 @@ COUNTS = {
 @pytest.fixture(scope="module")
 def model(demo_path: Path) -> Iterator[edgefc.Model]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(calibration, "load", lambda _: None)  # measured costs may lead to other steps
+        patched.setattr(calibration, "load", lambda *_: None)  # measured costs may lead to other steps
         with edgefc.load(demo_path, family="demo", n_parallel=2) as loaded:
             yield loaded
 
