@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from edgefc import paths
 from edgefc.engine import selftest
 from tests.evaluation.checkout import write_checkout
+from tests.lora_files import write_adapter
 from tests.models.fake_hub import HubServer
 from tests.server.server_process import ServerProcess
 
@@ -34,6 +36,8 @@ def files_of(document: str, folder: Path) -> None:
         r"^```\w+\n((?:#|\{#-) ([\w.]+\.(?:toml|jinja)).*?)^```", text, re.MULTILINE | re.DOTALL
     ):
         (folder / name).write_text(content, encoding="utf-8")
+    if document == "lora.md":
+        write_adapter(paths.demo_model(), folder / "polite.gguf", seed=1)
 
 
 def commands() -> Iterator[tuple[str, str, str]]:

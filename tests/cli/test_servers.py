@@ -110,7 +110,7 @@ def test_an_idle_model_is_unloaded_and_loaded_again() -> None:
             time.sleep(0.05)
         else:
             pytest.fail("".join(server.lines))
-        assert server.request("GET", "/v1/models").json["data"][0]["meta"] == {"loaded": False}
+        assert server.request("GET", "/v1/models").json["data"][0]["meta"]["loaded"] is False
         body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
         assert server.post("/v1/chat/completions", body).status == 200
         assert any("loaded demo in" in line for line in server.lines)

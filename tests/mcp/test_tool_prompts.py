@@ -28,7 +28,8 @@ def test_a_list_is_saved_and_its_prompts_are_measured(
     }
     whole, chosen = (measure(lists / "raw.json", **asked, budget=budget) for budget in (0, 500))
     again = measure(lists / "raw.json", **asked, budget=0)
-    assert (whole["tools"], chosen["tools"]) == (20, 7)
+    assert whole["tools"] == 20
+    assert 3 <= chosen["tools"] <= 7, "as many as fit, and three"
     assert whole["prompt_tokens"] > chosen["prompt_tokens"]
     assert again["cached_from"] == "disk"
     assert again["steps"] < whole["steps"]

@@ -59,6 +59,6 @@ def test_requests_with_different_adapters_answer_as_alone(
     running = [submit(model, scales, 1) for scales in SETS]
     together = [tokens(stream) for stream in running]
     for scales, found in zip(SETS[1:], together[1:], strict=True):
-        with edgefc.load(path, n_ctx=1024, n_parallel=1, lora=loras, prefix_disk=0) as fresh:
+        with edgefc.load(path, n_ctx=1024, n_parallel=2, lora=loras, prefix_disk=0) as fresh:
             assert tokens(submit(fresh, scales, 1)) == found, scales
     assert len({tuple(found) for found in together}) == len(SETS)
