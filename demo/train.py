@@ -18,7 +18,7 @@ import multiprocessing as mp
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,9 @@ class Shared:
         self.progress[1] += tokens
         self.totals.zero_()
         self.claimed.value = 0
+
+
+Work = Callable[[int, Shared], None]
 
 
 class Log:
@@ -303,30 +306,43 @@ def prepare(options: argparse.Namespace) -> tuple[Network, Optimizer, dict[str, 
     return network, optimizer, saved
 
 
-def main() -> None:
-    options = parse_options()
-    torch.set_num_threads(1)
-    torch.manual_seed(options.seed)
-    network, optimizer, saved = prepare(options)
+def start(work: Work, chunks: Tensor, saved: dict[str, Any], options: argparse.Namespace) -> None:
+    """Run one worker in this process, and the others each in one of its own.
+
+    work    loop of a worker, called with its number and what all share
+    chunks  next chunk of data of each worker
+    saved   checkpoint of the run; empty for a new one
+    """
     context = mp.get_context("fork")  # the workers see the same parameters
     shared = Shared(
         totals=torch.zeros(options.workers, 4, dtype=torch.float64).share_memory_(),
-        chunks=saved.get("chunks", torch.arange(options.workers)).share_memory_(),
+        chunks=chunks.share_memory_(),
         progress=saved.get("state", torch.zeros(2, dtype=torch.float64)).share_memory_(),
         claimed=context.Value("q", 0),
         stop=context.Value("b", False),
         barrier=context.Barrier(options.workers),
     )
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{count:,} parameters, from step {int(shared.progress[0])}", flush=True)
-    workers = [context.Process(target=work, args=(rank, network, optimizer, shared, options), daemon=True)
-               for rank in range(1, options.workers)]  # fmt: skip
+    print(f"from step {int(shared.progress[0])}", flush=True)
+    workers = [context.Process(target=work, args=(rank, shared), daemon=True) for rank in range(1, options.workers)]
     for worker in workers:
         worker.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit ends the other workers too
-    work(0, network, optimizer, shared, options)
+    work(0, shared)
     for worker in workers:
         worker.join()
+
+
+def main() -> None:
+    options = parse_options()
+    torch.set_num_threads(1)
+    torch.manual_seed(options.seed)
+    network, optimizer, saved = prepare(options)
+    print(f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters", flush=True)
+
+    def loop(rank: int, shared: Shared) -> None:
+        work(rank, network, optimizer, shared, options)
+
+    start(loop, saved.get("chunks", torch.arange(options.workers)), saved, options)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing as mp
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +25,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from demo.train import Log, Shared
+from demo.train import Log, Shared, start
 from mini.network import Network
 from mini.render import Renderer, Row, packs
 
@@ -197,29 +194,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     network, adam, saved = prepare(options)
-    context = mp.get_context("fork")  # the workers see the same parameters
     chunks = saved.get("chunks", torch.zeros(0))
     if len(chunks) != options.workers:  # begun with another number of workers
         first = int(chunks.max()) + 1 if len(chunks) else 0
         chunks = torch.arange(first, first + options.workers)
-    shared = Shared(
-        totals=torch.zeros(options.workers, 4, dtype=torch.float64).share_memory_(),
-        chunks=chunks.share_memory_(),
-        progress=saved.get("state", torch.zeros(2, dtype=torch.float64)).share_memory_(),
-        claimed=context.Value("q", 0),
-        stop=context.Value("b", False),
-        barrier=context.Barrier(options.workers),
-    )
-    count = sum(p.numel() for p in adam.parameters)
-    print(f"{count:,} parameters in the adapter, from step {int(shared.progress[0])}", flush=True)
-    workers = [context.Process(target=work, args=(rank, network, adam, shared, options), daemon=True)
-               for rank in range(1, options.workers)]  # fmt: skip
-    for worker in workers:
-        worker.start()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit ends the other workers too
-    work(0, network, adam, shared, options)
-    for worker in workers:
-        worker.join()
+    print(f"{sum(p.numel() for p in adam.parameters):,} parameters in the adapter", flush=True)
+
+    def loop(rank: int, shared: Shared) -> None:
+        work(rank, network, adam, shared, options)
+
+    start(loop, chunks, saved, options)
 
 
 if __name__ == "__main__":

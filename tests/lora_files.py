@@ -11,6 +11,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.model_files import copy_metadata
+
 ALL_LINEAR = r"blk\.\d+\.(attn_(q|k|v|output)|ffn_(gate|up|down))\.weight"
 
 
@@ -62,13 +64,7 @@ def write_merged(base: Path, out: Path, adapters: Iterable[tuple[Path, float]] =
     """Write a model in 32-bit floats, with adapters merged into its weights at these scales."""
     reader = gguf.GGUFReader(base)
     writer = gguf.GGUFWriter(out, str(reader.fields["general.architecture"].contents()))
-    for key, entry in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue
-        if entry.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_array(key, entry.contents())
-        else:
-            writer.add_key_value(key, entry.contents(), entry.types[0])
+    copy_metadata(reader, writer)
     loaded = [(gguf.GGUFReader(path), scale) for path, scale in adapters]
     for tensor in reader.tensors:
         weights: NDArray[np.float32] = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type))

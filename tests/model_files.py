@@ -166,11 +166,8 @@ def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int, shape: Shape) -> None:
         weight(prefix + "ffn_down.weight", size, shape.forward)
 
 
-def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
-    """Write a model in parts of `tensors` tensors each, named as llama.cpp expects."""
-    reader = gguf.GGUFReader(source)
-    name = folder / "split-Q8_0.gguf"
-    writer = gguf.GGUFWriter(name, "qwen2", split_max_tensors=tensors)
+def copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
+    """Copy all keys of a file but those that the writer sets itself."""
     for key, entry in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
             continue
@@ -178,6 +175,14 @@ def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
             writer.add_array(key, entry.contents())
         else:
             writer.add_key_value(key, entry.contents(), entry.types[0])
+
+
+def split_model(source: Path, folder: Path, tensors: int) -> list[Path]:
+    """Write a model in parts of `tensors` tensors each, named as llama.cpp expects."""
+    reader = gguf.GGUFReader(source)
+    name = folder / "split-Q8_0.gguf"
+    writer = gguf.GGUFWriter(name, "qwen2", split_max_tensors=tensors)
+    copy_metadata(reader, writer)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
