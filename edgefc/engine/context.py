@@ -140,8 +140,8 @@ class Context:
         """Compute one batch, with at least `min_rows` rows if it has one sequence; `span` may add other sequences.
 
         llama.cpp computes it in one pass only when its sequences are neighbours with the same number of rows each, so
-        the batch is padded with rows whose results are dropped. `rows_computed` counts them. A single row is padded as
-        well, because it takes another path through ggml's attention, with other rounding.
+        the batch is padded with rows whose results are dropped. `rows_computed` counts them. A single row takes another
+        path through ggml's attention, with other rounding: with two rows at least, that is avoided.
 
         Returns llama_decode's status: 0 done, 1 no room in the KV cache, 2 aborted, negative: failed.
         """
