@@ -28,7 +28,7 @@ AUTO = ToolChoice("auto", ("get_weather",))
 FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
 # Their text is a JSON string, or their calls begin as JSON does.
 UNTOLD = {
-    "arch-chat", "bitagent-bounty", "demo", "edgefc-mini", "llama-pythonic", "llama3-json", "xlam-fc-v1", "xlam-r", "xlam2-llama",
+    "arch-chat", "bitagent-bounty", "demo", "llama-pythonic", "llama3-json", "xlam-fc-v1", "xlam-r", "xlam2-llama",
     "xlam2-qwen",
 }  # fmt: skip
 
