@@ -17,16 +17,19 @@ from typing import Any
 from mini.talk import Talk
 from mini.values import Values
 
-# Kind of conversation → share of all in percent.
+# Kind of conversation → share in percent, of the first one with its tools.
 SHARES = {
-    "single": 35,
+    "single": 30,
     "choice": 20,
-    "parallel": 15,
-    "no_tool": 15,
+    "parallel": 10,
+    "no_tool": 12,
     "missing": 5,
-    "multi_turn": 8,
-    "chat": 2,
+    "multi_turn": 20,
+    "chat": 3,
 }
+# The same for further conversations with tools that are there already.
+MORE_SHARES = {"one_of_these": 58, "parallel": 18, "no_tool": 16, "missing": 8}
+MORE = {1: 2, 2: 3}  # tools → conversations with the same; 4 of more tools
 SYSTEM_SHARE = 0.12
 MAX_CHARACTERS = 8_000
 
@@ -35,7 +38,7 @@ MAX_CHARACTERS = 8_000
 class Conversation:
     """A conversation in OpenAI's form.
 
-    kind      a key of `SHARES`
+    kind      a key of `SHARES` or `MORE_SHARES`
     tools     function tools with JSON Schema
     messages  system (optional), user, assistant and tool messages; the arguments of calls are dicts, not JSON text
     """
@@ -56,6 +59,29 @@ def generate(rng: random.Random, *, held_back: bool = False, kind: str = "") -> 
             conversation = Conversation(chosen, [tool.schema for tool in talk.tools], talk.messages)
             if len(json.dumps([conversation.tools, conversation.messages])) <= MAX_CHARACTERS:
                 return conversation
+
+
+def generate_group(rng: random.Random, *, held_back: bool = False) -> list[Conversation]:
+    """Conversations with the same system message and the same tools, so that their common start is computed once."""
+    while True:
+        talk = Talk(Values(rng, held_back=held_back))
+        if rng.random() < SYSTEM_SHARE:
+            talk.add_system()
+        system = list(talk.messages)
+        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+        if talk.write(kind):
+            break
+    tools = [tool.schema for tool in talk.tools]
+    group = [Conversation(kind, tools, talk.messages)]
+    wanted = MORE.get(len(tools), 4) if tools else 1
+    for _ in range(4 * wanted):
+        if len(group) == wanted:
+            break
+        kind = rng.choices(list(MORE_SHARES), list(MORE_SHARES.values()))[0]
+        another = Talk(talk.v, talk.tools, system)
+        if another.write(kind):
+            group.append(Conversation(kind, tools, another.messages))
+    return [one for one in group if len(json.dumps([one.tools, one.messages])) <= MAX_CHARACTERS]
 
 
 def text(conversation: Conversation) -> str:

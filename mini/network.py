@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+Document = tuple[int, Sequence[int]]  # length of its start, and of the branches that follow it, each on its own
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")  # that have an adapter
 
 
@@ -139,37 +140,70 @@ class Network(nn.Module):
             layer.queries = torch.compile(layer.queries, dynamic=True)
             layer.rest = torch.compile(layer.rest, dynamic=True)
 
-    def forward(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(self, ids: Tensor, documents: Sequence[Document]) -> Tensor:
         """Return the normalised hidden states, (tokens, width), of documents that lie one behind the other.
 
-        ids      (tokens,) of all documents
-        lengths  of the documents
+        ids        (tokens,) of all documents
+        documents  their lengths
         """
         assert isinstance(self.embedding, Tensor)
-        cos, sin = self._angles(lengths)
+        cos, sin = self._angles(documents)
+        masks = [causal_masks(document) for document in documents]
         x = self.embedding[ids]
         for number, layer in enumerate(self.layers):
             with torch.set_grad_enabled(number >= self.first_layer and torch.is_grad_enabled()):
                 q, k, v = layer.queries(x, cos, sin)
-                x = layer.rest(x, attention(q, k, v, lengths))
+                x = layer.rest(x, attention(q, k, v, documents, masks))
         return self.norm(x)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor) -> Tensor:
         assert isinstance(self.embedding, Tensor)
         return F.linear(hidden, self.embedding)
 
-    def _angles(self, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-        position = torch.cat([torch.arange(length) for length in lengths]).float()
+    def _angles(self, documents: Sequence[Document]) -> tuple[Tensor, Tensor]:
+        position = torch.cat([
+            torch.arange(first, first + length)
+            for start, branches in documents
+            for first, length in ((0, start), *((start, branch) for branch in branches))
+        ]).float()  # fmt: skip
         frequency = self.shape.rope_base ** -(torch.arange(0, self.shape.head, 2) / self.shape.head)
         angle = torch.outer(position, frequency)[:, None]
         return angle.cos(), angle.sin()
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Attend within each document; returns (tokens, width)."""
-    parts = []
-    for queries, keys, values in zip(*(x.split(list(lengths)) for x in (q, k, v)), strict=True):
-        rows = (x.transpose(0, 1)[None] for x in (queries, keys, values))
-        attended = F.scaled_dot_product_attention(*rows, is_causal=True, enable_gqa=True)
-        parts.append(attended[0].transpose(0, 1).flatten(1))
+def causal_masks(document: Document) -> list[Tensor]:
+    """Return what is added to the scores of the start, (start, start), and of each branch, (branch, start + branch)."""
+    start, branches = document
+    shapes = [(start, start), *((branch, start + branch) for branch in branches)]
+    return [torch.full(shape, -math.inf, dtype=torch.bfloat16).triu(shape[1] - shape[0] + 1) for shape in shapes]
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, documents: Sequence[Document], masks: Sequence[Sequence[Tensor]]
+) -> Tensor:
+    """Attend to what is before a token in its document: the start, and the branch that it is in.
+
+    Returns (tokens, width). For matrices as small as these, products and a softmax are faster than PyTorch's fused
+    attention, above all on the way back: 0.44 ms a token for 30 layers where that needs 1.2 (Zen 4, one core).
+    """
+    parts, at = [], 0
+    for (start, branches), (mask, *branch_masks) in zip(documents, masks, strict=True):
+        keys, values = k[at : at + start], v[at : at + start]
+        parts.append(_attend(q[at : at + start], keys, values, mask))
+        at += start
+        for length, branch_mask in zip(branches, branch_masks, strict=True):
+            here = slice(at, at + length)
+            parts.append(_attend(q[here], torch.cat((keys, k[here])), torch.cat((values, v[here])), branch_mask))
+            at += length
     return torch.cat(parts)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Attention of queries (queries, heads, head) to keys and values (keys, KV heads, head); grouped heads."""
+    count, heads, head = q.shape
+    groups = k.shape[1]
+    rows = q.unflatten(1, (groups, -1)).permute(1, 2, 0, 3).reshape(groups, -1, head)
+    scores = torch.bmm(rows, k.permute(1, 2, 0)).view(heads, count, -1)
+    weights = (scores * head**-0.5 + mask).softmax(-1)
+    attended = torch.bmm(weights.view(groups, rows.shape[1], -1), v.transpose(0, 1))
+    return attended.view(heads, count, head).transpose(0, 1).flatten(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -10,10 +11,36 @@ from edgefc.engine.tokenizer import Tokenizer
 from edgefc.formats import load_family
 from edgefc.formats.canonical import canonicalize
 from edgefc.inspection import tokenizer_of
-from mini.conversations import Conversation, generate
+from mini.conversations import Conversation, generate_group
 
 HEAD, END = "<|im_start|>assistant\n", "<|im_end|>"
-Row = tuple[list[int], list[bool]]  # token ids of a conversation, and which of them the model has to say
+Row = tuple[list[int], list[bool]]  # token ids, and which of them the model has to say
+
+
+@dataclass(frozen=True)
+class Group:
+    """Conversations with a common start.
+
+    start     token ids of the system message, with its tools
+    branches  the rest of each conversation
+    """
+
+    start: list[int]
+    branches: list[Row]
+
+    def __len__(self) -> int:
+        return len(self.flags)
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """Token ids of the branches."""
+        return [ids for ids, _ in self.branches]
+
+    @property
+    def flags(self) -> list[bool]:
+        """Which tokens the model has to say, of the start and all branches."""
+        return [False] * len(self.start) + [flag for _, flags in self.branches for flag in flags]
+
 
 # The template itself, not `Family.render`: that refuses calls without results, which training conversations have.
 _TEMPLATE = load_family("edgefc-mini").template
@@ -45,6 +72,7 @@ class Renderer:
 
     def __init__(self, model: Path) -> None:
         self._tokenizer: Tokenizer = tokenizer_of(str(model))
+        [self._end] = self._tokenizer.encode(END)
 
     def row(self, conversation: Conversation) -> Row:
         ids: list[int] = []
@@ -55,23 +83,32 @@ class Renderer:
             is_answer += [is_own] * len(piece)
         return ids, is_answer
 
+    def group(self, conversations: list[Conversation]) -> Group:
+        """Return conversations whose system messages and tools are the same."""
+        rows = [self.row(one) for one in conversations]
+        first = rows[0][0]
+        # The system message ends with its end token and a newline.
+        size = first.index(self._end) + 2
+        assert all(ids[:size] == first[:size] for ids, _ in rows)
+        return Group(first[:size], [(ids[size:], flags[size:]) for ids, flags in rows])
 
-def packs(renderer: Renderer, seed: str, number: int, stride: int, tokens: int, limit: int) -> Iterator[list[Row]]:
-    """Yield groups of rows of at most `tokens` together: numbers `number`, `number` + `stride`, … of an endless list.
 
-    limit  of a conversation; longer ones are left out
+def packs(renderer: Renderer, seed: str, number: int, stride: int, tokens: int, limit: int) -> Iterator[list[Group]]:
+    """Yield lists of groups of at most `tokens` together: numbers `number`, `number` + `stride`, … of an endless list.
+
+    limit  of a group; longer ones are left out
     """
     while True:
         rng = Random(f"{seed}:{number}")
-        group: list[Row] = []
+        pack: list[Group] = []
         room = tokens
         while True:
-            row = renderer.row(generate(rng))
-            if len(row[0]) > limit:
+            group = renderer.group(generate_group(rng))
+            if len(group) > limit:
                 continue
-            if len(row[0]) > room:
+            if len(group) > room:
                 break
-            group.append(row)
-            room -= len(row[0])
-        yield group
+            pack.append(group)
+            room -= len(group)
+        yield pack
         number += stride

@@ -9,7 +9,7 @@ from mini.answers import answer, could_do, follower, listable, question_for, rep
 from mini.functions import Param, slots
 from mini.requests import Request, distinct, is_attached
 from mini.schemas import Tool
-from mini.toolbox import others, show
+from mini.toolbox import clash, has_phrases, others, show
 from mini.transcript import LINES, Transcript
 from mini.values import Drawn, in_words
 
@@ -34,13 +34,17 @@ class Talk(Transcript):
         count = self.rng.choices([1, 2, 3, 4, 6, 9, 11], [32, 36, 20, 6, 3, 2, 1])[0]
         return self._one_call(count, near=0.75)
 
+    def one_of_these(self) -> bool:
+        """A request for one of the tools that are there."""
+        return self._one_call(0, near=0)
+
     def _one_call(self, count: int, *, near: float) -> bool:
         [tool] = self.offer([self.bank.pick(self.v)], count, near=near)
         request = self.requests.complete(tool)
         if request is None:
             return False
         text = self.requests.register(request)
-        if count and self.rng.random() < 0.05:
+        if len(self.tools) > 1 and self.rng.random() < 0.05:
             text = self._with_negation(text, tool)
         self.user(text)
         return self.call([request])
@@ -136,8 +140,10 @@ class Talk(Transcript):
     def _sets_of_values(self) -> bool:
         """One task for several sets of values."""
         rng = self.rng
-        function = rng.choice(self.bank.with_phrases)
-        [tool] = self.offer([function], rng.choice([0, 0, 1, 2]), near=0.4)
+        [tool] = self.offer([rng.choice(self.bank.with_phrases)], rng.choice([0, 0, 1, 2]), near=0.4)
+        function = tool.function
+        if not has_phrases(function):
+            return False
         sets = [
             {param.name: param.draw(self.v) for param in tool.function.required} for _ in range(rng.choice([2, 2, 3]))
         ]
@@ -217,12 +223,18 @@ class Talk(Transcript):
         """A request for a tool that is not there; a near miss where the tools are of the same field."""
         rng = self.rng
         absent = self.bank.pick(self.v)
-        count = rng.choices([1, 2, 3, 4], [55, 25, 15, 5])[0]
-        functions = others(self.v, [absent], count, near=near)
-        functions = [one for one in functions if not could_do(one, absent)]
-        if not functions:
-            return False
-        self.offer(functions, 0, near=0)
+        if self.are_given:
+            near_one = rng.choice(self.tools).function
+            absent = self.bank.near(self.v, near_one) if rng.random() < near else absent
+            if any(clash(tool.function, absent) or could_do(tool.function, absent) for tool in self.tools):
+                return False
+        else:
+            count = rng.choices([1, 2, 3, 4], [55, 25, 15, 5])[0]
+            functions = others(self.v, [absent], count, near=near)
+            functions = [one for one in functions if not could_do(one, absent)]
+            if not functions:
+                return False
+            self.offer(functions, 0, near=0)
         request = self.requests.complete(show(self.v, [absent])[0])
         if request is None:
             return False

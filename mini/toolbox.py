@@ -14,6 +14,11 @@ _NEAR = 9  # neighbours in a file of demo/ are of the same field
 _COMMON = set("get find the of a an in by for to and list show check calculate compute search make set is".split())
 
 
+def has_phrases(function: Function) -> bool:
+    """True if requests for it can be made of an imperative phrase and phrases of several parameters."""
+    return bool(function.do) and len(function.required) > 1 and all(param.say for param in function.required)
+
+
 class Bank:
     """The functions of one side of the split."""
 
@@ -26,9 +31,7 @@ class Bank:
         self.positions = {function: i for i, function in enumerate(self.demo)}
         self.hand_positions = {function: i for i, function in enumerate(self.hand)}
         self.by_name = {function.name: function for function in self.hand}
-        self.with_phrases = [
-            f for f in self.hand if f.do and len(f.required) > 1 and all(param.say for param in f.required)
-        ]
+        self.with_phrases = [function for function in self.hand if has_phrases(function)]
         self.with_results = [f for f in self.hand if f.result and (f.answers or f.aspects)]
 
     def pick(self, v: Values) -> Function:

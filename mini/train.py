@@ -27,7 +27,7 @@ from torch import Tensor
 
 from demo.train import Log, Shared, start
 from mini.network import Network
-from mini.render import Renderer, Row, packs
+from mini.render import Group, Renderer, packs
 
 SAVE_EVERY_S = 120.0
 LOGIT_ROWS = 128  # whose logits are computed at once, so that they stay in the cache
@@ -69,13 +69,15 @@ class Adam:
                 a.copy_(b)
 
 
-def answer_loss(network: Network, rows: list[Row]) -> tuple[Tensor, int, int]:
+def answer_loss(network: Network, groups: list[Group]) -> tuple[Tensor, int, int]:
     """Return the sum of the losses of the tokens that the model has to say, their number, and how many are right."""
-    ids = torch.tensor([token for tokens, _ in rows for token in tokens])
-    is_answer = torch.tensor([flag for _, flags in rows for flag in flags])
-    # A token is told by the state of the one before it; a row never begins with an answer.
+    ids = torch.tensor([token for group in groups for part in (group.start, *group.tokens) for token in part])
+    is_answer = torch.tensor([flag for group in groups for flag in group.flags])
+    # A token is told by the state of the one before it; a branch never begins with an answer.
     places = is_answer.nonzero()[:, 0]
-    hidden = network(ids, [len(tokens) for tokens, _ in rows])[places - 1]
+    hidden = network(ids, [(len(group.start), [len(branch) for branch in group.tokens]) for group in groups])[
+        places - 1
+    ]
     total, right = hidden.new_zeros((), dtype=torch.float32), 0
     for part, targets in zip(hidden.split(LOGIT_ROWS), ids[places].split(LOGIT_ROWS), strict=True):
         logits = network.logits(part).float()
@@ -85,15 +87,15 @@ def answer_loss(network: Network, rows: list[Row]) -> tuple[Tensor, int, int]:
 
 
 def accumulate(
-    rank: int, network: Network, stream: Iterator[list[Row]], shared: Shared, options: argparse.Namespace
+    rank: int, network: Network, stream: Iterator[list[Group]], shared: Shared, options: argparse.Namespace
 ) -> None:
     """Add up the gradients of packs until the workers together have a full step."""
     while shared.claim(options.pack, options.tokens):
-        rows = next(stream)
+        groups = next(stream)
         shared.chunks[rank] += options.workers
-        loss, count, right = answer_loss(network, rows)
+        loss, count, right = answer_loss(network, groups)
         loss.backward()
-        shared.totals[rank] += torch.tensor([count, loss.item(), right, sum(len(ids) for ids, _ in rows)])
+        shared.totals[rank] += torch.tensor([count, loss.item(), right, sum(len(group) for group in groups)])
 
 
 def work(rank: int, network: Network, adam: Adam, shared: Shared, options: argparse.Namespace) -> None:
@@ -163,7 +165,7 @@ def parse_options() -> argparse.Namespace:
     add("--workers", type=int, default=1, help="processes that train")
     add("--tokens", type=int, default=6144, help="tokens per step")
     add("--pack", type=int, default=1536, help="tokens that a worker computes at once")
-    add("--limit", type=int, default=1024, help="longest conversation, in tokens")
+    add("--limit", type=int, default=1024, help="longest group of conversations with the same tools, in tokens")
     add("--rate", type=float, default=1e-3, help="learning rate")
     add("--rank", type=int, default=32)
     add("--alpha", type=float, default=64)

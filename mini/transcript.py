@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 from mini.functions import DATA, Function
@@ -20,12 +21,14 @@ Message = dict[str, Any]
 class Transcript:
     """A conversation while it is written; `tools` and `messages` are its parts."""
 
-    def __init__(self, v: Values) -> None:
+    def __init__(self, v: Values, tools: Sequence[Tool] = (), system: Sequence[Message] = ()) -> None:
+        """Begin with nothing, or with a system message and with tools that `offer` then chooses from."""
         self.v, self.rng = v, v.rng
         self.bank = BANKS[v.held_back]
         self.requests = RequestWriter(v)
-        self.tools: list[Tool] = []
-        self.messages: list[Message] = []
+        self.tools: list[Tool] = list(tools)
+        self.are_given = bool(tools)
+        self.messages: list[Message] = list(system)
         self._calls = 0
 
     def add_system(self) -> None:
@@ -65,7 +68,12 @@ class Transcript:
             })  # fmt: skip
 
     def offer(self, functions: list[Function], count: int, *, near: float) -> list[Tool]:
-        """Put tools of these functions into the conversation, with `count` others; returns theirs."""
+        """Put tools of these functions into the conversation, with `count` others; returns theirs.
+
+        Where the tools are given already, it returns as many of them as there are functions, and at least one.
+        """
+        if self.are_given:
+            return self.rng.sample(self.tools, max(1, min(len(functions), len(self.tools))))
         together = [*functions, *others(self.v, functions, count, near=near)]
         order = self.rng.sample(range(len(together)), len(together))
         placed = dict(zip(order, show(self.v, [together[i] for i in order]), strict=True))

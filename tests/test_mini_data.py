@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from mini.conversations import MAX_CHARACTERS, SHARES, Conversation, generate
+from mini.conversations import MAX_CHARACTERS, SHARES, Conversation, generate, generate_group
 from mini.functions import HAND, FunctionError, read
 from mini.toolbox import BANKS
 from mini.values import HINTS
@@ -23,7 +23,8 @@ COUNT = 1500
 @pytest.fixture(scope="module", params=[False, True], ids=["training", "held back"])
 def conversations(request: pytest.FixtureRequest) -> list[Conversation]:
     rng = random.Random(5)
-    return [generate(rng, held_back=request.param) for _ in range(COUNT)]
+    groups = [generate_group(rng, held_back=request.param) for _ in range(COUNT // 4)]
+    return [*(generate(rng, held_back=request.param) for _ in range(COUNT)), *(one for group in groups for one in group)]
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,16 @@ def test_a_malformed_function_is_named(tmp_path: Path, params: str, reason: str)
     (tmp_path / "shapes.toml").write_text(text + params, encoding="utf-8")
     with pytest.raises(FunctionError, match=f"shapes.toml: draw: .*{reason}"):
         list(read(tmp_path))
+
+
+def test_conversations_of_a_group_begin_alike_and_ask_for_different_things() -> None:
+    rng = random.Random(7)
+    sizes: Counter[int] = Counter()
+    for _ in range(300):
+        group = generate_group(rng)
+        sizes[len(group)] += 1
+        assert all(one.tools == group[0].tools for one in group)
+        systems = [[m for m in one.messages if m["role"] == "system"] for one in group]
+        assert all(each == systems[0] for each in systems)
+    assert sizes[4] > 60
+    assert sizes[1] < 30
