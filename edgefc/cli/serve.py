@@ -188,6 +188,9 @@ ConfigOption = Annotated[
 McpEndpointOption = Annotated[
     bool, Option("--mcp-endpoint", envvar="EDGEFC_MCP_ENDPOINT", help="Answer MCP clients at POST /mcp.")
 ]
+UiOption = Annotated[
+    bool, Option("--ui/--no-ui", envvar="EDGEFC_UI", help="Show browsers a page at / to try and debug tool calls.")
+]
 OnUnsupportedOption = Annotated[
     Literal["refuse", "omit", "check"],
     Option(
@@ -237,6 +240,7 @@ def serve(
     worker: WorkerOption = False,
     grammars: GrammarsOption = False,
     mcp_endpoint: McpEndpointOption = False,
+    ui: UiOption = True,
     on_unsupported: OnUnsupportedOption = "omit",
     mcp: ServedMcpOption = None,
     tool_budget: ToolBudgetOption = 0,
@@ -264,6 +268,7 @@ def serve(
         heartbeat=heartbeat,
         grammars=grammars,
         mcp_endpoint=mcp_endpoint,
+        ui=ui,
         on_unsupported=on_unsupported,
         mcp=None if mcp is None else str(file_of(mcp).resolve()),
         tool_budget=tool_budget,
@@ -357,6 +362,8 @@ def _print_banner(
     lines = [f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time"]
     if others:
         lines.append(f"  loaded on demand: {', '.join(others)}")
+    if settings.ui:
+        lines.append(f"  in a browser: {url}")
     header = ' -H "Authorization: Bearer $EDGEFC_API_KEY"' if settings.api_keys else ""
     body = '{"messages": [{"role": "user", "content": "Hello"}]}'
     lines.append(f"  curl {url}/v1/chat/completions{header} --json '{body}'")

@@ -8,6 +8,7 @@ jobs          blocking generation in threads, read from asyncio
 service       everything that requests share
 sse           server-sent events and client disconnects
 errors        exceptions as HTTP error responses
+ui/           the page at `/`
 api/          the endpoints: routes, and one request handler per API
 app, run      the ASGI application, and the process around it
 worker/       the same with the models in a child process

@@ -25,6 +25,7 @@ from edgefc.server.service import Service
 from edgefc.server.settings import Settings
 from edgefc.server.slashes import SlashMiddleware
 from edgefc.server.sse import ClientDisconnectedError
+from edgefc.server.ui.middleware import PageMiddleware
 from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def create_app(models: ModelPool | Model, settings: Settings | None = None) -> F
             Middleware(SlashMiddleware),
             Middleware(AccessLogMiddleware, on_response=service.metrics.count_request),
             Middleware(SecurityMiddleware, settings=settings),
+            Middleware(PageMiddleware, settings=settings),
         ],
     )
     app.state.service = service

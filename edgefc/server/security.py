@@ -1,7 +1,8 @@
 """Middleware that rejects forbidden requests before anything else sees them.
 
 A web page can send requests to this machine, and read the answers if it points a host name of its own here (DNS
-rebinding). So every request must name an allowed host, and a page's request must come from an allowed origin.
+rebinding). So every request must name an allowed host, and a page's request must come from an allowed origin: the
+server's own, which its page has, or one that the settings name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edgefc.server.bodies import DRAIN_FACTOR, BodyBudget, body_too_long, limit_
 from edgefc.server.connections import client_of
 from edgefc.server.errors import ApiError
 from edgefc.server.settings import LOOPBACK, Settings
+from edgefc.server.ui.files import find_file
 from edgefc.terminal import single_line
 
 Headers = list[tuple[bytes, bytes]]
@@ -38,6 +40,7 @@ class SecurityMiddleware:
         self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.allowed_hosts)}
         self._origins = {origin.encode() for origin in settings.allowed_origins}
         self._keys = [key.encode() for key in settings.api_keys]
+        self._has_page = settings.ui
         self._max_body = settings.max_body
         # So that one client cannot fill the queue. Clients on this machine are not told apart.
         self._max_requests = max(1, (settings.parallel + settings.max_waiting) // 2)
@@ -104,12 +107,13 @@ class SecurityMiddleware:
                 f"the host name {_quoted(name)} is not allowed\nStart the server with {_printable(option)} to allow it."
             )
             return ApiError(403, reason, code="host_not_allowed")
-        if origin is not None and origin not in self._origins:
+        if origin is not None and origin not in self._origins and not (self._has_page and _is_own(origin, hosts[0])):
             text = _printable(origin.decode("latin-1"))
             reason = f"the origin {text!r} is not allowed\nStart the server with --allowed-origin {text} to allow it."
             return ApiError(403, reason, code="origin_not_allowed")
         is_preflight = scope["method"] == "OPTIONS" and origin is not None
-        needs_key = bool(self._keys) and scope["path"] not in PUBLIC_PATHS and not is_preflight
+        is_public = scope["path"] in PUBLIC_PATHS or (self._has_page and find_file(scope) is not None)
+        needs_key = bool(self._keys) and not is_public and not is_preflight
         if needs_key and not self._has_valid_key(_api_keys(headers)):
             return ApiError(401, "a valid API key is required", code="invalid_api_key")
         length = _first_value(headers, b"content-length") or b""
@@ -121,7 +125,7 @@ class SecurityMiddleware:
         if _first_value(headers, FOREIGN_PAGE.encode()) is not None:
             return True
         host = _first_value(headers, b"host")
-        return not self._keys and origin is not None and origin.partition(b"://")[2] != host
+        return not self._keys and origin is not None and not _is_own(origin, host)
 
     def _has_valid_key(self, keys: Iterable[bytes]) -> bool:
         """Compare all keys, so that the time does not tell which one matched, or where they differ."""
@@ -142,6 +146,12 @@ def _quoted(name: str) -> str:
 
 def _first_value(headers: Headers, name: bytes) -> bytes | None:
     return next((value for key, value in headers if key == name), None)
+
+
+def _is_own(origin: bytes, host: bytes | None) -> bool:
+    """Return True for the origin of a page that this server sent, with TLS if a proxy in front of it adds it."""
+    scheme, _, name = origin.partition(b"://")
+    return scheme in {b"http", b"https"} and name == host
 
 
 def _host_name(host: bytes) -> str:

@@ -29,6 +29,7 @@ class Settings:
     grammars         whether requests may contain a GBNF grammar
     mcp_endpoint     whether POST /mcp answers MCP clients
     mcp              path of a configuration of MCP servers, whose tools /v1/responses can offer and run
+    ui               whether a browser gets the page at `/`
     on_unsupported   what becomes of tools that no grammar can enforce, unless the request says otherwise
     tool_budget      as for `Model.chat`, unless the request says otherwise; 0: the model is shown all tools
     """
@@ -47,6 +48,7 @@ class Settings:
     grammars: bool = False
     mcp_endpoint: bool = False
     mcp: str | None = None
+    ui: bool = True
     on_unsupported: OnUnsupported = "omit"
     tool_budget: int = 0
 

@@ -23,6 +23,7 @@ from edgefc.server.run import OnStop, listening_socket, run_app
 from edgefc.server.security import FOREIGN_PAGE, PUBLIC_PATHS, SecurityMiddleware
 from edgefc.server.settings import Settings
 from edgefc.server.sse import JSON_LINES, StreamedResponse, cancel_on_disconnect, format_error, format_line
+from edgefc.server.ui.middleware import PageMiddleware
 from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -74,7 +75,11 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
     app = FastAPI(
         openapi_url=None,
         lifespan=lifespan,
-        middleware=[Middleware(AccessLogMiddleware), Middleware(SecurityMiddleware, settings=settings)],
+        middleware=[
+            Middleware(AccessLogMiddleware),
+            Middleware(SecurityMiddleware, settings=settings),
+            Middleware(PageMiddleware, settings=settings),
+        ],
     )
     add_exception_handlers(app)
     _add_status_routes(app, client, worker)
