@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -159,7 +160,19 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any
 async def apply_template(body: ChatRequest, request: Request) -> dict[str, Any]:
     async with service_of(request).open(body.model) as context:
         prompt = await run_in_threadpool(ChatHandler(body, context).prompt)
-        return {"prompt": prompt.text}
+        if not body.x_edgefc_trace:
+            return {"prompt": prompt.text}
+        tokens = await run_in_threadpool(_prompt_tokens, prompt.ids, context.model.engine.tokenizer)
+        return {"prompt": prompt.text, "tokens": tokens}
+
+
+def _prompt_tokens(ids: Sequence[int], tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Return the tokens of a prompt, as a trace's bands count them."""
+    vocabulary = tokenizer.vocabulary
+    return [
+        {"id": token, "piece": _piece_field(vocabulary.piece(token)), "control": token in vocabulary.special}
+        for token in ids
+    ]
 
 
 @router.post("/chat/completions/input_tokens", summary="Count the prompt tokens of a conversation")
