@@ -1,4 +1,4 @@
-"""Rules for answers to the demo model's held-back cases.
+"""Rules for answers to held-back cases of the demo model, and of others in the same form.
 
 `expected` has one key, which selects the rule:
 
@@ -6,6 +6,9 @@
     {"clarify": [tool names]}            asks back about the arguments of these tools
     {"no_tool": true}                    says that no tool fits
     {"figures": ["17", …]}               answers in words, with every one of these figures
+
+Only some families have ways to ask back and to say that no tool fits. Of an answer in words, a question asks back, and
+anything else says that no tool fits.
 """
 
 from __future__ import annotations
@@ -52,9 +55,12 @@ def judge(case: Case, answer: ModelAnswer) -> Mistake | None:
     if form == "calls":
         return _judge_calls(expected, answer)
     outcome = {"clarify": "clarify", "no_tool": "no_tool", "figures": "answer"}[form]
-    if answer.outcome != outcome:
+    meant = answer.outcome
+    if meant == "answer" and form != "figures":
+        meant = "clarify" if answer.content.rstrip().endswith("?") else "no_tool"
+    if meant != outcome:
         return Mistake("outcome", f"the outcome is {answer.outcome}; expected {outcome}")
-    if form == "clarify" and list(answer.missing) != expected:
+    if form == "clarify" and answer.outcome == "clarify" and list(answer.missing) != expected:
         return Mistake("clarify", f"asks about {', '.join(answer.missing)}; expected {', '.join(expected)}")
     if form == "figures" and (absent := [figure for figure in expected if figure not in figures(answer.content)]):
         return Mistake("figures", f"does not mention {', '.join(absent)}")
