@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from edgefc.evaluation.suites import load_cases
+from mini import suite
 from mini.conversations import MAX_CHARACTERS, SHARES, Conversation, generate, generate_group
 from mini.functions import HAND, FunctionError, read
 from mini.toolbox import BANKS
@@ -24,7 +26,10 @@ COUNT = 1500
 def conversations(request: pytest.FixtureRequest) -> list[Conversation]:
     rng = random.Random(5)
     groups = [generate_group(rng, held_back=request.param) for _ in range(COUNT // 4)]
-    return [*(generate(rng, held_back=request.param) for _ in range(COUNT)), *(one for group in groups for one in group)]
+    return [
+        *(generate(rng, held_back=request.param) for _ in range(COUNT)),
+        *(one for group in groups for one in group),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +156,13 @@ def test_conversations_of_a_group_begin_alike_and_ask_for_different_things() -> 
         assert all(each == systems[0] for each in systems)
     assert sizes[4] > 60
     assert sizes[1] < 30
+
+
+def test_held_back_cases_are_read_by_eval(tmp_path: Path) -> None:
+    file = tmp_path / "suite.jsonl"
+    file.write_text("\n".join(json.dumps(entry) for entry in suite.entries(6, seed=3)))
+    cases = load_cases("demo", file)
+    assert Counter(case.category for case in cases) == {
+        "hand_written": 12, "parallel": 6, "no_tool": 6, "clarify": 6, "multi_turn": 6
+    }  # fmt: skip
+    assert all(case.messages[-1]["role"] in {"user", "tool"} for case in cases)
