@@ -26,14 +26,16 @@ class ToolLinter:
         self._requests = 0
         self._idle_timer: asyncio.TimerHandle | None = None
 
-    async def lint(self, tools: list[dict[str, Any]], on_unsupported: OnUnsupported = "refuse") -> dict[str, Any]:
+    async def lint(
+        self, tools: list[dict[str, Any]], on_unsupported: OnUnsupported = "refuse", *, with_grammar: bool = False
+    ) -> dict[str, Any]:
         """Return the report; `on_unsupported` as in ChatOptions. Cancelling it ends the work. Raises ApiError."""
         if self._requests >= MAX_REQUESTS:
             raise ApiError(429, f"{MAX_REQUESTS} checks of tools are running or waiting", code="queue_full")
         self._requests += 1
         try:
             async with asyncio.timeout(self._timeout), self._turn:
-                return await self._ask({"tools": tools, "on_unsupported": on_unsupported})
+                return await self._ask({"tools": tools, "on_unsupported": on_unsupported, "grammar": with_grammar})
         except TimeoutError:
             raise ApiError(408, f"the request took more than {self._timeout:.0f} s", code="timeout") from None
         finally:

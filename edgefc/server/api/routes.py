@@ -52,7 +52,10 @@ class DetokenizeRequest(BaseModel):
 
 
 class LintRequest(BaseModel):
-    """The body of /tools/lint; `on_unsupported` as in ChatOptions, also under the name it has in other requests."""
+    """The body of /tools/lint; `on_unsupported` as in ChatOptions, also under the name it has in other requests.
+
+    grammar  True: the response has the GBNF of calls of all tools, null if one is refused
+    """
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -60,6 +63,7 @@ class LintRequest(BaseModel):
     on_unsupported: Annotated[
         OnUnsupported | None, Field(validation_alias=AliasChoices("on_unsupported", "x_edgefc_on_unsupported"))
     ] = None
+    grammar: bool = False
 
 
 router = APIRouter(route_class=JsonRoute, responses={status: {"model": ErrorBody} for status in STATUSES})
@@ -185,7 +189,8 @@ async def count_input_tokens(body: ChatRequest, request: Request) -> dict[str, A
 @router.post("/tools/lint", summary="Check tools: mistakes, keywords that no grammar enforces, and costs")
 async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
     return await cancel_on_disconnect(
-        request, service_of(request).linter.lint(body.tools, body.on_unsupported or "refuse")
+        request,
+        service_of(request).linter.lint(body.tools, body.on_unsupported or "refuse", with_grammar=body.grammar),
     )
 
 

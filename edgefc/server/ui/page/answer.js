@@ -8,6 +8,7 @@ export const newAnswer = () => ({
   facts: null, // the trace without its tokens
   extension: null, // edgefc's own field: outcome, end_reason, confidence
   finish: null,
+  warning: '',
   usage: null,
   timings: null,
   state: 'running', // then complete, stopped or failed
@@ -15,6 +16,7 @@ export const newAnswer = () => ({
 });
 
 export function addChunk(answer, chunk) {
+  if (chunk.warning) answer.warning = chunk.warning;
   if (chunk.usage) answer.usage = chunk.usage;
   if (chunk.timings) answer.timings = chunk.timings;
   const choice = chunk.choices[0];
@@ -54,6 +56,8 @@ export function messageOf(answer) {
 }
 
 export const outcomeOf = (answer) => answer.extension?.outcome ?? (answer.calls.length ? 'call' : 'answer');
+// Why an answer ended other than by itself, such as `length`; "" if it did.
+export const cutReasonOf = ({ extension }) => (extension && extension.end_reason !== 'stop' ? extension.end_reason : '');
 export const decisionOf = (answer) => answer.facts?.decision ?? answer.extension?.confidence ?? null;
 
 // How a token came about, in one word: drafted tokens were sampled, too, but cost no step of their own.

@@ -37,9 +37,11 @@ async function send(path, body, signal) {
 export const getJson = async (path) => (await send(path)).json();
 export const postJson = async (path, body, signal) => (await send(path, body, signal)).json();
 
-// Yields the events of a stream. Throws ApiError for an error, also for one inside the stream.
+// Yields the events of a stream, and before them { warning } with what the server ignored or left out.
+// Throws ApiError for an error, also for one inside the stream.
 export async function* postStream(path, body, signal) {
   const response = await send(path, body, signal);
+  yield { warning: response.headers.get('x-edgefc-warning') ?? '', choices: [] };
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let rest = '';

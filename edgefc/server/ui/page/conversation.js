@@ -1,5 +1,5 @@
 // The conversation: questions, answers with their calls, results, and the box for the next question.
-import { decisionOf, outcomeOf } from './answer.js';
+import { cutReasonOf, decisionOf, outcomeOf } from './answer.js';
 import { Call } from './calls.js';
 import { html, useEffect, useRef, useState } from './html.js';
 import { count, milliseconds, percent, visible } from './text.js';
@@ -120,6 +120,7 @@ function Answer({ node, store }) {
           Send ${answer.calls.length === 1 ? 'result' : 'results'}
         </button>
       `}
+      ${answer.warning && html`<p class="warning">${visible(answer.warning)}</p>`}
       ${answer.state === 'failed' &&
       html`<p class="problem" role="alert">
         ${answer.error.param && html`<code>${answer.error.param}</code>`} ${visible(answer.error.message)}
@@ -139,6 +140,7 @@ function Answer({ node, store }) {
 function Summary({ answer }) {
   const decision = decisionOf(answer);
   const facts = [answer.state === 'complete' ? outcomeOf(answer) : answer.state];
+  if (cutReasonOf(answer)) facts.push(`ended by ${cutReasonOf(answer)}`);
   if (answer.usage) facts.push(count(answer.usage.completion_tokens, 'token'));
   if (answer.seconds) facts.push(milliseconds(answer.seconds * 1000));
   if (decision?.call) facts.push(`P(call) ${percent(decision.call.probability)}`);

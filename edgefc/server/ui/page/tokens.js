@@ -136,10 +136,18 @@ function Details({ token, number }) {
 }
 
 function Facts({ answer }) {
-  const { facts, usage } = answer;
+  const { facts, usage, extension } = answer;
   if (!facts) return null;
   const { grammar, unenforced } = facts;
+  const selection = extension?.tool_selection;
   return html`
+    ${selection &&
+    html`
+      <h3>Tools that the model was shown: ${selection.tools.length} of ${selection.total}</h3>
+      <ul class="findings">
+        ${selection.tools.map(({ name, reason }) => html`<li key=${name}><code>${name}</code> ${reason}</li>`)}
+      </ul>
+    `}
     <p class="note">
       ${usage && `${count(usage.completion_tokens, 'token')} by the server's count. `}
       ${facts.missing_tokens > 0 && `${count(facts.missing_tokens, 'token')} not traced. `}

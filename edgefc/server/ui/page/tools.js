@@ -43,6 +43,13 @@ export function Tools({ store }) {
     ></textarea>
     <${Findings} report=${report} onShow=${show} text=${toolsText} />
     <${Costs} report=${report} tokens=${tokens} />
+    ${report.grammar &&
+    html`
+      <details>
+        <summary>Grammar of their calls, as GBNF</summary>
+        <pre class="code" tabindex="0" role="group" aria-label="Grammar">${visible(report.grammar)}</pre>
+      </details>
+    `}
   `;
 }
 
@@ -58,7 +65,7 @@ function useReport(text) {
       const wrong = tools.findIndex((tool) => tool === null || typeof tool !== 'object' || Array.isArray(tool));
       if (wrong >= 0) return change({ state: 'failed', message: 'each tool must be an object', path: `tools[${wrong}]` });
       try {
-        const body = { tools, on_unsupported: 'check' };
+        const body = { tools, on_unsupported: 'check', grammar: true };
         change({ state: 'checked', source: tools, ...(await postJson('/v1/tools/lint', body, controller.signal)) });
       } catch (failure) {
         if (failure.name !== 'AbortError') change({ state: 'failed', message: failure.message, path: failure.param });
