@@ -25,6 +25,8 @@
     ├── TranscriptError             a transcript could not be read or written; names file and line
     ├── SuiteError                  cases or results of an evaluation could not be read
     ├── ServerError                 an edgefc server did not answer, or refused the request
+    ├── RemoteEngineError           the server that computes for edgefc failed, or breaks the grammar
+    │   └── RemoteEngineBusyError   it takes no request now
     ├── CancelledError              the request was cancelled
     └── EngineClosedError           the model was closed
 
@@ -236,6 +238,23 @@ class ServerError(EdgefcError):
     """A server that was asked by the command line did not answer, or refused the request."""
 
     code = "server_error"
+
+
+class RemoteEngineError(EdgefcError):
+    """A server that computes for edgefc did not answer, or not as it must. `engine` names it."""
+
+    code = "remote_engine"
+
+    def __init__(self, engine: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"{engine} {reason}", hint)
+        self.args = (engine, reason, hint)
+        self.engine = engine
+
+
+class RemoteEngineBusyError(RemoteEngineError):
+    """A server that computes for edgefc takes no request now, after several tries."""
+
+    code = "remote_engine_busy"
 
 
 class CancelledError(EdgefcError):

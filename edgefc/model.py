@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Never, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, cast, overload
 
 from typing_extensions import Unpack
 
@@ -19,17 +19,20 @@ from edgefc.chat.options import ChatOptions, FormlessOptions
 from edgefc.chat.prompt import ModelPrompt, conversation, render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.recorder import Recorder
+from edgefc.chat.remote_model import RemoteModel, refuse_local
 from edgefc.chat.reply import ChatStream, Reply, T
 from edgefc.chat.request import Request, checked_tools, new_request
 from edgefc.chat.warm import WarmResult, warm_up
-from edgefc.engine import ALL_LAYERS, Engine, EngineOptions, supports_gpu
 from edgefc.engine.backend import Backend
-from edgefc.errors import StoreError
 from edgefc.gguf import memory
 from edgefc.gguf.adapter import Lora, LoraOption, loras_of, read_adapters
 from edgefc.models import registry, store
 from edgefc.tools import ToolLike, ToolSet
 from edgefc.types import AnyMessage, Message
+
+if TYPE_CHECKING:
+    from edgefc.engine import Engine
+    from edgefc.engine.remote.target import RemoteTarget
 
 log = logging.getLogger("edgefc.model")
 N_PARALLEL = 4
@@ -47,6 +50,7 @@ def load(
     lora: LoraOption = None,
     transcripts: str | Path | None = None,
     progress: Callable[[float], bool] | None = None,
+    engine: str | RemoteTarget | None = None,
 ) -> Model:
     """Load a model for inference.
 
@@ -60,63 +64,60 @@ def load(
     lora          LoRA adapters: `[NAME=]FILE[:SCALE]`, a path, `Lora(path, scale, name)`, or several; None: the card's
     transcripts   file to which questions and answers are appended, readable by its owner only; None: disabled
     progress      called with the loaded share, 0 to 1; returning False cancels
+    engine        "llama-server=URL": that server computes, and `name` may also be a folder with its tokenizer.json
 
-    Raises ModelNotFoundError, ModelFileError, ModelLoadError, FormatError or TranscriptError.
+    Raises ModelNotFoundError, ModelFileError, ModelLoadError, FormatError, TranscriptError or RemoteEngineError.
     """
     found = registry.resolve(name)
-    header = gguf.read_model(found.path)
-    metadata = header.metadata
+    local = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "n_parallel": n_parallel, "prefix_disk": prefix_disk}
+    remote, path = None, found.path
+    if engine is None:
+        header = gguf.read_model(path)
+        metadata = header.metadata
+    else:
+        refuse_local(**local, lora=lora)
+        remote = RemoteModel.read(path)
+        metadata, path = remote.metadata, remote.file
     family_name = family or (found.card.family if found.card else None) or None
-    chat_format, detection = formats.family_of(metadata, found.path, family_name)
+    chat_format, detection = formats.family_of(metadata, path, family_name)
+    recorder = None if transcripts is None else _new_recorder(transcripts, found, chat_format)
+    backend: Backend
+    if engine is not None and remote is not None:
+        backend = remote.connect(engine, n_ctx)
+    else:
+        backend = _load_engine(header, path, adapters_of(found, lora), progress, n_ctx=n_ctx, **local)
+    if detection.template == formats.MODEL_TEMPLATE:
+        chat_format, _ = formats.family_of(metadata, path, family_name, eos=backend.tokenizer.eos_text)
+    if family_name is None:
+        chat_format, detection = dialect.in_dialect(backend, chat_format, detection, path, metadata)
+    for warning in detection.warnings(chat_format, backend.tokenizer):
+        log.warning("%s: %s", found.path.name, warning)
+    return Model(backend, chat_format, path=found.path, name=found.name, recorder=recorder)
+
+
+def _load_engine(
+    header: gguf.Header,
+    path: Path,
+    adapters: tuple[Lora, ...],
+    progress: Callable[[float], bool] | None,
+    *,
+    n_ctx: int | None,
+    n_parallel: int | None,
+    **options: int | None,
+) -> Engine:
+    from edgefc.engine import Engine, EngineOptions  # llama.cpp is not needed where a server computes
+
     trained = header.number("context_length")
     if n_ctx is not None and trained is not None and n_ctx > trained:
-        log.warning("%s: trained on contexts of %d tokens; n_ctx is %d", found.path.name, trained, n_ctx)
-    recorder = None
-    if transcripts is not None:
-        about = {"name": found.name, "family": chat_format.name, "sha256": store.recorded_hash(found.path)}
-        recorder = Recorder(transcripts, {key: value for key, value in about.items() if value is not None})
-    engine = Engine.load(
-        found.path,
-        EngineOptions(
-            n_ctx=n_ctx,
-            n_gpu_layers=n_gpu_layers,
-            n_threads=n_threads,
-            n_seq_max=N_PARALLEL if n_parallel is None else n_parallel,
-            prefix_disk=prefix_disk,
-            adapters=adapters_of(found, lora),
-        ),
-        progress=progress,
-        header=header,
-    )
-    if detection.template == formats.MODEL_TEMPLATE:
-        chat_format, _ = formats.family_of(metadata, found.path, family_name, eos=engine.tokenizer.eos_text)
-    if family_name is None:
-        chat_format, detection = _in_dialect(engine, chat_format, detection, found.path, metadata)
-    for warning in detection.warnings(chat_format, engine.tokenizer):
-        log.warning("%s: %s", found.path.name, warning)
-    return Model(engine, chat_format, path=found.path, name=found.name, recorder=recorder)
+        log.warning("%s: trained on contexts of %d tokens; n_ctx is %d", path.name, trained, n_ctx)
+    n_seq_max = N_PARALLEL if n_parallel is None else n_parallel
+    setup = EngineOptions(n_ctx=n_ctx, n_seq_max=n_seq_max, adapters=adapters, **options)
+    return Engine.load(path, setup, progress=progress, header=header)
 
 
-def _in_dialect(
-    engine: Engine,
-    family: formats.Family,
-    detection: formats.Detection,
-    path: Path,
-    metadata: Mapping[str, object],
-) -> tuple[formats.Family, formats.Detection]:
-    """Return the family that fits the weights; at the first load of a file, two short questions find it."""
-    if "dialect" not in family.prompt:
-        return family, detection
-    found = dialect.stored(path, engine.adapters.key)
-    if found is None and (found := dialect.find_quickly(engine, family)) is not None:
-        try:
-            dialect.keep(path, found, engine.adapters.key)
-        except StoreError as error:
-            log.warning("%s", error)
-    if found is None or found.family == family.name:
-        return family, detection
-    log.info("%s: %s", path.name, found.describe())
-    return dialect.family_in_dialect(metadata, path.name, found, eos=engine.tokenizer.eos_text)
+def _new_recorder(path: str | Path, found: registry.ResolvedModel, family: formats.Family) -> Recorder:
+    about = {"name": found.name, "family": family.name, "sha256": store.recorded_hash(found.path)}
+    return Recorder(path, {key: value for key, value in about.items() if value is not None})
 
 
 def adapters_of(found: registry.ResolvedModel, option: LoraOption) -> tuple[Lora, ...]:
@@ -138,6 +139,8 @@ def needed_memory(
 
     Raises ModelNotFoundError or ModelFileError.
     """
+    from edgefc.engine import ALL_LAYERS, supports_gpu
+
     found = registry.resolve(name)
     header = gguf.read_model(found.path)
     adapters = sum(adapter.memory for adapter in read_adapters(adapters_of(found, lora), header))

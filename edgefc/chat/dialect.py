@@ -13,9 +13,10 @@ import logging
 import math
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +30,11 @@ from edgefc.chat.prompt import render_prompt
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.chat.request import new_request
 from edgefc.engine.backend import Backend
-from edgefc.errors import EdgefcError
+from edgefc.errors import EdgefcError, StoreError
 from edgefc.tools import ToolSet
 from edgefc.types import Message
 
-__all__ = ["Dialect", "calibrate", "family_in_dialect", "find_quickly", "keep", "probes", "stored"]
+__all__ = ["Dialect", "calibrate", "family_in_dialect", "find_quickly", "in_dialect", "keep", "probes", "stored"]
 log = logging.getLogger("edgefc.dialect")
 QUICK_PROBES = 2  # at the first load of a model
 QUICK_SECONDS = 5.0  # for them together
@@ -69,6 +70,28 @@ def _tool(name: str, facts: dict[str, Any]) -> dict[str, Any]:
     parameters = {"type": "object", "properties": facts["properties"], "required": facts["required"]}
     function = {"name": name, "description": facts["description"], "parameters": parameters}
     return {"type": "function", "function": function}
+
+
+def in_dialect(
+    engine: Backend,
+    family: formats.Family,
+    detection: formats.Detection,
+    path: Path,
+    metadata: Mapping[str, object],
+) -> tuple[formats.Family, formats.Detection]:
+    """Return the family that fits the weights; at the first load of a file, two short questions find it."""
+    if "dialect" not in family.prompt:
+        return family, detection
+    found = stored(path, engine.adapters.key)
+    if found is None and (found := find_quickly(engine, family)) is not None:
+        try:
+            keep(path, found, engine.adapters.key)
+        except StoreError as error:
+            log.warning("%s", error)
+    if found is None or found.family == family.name:
+        return family, detection
+    log.info("%s: %s", path.name, found.describe())
+    return family_in_dialect(metadata, path.name, found, eos=engine.tokenizer.eos_text)
 
 
 # -- finding the dialect ------------------------------------------------------------------------------------------

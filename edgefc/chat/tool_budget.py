@@ -9,8 +9,8 @@ from edgefc import formats
 from edgefc.chat.options import ChatOptions
 from edgefc.chat.prompt_parts import PartFinder
 from edgefc.engine.backend import Backend
-from edgefc.engine.config import Setup
 from edgefc.engine.costs import MEASURED_ROWS
+from edgefc.engine.setup import Setup
 from edgefc.errors import RequestError
 from edgefc.tools import ToolSet
 from edgefc.tools.selection import MAX_SELECTED, ToolSelection, select_tools

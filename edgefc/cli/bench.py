@@ -16,8 +16,8 @@ from edgefc.cli.options import JsonOption, LoadOptions, LoraFilesOption, ModelAr
 
 if TYPE_CHECKING:
     from edgefc.chat.dialect import Dialect
-    from edgefc.engine.config import Setup
     from edgefc.engine.costs import Costs
+    from edgefc.engine.setup import Setup
     from edgefc.gguf.adapter import Adapter
     from edgefc.model import Model
 

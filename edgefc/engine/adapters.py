@@ -12,16 +12,16 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from edgefc.engine import llama
 from edgefc.engine.handles import Handle
 from edgefc.engine.identity import model_identity
 from edgefc.engine.prefill import SET_BITS
 from edgefc.errors import ModelLoadError, RequestError
 from edgefc.gguf.adapter import Adapter, check_scale
 
-api = llama.api
+if TYPE_CHECKING:
+    from edgefc.engine import llama
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ class Adapters:
 
     def apply(self, context: Handle, adapters: AdapterSet) -> None:
         """Let a context compute with these adapters from now on."""
+        from edgefc.engine.llama import api
+
         count = len(adapters.scales)
         with contextlib.ExitStack() as leases:
             pointers = [leases.enter_context(self._handles[number]) for number, _ in adapters.scales]
@@ -137,6 +139,9 @@ class Adapters:
 
 
 def _load(model: llama.Model, adapter: Adapter) -> Handle:
+    from edgefc.engine import llama  # not needed where another machine computes
+
+    api = llama.api
     llama.clear_log_tail()
     with model.handle as weights:
         pointer = api.llama_adapter_lora_init(weights, str(adapter.path).encode())

@@ -9,14 +9,14 @@ from typing import Protocol
 from typing_extensions import Unpack
 
 from edgefc.engine.adapters import UsualAdapters
-from edgefc.engine.config import Setup
 from edgefc.engine.generation import Generation
 from edgefc.engine.sequence import RequestOptions
+from edgefc.engine.setup import Setup
 from edgefc.engine.tokenizer import Tokenizer
 
 
 class Backend(Protocol):
-    """Engine of a model: edgefc's own, or a stock `llama_cpp.Llama`."""
+    """Engine of a model: edgefc's own, a stock `llama_cpp.Llama`, or a server that computes for it."""
 
     @property
     def setup(self) -> Setup:

@@ -33,13 +33,18 @@ class BatchShape(NamedTuple):
 
 
 def choose_shape(
-    demands: Sequence[RowDemand], lengths: Sequence[int], costs: Sequence[float], per_token: float
+    demands: Sequence[RowDemand],
+    lengths: Sequence[int],
+    costs: Sequence[float],
+    per_token: float,
+    min_rows: int = 1,
 ) -> BatchShape:
     """Choose the shape with the most expected tokens for its cost.
 
     lengths    tokens in the KV cache of each slot
     costs      cost of a batch, indexed by its number of rows
     per_token  cost added for each row and each token before it (see edgefc.engine.costs)
+    min_rows   a batch of fewer rows is padded
     """
     max_height = max(ROW_GROUP, *(demand.due + len(demand.draft_chances) for demand in demands))
     tokens = _expected_tokens(demands, max_height)
@@ -47,7 +52,7 @@ def choose_shape(
     for slots in _slot_ranges(demands, lengths):
         width, attention = len(slots), per_token * sum(lengths[slots.start : slots.stop])
         for height in range(1, max_height + 1):
-            rows = max(height * width, 2)  # Context.decode pads a single row
+            rows = max(height * width, min_rows)
             if rows >= len(costs):
                 break
             rate = tokens[height] / (costs[rows] + attention * rows / width)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from edgefc import gguf, hardware, paths
 from edgefc.engine import llama
-from edgefc.engine.config import EngineOptions, Setup
+from edgefc.engine.config import EngineOptions
 from edgefc.engine.context import Context
 from edgefc.engine.identity import model_identity
 from edgefc.engine.prefix_store import PrefixStore
+from edgefc.engine.setup import Setup
 
 # Bytes of prompts' KV caches and started grammars together: twice the model's, at least MIN_CACHES, at most MAX_CACHES
 # and this fraction of the free memory. Grammars get a quarter of them.

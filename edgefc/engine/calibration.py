@@ -38,7 +38,7 @@ from edgefc.errors import EdgefcError
 from edgefc.gguf import memory
 from edgefc.gguf.adapter import Adapter
 
-FILE_VERSION = 2
+FILE_VERSION = 3
 MAX_ENTRIES = 64  # models; the one measured longest ago is dropped first
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # and the number of physical cores
 PREFILL_ROWS = 128  # rows of a prefill batch, well above the size from which tiles are used
@@ -70,7 +70,7 @@ def load(path: Path, adapters: Sequence[Adapter] = ()) -> Calibration | None:
     """
     try:
         entries = _ENTRIES.read()
-        entry = entries.get(_key(path, adapters)) or entries.get(_key(path))
+        entry = entries.get(machine_key(path, adapters)) or entries.get(machine_key(path))
         return None if entry is None else _parse_entry(entry)
     except (ValueError, OSError):
         return None
@@ -86,7 +86,7 @@ def save(path: Path, calibration: Calibration, adapters: Sequence[Adapter] = ())
         "costs": {str(rows): cost for rows, cost in calibration.costs.by_rows.items()},
         "per_token": calibration.costs.per_token,
     }
-    _ENTRIES.write(_key(path, adapters), entry)
+    _ENTRIES.write(machine_key(path, adapters), entry)
 
 
 def measure(
@@ -146,17 +146,14 @@ class _Benchmark:
         )
         n_threads = fewest_threads(medians(decode))
         self._context.set_threads(n_threads, n_threads)
-        padded = {1: 2} if self._context.can_truncate else {}  # a single row is computed as two
-        sizes = [rows for rows in MEASURED_ROWS if rows not in padded]
-        batches = measure_in_turns(sizes, self._time_rows, lambda share: progress(0.5 + 0.4 * share))
+        batches = measure_in_turns(MEASURED_ROWS, self._time_rows, lambda share: progress(0.5 + 0.4 * share))
         per_token = self._attention_cost(medians(batches)[LARGE_DEPTH_ROWS]) if self._depth else 0.0
         progress(1.0)
         is_disturbed = load.cores_left() < MIN_CORES_LEFT * max(candidates)
         if is_disturbed or max(map(unsteadiness, (prefill, decode, batches))) > MAX_UNSTEADINESS:
             return None
         by_rows = medians(batches)
-        by_rows |= {rows: by_rows[equal] for rows, equal in padded.items()}
-        attention = {rows: per_token * padded.get(rows, rows) * self._depth for rows in by_rows}
+        attention = {rows: per_token * rows * self._depth for rows in by_rows}
         without_attention = {rows: max(cost - attention[rows], cost / 2) for rows, cost in by_rows.items()}
         costs = Costs(level_noise(without_attention), per_token, STEP_MS)
         return Calibration(n_threads, fewest_threads(medians(prefill)), costs)
@@ -183,7 +180,7 @@ class _Benchmark:
         return self._time_batch(rows, self._depth)
 
     def _set_threads(self, threads: int, position: int) -> None:
-        # llama.cpp takes batches of more than one row for prefill, and a single row is padded to two: set both.
+        # llama.cpp takes batches of more than one row for prefill: set both.
         self._context.set_threads(threads, threads)
         self._time_batch(1, position)  # starts the threads
 
@@ -196,7 +193,7 @@ class _Benchmark:
     def _compute(self, position: int, rows: int) -> float:
         part = Rows(0, position, self._tokens[:rows], n_logits=1)
         start = time.perf_counter()
-        status = self._context.decode([part])
+        status = self._context.decode([part], 1)
         seconds = time.perf_counter() - start
         if status:
             raise EdgefcError(f"llama.cpp could not compute a batch of {rows} rows (status {status})")
@@ -214,7 +211,7 @@ def thread_counts() -> list[int]:
 # -- the file ---------------------------------------------------------------------------------------------------
 
 
-def _key(path: Path, adapters: Sequence[Adapter] = ()) -> str:
+def machine_key(path: Path, adapters: Sequence[Adapter] = ()) -> str:
     """Hash of all that a calibration depends on: the files, the build of llama.cpp, and the processor."""
     build = (llama.VERSION, llama.system_info())
     parts: tuple[object, ...] = (path.name, path.stat().st_size, *build, hardware.processor(), hardware.usable_cores())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgefc import gguf, hardware
 from edgefc.engine import calibration, llama, selftest
-from edgefc.engine.costs import Costs, estimate_costs
+from edgefc.engine.costs import K_QUANTS, estimate_costs
+from edgefc.engine.setup import Setup
 from edgefc.errors import RequestError
 from edgefc.gguf import memory
 from edgefc.gguf.adapter import Adapter, Lora
@@ -58,28 +59,6 @@ class EngineOptions:
                 raise RequestError(name, f"must be an integer from {low} to {high}, not {value!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """EngineOptions after every open choice was made.
-
-    on_cpu          whether everything is computed on the processor
-    extra_buffers   whether llama.cpp may repack weights
-    costs           costs of batches
-    calibrated      whether costs and threads were measured on this machine
-    """
-
-    n_ctx: int
-    n_batch: int
-    n_seq_max: int
-    n_gpu_layers: int
-    on_cpu: bool
-    extra_buffers: bool
-    n_threads: int
-    n_threads_batch: int
-    costs: Costs
-    calibrated: bool
-
-
 def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapters: Sequence[Adapter] = ()) -> Setup:
     """Choose the setup for a model file, with these adapters of its options.
 
@@ -115,4 +94,6 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapte
         n_threads_batch=options.n_threads_batch or (measured.n_threads_batch if measured else max(n_threads, default)),
         costs=measured.costs if measured else estimate_costs(header),
         calibrated=measured is not None,
+        # Two rows have the same bits in any batch, one alone has others; K-quants have others in any case.
+        min_rows=2 if on_cpu and options.n_seq_max > 1 and header.main_type not in K_QUANTS else 1,
     )

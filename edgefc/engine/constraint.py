@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -17,9 +17,11 @@ from llguidance import numpy as guidance_numpy
 from numpy.typing import NDArray
 
 from edgefc.cache import TextCache
-from edgefc.engine.llama import Model, Vocabulary
 from edgefc.errors import ConstraintError, EngineClosedError, GrammarError, ModelFileError
 from edgefc.grammar import CompiledGrammar
+
+if TYPE_CHECKING:
+    from edgefc.engine.llama import Model, Vocabulary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +86,8 @@ class VocabularyLoader:
             self._model.close()
 
     def _load(self, path: Path) -> LLTokenizer:
+        from edgefc.engine.llama import Model  # not needed where another machine computes
+
         try:
             self._model = Model(path, n_gpu_layers=0, vocab_only=True)
             vocabulary = self._model.vocabulary

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -22,15 +23,18 @@ from edgefc.engine import llama
 from edgefc.engine.adapters import Adapters, Turns
 from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
 from edgefc.engine.cache_sizes import cache_bytes, open_store
-from edgefc.engine.config import EngineOptions, Setup, choose_setup
+from edgefc.engine.config import EngineOptions, choose_setup
 from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
 from edgefc.engine.generation import Generation
 from edgefc.engine.handles import LOADS, exit_at_interrupt
 from edgefc.engine.prefill import chunk_size, min_rows
 from edgefc.engine.prefix_store import PrefixStore, common_prefix
+from edgefc.engine.row_costs import SMALL_MODEL, row_costs
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
+from edgefc.engine.setup import Setup
 from edgefc.engine.slots import Slots
+from edgefc.engine.timing import BackgroundLoad
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError
 from edgefc.gguf import memory
@@ -98,7 +102,7 @@ class Engine:
 
         Raises ModelNotFoundError, ModelFileError or ModelLoadError.
         """
-        path, options = Path(path), options or EngineOptions()
+        path, options, load = Path(path), options or EngineOptions(), BackgroundLoad()
         header = header or gguf.read_model(path)
         adapter_files = read_adapters(options.adapters, header)
         setup = choose_setup(path, header, options, adapter_files)
@@ -120,6 +124,8 @@ class Engine:
                 tiles=setup.on_cpu,
             )
             resources.callback(context.close)
+            if setup.on_cpu and not setup.calibrated and context.can_truncate and header.tensor_bytes >= SMALL_MODEL:
+                setup = replace(setup, costs=row_costs(path, context, setup.n_threads, setup.costs, load))
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
             prompt_bytes, grammar_bytes = cache_bytes(header)
             store = open_store(header, setup, options, context, prompt_bytes)
@@ -280,11 +286,11 @@ class Engine:
         for sequence in decoding:
             chunks.append(_chunk(sequence, min(len(sequence.pending), height), height, room))
             room -= len(chunks[-1].draft)
-        self._compute(chunks, height, slots=slots)
+        self._compute(chunks, max(height, self.setup.min_rows if len(slots) == 1 else 1), slots=slots)
 
     def _choose_shape(self, decoding: list[Sequence]) -> BatchShape:
         demands = [RowDemand(s.slot, len(s.pending), s.draft_chances) for s in decoding]
-        return choose_shape(demands, self._slots.lengths, self._costs, self.setup.costs.per_token)
+        return choose_shape(demands, self._slots.lengths, self._costs, self.setup.costs.per_token, self.setup.min_rows)
 
     def _prefill(self, sequence: Sequence, *, beside_others: bool) -> None:
         """Compute the next chunk of a prompt."""

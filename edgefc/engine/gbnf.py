@@ -42,7 +42,7 @@ def gbnf_grammar(text: str) -> CompiledGrammar:
     if forced > MAX_FORCED:
         reason = f"the grammar forces {forced:,} bytes of constant text in a row; at most {MAX_FORCED:,} are supported"
         raise GrammarError(reason, "Lower the counts of its repetitions.")
-    return CompiledGrammar(lark)
+    return CompiledGrammar(lark, source=text)
 
 
 def _lark(rules: dict[str, RuleNode]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefc.engine.handles import LOADS, Handle
-from edgefc.errors import EdgefcError, ModelLoadError
+from edgefc.errors import EdgefcError, MissingPackageError, ModelLoadError
 
 # ggml would fork a debugger to print a backtrace when it aborts.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
@@ -27,7 +27,13 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 # decoding many times over: docs/decisions.md.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-import llama_cpp
+try:
+    import llama_cpp
+except ImportError as error:
+    raise MissingPackageError(
+        f"llama-cpp-python, which computes models on this machine, cannot be imported: {error}",
+        'Install it, `pip install llama-cpp-python==0.3.36`, or let a server compute: engine="llama-server=URL".',
+    ) from error
 
 api = llama_cpp.llama_cpp  # the C interface, which `context` and `devices` use too
 log = logging.getLogger("edgefc.llama")

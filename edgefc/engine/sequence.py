@@ -191,6 +191,11 @@ class Sequence:
         assert self._result is not None
         self.handle.succeed(self._result)
 
+    def end(self, reason: EndReason) -> None:
+        """End the answer where it is."""
+        if not self.ended:
+            self._finish(reason)
+
     @property
     def segment(self) -> Segment:
         """The segment of the next token to compute. The prompt's last segment continues in the answer."""

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from edgefc.engine.adapters import UsualAdapters
-from edgefc.engine.config import Setup
 from edgefc.engine.constraint import ConstraintFactory, guidance_tokenizer
 from edgefc.engine.costs import PLAIN, Costs
 from edgefc.engine.generation import Generation, GenerationResult
@@ -22,6 +21,7 @@ from edgefc.engine.handles import Handle
 from edgefc.engine.llama import Vocabulary
 from edgefc.engine.prefix_store import common_prefix
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
+from edgefc.engine.setup import Setup
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import EdgefcError, EngineClosedError, RequestError
 

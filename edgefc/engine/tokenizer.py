@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgefc.engine.llama import Vocabulary
 from edgefc.engine.text_runs import cut_blanks, cut_runs
 from edgefc.engine.tokenizer_json import UnsupportedTokenizerError, read_reference
+from edgefc.engine.vocabulary import Vocabulary
 from edgefc.errors import ContextOverflowError, ModelFileError
 from edgefc.formats import Prompt
 

@@ -67,6 +67,7 @@ class CompiledGrammar:
     changes     schemas that are read differently from their text, such as the type `dict`, and all of `unsatisfiable`
     control     ids of the control tokens that are part of the syntax
     unsatisfiable  properties, items and branches that no value satisfies: the grammar leaves them out
+    source      the grammar in GBNF, if a caller wrote it
     """
 
     lark: str
@@ -76,11 +77,12 @@ class CompiledGrammar:
     # Rules and GBNF are many times larger than their source and seldom needed, so they are built again instead.
     build: Callable[[], _RuleGraph] | None = field(default=None, repr=False, compare=False)
     unsatisfiable: tuple[Finding, ...] = ()
+    source: str = field(default="", repr=False, compare=False)
 
     @property
     def gbnf(self) -> str:
         """The grammar in llama.cpp's own notation, starting at `root`; written anew on each access."""
-        return "" if self.build is None else _write_gbnf(self.build, MAX_TOOLS)
+        return self.source if self.build is None else _write_gbnf(self.build, MAX_TOOLS)
 
 
 # A small grammar takes more memory than its text: about 4 KB with the source it can be built from again.

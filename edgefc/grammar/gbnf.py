@@ -75,11 +75,11 @@ class GbnfWriter:
             case Lexeme():
                 return self._write(node.item, inner=inner)
             case Literal() | ControlToken():
-                return _literal(node.text)
+                return literal_text(node.text)
             case Ref():
                 return node.name
             case Chars():
-                body = "".join(_span(low, high) for low, high in node.ranges)
+                body = "".join(span_text(low, high) for low, high in node.ranges)
                 return f"[{'^' if node.negated else ''}{body}]"
             case Sequence():
                 return self._common_rule(node) or self._sequence(node, inner=inner)
@@ -122,10 +122,10 @@ class GbnfWriter:
         item = self._write(node.item, inner=True)
         if isinstance(node.item, Repeat):
             item = f"({item})"
-        if (node.low, node.high) in _SHORT_COUNTS:
-            return item + _SHORT_COUNTS[node.low, node.high]
+        if (node.low, node.high) in SHORT_COUNTS:
+            return item + SHORT_COUNTS[node.low, node.high]
         if max(node.low, node.high or 0) <= MAX_REPEAT:
-            return f"{item}{_count(node.low, node.high)}"
+            return f"{item}{count_text(node.low, node.high)}"
         # The item becomes a rule so that its text stands once, whatever the count.
         unit = self._unit(node.item, item)
         parts = [self._exactly(unit, node.low)] if node.low else []
@@ -144,20 +144,20 @@ class GbnfWriter:
     def _exactly(self, unit: str, count: int) -> str:
         """Write `count` units: groups of MAX_REPEAT, and the remainder."""
         if count <= MAX_REPEAT:
-            return f"{unit}{_count(count, count)}"
-        group = self._helper(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
+            return f"{unit}{count_text(count, count)}"
+        group = self._helper(f"{unit}{count_text(MAX_REPEAT, MAX_REPEAT)}")
         rest = count % MAX_REPEAT
-        tail = f" {unit}{_count(rest, rest)}" if rest else ""
+        tail = f" {unit}{count_text(rest, rest)}" if rest else ""
         return f"({self._exactly(group, count // MAX_REPEAT)}{tail})"
 
     def _at_most(self, unit: str, count: int) -> str:
         """Write at most `count` units: fewer than all groups and a part of one, or all groups and the remainder."""
         if count <= MAX_REPEAT:
-            return f"{unit}{_count(0, count)}"
-        group = self._helper(f"{unit}{_count(MAX_REPEAT, MAX_REPEAT)}")
+            return f"{unit}{count_text(0, count)}"
+        group = self._helper(f"{unit}{count_text(MAX_REPEAT, MAX_REPEAT)}")
         groups, rest = divmod(count, MAX_REPEAT)
-        below = self._helper(f"{unit}{_count(0, MAX_REPEAT - 1)}")
-        last = f"{unit}{_count(0, rest)}" if rest else '""'
+        below = self._helper(f"{unit}{count_text(0, MAX_REPEAT - 1)}")
+        last = f"{unit}{count_text(0, rest)}" if rest else '""'
         return f"({self._at_most(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
 
     def _quoted_string(self, node: QuotedString) -> str:
@@ -166,7 +166,7 @@ class GbnfWriter:
             text = self._write(sequence(mark, strings.spell(node.item, node.style), mark))
             return self._helper(text) if len(text) > MAX_INLINE else text
         body = self._automaton(node.item, node.style, key=node)
-        return f"{_literal(mark.text)} {body} {_literal(mark.text)}"
+        return f"{literal_text(mark.text)} {body} {literal_text(mark.text)}"
 
     def _automaton(self, node: Node, style: QuoteStyle | None, *, key: Node | None = None) -> str:
         """Write a node's automaton, one rule a state; return the name of the start.
@@ -207,7 +207,7 @@ class GbnfWriter:
         alphabet = sorted(set(marker))
         for state, name in enumerate(names):
             moves = {char: target for char in alphabet if (target := _next_state(marker, state, char))}
-            branches = [f"{_literal(c)} {names[n]}" for c, n in moves.items() if n < len(marker)]
+            branches = [f"{literal_text(c)} {names[n]}" for c, n in moves.items() if n < len(marker)]
             others = "".join(_escape(char, quote="]") for char in moves)
             branches.append(f"[^{others}] {names[0]}")
             self._lines[name] = f"({' | '.join(branches)})?"
@@ -242,7 +242,7 @@ class GbnfWriter:
         return name not in self._rules and name not in self._lines
 
 
-_SHORT_COUNTS = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
+SHORT_COUNTS = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
 _NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
@@ -262,19 +262,19 @@ def _join_literals(items: tuple[Node, ...]) -> list[Node]:
     return joined
 
 
-def _count(low: int, high: int | None) -> str:
+def count_text(low: int, high: int | None) -> str:
     return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
 
 
 _SPECIAL = re.compile(r"[^ !#-\[\]-~]")
 
 
-def _literal(text: str) -> str:
+def literal_text(text: str) -> str:
     body = _SPECIAL.sub(lambda found: _escape(found[0], quote='"'), text)
     return f'"{body}"'
 
 
-def _span(low: int, high: int) -> str:
+def span_text(low: int, high: int) -> str:
     first, last = _escape(chr(low), quote="]"), _escape(chr(high), quote="]")
     return first if low == high else f"{first}-{last}"
 

@@ -30,7 +30,7 @@ class GbnfRules:
     """The rules of a grammar, each parsed on first use. Raises GrammarError with the line."""
 
     def __init__(self, text: str) -> None:
-        self._rules = _split(text)
+        self._rules = split_rules(text)
         self._nodes: dict[str, Node] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -38,10 +38,10 @@ class GbnfRules:
 
     def __getitem__(self, name: str) -> Node:
         """Return a rule's node, with every reference replaced by the node of its rule."""
-        return _RuleParser(self._rules, self._nodes, (name,)).rule()
+        return RuleParser(self._rules, self._nodes, (name,)).rule()
 
 
-def _split(text: str) -> dict[str, list[Part]]:
+def split_rules(text: str) -> dict[str, list[Part]]:
     rules: dict[str, list[Part]] = {}
     name, pos, line = "", 0, 1
     while pos < len(text):
@@ -66,7 +66,7 @@ def _fail(line: int, reason: str) -> NoReturn:
     raise GrammarError(f"line {line}: {reason}")
 
 
-class _RuleParser:
+class RuleParser:
     """Recursive descent over one rule; `stack` are the rules being read, this one last."""
 
     def __init__(self, rules: dict[str, list[Part]], nodes: dict[str, Node], stack: tuple[str, ...]) -> None:
@@ -112,16 +112,20 @@ class _RuleParser:
         if kind == "chars":
             return char_class(text[1:-1], line)
         if kind == "rule":
-            if text in self.stack:
-                _fail(line, f"the rule {text!r} refers to itself")
-            if text not in self.rules:
-                _fail(line, f"unknown rule {text!r}")
-            return _RuleParser(self.rules, self.nodes, (*self.stack, text)).rule()
+            return self.reference(text, line)
         node = self.alternatives()
         if self.peek()[1] != ")":
             _fail(line, "unclosed '('")
         self.pos += 1
         return node
+
+    def reference(self, name: str, line: int) -> Node:
+        """Return the node of a reference to a rule: that of the rule."""
+        if name in self.stack:
+            _fail(line, f"the rule {name!r} refers to itself")
+        if name not in self.rules:
+            _fail(line, f"unknown rule {name!r}")
+        return RuleParser(self.rules, self.nodes, (*self.stack, name)).rule()
 
 
 def _repeat(item: Node, count: str) -> Node:

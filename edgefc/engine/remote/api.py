@@ -1,0 +1,93 @@
+"""The interface of a kind of remote engine: requests out, tokens in. One module for each implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from edgefc.engine.remote.client import Client
+from edgefc.engine.sampler import SamplingOptions
+
+N_TOP = 20  # logprobs that are enough to measure how sure the model is; vLLM's default limit
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """Facts about a remote engine's model.
+
+    n_ctx    context of one request, in tokens
+    n_vocab  size of its vocabulary, if it says so
+    model    its name, which some engines want in requests
+    """
+
+    n_ctx: int
+    n_vocab: int | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRequest:
+    """A request for tokens after a prompt.
+
+    grammar     GBNF that the tokens must follow; "": none
+    seed        of the sampling; used if the temperature is not 0
+    n_top       logprobs of this many tokens are needed at each position; None: of none
+    end_tokens  tokens that end the answer
+    forbidden   control tokens that are not part of the grammar, although their text may fit it
+    """
+
+    prompt: Sequence[int]
+    max_tokens: int
+    grammar: str = ""
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    seed: int = 0
+    n_top: int | None = None
+    end_tokens: frozenset[int] = frozenset()
+    forbidden: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteToken:
+    """A token that a remote engine chose.
+
+    logprob  by the model alone; None: unknown
+    top      the likeliest tokens with their logprobs
+    """
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEnd:
+    """The end of an answer. `length`: max_tokens or its context ended it."""
+
+    reason: Literal["stop", "length"]
+    cached_tokens: int = 0
+
+
+class EventReader(Protocol):
+    """Reads the events of one answer."""
+
+    def read(self, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
+        """Return what an event adds. Raises KeyError, TypeError or ValueError for one that is malformed."""
+
+
+class RemoteApi(Protocol):
+    """A kind of remote engine.
+
+    path          where requests go
+    grammar_hint  what to do if it does not enforce grammars
+    """
+
+    path: str
+    grammar_hint: str
+
+    async def facts(self, client: Client) -> RemoteFacts: ...
+
+    def body(self, request: RemoteRequest, facts: RemoteFacts) -> dict[str, Any]:
+        """Return the body of a request. Raises RequestError for an option that the engine does not have."""
+
+    def reader(self) -> EventReader: ...

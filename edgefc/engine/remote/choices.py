@@ -1,0 +1,64 @@
+"""Choices of a remote engine, in the terms of edgefc's own: logits from logprobs, and the token that was taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefc.engine.choice import Choice
+from edgefc.engine.remote.api import RemoteToken
+from edgefc.engine.sampler import Sampler, SamplingOptions
+from edgefc.errors import ConstraintError
+
+UNLIKELY = -50.0  # logit of tokens that are as good as impossible
+
+
+def logits_of(found: RemoteToken, n_vocab: int) -> NDArray[np.float32]:
+    """Return logits, shape (n_vocab,), whose distribution has these logprobs; the rest is shared by all other tokens.
+
+    A token without logprobs is certain.
+    """
+    known = dict(found.top)
+    known.setdefault(found.token, 0.0 if found.logprob is None else found.logprob)
+    rest = 1.0 - sum(map(math.exp, known.values()))
+    n_others = n_vocab - len(known)
+    share = math.log(rest / n_others) if rest > 0 and n_others else UNLIKELY
+    logits = np.full(n_vocab, max(share, UNLIKELY), np.float32)
+    logits[list(known)] = list(known.values())
+    return logits
+
+
+class RemoteSampler(Sampler):
+    """Takes the token that a remote engine chose, unless a guide has changed the odds, or may end the answer.
+
+    found  the token, set before each choice
+    """
+
+    def __init__(self, options: SamplingOptions, n_vocab: int, prompt: Sequence[int]) -> None:
+        super().__init__(options, n_vocab, prompt)
+        self.found = RemoteToken(-1)
+        self._seen: NDArray[np.float32] | None = None
+
+    def adjust(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits after bias and penalties."""
+        self._seen = super().adjust(logits)
+        return self._seen
+
+    def sample(self, choice: Choice) -> int:
+        """Return the engine's token. Raises ConstraintError if the grammar forbids it."""
+        self._check(choice)
+        return self.found.token if choice.logits is self._seen else super().sample(choice)
+
+    def sample_or_end(self, choice: Choice, bias: float, is_variant: Callable[[int], bool]) -> int | None:
+        """Decide on another call, as `Sampler` does; without logprobs, the engine's own choice counts."""
+        self._check(choice)
+        if self.found.logprob is None:
+            return None if self.found.token in choice.end_tokens else self.found.token
+        return super().sample_or_end(choice, bias, is_variant)
+
+    def _check(self, choice: Choice) -> None:
+        if not choice.allows(self.found.token):
+            raise ConstraintError(f"the grammar forbids the token {self.found.token}")

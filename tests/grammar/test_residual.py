@@ -1,0 +1,52 @@
+"""The rest of a grammar amid an answer accepts what the whole accepts there, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgefc.errors import ConstraintError
+from edgefc.grammar import compile_output
+from edgefc.grammar.residual import residual
+from edgefc.types import ToolChoice
+from tests.grammar.executors import LlamaCpp, reach
+from tests.grammar.syntaxes import SYNTAXES, TOOLS, written
+
+NAMES = tuple(tool["function"]["name"] for tool in TOOLS)
+
+
+@pytest.mark.parametrize("name", SYNTAXES)
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_every_beginning_of_a_call_continues(name: str, mode: str) -> None:
+    gbnf = compile_output(SYNTAXES[name], TOOLS, ToolChoice(mode, NAMES)).gbnf
+    text = written(SYNTAXES[name], [("get_weather", {"city": "Zürich 🎉", "unit": "celsius"})])
+    assert reach(LlamaCpp(gbnf), text) == -1
+    for size in range(0, len(text) + 1, 7):
+        rest = residual(gbnf, text[:size])
+        assert reach(LlamaCpp(rest), text[size:]) == -1, (text[:size], rest[:2000])
+        whole, left = LlamaCpp(gbnf), LlamaCpp(rest)
+        whole.advance(text[:size].encode())
+        assert whole.mask() == left.mask(), text[:size]
+
+
+def test_a_repetition_counts_on() -> None:
+    gbnf = 'root ::= item{2,3} "!"\nitem ::= "a" [0-9]\n'
+    rest = residual(gbnf, "a1a")
+    assert [reach(LlamaCpp(rest), text) for text in ("1!", "1a2!", "1a2a3!", "!")] == [-1, -1, 3, 0]
+
+
+def test_a_recursive_root_keeps_its_meaning() -> None:
+    rest = residual('root ::= "(" root? ")"\n', "((")
+    assert [reach(LlamaCpp(rest), text) == -1 for text in ("))", "(()))", "()))", ")")] == [True, False, True, False]
+
+
+def test_a_text_that_the_grammar_forbids_has_no_rest() -> None:
+    with pytest.raises(ConstraintError, match="from 'c' on"):
+        residual('root ::= "ab" [x-z]*\n', "abxc")
+
+
+def test_escapes_survive() -> None:
+    value = '\\"]-^é🎉\n'
+    gbnf = f'root ::= "a" {json.dumps(value, ensure_ascii=False)} [^\\x5D\\x5E\\x2D]\n'
+    assert reach(LlamaCpp(residual(gbnf, "a\\")), value[1:] + "z") == -1
