@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -85,7 +86,8 @@ def open_answerer(name: str, options: QuestionOptions, *, is_named: bool = True)
     finds_servers = bool(os.environ.get("EDGEFC_FIND_SERVER")) and not options.local
     if finds_servers and load == LoadOptions() and (answerer := _find_server(name)) is not None:
         return answerer
-    return LocalAnswerer(load_model(find_model(name), load), name)
+    # One question at a time: a quarter of the memory, or a longer context in the same.
+    return LocalAnswerer(load_model(find_model(name), dataclasses.replace(load, n_parallel=1)), name)
 
 
 def _find_server(name: str) -> Answerer | None:

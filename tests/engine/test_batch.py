@@ -27,14 +27,21 @@ def table(costs: dict[int, float], most: int = 512) -> list[float]:
     ],
 )
 def test_rows_of_padding_are_taken_where_they_cost_least(slot: int, lengths: list[int], best: BatchShape) -> None:
-    assert choose_shape([RowDemand(slot, 1, [])], lengths, table(REPACKED), ATTENTION) == best
+    assert choose_shape([RowDemand(slot, 1, [])], lengths, table(REPACKED), ATTENTION, 2) == best
 
 
 def test_drafts_are_computed_where_they_are_likely_or_free() -> None:
     for lengths, chance, rows in (([10], 0.3, 4), ([2600], 0.1, 2), ([2600, 0, 0, 0], 0.1, 1), ([2600], 0.9, 4)):
-        assert choose_shape([RowDemand(0, 1, [chance] * 3)], lengths, table(REPACKED), ATTENTION).height == rows
-    # One row is padded to two, and more of them would cost.
-    assert choose_shape([RowDemand(0, 1, [0.05] * 3)], [10], table(PLAIN), ATTENTION).height == 2
+        assert choose_shape([RowDemand(0, 1, [chance] * 3)], lengths, table(REPACKED), ATTENTION, 2).height == rows
+    # Where one row is padded to two, the second may as well be a draft.
+    for min_rows, height in ((2, 2), (1, 1)):
+        shape = choose_shape([RowDemand(0, 1, [0.05] * 3)], [10], table(PLAIN), ATTENTION, min_rows)
+        assert shape == BatchShape(height, range(1))
+
+
+def test_one_row_is_computed_alone_where_a_second_costs() -> None:
+    for lengths in ([10, 0, 0, 0], [2600, 0, 0, 0], [2600]):
+        assert choose_shape([RowDemand(0, 1, [])], lengths, table(PLAIN), ATTENTION) == BatchShape(1, range(1))
 
 
 def test_forced_tokens_are_computed_at_once() -> None:
@@ -57,7 +64,7 @@ def test_a_shape_has_all_requests_and_fits_the_batch(data: st.DataObject) -> Non
     ]
     most = data.draw(st.integers(32, 128))
     costs = table(data.draw(st.sampled_from([REPACKED, PLAIN])), most)
-    height, span = choose_shape(demands, lengths, costs, data.draw(st.floats(0, 1e-3)))
+    height, span = choose_shape(demands, lengths, costs, data.draw(st.floats(0, 1e-3)), data.draw(st.integers(1, 2)))
     assert slots_used <= set(span) <= set(range(slots))
     assert 1 <= height * len(span) <= most
     assert height <= max(4, *(demand.due + len(demand.draft_chances) for demand in demands))

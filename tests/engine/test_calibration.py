@@ -92,8 +92,8 @@ DAMAGE: dict[str, Callable[[str], str]] = {
     "cut off": lambda text: text[: len(text) // 2],
     "a list": lambda _: "[]",
     "nested deeply": lambda _: "[" * 100_000,
-    "another format": lambda text: text.replace('"format": 2', '"format": 1'),
-    "models are a list": lambda _: '{"format": 2, "models": []}',
+    "another format": lambda text: text.replace('"format": 3', '"format": 2'),
+    "models are a list": lambda _: '{"format": 3, "models": []}',
     "no threads": lambda text: edited(text, lambda entry: entry.pop("n_threads")),
     "threads below one": lambda text: edited(text, lambda entry: entry.update(n_threads=0)),
     "threads as text": lambda text: edited(text, lambda entry: entry.update(n_threads_batch="2")),
@@ -172,8 +172,9 @@ class Machine:
         assert n_threads == n_threads_batch
         self.threads = n_threads
 
-    def decode(self, parts: list[Rows]) -> int:
+    def decode(self, parts: list[Rows], min_rows: int) -> int:
         (part,) = parts
+        assert min_rows == 1
         assert part.position == self.length, "as llama.cpp requires"
         self.batches += 1
         self.length += len(part.tokens)
@@ -201,7 +202,7 @@ def test_threads_and_costs_are_what_the_machine_does(monkeypatch: pytest.MonkeyP
     assert (found.n_threads, found.n_threads_batch) == (2, 8)
     by_rows = found.costs.by_rows
     assert by_rows.keys() == set(MEASURED_ROWS)
-    assert by_rows[1] == by_rows[2], "a single row is computed as two"
+    assert by_rows[1] == 42.0
     assert by_rows[4] == 40.0 < by_rows[3]
     assert by_rows[63] == round(40 * (1 + 63 / 20), 3)
     assert shares == sorted(shares)
