@@ -69,6 +69,11 @@ def read_document(source: str | Path | Mapping[str, Any], allow_hosts: Iterable[
     return _document(_parse(data, path), path, "", tag, named)
 
 
+def read_text(text: str) -> Document:
+    """Read the text of a document, whose relative addresses are this machine's. Raises RequestError."""
+    return _document(_parse(text.encode("utf-8", "replace"), "the text"), "the text", "http://localhost/", "", [])
+
+
 def _split_path(text: str) -> tuple[str, str]:
     """Split off the tag, unless there is a file of the whole name."""
     path, sign, tag = text.rpartition("#")

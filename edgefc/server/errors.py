@@ -28,17 +28,19 @@ from edgefc.errors import (
     ModelFileError,
     ModelLoadError,
     ModelNotFoundError,
+    RemoteEngineBusyError,
+    RemoteEngineError,
     SchemaError,
     ToolError,
     format_path,
 )
 
 log = logging.getLogger("edgefc.server")
-STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503)
+STATUSES = (400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 502, 503)
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _ANTHROPIC_PATH = re.compile(r"(/v1)?/messages(/|\Z)")
 _OLLAMA_PATH = re.compile(r"/api/")
-_ANTHROPIC_TYPES = {**_TYPES, 408: "timeout_error", 500: "api_error", 503: "overloaded_error"}
+_ANTHROPIC_TYPES = {**_TYPES, 408: "timeout_error", 500: "api_error", 502: "api_error", 503: "overloaded_error"}
 _BODY_NOT_READ = {401, 403, 408, 413, 431}  # sent before the body has arrived
 # Errors that a request causes, and the field to name where the error has no path.
 _CLIENT_ERRORS: tuple[tuple[type[EdgefcError], FieldPath], ...] = (
@@ -129,6 +131,10 @@ class ApiError(Exception):
             return cls(422, reason, code=error.code)
         if isinstance(error, EngineClosedError | CancelledError):
             return cls(503, "the server is shutting down, or the request took too long", code=error.code)
+        if isinstance(error, RemoteEngineError):
+            log.error("%s", error)
+            status = 503 if isinstance(error, RemoteEngineBusyError) else 502
+            return cls(status, "the engine behind this server failed; see its log", code=error.code)
         if isinstance(error, ModelFileError | ModelLoadError):
             log.error("%s", error)
             return cls(503, reason, path=("model",), code=error.code)

@@ -1,4 +1,4 @@
-"""Checks of tools for clients, in a child process: one request at a time, each with a limit, and few that wait."""
+"""Tools of clients, checked and read in a child process: one request at a time, with a limit, and few that wait."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ IDLE_S = 60.0  # until an idle process ends
 
 
 class ToolLinter:
-    """Runs `lint_tools` where a hostile schema costs its own request only."""
+    """Runs `lint_tools` and the like where a hostile schema costs its own request only."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._child = ChildProcess("edgefc.sandbox.lint_child", seconds=MAX_SECONDS, memory=MAX_MEMORY)
+        self._child = ChildProcess("edgefc.sandbox.tools_child", seconds=MAX_SECONDS, memory=MAX_MEMORY)
         self._turn = asyncio.Lock()
         self._requests = 0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -30,12 +30,24 @@ class ToolLinter:
         self, tools: list[dict[str, Any]], on_unsupported: OnUnsupported = "refuse", *, with_grammar: bool = False
     ) -> dict[str, Any]:
         """Return the report; `on_unsupported` as in ChatOptions. Cancelling it ends the work. Raises ApiError."""
+        question = {"task": "lint", "tools": tools, "on_unsupported": on_unsupported, "grammar": with_grammar}
+        return await self._take_turn(question)
+
+    async def read(self, source: str) -> dict[str, Any]:
+        """Return the tools in an OpenAPI document or in Python functions, which are not run. Raises ApiError."""
+        return _without_error(await self._take_turn({"task": "read", "source": source}), "source")
+
+    async def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the result of an example tool. Raises ApiError."""
+        return _without_error(await self._take_turn({"task": "run", "name": name, "arguments": arguments}), "name")
+
+    async def _take_turn(self, question: dict[str, Any]) -> dict[str, Any]:
         if self._requests >= MAX_REQUESTS:
             raise ApiError(429, f"{MAX_REQUESTS} checks of tools are running or waiting", code="queue_full")
         self._requests += 1
         try:
             async with asyncio.timeout(self._timeout), self._turn:
-                return await self._ask({"tools": tools, "on_unsupported": on_unsupported, "grammar": with_grammar})
+                return await self._ask(question)
         except TimeoutError:
             raise ApiError(408, f"the request took more than {self._timeout:.0f} s", code="timeout") from None
         finally:
@@ -61,3 +73,11 @@ class ToolLinter:
         finally:
             self._idle_timer = asyncio.get_running_loop().call_later(IDLE_S, self._child.close)
         return report
+
+
+def _without_error(answer: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the child's answer. Raises ApiError, about this field of the request, if it is an error."""
+    if "error" not in answer:
+        return answer
+    reason = f"{answer['error']}\n{answer['hint']}" if answer["hint"] else answer["error"]
+    raise ApiError(400, reason, path=(field,))

@@ -69,12 +69,14 @@ def facts_of(entry: ServedModel) -> ModelFacts:
         found = ResolvedModel(entry.model.path, None)
     if found is None:
         return ModelFacts()
+    family = None if entry.model is None else (entry.model.family.name, bool(entry.model.family.syntax.think_begin))
     try:
         status = found.path.stat()
-        family = None if entry.model is None else (entry.model.family.name, bool(entry.model.family.syntax.think_begin))
         return _read(found.path, found.card, family, status.st_mtime, status.st_size)
-    except (OSError, EdgefcError):
-        return ModelFacts()
+    except (OSError, EdgefcError):  # such as a folder without weights, which another server computes
+        if entry.model is None or family is None:
+            return ModelFacts()
+        return ModelFacts(family=family[0], thinks=family[1], context=entry.model.n_ctx)
 
 
 @functools.lru_cache(maxsize=64)

@@ -65,7 +65,7 @@ class ModelPool:
         """Serve `names`, each loaded with the same `options` of `edgefc.load`. Raises RequestError."""
         self._options, self._limit = dict(options or {}), limit
         self._keep_alive = math.inf if keep_alive is None else keep_alive
-        if len(names) > 1 and (own := [name for name in ("family", "lora") if self._options.get(name)]):
+        if len(names) > 1 and (own := [name for name in ("family", "lora", "engine") if self._options.get(name)]):
             raise RequestError((own[0],), "cannot be set for several models", "Omit it, or serve a single model.")
         self._memory_options: dict[str, Any] = {
             name: self._options[name] for name in MEMORY_OPTIONS if name in self._options
@@ -73,6 +73,8 @@ class ModelPool:
         self._entries: dict[str, ServedModel] = {}
         for source in names:
             name = Path(source).stem if source.lower().endswith(".gguf") else source
+            if self._options.get("engine") and Path(source).is_dir():
+                name = Path(source).resolve().name
             entry = ServedModel(source, name, keep_alive=self._keep_alive)
             if entry.name in self._entries:
                 raise RequestError(("model",), f"duplicate model name {entry.name!r}", "Remove or rename one of them.")
@@ -192,6 +194,8 @@ class ModelPool:
 
     def _measure(self, entry: ServedModel) -> None:
         """Predict the model's memory. Raises ModelLoadError if it exceeds the limit by itself."""
+        if self._options.get("engine"):
+            return  # it is another program's
         entry.size = needed_memory(entry.source, **self._memory_options)
         if self._limit is not None and entry.size > self._limit:
             raise ModelLoadError(

@@ -66,6 +66,23 @@ class LintRequest(BaseModel):
     grammar: bool = False
 
 
+class ReadRequest(BaseModel):
+    """The body of /tools/read."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    source: str
+
+
+class RunRequest(BaseModel):
+    """The body of /tools/run."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    name: str
+    arguments: dict[str, Any]
+
+
 router = APIRouter(route_class=JsonRoute, responses={status: {"model": ErrorBody} for status in STATUSES})
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": AnthropicErrorBody} for status in STATUSES}
@@ -192,6 +209,16 @@ async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
         request,
         service_of(request).linter.lint(body.tools, body.on_unsupported or "refuse", with_grammar=body.grammar),
     )
+
+
+@router.post("/tools/read", summary="Read tools from Python functions, which are not run, or an OpenAPI document")
+async def read_tools(body: ReadRequest, request: Request) -> dict[str, Any]:
+    return await cancel_on_disconnect(request, service_of(request).linter.read(body.source))
+
+
+@router.post("/tools/run", summary="Run one of the example tools, which are harmless")
+async def run_example(body: RunRequest, request: Request) -> dict[str, Any]:
+    return await cancel_on_disconnect(request, service_of(request).linter.run(body.name, body.arguments))
 
 
 # Ollama's program looks for a server with HEAD.

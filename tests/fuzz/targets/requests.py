@@ -73,7 +73,9 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/detokenize": [{"tokens": [5, 6, 7]}],
     "/v1/apply-template": [{"messages": [HELLO], "tools": [EXAMPLE]}],
     "/v1/chat/completions/input_tokens": [{"messages": [HELLO], "tools": [EXAMPLE]}],
-    "/v1/tools/lint": [{"tools": [EXAMPLE]}],
+    "/v1/tools/lint": [{"tools": [EXAMPLE], "grammar": True}],
+    "/v1/tools/read": [{"source": "def f(x: int): ..."}, {"source": '{"openapi": "3.1.0", "paths": {}}'}],
+    "/v1/tools/run": [{"name": "calculate", "arguments": {"expression": "1+1"}}],
     "/api/chat": [
         {"model": "demo", "messages": [HELLO], "options": {"num_predict": 16, "temperature": 0, "num_ctx": 512, "stop": ["x"], "seed": -1}},
         {"model": "demo", "messages": [HELLO, {"role": "assistant", "tool_calls": [{"function": {"name": "get_weather", "arguments": {}}}]},

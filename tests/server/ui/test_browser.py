@@ -29,6 +29,9 @@ RESULTS = ['{"location": "Paris", "temperature": 18, "unit": "celsius", "conditi
            '{"location": "Oslo", "temperature": 7, "unit": "celsius", "conditions": "snow"}']  # fmt: skip
 SYSTEM = "Don't guess; it's \"important\".\n\u202e\u200b \U000e0041 é 𝒳 \\u202e"
 TABS = ("tools", "options", "tokens", "prompt", "timeline", "compare", "code")
+PETS = {"openapi": "3.1.0", "info": {"title": "Pets", "version": "1"}, "paths": {"/pets/{id}": {"get": {
+    "operationId": "showPet", "summary": "Show a pet",
+    "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}]}}}}  # fmt: skip
 HOSTILE = (
     "<img src=x onerror=alert(1)><script>alert(2)</script><style>*{display:none}</style>"
     "</pre><iframe src=//evil.example></iframe> \x1b[31mred\x1b[0m \u202egnp.exe\u202c \u200b&lt;b&gt;"
@@ -113,6 +116,42 @@ def test_the_prompt_is_the_one_that_was_read(server: ServerProcess, open_page: O
     assert set(page.locator(".band .control-token").all_inner_texts()) == {"<|im_start|>", "<|im_end|>"}
     counts = [int(text.split()[0]) for text in page.locator(".band h3 .note").all_inner_texts()]
     assert sum(counts) == server.post("/v1/chat/completions/input_tokens", body).json["input_tokens"]
+
+
+def test_example_tools_are_run_on_request(server: ServerProcess, open_page: Open) -> None:
+    page = open_page(server)
+    ask(page, "How much is 144/12, and what time is it in Lima?")
+    assert page.get_by_role("button", name="Run").count() == 2
+    for button in page.get_by_role("button", name="Run").all():
+        button.click()
+    page.locator(".answer .primary:enabled").wait_for()
+    assert json.loads(page.get_by_label("Result of calculate").input_value())["result"] == 12
+    page.get_by_role("button", name="Send results").click()
+    page.locator(".results").wait_for()
+    wait_for_answer(page)
+    assert "12" in page.locator(".answer").last.locator("p.text").inner_text()
+
+
+def test_tools_are_added_from_python_and_openapi(server: ServerProcess, open_page: Open) -> None:
+    page = open_page(server)
+    page.get_by_text("6 tools, no mistakes").wait_for()
+    page.get_by_text("Add tools from Python or OpenAPI").click()
+    source = page.get_by_label("Python functions")
+    add = page.get_by_role("button", name="Add", exact=True)
+    for text in ('def get_price(item: str, currency: Literal["EUR"] = "EUR") -> float', json.dumps(PETS)):
+        source.fill(text)
+        add.click()
+        page.get_by_text("1 tool added").wait_for()
+    tools = json.loads(page.get_by_label("Tools as JSON").input_value())
+    assert [each["function"]["name"] for each in tools[6:]] == ["get_price", "showPet"]
+    source.fill("def f(x: City): ...")
+    add.click()
+    page.locator(".add .problem", has_text="unknown type 'City'").wait_for()
+    page.get_by_text("Grammar of their calls").click()
+    page.get_by_role("group", name="Grammar").filter(has_text="showPet").wait_for()
+    ask(page)
+    assert page.locator(".call").count() == 2
+    assert page.get_by_role("button", name="Run").count() == 2
 
 
 def test_branches(server: ServerProcess, open_page: Open) -> None:

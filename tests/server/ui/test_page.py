@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 from edgefc.server.ui.files import FOLDER, page_files
 from tests.server.examples import TOOLS
-from tests.server.server_process import CHAT, ServerProcess
+from tests.server.server_process import CHAT, HttpResponse, ServerProcess
 
 ROOT = Path(__file__).parents[3]
 SMALL: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2, "x_edgefc_trace": True}
@@ -153,3 +154,29 @@ def test_the_prompt_s_tokens_come_with_a_trace_and_the_grammar_on_request(server
     assert "get_weather" in server.post(lint, {"tools": TOOLS, "grammar": True}).json["grammar"]
     assert server.post(lint, {"tools": [], "grammar": True}).json["grammar"] == ""
     assert server.post(lint, {"tools": [{}], "grammar": True}).json["grammar"] is None
+
+
+def test_tools_are_read_and_examples_run(server: ServerProcess) -> None:
+    def read(source: str) -> HttpResponse:
+        return server.post("/v1/tools/read", {"source": source})
+
+    assert [tool["function"]["name"] for tool in read("def f(x: int): ...").json["tools"]] == ["f"]
+    wrong = read("def f(x: City): ...")
+    assert (wrong.status, wrong.error["param"]) == (400, "source")
+    assert "Literal" in wrong.error["message"]
+    yaml = "openapi: 3.0.1\npaths:\n  /a:\n    post: {operationId: add}\n  /b:\n    get: {parameters: [{$ref: 'http://x.example/'}]}\n"
+    answer = read(yaml).json
+    assert [tool["function"]["name"] for tool in answer["tools"]] == ["add"]
+    assert answer["omitted"][0]["reason"]
+    for source in ("", "{", "openapi: [", "swagger: '2.0'", "{}", "a: &a [*a]"):
+        assert read(source).status == 400, source
+
+    def run(name: str, arguments: Any) -> HttpResponse:
+        return server.post("/v1/tools/run", {"name": name, "arguments": arguments})
+
+    assert json.loads(run("calculate", {"expression": "6*7"}).json["content"])["result"] == 42
+    assert "error" in json.loads(run("calculate", {"expression": "__import__('os')"}).json["content"])
+    assert "error" in json.loads(run("get_weather", {}).json["content"])
+    unknown = run("remove", {})
+    assert (unknown.status, unknown.error["param"]) == (400, "name")
+    assert "get_weather" in unknown.error["message"]

@@ -1,6 +1,7 @@
 // A tool call: its arguments beside the tool's schema, and a box for its result.
 import { decisionOf } from './answer.js';
-import { html } from './html.js';
+import { postJson } from './api.js';
+import { html, useState } from './html.js';
 import { parseJson, percent, visible } from './text.js';
 import { messagesUpTo } from './tree.js';
 
@@ -19,7 +20,7 @@ export function Call({ node, index, store, isOpen }) {
       ${given && typeof given === 'object'
         ? html`<${Arguments} given=${given} tool=${tool} confidence=${confidence} node=${node} />`
         : html`<pre class="text">${visible(call.arguments)}</pre>`}
-      ${isOpen && html`<${ResultBox} call=${call} node=${node} store=${store} />`}
+      ${isOpen && html`<${ResultBox} call=${call} tool=${tool} node=${node} store=${store} />`}
     </section>
   `;
 }
@@ -73,17 +74,20 @@ function typeOf(schema) {
   return types.join(' or ');
 }
 
-function ResultBox({ call, node, store }) {
+function ResultBox({ call, tool, node, store }) {
   const { drafts } = store.state;
   const id = `result-${call.id}`;
-  const input = (event) => store.change({ drafts: { ...drafts, [call.id]: event.target.value } });
+  const isExample = store.state.examples.some((each) => JSON.stringify(each.function) === JSON.stringify(tool));
   const send = (event) => {
     if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     if (node.answer.calls.every(({ id: each }) => (drafts[each] ?? '').trim())) store.sendResults(node);
   };
   return html`
-    <label for=${id}>Result of ${call.name}</label>
+    <div class="row">
+      <label for=${id}>Result of ${call.name}</label>
+      ${isExample && html`<${Run} call=${call} store=${store} />`}
+    </div>
     <textarea
       id=${id}
       rows="2"
@@ -91,8 +95,26 @@ function ResultBox({ call, node, store }) {
       placeholder='{"temperature": 18}'
       title="Ctrl+Enter sends the results"
       value=${drafts[call.id] ?? ''}
-      onInput=${input}
+      onInput=${(event) => store.setDraft(call.id, event.target.value)}
       onKeyDown=${send}
     ></textarea>
+  `;
+}
+
+// The server runs its example tools, and no others: their result is put into the box, to be read before it is sent.
+function Run({ call, store }) {
+  const [problem, setProblem] = useState('');
+  const run = async () => {
+    try {
+      const body = { name: call.name, arguments: JSON.parse(call.arguments) };
+      store.setDraft(call.id, (await postJson('/v1/tools/run', body)).content);
+      setProblem('');
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  return html`
+    <button type="button" class="quiet" onClick=${run}>Run <span class="for-screen-readers">${call.name}</span></button>
+    ${problem && html`<span class="problem" role="alert">${visible(problem)}</span>`}
   `;
 }

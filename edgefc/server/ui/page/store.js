@@ -17,6 +17,7 @@ export class Store {
       needsKey: false,
       problem: null, // an ApiError that concerns no answer
       questions: [],
+      examples: [], // the example tools, which the server can run
       toolsText: '[]',
       tools: [], // the last ones that were valid JSON
       settings: { ...SETTINGS },
@@ -53,7 +54,7 @@ export class Store {
   async start() {
     try {
       const examples = await getJson('/ui/examples.json');
-      this.state.questions = examples.questions;
+      Object.assign(this.state, { questions: examples.questions, examples: examples.tools });
       this.setTools(JSON.stringify(examples.tools, null, 2));
       await this.loadModels();
     } catch (error) {
@@ -81,6 +82,17 @@ export class Store {
       // the editor shows the mistake; until it is mended, requests have the tools before it
     }
     this.change({ toolsText: text, tools });
+  }
+
+  // Adds tools to those in the editor. Throws SyntaxError if these are no JSON.
+  addTools(tools) {
+    const { toolsText } = this.state;
+    const before = toolsText.trim() ? [JSON.parse(toolsText)].flat() : [];
+    this.setTools(JSON.stringify([...before, ...tools], null, 2));
+  }
+
+  setDraft(id, text) {
+    this.change({ drafts: { ...this.state.drafts, [id]: text } });
   }
 
   ask(text) {

@@ -1,4 +1,5 @@
 // The editor of the tools: JSON, with mistakes by path, and what each tool costs.
+import { AddTools } from './add_tools.js';
 import { postJson } from './api.js';
 import { html, useEffect, useRef, useState } from './html.js';
 import { lineOf, locate, parsePath } from './position.js';
@@ -42,6 +43,7 @@ export function Tools({ store }) {
       onInput=${(event) => store.setTools(event.target.value)}
     ></textarea>
     <${Findings} report=${report} onShow=${show} text=${toolsText} />
+    <${AddTools} store=${store} isReady=${report.state !== 'no JSON'} />
     <${Costs} report=${report} tokens=${tokens} />
     ${report.grammar &&
     html`
