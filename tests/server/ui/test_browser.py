@@ -253,6 +253,14 @@ def test_the_same_question_with_a_change(server: ServerProcess, open_page: Open)
     page.get_by_text("tokens differ.").wait_for()
     page.locator("td.differs", has_text="call").first.wait_for()
     assert page.locator(".token.differs").count() > 10
+    page.get_by_label("Grammar").select_option("off")
+    page.get_by_label("Tool choice").select_option("")
+    compare.click()
+    page.locator(".pair td", has_text="raw text").wait_for()
+    body = {"messages": [{"role": "user", "content": QUESTION}], "tools": TOOLS}
+    prompt = server.post("/apply-template", body).json["prompt"]
+    free = server.post("/v1/completions", {"prompt": prompt, "max_tokens": 512}).json["choices"][0]["text"]
+    assert page.locator(".pair tr", has_text="text").last.locator("td").last.inner_text() == free.strip()
 
 
 def test_code_and_files_of_a_request(server: ServerProcess, open_page: Open, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 import { decisionOf, newAnswer, outcomeOf } from './answer.js';
 import { differences } from './differences.js';
 import { html, useState } from './html.js';
+import { completeRaw } from './raw.js';
 import { count, milliseconds, percent, visible } from './text.js';
 import { Strip } from './tokens.js';
 
 export function Compare({ store }) {
   const { selected, models, running } = store.state;
-  const [change, setChange] = useState({ model: '', temperature: '1', seed: '', tool_choice: '' });
+  const [change, setChange] = useState({ model: '', temperature: '1', seed: '', tool_choice: '', grammar: '' });
   const [other, setOther] = useState(null);
   const [isBusy, setBusy] = useState(false);
   const [, draw] = useState(0);
@@ -19,7 +20,8 @@ export function Compare({ store }) {
     setBusy(true);
     setOther({ answer, of: selected });
     const timer = setInterval(() => draw((n) => n + 1), 100);
-    await store.run(answer, changed(selected.body, change), undefined);
+    const body = changed(selected.body, change);
+    await store.run(answer, () => (change.grammar === 'off' ? completeRaw(answer, body) : store.stream(answer, body)));
     clearInterval(timer);
     setBusy(false);
     store.change({ status: `Compared: ${outcomeOf(answer)}` });
@@ -41,6 +43,13 @@ export function Compare({ store }) {
           <option value="auto">auto</option>
           <option value="required">required</option>
           <option value="none">none</option>
+        </select>
+      </div>
+      <div class="field">
+        <label for="compare-grammar">Grammar</label>
+        <select id="compare-grammar" value=${change.grammar} onChange=${set('grammar')}>
+          <option value="">on</option>
+          <option value="off">off: raw text</option>
         </select>
       </div>
       <div class="field">

@@ -1,7 +1,7 @@
 // The prompt as the model reads it: its parts, where their tokens came from, and control tokens as chips.
 import { postJson } from './api.js';
 import { html, useEffect, useState } from './html.js';
-import { count, visible } from './text.js';
+import { count, decodePieces, visible } from './text.js';
 
 const SOURCES = {
   computed: 'computed now',
@@ -41,21 +41,11 @@ function usePrompt(node) {
   useEffect(() => {
     if (!node || node.prompt || node.promptError) return;
     postJson('/v1/apply-template', { ...node.body, x_edgefc_trace: true })
-      .then((prompt) => (node.prompt = { text: prompt.prompt, tokens: decode(prompt.tokens) }))
+      .then((prompt) => (node.prompt = { text: prompt.prompt, tokens: decodePieces(prompt.tokens) }))
       .catch((error) => (node.promptError = error))
       .then(() => draw((n) => n + 1));
   }, [node]);
   return { prompt: node?.prompt, error: node?.promptError };
-}
-
-// Gives each token its text. A character whose bytes are in several tokens belongs to the last of them.
-function decode(tokens) {
-  const decoder = new TextDecoder();
-  const encoder = new TextEncoder();
-  return tokens.map(({ piece, control, ...rest }) => {
-    const bytes = typeof piece === 'string' ? encoder.encode(piece) : Uint8Array.from(piece);
-    return { ...rest, control, text: decoder.decode(bytes, { stream: true }) };
-  });
 }
 
 function bandsOf(answer, prompt) {

@@ -154,19 +154,23 @@ export class Store {
     const controller = new AbortController();
     const tab = state.tab === 'tools' ? 'tokens' : state.tab;
     this.change({ running: { node, controller }, selected: node, tab, problem: null, status: 'The model answers' });
-    await this.run(node.answer, body, controller.signal);
+    await this.run(node.answer, () => this.stream(node.answer, body, controller.signal));
     node.messages = [messageOf(node.answer)];
     this.change({ running: null, status: describe(node.answer) });
   }
 
-  // Streams the answer to a request into `answer`; a failure becomes its state.
-  async run(answer, body, signal) {
+  async stream(answer, body, signal) {
+    for await (const chunk of postStream(PATH, streamed(body), signal)) {
+      addChunk(answer, chunk);
+      this.changeSoon();
+    }
+  }
+
+  // Lets `work` fill an answer; a failure becomes its state.
+  async run(answer, work) {
     const begin = performance.now();
     try {
-      for await (const chunk of postStream(PATH, streamed(body), signal)) {
-        addChunk(answer, chunk);
-        this.changeSoon();
-      }
+      await work();
       answer.state = 'complete';
     } catch (error) {
       answer.state = error.name === 'AbortError' ? 'stopped' : 'failed';

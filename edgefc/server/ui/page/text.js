@@ -48,6 +48,16 @@ export function milliseconds(value) {
 
 export const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
 
+// Gives each token its text. A character whose bytes are in several tokens belongs to the last of them.
+export function decodePieces(tokens) {
+  const decoder = new TextDecoder();
+  const encoder = new TextEncoder();
+  return tokens.map(({ piece, ...rest }) => {
+    const bytes = typeof piece === 'string' ? encoder.encode(piece) : Uint8Array.from(piece);
+    return { ...rest, text: decoder.decode(bytes, { stream: true }) };
+  });
+}
+
 export function parseJson(text) {
   try {
     return { value: JSON.parse(text), error: null };
