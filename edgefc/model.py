@@ -92,7 +92,7 @@ def load(
         chat_format, detection = dialect.in_dialect(backend, chat_format, detection, path, metadata)
     for warning in detection.warnings(chat_format, backend.tokenizer):
         log.warning("%s: %s", found.path.name, warning)
-    return Model(backend, chat_format, path=found.path, name=found.name, recorder=recorder)
+    return Model(backend, chat_format, path=path, name=found.name, recorder=recorder)
 
 
 def _load_engine(

@@ -19,6 +19,7 @@ from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     CallBiasOption,
     ContextOption,
+    EngineOption,
     GpuLayersOption,
     JsonOption,
     LoadOptions,
@@ -111,6 +112,7 @@ def evaluate(
     n_ctx: ContextOption = None,
     n_gpu_layers: GpuLayersOption = None,
     lora: LoraFilesOption = None,
+    engine: EngineOption = None,
     resume: ResumeOption = False,
     folder: OutOption = None,
     plot: PlotOption = None,
@@ -125,14 +127,13 @@ def evaluate(
     sources = models or [model_option or default_model()]
     saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
     names = [name for name in sources if not name.endswith(".jsonl")]
-    modes = _modes(grammar, tool_choice)
     _check(plot, call_bias, min_confidence)
     runs: list[EvalRun] = []
     if names:
         plan = _Plan(
             **_cases(suite, data, category, limit, distractors),
             families=family.split(",") if family else [None],
-            modes=modes,
+            modes=_modes(grammar, tool_choice),
             call_bias=call_bias,
             min_confidence=min_confidence,
             distractors=distractors,
@@ -141,15 +142,16 @@ def evaluate(
             max_tokens=max_tokens,
             parallel=parallel,
             # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
-            load=LoadOptions(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_parallel=parallel, prefix_disk=0, lora=lora),
+            load=LoadOptions(
+                n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_parallel=parallel, prefix_disk=0, lora=lora, engine=engine
+            ),
             folder=folder or paths.cache_dir() / "evaluations",
             resume=resume,
         )
         for found in [find_model(name) for name in names]:
             runs.extend(_run_model(found, plan))
     runs += saved
-    if plot is not None:
-        _write_plot(plot, runs)
+    _write_plot(plot, runs)
     _print(runs, failures, markdown=markdown, as_json=as_json)
 
 
@@ -273,9 +275,11 @@ def _ask_cases(model: edgefc.Model, cases: Sequence[Case], parallel: int, run: E
             raise
 
 
-def _write_plot(path: Path, runs: Sequence[EvalRun]) -> None:
+def _write_plot(path: Path | None, runs: Sequence[EvalRun]) -> None:
     from edgefc.evaluation.plot import svg
 
+    if path is None:
+        return
     try:
         path.write_text(svg(runs), encoding="utf-8")
     except OSError as error:

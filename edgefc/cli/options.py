@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from edgefc.cli.completion import complete_families, complete_models
 from edgefc.cli.console import guard_stdout
+from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
     from edgefc.tools import ToolSet
@@ -106,6 +107,15 @@ ThreadsOption = Annotated[
 GpuLayersOption = Annotated[
     int | None,
     Option("--n-gpu-layers", help="Layers to run on the GPU. Default: all that fit.", rich_help_panel=LOADING),
+]
+EngineOption = Annotated[
+    str | None,
+    Option(
+        "--engine",
+        metavar="KIND=URL",
+        help="Let this server compute: llama-server=URL. MODEL may then be a folder with its tokenizer.json, too.",
+        rich_help_panel=LOADING,
+    ),
 ]
 LoraFilesOption = Annotated[
     list[str] | None,
@@ -206,10 +216,16 @@ class LoadOptions:
     prefix_disk: int | None = None
     lora: Sequence[str] | None = None
     transcripts: str | None = None
+    engine: str | None = None
 
     def keywords(self) -> dict[str, Any]:
-        """Return keyword arguments for the options that are not None."""
-        return _set_fields(self)
+        """Return keyword arguments for the options that are not None.
+
+        Where a server computes, those that commands choose for a model of their own are left out.
+        """
+        return _set_fields(
+            self if self.engine is None else dataclasses.replace(self, n_parallel=None, prefix_disk=None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +283,13 @@ class QuestionOptions:
     n_threads: ThreadsOption = None
     n_gpu_layers: GpuLayersOption = None
     lora: LoraFilesOption = None
+    engine: EngineOption = None
     url: UrlOption = None
     local: LocalOption = False
+
+    def __post_init__(self) -> None:
+        if self.url is not None and self.engine is not None:
+            raise RequestError("engine", "a server has its own", "Leave out --url, or give --engine to `edgefc serve`.")
 
     def load(self) -> LoadOptions:
         """Return the options of `edgefc.load`."""
@@ -279,6 +300,7 @@ class QuestionOptions:
             n_gpu_layers=self.n_gpu_layers,
             lora=self.lora,
             transcripts=self.transcripts,
+            engine=self.engine,
         )
 
     def generation(self) -> GenerationOptions:

@@ -171,6 +171,16 @@ ThreadsOption = Annotated[
         rich_help_panel=LOADING,
     ),
 ]
+ServedEngineOption = Annotated[
+    str | None,
+    Option(
+        "--engine",
+        envvar="EDGEFC_ENGINE",
+        metavar="KIND=URL",
+        help="Let this server compute: llama-server=URL. A model may then be a folder with its tokenizer.json, too.",
+        rich_help_panel=LOADING,
+    ),
+]
 AllTranscriptsOption = Annotated[
     str | None,
     Option(
@@ -249,6 +259,7 @@ def serve(
     n_threads: ThreadsOption = None,
     n_gpu_layers: GpuLayersOption = None,
     lora: LoraFilesOption = None,
+    engine: ServedEngineOption = None,
     transcripts: AllTranscriptsOption = None,
     config: ConfigOption = None,  # noqa: ARG001 - its callback reads the file
 ) -> None:
@@ -274,10 +285,8 @@ def serve(
         tool_budget=tool_budget,
     )
     load = LoadOptions(
-        family=family,
-        n_ctx=n_ctx,
-        n_threads=n_threads,
-        n_gpu_layers=n_gpu_layers, n_parallel=parallel, lora=lora, transcripts=transcripts,
+        family=family, n_ctx=n_ctx, n_threads=n_threads, n_gpu_layers=n_gpu_layers, n_parallel=parallel, lora=lora,
+        transcripts=transcripts, engine=engine,
     )  # fmt: skip
     pool = PoolOptions.of(_model_names(model, model_option, default), memory, keep_alive)
     _serve(pool, load, settings, use_worker=worker)

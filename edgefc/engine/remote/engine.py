@@ -62,7 +62,8 @@ class RemoteEngine:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         """Ask the server for its facts. Raises RemoteEngineError, or RequestError for an n_ctx above the server's."""
-        self.tokenizer, self.adapters, self._api, self._on_close = tokenizer, UsualAdapters(), api, on_close
+        self.tokenizer, self._api, self._on_close = tokenizer, api, on_close
+        self.adapters = UsualAdapters(label=client.target.kind)  # tells its results from those of the weights here
         self._client = client
         self._constraints = ConstraintFactory(guidance, tokenizer.vocabulary.handle)
         self._loop = asyncio.new_event_loop()

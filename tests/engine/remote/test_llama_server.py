@@ -139,6 +139,7 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 import edgefc
+import edgefc.cli.serve, edgefc.evaluation.run, edgefc.server
 from edgefc.errors import MissingPackageError
 from tests.engine.remote.questions import QUESTIONS, TOOLS, facts, messages
 
