@@ -19,12 +19,12 @@ from mini.values import Values
 
 # Kind of conversation → share in percent, of the first one with its tools.
 SHARES = {
-    "single": 30,
-    "choice": 20,
+    "single": 25,
+    "choice": 17,
     "parallel": 10,
     "no_tool": 12,
     "missing": 5,
-    "multi_turn": 20,
+    "multi_turn": 28,
     "chat": 3,
 }
 # The same for further conversations with tools that are there already.

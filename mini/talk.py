@@ -296,10 +296,12 @@ class Talk(Transcript):
     # -- several turns
     def multi_turn(self) -> bool:
         roll = self.rng.random()
-        if roll < 0.3 and LINES["chains"]:
+        if roll < 0.25 and LINES["chains"]:
             return self._chain()
-        if roll < 0.75:
+        if roll < 0.6:
             return self._with_results()
+        if roll < 0.8:
+            return self._with_several_results()
         return self._second_request()
 
     def _with_results(self) -> bool:
@@ -325,6 +327,26 @@ class Talk(Transcript):
         self.results([result])
         self.say(answer(function, request, result, aspect[1] if aspect and usable else "", rng.random()))
         return self._after(tool, request, result) if rng.random() < 0.5 else True
+
+    def _with_several_results(self) -> bool:
+        """Calls in one message, of one tool or of two, and an answer from all of their results."""
+        rng = self.rng
+        functions = [rng.choice(self.bank.with_results)]
+        if rng.random() < 0.5:
+            functions += [one for one in others(self.v, functions, 1, near=0.3) if one.result]
+        tools = self.offer(functions, rng.choice([0, 0, 1, 2]), near=0.3)
+        asked = tools if len(tools) > 1 else tools * rng.choice([2, 2, 3])
+        requests = [self.requests.complete(tool) for tool in asked]
+        if not asked[0].function.params or not self._ask_for_all(requests):
+            return False
+        complete = [request for request in requests if request is not None]
+        results = [{key: source(self.v) for key, source in one.tool.function.result.items()} for one in complete]
+        self.results(results)
+        roll = rng.random()  # the same sentence for results of the same tool
+        texts = [
+            answer(one.tool.function, one, result, "", roll) for one, result in zip(complete, results, strict=True)
+        ]
+        return self.say(" ".join(text if text.endswith(".") else f"{text}." for text in texts))
 
     def _after(self, tool: Tool, request: Request, result: dict[str, Any]) -> bool:
         """A further turn: thanks, another field of the same result, or the same for another value."""
