@@ -8,24 +8,22 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from edgefc._version import __version__
 from edgefc.engine import Tokenizer
 from edgefc.server.api.chat import ChatHandler, ChatRequest
 from edgefc.server.api.completions import CompletionHandler, CompletionRequest
-from edgefc.server.api.fields import ToolList
 from edgefc.server.api.messages import MessageHandler, MessageRequest, TokenCountRequest, count_tokens
 from edgefc.server.api.respond import JsonRoute, respond, service_of
 from edgefc.server.api.responses import ResponseHandler, ResponseRequest
+from edgefc.server.api.tool_routes import router as tool_router
 from edgefc.server.errors import STATUSES, AnthropicErrorBody, ApiError, ErrorBody
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.model_facts import facts_of
 from edgefc.server.model_pool import ServedModel
 from edgefc.server.security import FOREIGN_PAGE
-from edgefc.server.sse import cancel_on_disconnect
-from edgefc.types import OnUnsupported
 
 CREATED = int(time.time())
 
@@ -51,39 +49,8 @@ class DetokenizeRequest(BaseModel):
     tokens: Annotated[list[int], Field(fail_fast=True)]
 
 
-class LintRequest(BaseModel):
-    """The body of /tools/lint; `on_unsupported` as in ChatOptions, also under the name it has in other requests.
-
-    grammar  True: the response has the GBNF of calls of all tools, null if one is refused
-    """
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    tools: ToolList
-    on_unsupported: Annotated[
-        OnUnsupported | None, Field(validation_alias=AliasChoices("on_unsupported", "x_edgefc_on_unsupported"))
-    ] = None
-    grammar: bool = False
-
-
-class ReadRequest(BaseModel):
-    """The body of /tools/read."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    source: str
-
-
-class RunRequest(BaseModel):
-    """The body of /tools/run."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    name: str
-    arguments: dict[str, Any]
-
-
 router = APIRouter(route_class=JsonRoute, responses={status: {"model": ErrorBody} for status in STATUSES})
+router.include_router(tool_router)
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": AnthropicErrorBody} for status in STATUSES}
 
@@ -201,24 +168,6 @@ async def count_input_tokens(body: ChatRequest, request: Request) -> dict[str, A
     async with service_of(request).open(body.model) as context:
         prompt = await run_in_threadpool(ChatHandler(body, context).prompt)
         return {"object": "response.input_tokens", "input_tokens": len(prompt.ids)}
-
-
-@router.post("/tools/lint", summary="Check tools: mistakes, keywords that no grammar enforces, and costs")
-async def lint(body: LintRequest, request: Request) -> dict[str, Any]:
-    return await cancel_on_disconnect(
-        request,
-        service_of(request).linter.lint(body.tools, body.on_unsupported or "refuse", with_grammar=body.grammar),
-    )
-
-
-@router.post("/tools/read", summary="Read tools from Python functions, which are not run, or an OpenAPI document")
-async def read_tools(body: ReadRequest, request: Request) -> dict[str, Any]:
-    return await cancel_on_disconnect(request, service_of(request).linter.read(body.source))
-
-
-@router.post("/tools/run", summary="Run one of the example tools, which are harmless")
-async def run_example(body: RunRequest, request: Request) -> dict[str, Any]:
-    return await cancel_on_disconnect(request, service_of(request).linter.run(body.name, body.arguments))
 
 
 # Ollama's program looks for a server with HEAD.

@@ -16,6 +16,7 @@ import pytest
 
 from edgefc import transcripts
 from edgefc.evaluation.suites import load_cases
+from tests.mcp.conftest import RAW_SERVER
 from tests.server.examples import TOOLS
 from tests.server.server_process import CHAT, ServerProcess, endless_server
 from tests.server.ui.conftest import Open
@@ -152,6 +153,38 @@ def test_tools_are_added_from_python_and_openapi(server: ServerProcess, open_pag
     ask(page)
     assert page.locator(".call").count() == 2
     assert page.get_by_role("button", name="Run").count() == 2
+
+
+def test_tools_of_mcp_servers_run_when_they_are_allowed(demo_path: Path, open_page: Open, tmp_path: Path) -> None:
+    config = tmp_path / "mcp.json"
+    servers = {
+        "raw": {"command": sys.executable, "args": ["-I", "-S", str(RAW_SERVER), "normal"]},
+        "gone": {"command": "none"},
+    }
+    config.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    with ServerProcess(("--mcp", str(config))) as server:
+        page = open_page(server)
+        page.get_by_text("Add tools of MCP servers").click()
+        page.locator(".warning", has_text="gone").wait_for()
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_role("button", name="Add echo").click()
+        page.get_by_role("button", name="Added echo").wait_for()
+        open_tab(page, "options")
+        page.get_by_label("Tool choice").select_option("required")
+        page.get_by_label("Several calls in one answer").uncheck()
+        ask(page, "Echo hello")
+        result = page.get_by_label("Result of echo")
+        assert result.input_value() == ""
+        page.get_by_role("button", name="Allow, and run on raw").click()
+        page.locator(".answer .primary:enabled").wait_for()
+        shown = page.locator(".call tbody td code").first.inner_text()
+        assert result.input_value() == json.loads(shown)
+
+
+def test_without_mcp_servers_the_page_says_so(server: ServerProcess, open_page: Open) -> None:
+    page = open_page(server)
+    page.get_by_text("Add tools of MCP servers").click()
+    page.get_by_text("Start it with --mcp FILE.").wait_for()
 
 
 def test_branches(server: ServerProcess, open_page: Open) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from edgefc.server.ui.files import FOLDER, page_files
+from tests.mcp.conftest import RAW_SERVER
 from tests.server.examples import TOOLS
 from tests.server.server_process import CHAT, HttpResponse, ServerProcess
 
@@ -180,3 +182,25 @@ def test_tools_are_read_and_examples_run(server: ServerProcess) -> None:
     unknown = run("remove", {})
     assert (unknown.status, unknown.error["param"]) == (400, "name")
     assert "get_weather" in unknown.error["message"]
+
+
+@pytest.mark.parametrize("options", [(), ("--worker",)], ids=["one process", "worker"])
+def test_tools_of_mcp_servers(options: tuple[str, ...], demo_path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mcp.json"
+    command = {"command": sys.executable, "args": ["-I", "-S", str(RAW_SERVER), "normal"]}
+    config.write_text(json.dumps({"mcpServers": {"raw": command}}), encoding="utf-8")
+    with ServerProcess(("--mcp", str(config), *options)) as server:
+        answer = server.request("GET", "/v1/tools/mcp").json
+        (echo,) = [each for each in answer["tools"] if each["name"] == "echo"]
+        assert (echo["server"], echo["tool"]["type"], answer["omitted"]) == ("raw", "function", [])
+        body = {"server": "raw", "name": "echo", "arguments": {"text": "hello"}}
+        assert server.post("/v1/tools/run", body).json["content"] == "hello"
+        for wrong in ({"server": "other"}, {"name": "other"}):
+            assert server.post("/v1/tools/run", {**body, **wrong}).error["param"] == "name"
+        assert server.request("GET", "/v1/tools/mcp", headers={"Origin": "http://evil.example"}).status == 403
+
+
+def test_a_server_without_mcp_servers(server: ServerProcess) -> None:
+    refused = server.request("GET", "/v1/tools/mcp")
+    assert (refused.status, refused.error["code"]) == (404, "no_mcp_servers")
+    assert server.post("/v1/tools/run", {"server": "raw", "name": "echo", "arguments": {}}).status == 404

@@ -2,6 +2,7 @@
 import { decisionOf } from './answer.js';
 import { postJson } from './api.js';
 import { html, useState } from './html.js';
+import { runnerOf } from './mcp.js';
 import { parseJson, percent, visible } from './text.js';
 import { messagesUpTo } from './tree.js';
 
@@ -77,7 +78,7 @@ function typeOf(schema) {
 function ResultBox({ call, tool, node, store }) {
   const { drafts } = store.state;
   const id = `result-${call.id}`;
-  const isExample = store.state.examples.some((each) => JSON.stringify(each.function) === JSON.stringify(tool));
+  const runner = runnerOf(tool, store.state);
   const send = (event) => {
     if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -86,7 +87,7 @@ function ResultBox({ call, tool, node, store }) {
   return html`
     <div class="row">
       <label for=${id}>Result of ${call.name}</label>
-      ${isExample && html`<${Run} call=${call} store=${store} />`}
+      ${runner && html`<${Run} call=${call} runner=${runner} store=${store} />`}
     </div>
     <textarea
       id=${id}
@@ -101,12 +102,14 @@ function ResultBox({ call, tool, node, store }) {
   `;
 }
 
-// The server runs its example tools, and no others: their result is put into the box, to be read before it is sent.
-function Run({ call, store }) {
+// The server runs its example tools and those of MCP servers. Pressing the button is the user's consent; the result is put
+// into the box, to be read before it is sent.
+function Run({ call, runner, store }) {
+  const { server, name = call.name, badge } = runner;
   const [problem, setProblem] = useState('');
   const run = async () => {
     try {
-      const body = { name: call.name, arguments: JSON.parse(call.arguments) };
+      const body = { name, arguments: JSON.parse(call.arguments), server };
       store.setDraft(call.id, (await postJson('/v1/tools/run', body)).content);
       setProblem('');
     } catch (error) {
@@ -114,7 +117,10 @@ function Run({ call, store }) {
     }
   };
   return html`
-    <button type="button" class="quiet" onClick=${run}>Run <span class="for-screen-readers">${call.name}</span></button>
+    ${badge && html`<span class="mark">${badge}</span>`}
+    <button type="button" class="quiet" onClick=${run}>
+      ${server ? `Allow, and run on ${server}` : 'Run'} <span class="for-screen-readers">${call.name}</span>
+    </button>
     ${problem && html`<span class="problem" role="alert">${visible(problem)}</span>`}
   `;
 }

@@ -19,6 +19,7 @@ export class Store {
       questions: [],
       examples: [], // the example tools, which the server can run
       toolsText: '[]',
+      mcp: { tools: [], omitted: [] },
       tools: [], // the last ones that were valid JSON
       settings: { ...SETTINGS },
       tree: new Tree(),

@@ -2,6 +2,7 @@
 import { AddTools } from './add_tools.js';
 import { postJson } from './api.js';
 import { html, useEffect, useRef, useState } from './html.js';
+import { McpTools } from './mcp.js';
 import { lineOf, locate, parsePath } from './position.js';
 import { buildRequest } from './request.js';
 import { count, parseJson, visible } from './text.js';
@@ -44,6 +45,7 @@ export function Tools({ store }) {
     ></textarea>
     <${Findings} report=${report} onShow=${show} text=${toolsText} />
     <${AddTools} store=${store} isReady=${report.state !== 'no JSON'} />
+    <${McpTools} store=${store} isReady=${report.state !== 'no JSON'} />
     <${Costs} report=${report} tokens=${tokens} />
     ${report.grammar &&
     html`
