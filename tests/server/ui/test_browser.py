@@ -22,7 +22,7 @@ from tests.server.server_process import CHAT, ServerProcess, endless_server
 from tests.server.ui.conftest import Open
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[3]
 QUESTION = "What is the weather in Paris and in Oslo?"
@@ -294,6 +294,39 @@ def test_the_same_question_with_a_change(server: ServerProcess, open_page: Open)
     prompt = server.post("/apply-template", body).json["prompt"]
     free = server.post("/v1/completions", {"prompt": prompt, "max_tokens": 512}).json["choices"][0]["text"]
     assert page.locator(".pair tr", has_text="text").last.locator("td").last.inner_text() == free.strip()
+
+
+def test_another_model_of_the_server(demo_path: Path, tiny_model: Path, open_page: Open) -> None:
+    with ServerProcess(("--n-ctx", "2048"), models=("demo", str(tiny_model))) as server:
+        page = open_page(server)
+        ask(page)
+        open_tab(page, "compare")
+        page.get_by_role("combobox", name="Model").last.select_option(index=2)
+        page.get_by_label("Tool choice").select_option("required")
+        page.get_by_role("button", name="Compare", exact=True).click()
+        page.get_by_text("tokens differ.").wait_for()
+        page.get_by_role("combobox", name="Model").first.select_option(index=1)
+        assert "demo" not in page.locator(".bar .facts").inner_text()
+
+
+def test_the_browser_enforces_the_policy(server: ServerProcess, chromium: Browser) -> None:
+    page = chromium.new_page()
+    page.goto(f"http://{server.host}:{server.port}/")
+    page.get_by_role("heading", name="See why").wait_for()
+    attempts = (
+        "() => { document.body.insertAdjacentHTML('beforeend', '<b>x</b>'); return 'in' }",
+        "() => { document.querySelector('h1').innerHTML = '<i>x</i>'; return 'in' }",
+        "() => { setTimeout('window.ran = 1'); return 'in' }",
+        "async () => { await fetch('http://127.0.0.1:1/'); return 'in' }",
+    )
+    for attempt in attempts:
+        wrapped = f"async () => {{ try {{ return await ({attempt})() }} catch (error) {{ return error.name }} }}"
+        assert page.evaluate(wrapped) in {"TypeError", "EvalError"}, attempt
+    with page.expect_event("console", lambda message: "Content Security Policy" in message.text):
+        page.evaluate("() => { const image = new Image(); image.src = 'http://127.0.0.1:1/x.png' }")
+    page.evaluate("() => document.body.setAttribute('style', 'color: rgb(1, 2, 3)')")
+    assert page.evaluate("getComputedStyle(document.body).color") != "rgb(1, 2, 3)"
+    page.close()
 
 
 def test_code_and_files_of_a_request(server: ServerProcess, open_page: Open, tmp_path: Path) -> None:
