@@ -36,6 +36,8 @@ def files_of(document: str, folder: Path) -> None:
         r"^```\w+\n((?:#|\{#-) ([\w.]+\.(?:toml|jinja)).*?)^```", text, re.MULTILINE | re.DOTALL
     ):
         (folder / name).write_text(content, encoding="utf-8")
+    if document == "batch.md":
+        (folder / "requests.jsonl").write_text(re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0])
     if document == "lora.md":
         write_adapter(paths.demo_model(), folder / "polite.gguf", seed=1)
 
@@ -52,7 +54,7 @@ def commands() -> Iterator[tuple[str, str, str]]:
 COMMANDS = list(commands())
 
 
-IN_ORDER = {"models.md", "transcripts.md"}  # their commands need what those before them left
+IN_ORDER = {"batch.md", "models.md", "transcripts.md"}  # their commands need what those before them left
 
 
 @pytest.mark.parametrize(("document", "command", "shown"), [each for each in COMMANDS if each[0] not in IN_ORDER])
@@ -75,9 +77,10 @@ def test_the_commands_about_models_succeed_one_after_the_other(
             run_command("models.md", command.replace("arch-function-3b.edgefc.tar", str(tmp_path / "a.tar")), tmp_path)
 
 
-def test_the_commands_about_transcripts_succeed_one_after_the_other(tmp_path: Path) -> None:
-    for _, command, shown in [each for each in COMMANDS if each[0] == "transcripts.md"]:
-        printed = run_command("transcripts.md", command, tmp_path, folder=tmp_path)
+@pytest.mark.parametrize("document", ["batch.md", "transcripts.md"])
+def test_commands_succeed_one_after_the_other(tmp_path: Path, document: str) -> None:
+    for _, command, shown in [each for each in COMMANDS if each[0] == document]:
+        printed = run_command(document, command, tmp_path, folder=tmp_path)
         assert not shown or printed == shown
 
 

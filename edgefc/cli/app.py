@@ -15,6 +15,7 @@ import typer
 
 from edgefc._version import __version__
 from edgefc.cli import (
+    batch,
     bench,
     chat,
     config,
@@ -23,6 +24,7 @@ from edgefc.cli import (
     inspect,
     launch,
     lint,
+    man,
     mcp,
     models,
     oneshot,
@@ -132,7 +134,15 @@ _register(
 )
 _register(SERVER, "warm", warm.warm, "edgefc warm demo --tools tools.json")
 _register(SERVER, "doctor", doctor.doctor, "edgefc doctor")
+_register(SERVER, "man", man.man, "edgefc man | man -l -")
 app.add_typer(config.app, name="config", cls=HelpfulGroup, rich_help_panel=SERVER)
+_register(
+    DATA,
+    "batch",
+    batch.batch,
+    "edgefc batch requests.jsonl --out answers.jsonl",
+    "edgefc batch requests.jsonl --resume",
+)
 _register(DATA, "bench", bench.bench, "edgefc bench demo --calibrate")
 _register(DATA, "eval", evaluate.evaluate, "edgefc eval demo --limit 20", "edgefc eval demo --family hermes,generic")
 app.add_typer(mcp.app, name="mcp", cls=HelpfulGroup, rich_help_panel=SERVER)

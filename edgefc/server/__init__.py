@@ -11,6 +11,7 @@ errors        exceptions as HTTP error responses
 ui/           the page at `/`
 api/          the endpoints: routes, and one request handler per API
 app, run      the ASGI application, and the process around it
+batch         a file of requests, answered by the application without a network
 worker/       the same with the models in a child process
 """
 
