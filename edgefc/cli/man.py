@@ -10,7 +10,6 @@ import typer
 
 from edgefc._version import __version__
 
-
 _ESCAPES = {"\\": r"\e", "-": r"\-", "`": r"\(ga", "'": r"\(aq", "^": r"\(ha"}
 
 
