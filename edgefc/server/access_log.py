@@ -19,6 +19,7 @@ ID_HEADERS = (b"x-request-id", b"request-id")  # OpenAI's and Anthropic's
 # Keys of the ASGI scope.
 REQUEST_ID = "edgefc.request_id"
 PROXIED = "edgefc.proxied"  # the request is logged by the worker process
+PART_OF_PAGE = "edgefc.part_of_page"  # it follows from one that is logged
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
 MAX_PATH = 200  # characters
 _ID = re.compile(rb"[0-9a-f]{16}")
@@ -51,7 +52,7 @@ class AccessLogMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            if PROXIED not in scope:
+            if PROXIED not in scope and PART_OF_PAGE not in scope:
                 route = scope.get("route")
                 path = route.path if isinstance(route, APIRoute) else "other"
                 self._on_response(path, status)

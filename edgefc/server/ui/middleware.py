@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edgefc.server.access_log import PART_OF_PAGE
 from edgefc.server.settings import Settings
 from edgefc.server.ui.files import PageFile, find_file
 
@@ -37,8 +38,10 @@ class PageMiddleware:
         file = find_file(scope) if self._is_on else None
         if file is None:
             await self._app(scope, receive, send)
-        else:
-            await _send(file, scope, send)
+            return
+        if scope["path"] != "/":
+            scope[PART_OF_PAGE] = True
+        await _send(file, scope, send)
 
 
 async def _send(file: PageFile, scope: Scope, send: Send) -> None:

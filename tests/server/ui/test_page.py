@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,15 @@ def test_a_browser_gets_the_page_and_a_program_a_line_of_text(server: ServerProc
     assert server.request("HEAD", "/", headers=HTML).body == b""
     again = server.request("GET", "/", headers={**HTML, "If-None-Match": page.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
+    assert server.request("GET", "/ui/app.js").status == 200
     assert server.request("POST", "/", {}, HTML).status == 405
+    for _ in range(100):
+        if any("POST / 405" in line for line in server.lines):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the log has no line of the last request")
+    assert not [line for line in server.lines if "/ui/app.js" in line], "the log has the page, not each of its files"
     assert server.request("GET", "/ui/../settings.py").status == 404
     assert server.request("GET", "/ui/vendor/htm.LICENSE").status == 404
 
