@@ -86,7 +86,7 @@ def batch(
     seconds = time.monotonic() - started
     if as_json:
         print_json({
-            "file": str(target), "total": counts.total, "answered": counts.answered, "kept": counts.kept,
+            "file": str(target), "total": counts.total, "answered": counts.answered, "earlier": counts.earlier,
             "refused": counts.refused, "seconds": round(seconds, 1),
         })  # fmt: skip
     else:
@@ -107,7 +107,7 @@ def _progress(target: Path) -> Iterator[Callable[[BatchCounts], None]]:
 
         def report(counts: BatchCounts) -> None:
             nonlocal last_report
-            completed = counts.kept + counts.answered
+            completed = counts.earlier + counts.answered
             bar.update(task, total=counts.total, completed=completed)
             if not err.is_terminal and time.monotonic() - last_report >= REPORT_INTERVAL:
                 last_report = time.monotonic()
@@ -123,8 +123,8 @@ def _progress(target: Path) -> Iterator[Callable[[BatchCounts], None]]:
 
 
 def _print_result(counts: BatchCounts, target: Path, seconds: float) -> None:
-    kept = f", {counts.kept:,} were there already" if counts.kept else ""
-    out.print(f"{target}: {counts.answered:,} answered in {seconds:.0f} s{kept}", markup=False)
+    before = f", {counts.earlier:,} were there already" if counts.earlier else ""
+    out.print(f"{target}: {counts.answered:,} answered in {seconds:.0f} s{before}", markup=False)
     if counts.refused:
         err.print(
             f"{counts.refused:,} refused; the first: {single_line(counts.first_refusal, limit=300)}", markup=False

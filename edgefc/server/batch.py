@@ -45,10 +45,10 @@ class BatchRequest:
 
 @dataclass(slots=True)
 class BatchCounts:
-    """Requests so far; `kept` were answered in an earlier run, and `refused` have another status than 200."""
+    """Requests so far; `earlier` were answered in an earlier run, and `refused` have another status than 200."""
 
     total: int
-    kept: int = 0
+    earlier: int = 0
     answered: int = 0
     refused: int = 0
     first_refusal: str = ""
@@ -141,7 +141,7 @@ def plan_batch(source: Path, target: Path, *, resume: bool = False) -> BatchPlan
         done = answered_ids(target)
         if foreign := done - ids:
             raise RequestError("out", f"{target} has the answer to {min(foreign)!r}, which {source} does not ask")
-    return BatchPlan(source, target, frozenset(done), BatchCounts(len(ids), kept=len(done)))
+    return BatchPlan(source, target, frozenset(done), BatchCounts(len(ids), earlier=len(done)))
 
 
 def run_batch(

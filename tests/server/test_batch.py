@@ -60,7 +60,7 @@ def test_each_request_is_answered_as_over_http(pool: ModelPool, tmp_path: Path) 
     )  # fmt: skip
     seen: list[int] = []
     counts = run_batch(pool, plan_batch(source, target), SETTINGS, lambda now: seen.append(now.answered))
-    assert (counts.total, counts.kept, counts.answered, counts.refused) == (3, 0, 3, 1)
+    assert (counts.total, counts.earlier, counts.answered, counts.refused) == (3, 0, 3, 1)
     assert seen == [1, 2, 3]
     assert counts.first_refusal.startswith("bad: 400 tools")
     got = answers(target)
@@ -81,7 +81,7 @@ def test_an_unfinished_batch_goes_on_where_it_ended(pool: ModelPool, tmp_path: P
     with pytest.raises(RequestError, match="--resume goes on"):
         plan_batch(source, target)
     counts = run_batch(pool, plan_batch(source, target, resume=True), SETTINGS)
-    assert (counts.kept, counts.answered) == (3, 3)
+    assert (counts.earlier, counts.answered) == (3, 3)
     assert answers(target).keys() == {str(number) for number in range(6)}
     assert target.read_bytes().startswith(b"".join(whole[:3]))
 
