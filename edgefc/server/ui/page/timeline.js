@@ -1,37 +1,48 @@
 // The time of an answer: until the first token, and each step of the model after it.
 import { html } from './html.js';
-import { count, milliseconds } from './text.js';
+import { count, milliseconds, visible } from './text.js';
 
 // Returns the phases of an answer, each with begin and end in milliseconds since the request came.
-export function phasesOf(answer) {
+export function phasesOf({ tokens, facts, timings }) {
+  const attempts = [...(facts?.earlier_attempts ?? []), tokens].filter((attempt) => attempt.length);
   const phases = [];
-  const { tokens, timings } = answer;
-  if (!tokens.length) return phases;
+  let prefill = timings?.prompt_ms ?? 0; // of all attempts together
+  attempts.forEach((attempt, index) => {
+    const prefix = attempts.length > 1 ? `attempt ${index + 1}: ` : '';
+    const own = phasesOfAttempt(stepsOf(attempt), prefill, prefix);
+    const start = phases.at(-1)?.end ?? 0; // a token's time counts from the start of its attempt
+    phases.push(...own.map((phase) => ({ ...phase, begin: phase.begin + start, end: phase.end + start })));
+    prefill -= own[1].end - own[1].begin;
+  });
+  return phases;
+}
+
+function stepsOf(tokens) {
   const steps = [];
   for (const token of tokens) {
     if (steps.at(-1)?.step === token.step) steps.at(-1).tokens.push(token);
-    else steps.push({ step: token.step, ms: token.ms, tokens: [token] });
+    else steps.push({ step: token.step, tokens: [token] });
   }
-  const first = steps.find(({ step }) => step > 0)?.ms ?? tokens[0].ms; // step 0: forced before the prompt was read
-  const prefill = Math.min(timings?.prompt_ms ?? 0, first);
-  const early = steps[0].step === 0 ? steps.shift() : null;
-  phases.push({
-    name: `waiting, template, grammar${early ? '; tokens forced before the first step' : ''}`,
-    kind: 'waiting',
-    begin: 0,
-    end: first - prefill,
-    tokens: early?.tokens.length ?? 0,
-    text: early?.tokens.map((token) => token.text).join(''),
-  });
-  if (timings) {
-    const name = `prompt: ${timings.prompt_n} computed, ${timings.cache_n} from a cache`;
-    phases.push({ name, kind: 'prefill', begin: first - prefill, end: first, tokens: 0 });
-  }
+  return steps;
+}
+
+const textOf = (tokens) => tokens.map((token) => token.text).join('');
+
+// Returns waiting, prompt, and each step.
+function phasesOfAttempt(steps, prefill, prefix) {
+  const early = steps[0].step === 0 ? steps[0].tokens : []; // forced before the prompt was read
+  const late = steps.filter(({ step }) => step > 0);
+  const first = (late[0] ?? steps[0]).tokens[0].ms;
+  const read = Math.min(prefill, first);
+  const waiting = `${prefix}waiting, template, grammar${early.length ? '; tokens forced before the first step' : ''}`;
+  const phases = [
+    { name: waiting, kind: 'waiting', begin: 0, end: first - read, tokens: early.length, text: textOf(early) },
+    { name: `${prefix}prompt`, kind: 'prefill', begin: first - read, end: first, tokens: 0, text: '' },
+  ];
   let begin = first;
-  for (const { step, ms, tokens: own } of steps) {
-    const end = Math.max(begin, own.at(-1).ms, ms);
-    const text = own.map((token) => token.text).join('');
-    phases.push({ name: `step ${step}`, kind: 'step', begin, end, tokens: own.length, text });
+  for (const { step, tokens } of late) {
+    const end = Math.max(begin, tokens.at(-1).ms);
+    phases.push({ name: `${prefix}step ${step}`, kind: 'step', begin, end, tokens: tokens.length, text: textOf(tokens) });
     begin = end;
   }
   return phases;
@@ -53,8 +64,8 @@ export function Timeline({ store }) {
     html`
       <p class="note">
         ${count(usage.completion_tokens, 'token')} in ${count(phases.filter(({ kind }) => kind === 'step').length, 'step')},
-        ${' '}${timings.predicted_per_second.toFixed(0)} tokens per second; prompt:
-        ${' '}${timings.prompt_per_second.toFixed(0)} tokens per second
+        ${' '}${timings.predicted_per_second.toFixed(0)} tokens per second; prompt: ${timings.prompt_n}
+        ${' '}computed, ${timings.cache_n} from a cache, ${timings.prompt_per_second.toFixed(0)} tokens per second
       </p>
     `}
     <div class="scroll" tabindex="0" role="group" aria-label="Steps">
@@ -75,8 +86,8 @@ export function Timeline({ store }) {
                 <td class="number">${milliseconds(phase.end - phase.begin)}</td>
                 <td class="number">${phase.tokens || ''}</td>
                 <td class="track">
-                  <span class=${phase.kind} style=${place(phase)} title=${phase.text ?? ''} aria-hidden="true"></span>
-                  <span class="for-screen-readers">${phase.text ?? ''}</span>
+                  <span class=${phase.kind} style=${place(phase)} title=${phase.text} aria-hidden="true"></span>
+                  <span class="for-screen-readers">${visible(phase.text)}</span>
                 </td>
               </tr>
             `,

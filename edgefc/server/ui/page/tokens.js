@@ -20,7 +20,7 @@ export function Tokens({ store }) {
   const earlier = answer.facts?.earlier_attempts ?? [];
   return html`
     ${earlier.map(
-      (tokens, index) => html`<${Strip} key=${index} title=${`Attempt ${index + 1}, refused`} tokens=${tokens} />`,
+      (tokens, index) => html`<${Strip} key=${index} title=${`Attempt ${index + 1}, invalid or declined`} tokens=${tokens} />`,
     )}
     <${Strip} key="answer" title="Tokens" tokens=${answer.tokens} isMain=${true} />
     <${Decision} answer=${answer} />
