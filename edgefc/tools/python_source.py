@@ -6,6 +6,7 @@ import ast
 import contextlib
 import datetime as dt
 import inspect
+import json
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,7 +33,7 @@ def read_functions(source: str) -> list[PythonTool[..., Any]]:
         raise ToolError(f"the source has more than {MAX_SOURCE:,} characters")
     try:
         functions = [node for node in _parse(source).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        tools = [PythonTool(_stub(node)) for node in functions if not node.name.startswith("_")]
+        tools = [_tool(node) for node in functions if not node.name.startswith("_")]
     except (RecursionError, MemoryError):
         raise ToolError("the source is nested too deeply") from None
     if not tools:
@@ -48,6 +49,21 @@ def _parse(source: str) -> ast.Module:
             return ast.parse(f"{source.rstrip().removesuffix(':')}: ...")  # a signature alone
         line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
         raise ToolError(f"{line}{error.msg if isinstance(error, SyntaxError) else error}") from None
+
+
+def _tool(node: ast.FunctionDef | ast.AsyncFunctionDef) -> PythonTool[..., Any]:
+    from pydantic.errors import PydanticUserError
+    from pydantic_core import SchemaError
+
+    try:
+        tool = PythonTool(_stub(node))
+        json.dumps(tool.schema, ensure_ascii=False).encode()
+        return tool
+    except UnicodeEncodeError:
+        raise ToolError(f"{node.name}: a text has half a character, which cannot be sent") from None
+    except (SchemaError, PydanticUserError, TypeError, ValueError) as error:  # bounds that pydantic refuses
+        reason = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
+        raise ToolError(f"{node.name}: {''.join(reason)}") from None
 
 
 def _stub(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Callable[..., Any]:

@@ -80,6 +80,8 @@ def test_a_signature_alone() -> None:
         ("def f(*x: int): ...", "not supported"), ("def f(x: int, /): ...", "not supported"), ("def f(x: 'a b'): ...", "unknown type"),
         ("def f(x: Literal[1.5]): ...", "unknown type"), ("def f(x: int, x: int): ...", "x"), ("def f(x: str | foo()): ...", "unknown type"),
         ("def f(x: " + "list[" * 3000 + "int" + "]" * 3000 + "): ...", ""), ("#" * (MAX_SOURCE + 1), "characters"), ("a\0b", "null"),
+        ('def f(x: str = "\\ud800"): ...', "half a character"), ('def f(x: int):\n  "\\ud800"', "half a character"), ('def f(x: "\\ud800"): ...', "unknown type"),
+        ("def f(x: Annotated[str, Field(pattern='(')]): ...", "unclosed group"), ("def f(x: Annotated[int, Field(ge='a')]): ...", "f"),
     ],
     ids=lambda text: text[:30],
 )  # fmt: skip
