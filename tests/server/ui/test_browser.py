@@ -273,6 +273,29 @@ def test_mistakes_in_tools_are_shown_by_their_paths(server: ServerProcess, open_
     assert page.locator(".answer").last.locator("p.text").inner_text()
 
 
+ODD_TOOLS = (
+    "[null]", "5", '"x"', "[[]]", '[{"function": null}]', '[{"type": "function", "function": {"name": 5, "parameters": []}}]',
+    '{"name": "f", "parameters": {"properties": {"a": true, "b": null, "c": {"enum": 5, "type": ["string", {}]}}}}',
+    "[" * 3000 + "]" * 3000, '{"name": "\\u202e<b>", "description": "<img src=x>"}', '[{"name": "f", "parameters": {"type": "object", "required": 5}}]',
+)  # fmt: skip
+
+
+def test_odd_tools_do_not_break_the_page(server: ServerProcess, open_page: Open) -> None:
+    page = open_page(server)
+    editor = page.get_by_label("Tools as JSON")
+    for text in ODD_TOOLS:
+        editor.fill(text)
+        page.locator("#lint-summary", has_text="error").or_(
+            page.locator("#lint-summary", has_text="warning")
+        ).wait_for()
+        for path in page.locator(".path").all():
+            path.click()
+        for name in ("options", "tokens", "tools"):
+            open_tab(page, name)
+        ask(page, "Hello!")
+        open_tab(page, "tools")
+
+
 def test_the_same_question_with_a_change(server: ServerProcess, open_page: Open) -> None:
     page = open_page(server)
     ask(page)

@@ -141,6 +141,8 @@ function Summary({ answer }) {
   const decision = decisionOf(answer);
   const facts = [answer.state === 'complete' ? outcomeOf(answer) : answer.state];
   if (cutReasonOf(answer)) facts.push(`ended by ${cutReasonOf(answer)}`);
+  const earlier = answer.facts?.earlier_attempts.length ?? 0;
+  if (earlier) facts.push(count(earlier + 1, 'attempt'));
   if (answer.usage) facts.push(count(answer.usage.completion_tokens, 'token'));
   if (answer.seconds) facts.push(milliseconds(answer.seconds * 1000));
   if (decision?.call) facts.push(`P(call) ${percent(decision.call.probability)}`);
