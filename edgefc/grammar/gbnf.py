@@ -75,11 +75,11 @@ class GbnfWriter:
             case Lexeme():
                 return self._write(node.item, inner=inner)
             case Literal() | ControlToken():
-                return literal_text(node.text)
+                return _literal(node.text)
             case Ref():
                 return node.name
             case Chars():
-                body = "".join(span_text(low, high) for low, high in node.ranges)
+                body = "".join(_span(low, high) for low, high in node.ranges)
                 return f"[{'^' if node.negated else ''}{body}]"
             case Sequence():
                 return self._common_rule(node) or self._sequence(node, inner=inner)
@@ -166,7 +166,7 @@ class GbnfWriter:
             text = self._write(sequence(mark, strings.spell(node.item, node.style), mark))
             return self._helper(text) if len(text) > MAX_INLINE else text
         body = self._automaton(node.item, node.style, key=node)
-        return f"{literal_text(mark.text)} {body} {literal_text(mark.text)}"
+        return f"{_literal(mark.text)} {body} {_literal(mark.text)}"
 
     def _automaton(self, node: Node, style: QuoteStyle | None, *, key: Node | None = None) -> str:
         """Write a node's automaton, one rule a state; return the name of the start.
@@ -207,7 +207,7 @@ class GbnfWriter:
         alphabet = sorted(set(marker))
         for state, name in enumerate(names):
             moves = {char: target for char in alphabet if (target := _next_state(marker, state, char))}
-            branches = [f"{literal_text(c)} {names[n]}" for c, n in moves.items() if n < len(marker)]
+            branches = [f"{_literal(c)} {names[n]}" for c, n in moves.items() if n < len(marker)]
             others = "".join(_escape(char, quote="]") for char in moves)
             branches.append(f"[^{others}] {names[0]}")
             self._lines[name] = f"({' | '.join(branches)})?"
@@ -243,7 +243,7 @@ class GbnfWriter:
 
 
 SHORT_COUNTS = {(0, 1): "?", (0, None): "*", (1, None): "+", (1, 1): ""}
-_NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
 def _join_literals(items: tuple[Node, ...]) -> list[Node]:
@@ -269,20 +269,20 @@ def count_text(low: int, high: int | None) -> str:
 _SPECIAL = re.compile(r"[^ !#-\[\]-~]")
 
 
-def literal_text(text: str) -> str:
+def _literal(text: str) -> str:
     body = _SPECIAL.sub(lambda found: _escape(found[0], quote='"'), text)
     return f'"{body}"'
 
 
-def span_text(low: int, high: int) -> str:
+def _span(low: int, high: int) -> str:
     first, last = _escape(chr(low), quote="]"), _escape(chr(high), quote="]")
     return first if low == high else f"{first}-{last}"
 
 
 def _escape(char: str, *, quote: str) -> str:
     """Write a character inside a GBNF literal (`quote` is `"`) or class (`]`)."""
-    if char in _NAMED_ESCAPES:
-        return _NAMED_ESCAPES[char]
+    if char in NAMED_ESCAPES:
+        return NAMED_ESCAPES[char]
     code = ord(char)
     if char == quote and quote == '"':
         return '\\"'

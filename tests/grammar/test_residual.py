@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from llguidance.gbnf_to_lark import any_to_lark
 
 from edgefc.errors import ConstraintError
 from edgefc.grammar import compile_output
-from edgefc.grammar.residual import residual
+from edgefc.grammar.residual import portable, residual
 from edgefc.types import ToolChoice
-from tests.grammar.executors import LlamaCpp, reach
+from tests.grammar.executors import Guidance, LlamaCpp, reach
 from tests.grammar.syntaxes import SYNTAXES, TOOLS, written
 
 NAMES = tuple(tool["function"]["name"] for tool in TOOLS)
@@ -50,3 +51,41 @@ def test_escapes_survive() -> None:
     value = '\\"]-^é🎉\n'
     gbnf = f'root ::= "a" {json.dumps(value, ensure_ascii=False)} [^\\x5D\\x5E\\x2D]\n'
     assert reach(LlamaCpp(residual(gbnf, "a\\")), value[1:] + "z") == -1
+
+
+@pytest.mark.parametrize("name", SYNTAXES)
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_portable_gbnf_means_the_same(name: str, mode: str) -> None:
+    gbnf = compile_output(SYNTAXES[name], TOOLS, ToolChoice(mode, NAMES)).gbnf
+    text = written(SYNTAXES[name], [("get_weather", {"city": "-^]\\[ Zürich 🎉", "unit": "celsius"})])
+    one, other = LlamaCpp(gbnf), LlamaCpp(portable(gbnf))
+    for byte in text.encode():
+        assert one.mask() == other.mask()
+        one.accept(byte)
+        other.accept(byte)
+    assert reach(LlamaCpp(portable(portable(gbnf))), text) == -1
+
+
+@pytest.mark.parametrize(
+    ("gbnf", "expected"),
+    [
+        (r'root ::= "\x22a\x07b\u00e9"', r'root ::= ("\"a" [\x07] "bé")'),  # no digit after a number
+        (r"root ::= [*-+\x2D/-9]", "root ::= [*-+/-9-]"),  # a dash, at the end
+        (r"root ::= [^\x5Ea-z\x5D\x5B]", r"root ::= [^a-z\]\[^]"),
+        (r"root ::= [\x5E]", 'root ::= ("^")'),
+        (r"root ::= [\x01-\x1F0-9]", r"root ::= [0-9\x01-\x1F]"),
+        (r"root ::= [\uE000-\U0010FFFF]", "root ::= [\ue000-\U0010ffff]"),
+        ("root ::= ([a-z]{1,64})?", "root ::= [a-z]{0,64}"),  # no optional repetition
+        ("root ::= ([a-z]{2,3})?", 'root ::= ([a-z]{2,3} | "")'),
+    ],
+)
+def test_what_others_misread_is_written_otherwise(gbnf: str, expected: str) -> None:
+    assert portable(gbnf) == f"{expected}\n"
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_llguidance_reads_portable_gbnf(mode: str) -> None:
+    for syntax in SYNTAXES.values():
+        gbnf = portable(compile_output(syntax, TOOLS, ToolChoice(mode, NAMES)).gbnf)
+        text = written(syntax, [("get_weather", {"city": "Oslo - 1", "unit": "celsius"})])
+        assert reach(Guidance(any_to_lark(gbnf)), text) == -1
