@@ -56,6 +56,7 @@ NIGHTLY = {
     "EDGEFC_GUARANTEE_REQUESTS": "500",
     "EDGEFC_FAMILY_REQUESTS": "100",
     "EDGEFC_KILLS": "200",
+    "EDGEFC_VIOLATED_REQUESTS": "1000",
     "EDGEFC_CONFORMANCE": "1",
 }
 PROGRAMS: list[subprocess.Popen[str]] = []  # started by run_quietly

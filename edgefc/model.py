@@ -64,7 +64,7 @@ def load(
     lora          LoRA adapters: `[NAME=]FILE[:SCALE]`, a path, `Lora(path, scale, name)`, or several; None: the card's
     transcripts   file to which questions and answers are appended, readable by its owner only; None: disabled
     progress      called with the loaded share, 0 to 1; returning False cancels
-    engine        "llama-server=URL": that server computes, and `name` may also be a folder with its tokenizer.json
+    engine        "llama-server=URL", "vllm=URL" or "sglang=URL": that server computes, see docs/remote.md
 
     Raises ModelNotFoundError, ModelFileError, ModelLoadError, FormatError, TranscriptError or RemoteEngineError.
     """
@@ -83,7 +83,7 @@ def load(
     recorder = None if transcripts is None else _new_recorder(transcripts, found, chat_format)
     backend: Backend
     if engine is not None and remote is not None:
-        backend = remote.connect(engine, n_ctx)
+        backend = remote.connect(engine, chat_format, n_ctx)
     else:
         backend = _load_engine(header, path, adapters_of(found, lora), progress, n_ctx=n_ctx, **local)
     if detection.template == formats.MODEL_TEMPLATE:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgefc import gguf
+from edgefc import formats, gguf, grammar
+from edgefc.chat.prompt_parts import PROBE_TOOL
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.engine.tokenizer_files import TOKENIZER, open_beside, open_folder
 from edgefc.errors import MissingPackageError, RequestError
+from edgefc.tools import ToolSet
+from edgefc.types import ToolChoice
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
+    from edgefc.engine.remote.api import RemoteApi
     from edgefc.engine.remote.engine import RemoteEngine
     from edgefc.engine.remote.target import RemoteTarget
     from edgefc.engine.vocabulary import Vocabulary
@@ -64,17 +68,38 @@ class RemoteModel:
         loader = VocabularyLoader(path)
         return cls(header.metadata, path, loader.vocabulary(), loader.guidance_tokenizer, loader.close)
 
-    def connect(self, engine: str | RemoteTarget, n_ctx: int | None) -> RemoteEngine:
-        """Connect to the engine that computes this model. Raises RemoteEngineError or RequestError."""
+    def connect(self, engine: str | RemoteTarget, family: formats.Family, n_ctx: int | None) -> RemoteEngine:
+        """Connect to the engine that computes this model, and prove that it enforces the grammars of its family.
+
+        Raises RemoteEngineError or RequestError.
+        """
         from edgefc.engine.remote.client import Client
         from edgefc.engine.remote.engine import RemoteEngine
         from edgefc.engine.remote.llama_server import LlamaServer
+        from edgefc.engine.remote.sglang import Sglang
         from edgefc.engine.remote.target import RemoteTarget
+        from edgefc.engine.remote.vllm import Vllm
 
         target = engine if isinstance(engine, RemoteTarget) else RemoteTarget.parse(engine)
         tokenizer = Tokenizer(self.vocabulary, self.file.with_name(TOKENIZER))
-        api = LlamaServer(self.vocabulary)
-        return RemoteEngine(Client(target), api, tokenizer, self.guidance, n_ctx=n_ctx, on_close=self.close)
+        apis: dict[str, RemoteApi] = {"llama-server": LlamaServer(self.vocabulary), "vllm": Vllm(), "sglang": Sglang()}
+        control = _control_tokens(family, tokenizer)
+        return RemoteEngine(
+            Client(target),
+            apis[target.kind],
+            tokenizer,
+            self.guidance,
+            control=control,
+            n_ctx=n_ctx,
+            on_close=self.close,
+        )
+
+
+def _control_tokens(family: formats.Family, tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the control tokens that the grammar of a family's calls demands."""
+    tools = ToolSet.of([PROBE_TOOL])
+    choice = ToolChoice("auto", tools.names)
+    return grammar.compile_output(family.syntax_for(tools, choice), tools, choice, control=tokenizer.control).control
 
 
 def refuse_local(**options: object) -> None:

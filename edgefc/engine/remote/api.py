@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from edgefc.engine.remote.client import Client
 from edgefc.engine.sampler import SamplingOptions
+from edgefc.errors import RequestError
 
 N_TOP = 20  # logprobs that are enough to measure how sure the model is; vLLM's default limit
 
@@ -62,10 +63,14 @@ class RemoteToken:
 
 @dataclass(frozen=True, slots=True)
 class RemoteEnd:
-    """The end of an answer. `length`: max_tokens or its context ended it."""
+    """The end of an answer. `length`: max_tokens or its context ended it.
+
+    prompt_tokens  as the engine counted them; None: it does not say
+    """
 
     reason: Literal["stop", "length"]
     cached_tokens: int = 0
+    prompt_tokens: int | None = None
 
 
 class EventReader(Protocol):
@@ -78,12 +83,14 @@ class EventReader(Protocol):
 class RemoteApi(Protocol):
     """A kind of remote engine.
 
-    path          where requests go
-    grammar_hint  what to do if it does not enforce grammars
+    path           where requests go
+    grammar_hint   what to do if it does not enforce grammars
+    logprobs_hint  what to do if it does not tell the model's own logprobs, before the grammar
     """
 
     path: str
     grammar_hint: str
+    logprobs_hint: str
 
     async def facts(self, client: Client) -> RemoteFacts: ...
 
@@ -91,3 +98,9 @@ class RemoteApi(Protocol):
         """Return the body of a request. Raises RequestError for an option that the engine does not have."""
 
     def reader(self) -> EventReader: ...
+
+
+def check_window(sampling: SamplingOptions, engine: str) -> None:
+    """Refuse a window of penalties for an engine whose penalties cover the whole answer. Raises RequestError."""
+    if sampling.penalty_last_n != SamplingOptions().penalty_last_n:
+        raise RequestError("penalty_last_n", f"{engine} has no such window", "Omit it: penalties cover all tokens.")

@@ -34,12 +34,16 @@ def logits_of(found: RemoteToken, n_vocab: int) -> NDArray[np.float32]:
 class RemoteSampler(Sampler):
     """Takes the token that a remote engine chose, unless a guide has changed the odds, or may end the answer.
 
-    found  the token, set before each choice
+    found      the token, set before each choice
+    is_spelled returns True for a token that spells a control token, which GBNF cannot tell from the token itself
     """
 
-    def __init__(self, options: SamplingOptions, n_vocab: int, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, options: SamplingOptions, n_vocab: int, prompt: Sequence[int], is_spelled: Callable[[int], bool]
+    ) -> None:
         super().__init__(options, n_vocab, prompt)
         self.found = RemoteToken(-1)
+        self._is_spelled = is_spelled
         self._seen: NDArray[np.float32] | None = None
 
     def adjust(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -48,17 +52,21 @@ class RemoteSampler(Sampler):
         return self._seen
 
     def sample(self, choice: Choice) -> int:
-        """Return the engine's token. Raises ConstraintError if the grammar forbids it."""
-        self._check(choice)
-        return self.found.token if choice.logits is self._seen else super().sample(choice)
+        """Return the engine's token. Raises ConstraintError if the grammar that it was given forbids it."""
+        is_allowed = self._is_allowed(choice)
+        return self.found.token if is_allowed and choice.logits is self._seen else super().sample(choice)
 
     def sample_or_end(self, choice: Choice, bias: float, is_variant: Callable[[int], bool]) -> int | None:
         """Decide on another call, as `Sampler` does; without logprobs, the engine's own choice counts."""
-        self._check(choice)
-        if self.found.logprob is None:
+        if self._is_allowed(choice) and self.found.logprob is None:
             return None if self.found.token in choice.end_tokens else self.found.token
         return super().sample_or_end(choice, bias, is_variant)
 
-    def _check(self, choice: Choice) -> None:
-        if not choice.allows(self.found.token):
-            raise ConstraintError(f"the grammar forbids the token {self.found.token}")
+    def _is_allowed(self, choice: Choice) -> bool:
+        """Return False for a token that only the engine's form of the grammar allows; raise for any other."""
+        token = self.found.token
+        if choice.allows(token):
+            return True
+        if token in choice.end_tokens or not self._is_spelled(token):
+            raise ConstraintError(f"the grammar forbids the token {token}")
+        return False

@@ -92,7 +92,7 @@ class Client:
                         return
                     if response.status_code not in BUSY or tries == len(RETRY_S):
                         raise await self._refusal(response)
-                    wait = _retry_after(response) or RETRY_S[tries]
+                    wait = _wait_for(response, RETRY_S[tries])
             tries += 1
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the tries of many
 
@@ -148,13 +148,13 @@ class Client:
         return self.error(f"broke off the connection: {error or type(error).__name__}", "See its log, and try again.")
 
 
-def _retry_after(response: httpx2.Response) -> float | None:
-    """Return the seconds that an engine asks to wait; None if it names none, or too many."""
+def _wait_for(response: httpx2.Response, usual: float) -> float:
+    """Return the seconds that an engine asks to wait; the usual ones if it names none, or too many."""
     try:
         seconds = float(response.headers.get("retry-after", ""))
     except ValueError:
-        return None
-    return seconds if 0 <= seconds <= MAX_WAIT_S else None
+        return usual
+    return seconds if 0 <= seconds <= MAX_WAIT_S else usual
 
 
 def _excerpt(data: bytes) -> str:

@@ -12,7 +12,7 @@ import asyncio
 import atexit
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from llguidance import LLTokenizer
 from typing_extensions import Unpack
 
+from edgefc.cache import TextCache
 from edgefc.engine.adapters import UsualAdapters
 from edgefc.engine.constraint import ConstraintFactory
 from edgefc.engine.costs import PLAIN, Costs
@@ -27,6 +28,7 @@ from edgefc.engine.generation import Generation
 from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken
 from edgefc.engine.remote.choices import RemoteSampler, logits_of
 from edgefc.engine.remote.client import Client
+from edgefc.engine.remote.probe import Probe, read_event
 from edgefc.engine.sequence import GREEDY, RequestOptions, Sequence, new_sequence
 from edgefc.engine.setup import Setup
 from edgefc.engine.tokenizer import Tokenizer
@@ -35,13 +37,15 @@ from edgefc.errors import (
     ConstraintError,
     EdgefcError,
     EngineClosedError,
+    GrammarError,
     RequestError,
 )
 from edgefc.grammar import CompiledGrammar
-from edgefc.grammar.residual import residual
+from edgefc.grammar.residual import portable, residual
 
 T = TypeVar("T")
 N_BATCH = 512
+MAX_GRAMMARS = 16 << 20  # characters of cached grammars
 MAX_CHARACTER = 4  # tokens of a character that a limit may cut
 
 
@@ -58,13 +62,20 @@ class RemoteEngine:
         tokenizer: Tokenizer,
         guidance: Callable[[], LLTokenizer],
         *,
+        control: Collection[int] = (),
         n_ctx: int | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """Ask the server for its facts. Raises RemoteEngineError, or RequestError for an n_ctx above the server's."""
+        """Ask the server for its facts, and prove that it enforces grammars.
+
+        control  control tokens that are part of the model's calls
+
+        Raises RemoteEngineError, or RequestError for an n_ctx above the server's.
+        """
         self.tokenizer, self._api, self._on_close = tokenizer, api, on_close
         self.adapters = UsualAdapters(label=client.target.kind)  # tells its results from those of the weights here
         self._client = client
+        self._grammars: TextCache[str] = TextCache(len, MAX_GRAMMARS)
         self._constraints = ConstraintFactory(guidance, tokenizer.vocabulary.handle)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="edgefc-remote", daemon=True)
@@ -75,6 +86,7 @@ class RemoteEngine:
         try:
             self.facts: RemoteFacts = self._wait(api.facts(self._client))
             self.n_ctx = self._checked_context(n_ctx)
+            self._wait(Probe(self._client, api, self.facts, tokenizer).run(control))
         except BaseException:
             self.close()
             raise
@@ -143,6 +155,18 @@ class RemoteEngine:
             self._loop.close()
         self._on_close()
 
+    def _gbnf_of(self, grammar: CompiledGrammar | None) -> str:
+        """Return a grammar in portable GBNF; "" for none. Raises RequestError for one that exists as Lark only."""
+        if grammar is None:
+            return ""
+
+        def write() -> str:
+            if not (text := grammar.gbnf):
+                raise RequestError("grammar", f"cannot be sent to {self.name}", "Load the model without `engine`.")
+            return portable(text) if grammar.build is not None else text
+
+        return self._grammars.get(grammar.lark, write)
+
     def _check_open(self) -> None:
         if self._is_closed:
             raise EngineClosedError("the model was closed", "Load it again.")
@@ -199,16 +223,32 @@ class _Answer:
             n_ctx=engine.n_ctx,
             constraints=engine._constraints,  # noqa: SLF001
         )
-        self._sampler = RemoteSampler(options.get("sampling", GREEDY), tokenizer.n_vocab, prompt)
+        self._sampler = RemoteSampler(options.get("sampling", GREEDY), tokenizer.n_vocab, prompt, self._is_spelled)
         self.sequence.sampler = self._sampler
         n_top = options.get("logprobs")
         self._n_top = max(N_TOP, n_top or 0) if n_top is not None or options.get("guide") is not None else None
-        self._gbnf = _gbnf_of(options.get("grammar"))
+        self._gbnf = engine._gbnf_of(options.get("grammar"))  # noqa: SLF001
         allowed = self.sequence.visible_control | self.sequence.end_tokens
         control = tokenizer.vocabulary.control - allowed if self._gbnf else ()
         self._forbidden = tuple(sorted(control))
         self._n_read = 0  # tokens of the answer that the server knows of
+        self._n_before = -1  # tokens of the answer when the last request was sent
         self._api.body(self._request(0, ""), engine.facts)  # raises for options that the server does not have
+
+    def _is_spelled(self, token: int) -> bool:
+        """Return True if the grammar that the server has allows a token: there, control tokens are text."""
+        if not self.sequence.visible_control:
+            return False
+        try:
+            residual(self._gbnf, self._text([*self.sequence.generated, token]).decode())
+        except (UnicodeDecodeError, ConstraintError, GrammarError):
+            return False
+        return True
+
+    def _text(self, tokens: list[int]) -> bytes:
+        """Return the text of an answer, with the control tokens of its grammar."""
+        piece, control = self.sequence.tokenizer.piece, self.sequence.visible_control
+        return b"".join(piece(token, show_control=token in control) for token in tokens)
 
     async def run(self) -> None:
         """Generate the answer, and hand it over; an error ends it."""
@@ -252,27 +292,27 @@ class _Answer:
         They are all tokens so far, or those before a character that is not complete yet.
         """
         sequence, size = self.sequence, len(self.sequence.generated)
-        piece, control = sequence.tokenizer.piece, sequence.visible_control
         while size:
-            data = b"".join(piece(token, show_control=token in control) for token in sequence.generated[:size])
-            with contextlib.suppress(UnicodeDecodeError):
-                return size, residual(self._gbnf, data.decode()) if self._gbnf else ""
-            size -= 1
+            try:
+                text = self._text(sequence.generated[:size]).decode()
+                return size, residual(self._gbnf, text) if self._gbnf else ""
+            except UnicodeDecodeError:
+                size -= 1
+            except GrammarError:  # a caller's, in words that only llguidance and the server know
+                break
         return 0, self._gbnf
 
     async def _found(self) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
         """Send a request for the rest of the answer, and yield its tokens and its end."""
         reader = self._api.reader()
+        if len(self.sequence.generated) == self._n_before:
+            raise self._client.error("cannot continue the answer as its grammar demands", "Simplify the grammar.")
+        self._n_before = len(self.sequence.generated)
         self._n_read, grammar = self._start_of_rest()
         body = self._api.body(self._request(self._n_read, grammar), self._engine.facts)
         async with contextlib.aclosing(self._client.events(self._api.path, body)) as events:
             async for event in events:
-                try:
-                    found = reader.read(event)
-                except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-                    reason = f"sent an event that is not its own: {type(error).__name__}: {error}"
-                    raise self._client.error(reason, f"Is it a {self._client.target.kind}?") from None
-                for item in found:
+                for item in read_event(self._client, reader, event):
                     yield item
                     if isinstance(item, RemoteEnd):
                         return
@@ -330,12 +370,3 @@ class _Answer:
 
 
 _OTHER_TOKENIZER = "Load the model that the engine serves."
-
-
-def _gbnf_of(grammar: CompiledGrammar | None) -> str:
-    """Return the grammar in GBNF; "" for none. Raises RequestError for one that exists as Lark only."""
-    if grammar is None:
-        return ""
-    if not (text := grammar.gbnf):
-        raise RequestError("grammar", "this grammar cannot be sent to another engine", "Load the model locally.")
-    return text

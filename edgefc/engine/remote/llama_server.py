@@ -19,6 +19,7 @@ class LlamaServer:
 
     path = "/completion"
     grammar_hint = "Use llama-server of llama.cpp, without a proxy that changes requests."
+    logprobs_hint = "Use llama-server of llama.cpp, without --backend-sampling."
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -97,7 +98,8 @@ class LlamaServerReader:
         found: list[RemoteToken | RemoteEnd] = []
         if event.get("stop"):
             cached = event.get("timings", {}).get("cache_n", 0)
-            return [RemoteEnd("length" if event.get("stop_type") == "limit" else "stop", int(cached))]
+            is_cut = event.get("stop_type") == "limit"
+            return [RemoteEnd("length" if is_cut else "stop", int(cached), int(event["tokens_evaluated"]))]
         tokens = [int(token) for token in event.get("tokens", ())]
         if not tokens:
             return []

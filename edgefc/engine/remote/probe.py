@@ -1,0 +1,122 @@
+"""Proves at the start that a remote engine does what its answers depend on; what cannot be proven is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from edgefc.engine.remote.api import (
+    N_TOP,
+    EventReader,
+    RemoteApi,
+    RemoteEnd,
+    RemoteFacts,
+    RemoteRequest,
+    RemoteToken,
+)
+from edgefc.engine.remote.client import Client
+from edgefc.engine.sampler import SamplingOptions
+from edgefc.engine.tokenizer import Tokenizer
+from edgefc.errors import RemoteEngineError
+
+PROMPT = "Say hello."
+# Nothing that a model writes by itself, with characters of one to four bytes.
+TEXT = 'edgefc {"probe": [7, "naïve 日本 🎉"]}'
+MORE_TOKENS = 8  # than the text has bytes: room for a model that goes on
+FAVOUR = 100.0  # added to the logits of tokens: vLLM's limit
+POSSIBLE = -50.0  # logprob above which a token was not ruled out
+
+
+def read_event(client: Client, reader: EventReader, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
+    """Return what an event adds to an answer. Raises RemoteEngineError for one that is malformed."""
+    try:
+        return reader.read(event)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        reason = f"sent an event that is not its own: {type(error).__name__}: {error}"
+        raise client.error(reason, f"Is it a {client.target.kind}?") from None
+
+
+class Probe:
+    """Asks an engine for texts that only a grammar can produce."""
+
+    def __init__(self, client: Client, api: RemoteApi, facts: RemoteFacts, tokenizer: Tokenizer) -> None:
+        self._client, self._api, self._facts, self._tokenizer = client, api, facts, tokenizer
+
+    async def run(self, control: Collection[int]) -> None:
+        """Prove that grammars are enforced, that ids mean the same there and here, and that logprobs are the model's.
+
+        control  control tokens that the grammars of the model's answers contain
+
+        Raises RemoteEngineError.
+        """
+        await self._prove_text()
+        if tokens := sorted(set(control) - self._tokenizer.eog):
+            await self._prove_control(tokens)
+
+    async def _prove_text(self) -> None:
+        """Let a grammar force a text, against a token that is favoured beyond all others."""
+        wrong = self._tokenizer.encode_text("~")[0]
+        found, end = await self._ask(TEXT, {wrong: FAVOUR}, len(TEXT.encode()) + MORE_TOKENS)
+        tokens = [item.token for item in found if item.token not in self._tokenizer.eog]
+        if outside := [token for token in tokens if not 0 <= token < self._tokenizer.n_vocab]:
+            raise self._refused(f"sent the token {outside[0]}, which is not in the vocabulary of {self._facts.n_vocab}")
+        text = b"".join(map(self._tokenizer.piece, tokens)).decode("utf-8", "replace")
+        if text != TEXT:
+            hint = f"{self._api.grammar_hint} Its model must be the one that is loaded here."
+            reason = f"does not enforce grammars, or has another tokenizer: {text[:60]!r} instead of {TEXT!r}"
+            raise self._client.error(reason, hint)
+        if end.reason != "stop":
+            raise self._refused("does not end an answer where its grammar ends")
+        if end.prompt_tokens not in {None, len(self._prompt)}:
+            reason = f"changes prompts: it read {end.prompt_tokens} tokens instead of {len(self._prompt)}"
+            raise self._refused(reason)
+        if not self._has_own_logprobs(found):
+            reason = "does not tell the model's own logprobs, before the grammar"
+            raise self._client.error(reason, self._api.logprobs_hint)
+
+    def _has_own_logprobs(self, found: list[RemoteToken]) -> bool:
+        """Return True if tokens that the grammar forbids have a probability at some place in the text."""
+        rest = TEXT.encode()
+        for item in found:
+            for token, logprob in item.top if rest else ():
+                piece = self._tokenizer.piece(token, show_control=True) if token < self._tokenizer.n_vocab else b""
+                if logprob > POSSIBLE and not rest.startswith(piece):
+                    return True
+            rest = rest.removeprefix(self._tokenizer.piece(item.token))
+        return False
+
+    async def _prove_control(self, control: list[int]) -> None:
+        """Let a grammar force control tokens, which must not be spelled by others."""
+        text = "".join(self._tokenizer.piece(token, show_control=True).decode("utf-8", "replace") for token in control)
+        found, _ = await self._ask(text, dict.fromkeys(control, FAVOUR), len(control) + MORE_TOKENS)
+        tokens = [item.token for item in found if item.token not in self._tokenizer.eog]
+        if tokens != control:
+            raise self._refused(f"does not let a grammar demand control tokens: {text!r} became {tokens}")
+
+    @property
+    def _prompt(self) -> list[int]:
+        return self._tokenizer.encode(PROMPT, bos="vocabulary")
+
+    async def _ask(self, text: str, bias: Mapping[int, float], max_tokens: int) -> tuple[list[RemoteToken], RemoteEnd]:
+        """Return the tokens, and the end, of an answer that must be this text."""
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        request = RemoteRequest(
+            self._prompt,
+            max_tokens,
+            f'root ::= "{quoted}"\n',
+            SamplingOptions(logit_bias=bias),
+            n_top=N_TOP,
+            end_tokens=self._tokenizer.eog,
+        )
+        reader, found = self._api.reader(), list[RemoteToken]()
+        async with aclosing(self._client.events(self._api.path, self._api.body(request, self._facts))) as events:
+            async for event in events:
+                for item in read_event(self._client, reader, event):
+                    if isinstance(item, RemoteEnd):
+                        return found, item
+                    found.append(item)
+        raise self._client.error("broke off amid an answer", "See its log, and try again.")
+
+    def _refused(self, reason: str) -> RemoteEngineError:
+        return self._client.error(reason, self._api.grammar_hint)

@@ -1,0 +1,330 @@
+"""Stand-ins for vLLM and SGLang: their fields, over the demo model's logits, with llama.cpp's grammar sampler.
+
+The fields are those of vLLM's `CompletionRequest` and `CompletionStreamResponse`, and of SGLang's `GenerateReqInput` and
+`SamplingParams`, read in their sources in November 2026. What a request has besides them is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import llama_cpp
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+N_CTX = 2048
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Grammar(_Strict):
+    grammar: str
+
+
+class _StreamOptions(_Strict):
+    include_usage: bool
+
+
+class VllmRequest(_Strict):
+    """The fields of vLLM's CompletionRequest that edgefc sends."""
+
+    model: str
+    prompt: list[int]
+    max_tokens: int
+    stream: Literal[True]
+    stream_options: _StreamOptions
+    add_special_tokens: Literal[False]
+    skip_special_tokens: Literal[False]
+    return_token_ids: Literal[True]
+    stop_token_ids: list[int]
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+    structured_outputs: _Grammar | None = None
+    logprobs: int | None = None
+    return_tokens_as_token_ids: bool | None = None
+
+
+class _SglangParams(_Strict):
+    max_new_tokens: int
+    stop_token_ids: list[int]
+    skip_special_tokens: Literal[False]
+    no_stop_trim: Literal[True]
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    sampling_seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+    ebnf: str | None = None
+
+
+class SglangRequest(_Strict):
+    """The fields of SGLang's GenerateReqInput that edgefc sends."""
+
+    input_ids: list[int]
+    sampling_params: _SglangParams
+    stream: Literal[True]
+    return_logprob: bool | None = None
+    logprob_start_len: int | None = None
+    top_logprobs_num: int | None = None
+
+
+@dataclass
+class Faults:
+    """What a stub does wrong.
+
+    busy            requests that get 429 or 503 (`status`), with `retry_after`
+    die_after, hang_after  tokens after which it breaks off, or falls silent
+    ignores_grammar tokens are the model's own
+    violations      probability that a token is any other one, or that the answer ends there
+    other_tokenizer ids are others than the model's
+    masked_logprobs logprobs are those after the grammar
+    adds_bos        a prompt has one token more than it was sent
+    increments      SGLang's --incremental-streaming-output
+    """
+
+    busy: int = 0
+    status: int = 429
+    retry_after: str | None = None
+    die_after: int | None = None
+    hang_after: int | None = None
+    ignores_grammar: bool = False
+    violations: float = 0.0
+    other_tokenizer: bool = False
+    masked_logprobs: bool = False
+    adds_bos: bool = False
+    increments: bool = False
+
+
+@dataclass
+class _Step:
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
+    end: Literal["stop", "length"] | None
+
+
+@dataclass
+class Stub:
+    """A server on a free port inside a `with` block. `requests` counts those for answers."""
+
+    path: Path
+    kind: str
+    faults: Faults = field(default_factory=Faults)
+    requests: int = 0
+    running: int = 0
+    key: str | None = None
+
+    def __enter__(self) -> Self:
+        self._llama = llama_cpp.Llama(str(self.path), n_ctx=N_CTX, n_threads=1, n_threads_batch=1, verbose=False)
+        self._vocabulary = llama_cpp.llama_model_get_vocab(self._llama.model)
+        self._random = random.Random(7)
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._llama.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def engine(self) -> str:
+        return f"{self.kind}={self.url}"
+
+    def _app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.get("/v1/models")
+        async def models(request: Request) -> Any:
+            if not self._is_known(request):
+                return JSONResponse({"error": {"message": "Unauthorized"}}, 401)
+            return {"object": "list", "data": [{"id": "served", "object": "model", "max_model_len": N_CTX}]}
+
+        @app.post("/v1/completions")
+        @app.post("/generate")
+        async def answer(request: Request) -> Any:
+            return await self._answer(request)
+
+        return app
+
+    async def _answer(self, request: Request) -> Any:
+        if not self._is_known(request):
+            return JSONResponse({"error": {"message": "Unauthorized"}}, 401)
+        if self.faults.busy:
+            self.faults.busy -= 1
+            headers = {} if self.faults.retry_after is None else {"Retry-After": self.faults.retry_after}
+            return JSONResponse({"error": {"message": "too many requests"}}, self.faults.status, headers)
+        self.requests += 1
+        try:
+            data = await request.json()
+            events = self._vllm(VllmRequest(**data)) if self.kind == "vllm" else self._sglang(SglangRequest(**data))
+        except ValidationError as error:
+            return JSONResponse({"error": {"message": str(error)}}, 400)
+        return StreamingResponse(self._lines(events), media_type="text/event-stream")
+
+    def _is_known(self, request: Request) -> bool:
+        return self.key is None or request.headers.get("authorization") == f"Bearer {self.key}"
+
+    async def _lines(self, events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+        self.running += 1
+        try:
+            async for event in events:
+                yield f"data: {json.dumps(event)}\n\n"
+            yield "data: [DONE]\n\n"
+        finally:
+            self.running -= 1
+
+    async def _vllm(self, request: VllmRequest) -> AsyncIterator[dict[str, Any]]:
+        grammar = request.structured_outputs.grammar if request.structured_outputs else ""
+        n_top, base = request.logprobs, {"id": "cmpl-1", "object": "text_completion", "model": request.model}
+        count = 0
+        steps = self._steps(
+            request.prompt, grammar, request.logit_bias or {}, request.max_tokens, request.stop_token_ids, n_top
+        )
+        async for step in steps:
+            count += 1
+            logprobs = None if n_top is None else {
+                "text_offset": [0],
+                "tokens": [f"token_id:{step.token}"],
+                "token_logprobs": [step.logprob],
+                "top_logprobs": [{f"token_id:{token}": value for token, value in step.top}],
+            }  # fmt: skip
+            choice = {"index": 0, "text": "", "token_ids": [step.token], "logprobs": logprobs,
+                      "finish_reason": step.end, "stop_reason": None}  # fmt: skip
+            yield {**base, "choices": [choice]}
+        n_prompt = len(request.prompt) + self.faults.adds_bos
+        usage = {"prompt_tokens": n_prompt, "completion_tokens": count, "total_tokens": n_prompt + count}
+        yield {**base, "choices": [], "usage": usage}
+
+    async def _sglang(self, request: SglangRequest) -> AsyncIterator[dict[str, Any]]:
+        params = request.sampling_params
+        n_top = request.top_logprobs_num if request.return_logprob else None
+        steps: list[_Step] = []
+        bias, found = params.logit_bias or {}, params.ebnf or ""
+        async for step in self._steps(
+            request.input_ids, found, bias, params.max_new_tokens, params.stop_token_ids, n_top
+        ):
+            steps.append(step)
+            shown = steps[-1:] if self.faults.increments else steps
+            meta: dict[str, Any] = {
+                "id": "1",
+                "finish_reason": None if step.end is None else {"type": step.end},
+                "prompt_tokens": len(request.input_ids) + self.faults.adds_bos,
+                "completion_tokens": len(steps),
+                "cached_tokens": 0,
+            }
+            if n_top is not None:
+                meta["output_token_logprobs"] = [[each.logprob, each.token, None] for each in shown]
+                meta["output_top_logprobs"] = [[[value, token, None] for token, value in each.top] for each in shown]
+            yield {"text": "", "output_ids": [each.token for each in shown], "meta_info": meta}
+
+    async def _steps(
+        self,
+        prompt: list[int],
+        grammar: str,
+        bias: dict[str, float],
+        max_tokens: int,
+        stop: list[int],
+        n_top: int | None,
+    ) -> AsyncIterator[_Step]:
+        """Generate greedily; every request at its own pace, one token at a time."""
+        faults, tokens = self.faults, list(prompt)
+        sampler = llama_cpp.llama_sampler_init_grammar(self._vocabulary, grammar.encode(), b"root") if grammar else None
+        try:
+            for number in range(1, max_tokens + 1):
+                if faults.die_after is not None and number > faults.die_after:
+                    raise ConnectionAbortedError
+                if faults.hang_after is not None and number > faults.hang_after:
+                    await asyncio.sleep(3600)
+                logits = self._logits(tokens)
+                biased = logits.copy()
+                for token, value in bias.items():
+                    biased[int(token)] += value
+                if sampler and not faults.ignores_grammar:
+                    biased = self._masked(sampler, biased)
+                token = int(np.argmax(biased))
+                is_wrong = self._random.random() < faults.violations
+                if is_wrong:
+                    token = self._random.randrange(len(logits))
+                elif sampler and not faults.ignores_grammar:
+                    llama_cpp.llama_sampler_accept(sampler, token)
+                if is_wrong and sampler:  # another token may be illegal, on which llama.cpp would abort
+                    llama_cpp.llama_sampler_free(sampler)
+                    sampler = None
+                tokens.append(token)
+                values = _log_softmax(biased if faults.masked_logprobs else logits)
+                best = np.argsort(-values)[: n_top or 0].tolist()
+                shown = (token + 1) % len(logits) if faults.other_tokenizer else token
+                end = "stop" if token in stop else "length" if number == max_tokens else None
+                yield _Step(shown, float(values[token]), [(other, float(values[other])) for other in best], end)
+                if end is not None:
+                    return
+                await asyncio.sleep(0)
+        finally:
+            if sampler:
+                llama_cpp.llama_sampler_free(sampler)
+
+    def _logits(self, tokens: list[int]) -> NDArray[np.float32]:
+        known = self._llama.input_ids[: self._llama.n_tokens].tolist()
+        same = next(
+            (n for n, (a, b) in enumerate(zip(known, tokens, strict=False)) if a != b), min(len(known), len(tokens))
+        )
+        self._llama.n_tokens = min(same, len(tokens) - 1)
+        self._llama.eval(tokens[self._llama.n_tokens :])
+        pointer = llama_cpp.llama_get_logits_ith(self._llama.ctx, -1)
+        return np.ctypeslib.as_array(pointer, (self._llama.n_vocab(),)).copy()
+
+    def _masked(self, sampler: Any, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        data = (llama_cpp.llama_token_data * len(logits))()
+        entries = np.frombuffer(data, np.dtype([("id", "i4"), ("logit", "f4"), ("p", "f4")]))
+        entries["id"], entries["logit"] = np.arange(len(logits)), logits
+        array = llama_cpp.llama_token_data_array(data, len(logits), -1, False)
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+        masked = np.full(len(logits), -np.inf, np.float32)
+        masked[entries["id"]] = entries["logit"]
+        return masked
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    values = logits.astype(np.float64)
+    values -= values.max()
+    result: NDArray[np.float64] = np.maximum(values - np.log(np.exp(values).sum()), -9999.0)
+    return result
