@@ -85,6 +85,16 @@ def test_a_question_its_calls_their_results_and_the_answer(server: ServerProcess
     assert "Answer: " in page.get_by_role("status").last.inner_text()
 
 
+def test_in_front_of_a_worker(demo_path: Path, open_page: Open) -> None:
+    with ServerProcess(("--worker",)) as server:
+        page = open_page(server)
+        page.get_by_text("6 tools, no mistakes").wait_for()
+        ask(page)
+        send_results(page, RESULTS)
+        assert "18" in page.locator(".answer").last.locator("p.text").inner_text()
+        assert page.locator("#panel .token.sampled").count() > 0
+
+
 def test_the_token_strip_shows_what_the_reply_counts(server: ServerProcess, open_page: Open) -> None:
     body = {"messages": [{"role": "user", "content": QUESTION}], "tools": TOOLS}
     usage = server.post(CHAT, body).json["usage"]
