@@ -8,13 +8,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from benchmarks import peer
 from edgefc import paths
 from edgefc.engine import selftest
+from tests.engine.remote.conftest import BINARY, N_CTX
+from tests.engine.remote.stub import Stub
 from tests.evaluation.checkout import write_checkout
 from tests.lora_files import write_adapter
 from tests.models.fake_hub import HubServer
@@ -54,12 +57,29 @@ def commands() -> Iterator[tuple[str, str, str]]:
 COMMANDS = list(commands())
 
 
+@contextmanager
+def remote_engines(text: str) -> Iterator[str]:
+    """Start the engines that a document names; yields its text with their addresses."""
+    with ExitStack() as running:
+        for kind, url in re.findall(r"(llama-server|vllm|sglang)=(http://127\.0\.0\.1:\d+)", text):
+            if kind != "llama-server":
+                port = running.enter_context(Stub(paths.demo_model(), kind)).port
+            elif BINARY is None:
+                pytest.skip("needs llama-server: `python benchmarks/peer.py` builds one")
+            else:
+                server = peer.Server(BINARY, paths.demo_model(), n_ctx=N_CTX, threads=1)
+                port = running.enter_context(server).port
+            text = text.replace(url, f"http://127.0.0.1:{port}")
+        yield text
+
+
 IN_ORDER = {"batch.md", "models.md", "transcripts.md"}  # their commands need what those before them left
 
 
 @pytest.mark.parametrize(("document", "command", "shown"), [each for each in COMMANDS if each[0] not in IN_ORDER])
 def test_a_documented_command_succeeds(document: str, command: str, shown: str, tmp_path: Path) -> None:
-    printed = run_command(document, command, tmp_path)
+    with remote_engines(command) as command_here:
+        printed = run_command(document, command_here, tmp_path)
     assert not shown or printed == shown
 
 
@@ -129,7 +149,11 @@ def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) 
         pytest.skip("this build of llama.cpp crashes on this processor when a stock Llama decodes")
     script = tmp_path / "snippet.py"
     files_of(document, tmp_path)
-    with ServerProcess() if "http://127.0.0.1:8080" in snippet else nullcontext() as serving:
+    with (
+        ServerProcess() if "http://127.0.0.1:8080" in snippet else nullcontext() as serving,
+        remote_engines(snippet) as snippet_here,
+    ):
+        snippet = snippet_here
         if serving is not None:
             snippet = snippet.replace("127.0.0.1:8080", f"{serving.host}:{serving.port}")
         script.write_text(snippet, encoding="utf-8")

@@ -113,7 +113,7 @@ EngineOption = Annotated[
     Option(
         "--engine",
         metavar="KIND=URL",
-        help="Let this server compute: llama-server=URL. MODEL may then be a folder with its tokenizer.json, too.",
+        help="Let a server compute: llama-server, vllm or sglang. MODEL may then be a folder with tokenizer.json.",
         rich_help_panel=LOADING,
     ),
 ]

@@ -177,7 +177,7 @@ ServedEngineOption = Annotated[
         "--engine",
         envvar="EDGEFC_ENGINE",
         metavar="KIND=URL",
-        help="Let this server compute: llama-server=URL. A model may then be a folder with its tokenizer.json, too.",
+        help="Let a server compute: llama-server, vllm or sglang. A model may then be a folder with tokenizer.json.",
         rich_help_panel=LOADING,
     ),
 ]
