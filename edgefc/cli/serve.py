@@ -279,7 +279,7 @@ def serve(
         heartbeat=heartbeat,
         grammars=grammars,
         mcp_endpoint=mcp_endpoint,
-        ui=ui,
+        ui=ui and engine is None,  # it shows traces, which no other program has
         on_unsupported=on_unsupported,
         mcp=None if mcp is None else str(file_of(mcp).resolve()),
         tool_budget=tool_budget,

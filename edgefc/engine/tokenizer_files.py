@@ -157,8 +157,13 @@ def open_beside(path: Path, metadata: Mapping[str, object], size: int | None) ->
         size=size,
         bos=numbers.get("bos_token_id"),
         eos=[numbers[name] for name in ("eos_token_id", "eot_token_id") if name in numbers],
-        add_bos=metadata.get(key("add_bos_token")) is True,
+        add_bos=_adds_bos(metadata.get(key("add_bos_token")), metadata.get(key("model")), metadata.get(key("pre"))),
     )
+
+
+def _adds_bos(said: object, model: object, pre: object) -> bool:
+    """Return whether raw prompts begin with the first token: as a GGUF says, else as llama.cpp assumes."""
+    return said if isinstance(said, bool) else model == "llama" or pre in {"llama3", "llama-v3", "llama-bpe"}
 
 
 def _config(folder: Path, name: str) -> dict[str, Any]:

@@ -55,3 +55,6 @@ def test_serve(llama_server: str, demo_path: Path, tmp_path: Path, worker: tuple
         assert answer.json["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
         (model,) = server.request("GET", "/v1/models").json["data"]
         assert (model["id"], model["context_length"]) == ("weightless", 2048)
+        refused = server.post(CHAT, {**body, "x_edgefc_trace": True})
+        assert (refused.status, "trace" in refused.error["message"]) == (400, True)
+        assert b"<script" not in server.request("GET", "/", headers={"Accept": "text/html"}).body
