@@ -28,6 +28,14 @@ QuantizationOption = Annotated[
     str, Option("--quantization", "-q", help="For example Q4_K_M. Default: what suits this machine.")
 ]
 RevisionOption = Annotated[str | None, Option(help="Branch, tag or commit. Default: main.")]
+TokenizerFolderOption = Annotated[
+    Path | None,
+    Option(
+        "--tokenizer",
+        metavar="FOLDER",
+        help="Fetch only the tokenizer and chat template into this folder, for --engine.",
+    ),
+]
 OfflineOption = Annotated[bool, Option("--offline", help="Do not connect; only say where the model is.")]
 AllOption = Annotated[bool, Option("--all", "-a", help="Also list models that can be downloaded by name.")]
 NamesArgument = Annotated[list[str] | None, Argument(help="Names from `edgefc list`. Default: all.")]
@@ -44,6 +52,7 @@ def pull(
     offline: OfflineOption = False,
     own_name: OwnNameOption = "",
     copy: CopyOption = False,
+    tokenizer: TokenizerFolderOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,10 +60,13 @@ def pull(
 
     Files of this machine, your own and Ollama's, are linked.
     """
+    _accept_licence(name, yes=yes)
+    if tokenizer is not None:
+        _pull_tokenizer(name, tokenizer, as_json=as_json)
+        return
     from edgefc.engine import devices
     from edgefc.models.pull import pull_model
 
-    _accept_licence(name, yes=yes)
     with transfer_progress() as reporter:
         try:
             max_memory = None if offline else devices.machine().room
@@ -72,6 +84,18 @@ def pull(
             err.print("\ninterrupted: run the same command again to resume")
             raise
     _print_location(model, f"{model.name}  {_gigabytes(model.size)}", as_json=as_json)
+
+
+def _pull_tokenizer(name: str, folder: Path, *, as_json: bool) -> None:
+    """Fetch what a model needs here that another server computes."""
+    from edgefc.models.tokenizer_folder import pull_tokenizer
+
+    with transfer_progress() as reporter:
+        paths = pull_tokenizer(name, folder, reporter=reporter)
+    if as_json:
+        print_json([str(path) for path in paths])
+    else:
+        out.print(single_line(str(folder)))
 
 
 def _accept_licence(name: str, *, yes: bool) -> None:

@@ -161,9 +161,9 @@ def open_beside(path: Path, metadata: Mapping[str, object], size: int | None) ->
     )
 
 
-def _adds_bos(said: object, model: object, pre: object) -> bool:
+def _adds_bos(value: object, model: object, pre: object) -> bool:
     """Return whether raw prompts begin with the first token: as a GGUF says, else as llama.cpp assumes."""
-    return said if isinstance(said, bool) else model == "llama" or pre in {"llama3", "llama-v3", "llama-bpe"}
+    return value if isinstance(value, bool) else model == "llama" or pre in {"llama3", "llama-v3", "llama-bpe"}
 
 
 def _config(folder: Path, name: str) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from edgefc.models.bundle import read_bundle, write_bundle
 from edgefc.models.manifest import MANIFEST, StoredModel
 from edgefc.models.pull import SilentReporter, pull_model
 from edgefc.models.quantization import UNNAMED, quantization_of
+from edgefc.models.tokenizer_folder import pull_tokenizer
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.model_files import split_model
 from tests.models.fake_hub import HubServer
@@ -230,6 +231,25 @@ def test_the_tokenizer_of_the_model_that_was_quantized(server: HubServer, conten
     server.add("acme/alone", {NAME: content}, extra={"cardData": {"base_model": "acme/hidden"}})
     server.add("acme/hidden", {"tokenizer.json": b"x"}, gated="manual", token="other")
     assert not pull(server, "acme/alone").path.with_name("tokenizer.json").exists()
+
+
+def test_only_the_tokenizer_and_what_belongs_to_it(server: HubServer, content: bytes, tmp_path: Path) -> None:
+    """For a model that another server computes."""
+    files = {"tokenizer.json": b"base", "chat_template.jinja": b"template", "model.safetensors": b"weights"}
+    server.add("acme/base", {**files, "generation_config.json": b"{}"})
+    server.add("acme/quantized", {NAME: content}, extra={"cardData": {"base_model": "acme/base"}})
+    for name in ("acme/base", "acme/quantized:Q4_K_M"):
+        folder = tmp_path / name.replace("/", "-").replace(":", "-")
+        fetched = pull_tokenizer(name, folder, endpoint=server.url)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in fetched)
+        assert {path.name: path.read_bytes() for path in fetched} == {
+            "tokenizer.json": b"base", "chat_template.jinja": b"template", "generation_config.json": b"{}",
+        }  # fmt: skip
+    server.add("acme/none", {NAME: content})
+    with pytest.raises(DownloadError, match=r"has no tokenizer\.json"):
+        pull_tokenizer("acme/none", tmp_path / "none", endpoint=server.url)
+    with pytest.raises(ModelNotFoundError, match="unknown model"):
+        pull_tokenizer("nobody", tmp_path / "none", endpoint=server.url)
 
 
 def test_a_file_in_huggingface_hubs_cache_is_used_if_its_hash_is_right(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 import edgefc
 from edgefc import Model
-from edgefc.errors import CancelledError, EngineClosedError, RequestError
+from edgefc.errors import CancelledError, EngineClosedError, InvalidCallError, RequestError
 from tests.engine.remote.conftest import N_CTX
 from tests.engine.remote.questions import QUESTIONS, TOOLS, facts, messages
 
@@ -102,6 +103,24 @@ def test_a_stream_can_be_left_and_a_model_closed(llama_server: str, demo_path: P
         _ = running.reply
     with pytest.raises(EngineClosedError):
         model.chat(messages("Hello!"))
+
+
+def test_calls_are_sampled_until_they_are_valid(pair: Callable[[str], Pair]) -> None:
+    """What no grammar enforces is checked here; the next attempt continues before the invalid call."""
+    _, remote = pair("demo")
+    numbers = {"type": "array", "uniqueItems": True, "minItems": 2, "maxItems": 3,
+               "items": {"type": "integer", "minimum": 0, "maximum": 9}}  # fmt: skip
+    parameters = {"type": "object", "properties": {"numbers": numbers}, "required": ["numbers"]}
+    tools = [{"type": "function", "function": {"name": "pick", "parameters": parameters}}]
+    resampled = 0
+    for seed in range(12):
+        options = {"tools": tools, "tool_choice": "required", "temperature": 2.0, "seed": seed, "max_tokens": 120}
+        with contextlib.suppress(InvalidCallError):
+            reply = remote.chat(messages("Pick two numbers, then two others"), **options)
+            resampled += reply.stats.resamples
+            for call in reply.calls:
+                assert len(set(call.arguments["numbers"])) == len(call.arguments["numbers"])
+    assert resampled > 0, "none of them had equal numbers at first, so this showed nothing"
 
 
 @pytest.mark.parametrize(("option", "value"), [("trace", True), ("lora", {"sql": 1.0})], ids=["trace", "adapters"])
