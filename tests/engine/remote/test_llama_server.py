@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import edgefc
+from benchmarks import peer
 from edgefc import Model
 from edgefc.errors import CancelledError, EngineClosedError, InvalidCallError, RequestError
-from tests.engine.remote.conftest import N_CTX
+from tests.engine.remote.conftest import BINARY, N_CTX
 from tests.engine.remote.questions import QUESTIONS, TOOLS, facts, messages
 
 FAMILIES = ("demo", "hammer2.1", "llama3-json", "functionary-v3.llama3", "xlam2-qwen", "mistral", "granite4")
@@ -50,6 +51,24 @@ def test_the_same_answers(pair: Callable[[str], Pair], family: str, choice: str)
         text = "".join(delta.get("content", "") for delta in stream)
         assert facts(stream.reply) == expected
         assert text == (expected["content"] or "")
+
+
+@pytest.mark.parametrize("family", ["mistral", "functiongemma"])
+def test_control_tokens_are_demanded_as_tokens(family_model: Callable[[str], Path], family: str) -> None:
+    """With random weights, which would as soon spell them."""
+    if BINARY is None:
+        pytest.skip("needs llama-server: `python benchmarks/peer.py` builds one, EDGEFC_LLAMA_SERVER names it")
+    path, options = family_model(family), {"tools": TOOLS, "tool_choice": "required", "max_tokens": 30, "logprobs": 0}
+    with (
+        peer.Server(BINARY, path, n_ctx=N_CTX, threads=1) as server,
+        edgefc.load(path, family=family, n_ctx=N_CTX, n_threads=1) as local,
+        edgefc.load(path, family=family, engine=f"llama-server=http://127.0.0.1:{server.port}") as remote,
+    ):
+        here, there = (model.chat(messages(QUESTIONS[0]), **options) for model in (local, remote))
+        control = local.engine.tokenizer.control.values()
+        demanded = [[item.token for item in reply.logprobs if item.token in control] for reply in (here, there)]
+        assert demanded[0]
+        assert demanded[1] == demanded[0]
 
 
 def test_the_model_is_as_sure_there_as_here(pair: Callable[[str], Pair]) -> None:
