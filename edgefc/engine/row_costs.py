@@ -34,14 +34,14 @@ def row_costs(path: Path, context: Context, n_threads: int, estimate: Costs, loa
               kept
     load      since the model began to load
     """
-    key = f"{calibration.machine_key(path)} {n_threads}"
-    by_rows = _stored(key)
+    by_rows = stored(path, n_threads)
     if by_rows is None:
         by_rows = _measure(context) if _is_quiet(load, n_threads) else None
         if by_rows is None or not _is_quiet(load, n_threads):
             return estimate
+        entry = {"model": path.name, "costs": {str(rows): cost for rows, cost in by_rows.items()}}
         try:
-            _ENTRIES.write(key, {"model": path.name, "costs": {str(rows): cost for rows, cost in by_rows.items()}})
+            _ENTRIES.write(machine_key(path, n_threads), entry)
         except StoreError as error:
             log.debug("%s", error)
     return Costs(by_rows, estimate.per_token * by_rows[1] / estimate.of(1), STEP_MS)
@@ -77,9 +77,17 @@ def _time(context: Context, rows: int) -> float:
     return milliseconds
 
 
-def _stored(key: str) -> dict[int, float] | None:
+def machine_key(path: Path, n_threads: int) -> str:
+    """Key of an entry: all that the costs depend on."""
+    return f"{calibration.machine_key(path)} {n_threads}"
+
+
+def stored(path: Path, n_threads: int) -> dict[int, float] | None:
+    """Return the milliseconds of batches by their rows, as an earlier load measured them; None where none did."""
     try:
-        costs = {int(rows): float(cost) for rows, cost in _ENTRIES.read()[key]["costs"].items()}
+        costs = {
+            int(rows): float(cost) for rows, cost in _ENTRIES.read()[machine_key(path, n_threads)]["costs"].items()
+        }
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
     return costs if costs.keys() == set(ROWS) and all(0 < cost < 1e6 for cost in costs.values()) else None

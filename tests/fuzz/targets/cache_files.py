@@ -1,4 +1,4 @@
-"""Small files of the cache folder: calibrations, dialects, speeds."""
+"""Small files of the cache folder: calibrations, costs, dialects, speeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ CALIBRATION = {"model": "demo-q8_0.gguf", "measured": "2026-11-28T12:00:00+00:00
 DIALECT = {"family": "hermes", "declared": 0.0, "any_call": 1.0, "call": -0.5, "auroc": 0.9}
 SPEED = {"name": "demo", "size": 7_000_000, "prefill": 1000.0, "decode": 100.0, "measured": "2026-11-28T12:00:00+00:00"}
 SOUND: dict[str, Any] = {
-    "calibration.json": {"format": 2, "models": {KEY: CALIBRATION}},
+    "calibration.json": {"format": 3, "models": {KEY: CALIBRATION}},
+    "row_costs.json": {"format": 1, "models": {KEY: {"model": "demo", "costs": dict.fromkeys("1248", 2.5)}}},
     "dialects.json": {"format": 1, "models": {KEY: DIALECT}},
     "speed.json": [SPEED],
 }
@@ -42,7 +43,7 @@ class CacheFiles(BaseTarget):
 
     def start(self, folder: Path) -> None:
         from edgefc.chat import dialect
-        from edgefc.engine import calibration
+        from edgefc.engine import calibration, row_costs
         from edgefc.engine.identity import model_identity
         from edgefc.hardware import Machine
         from edgefc.models import recommend, speeds
@@ -50,7 +51,12 @@ class CacheFiles(BaseTarget):
         self._machine = Machine(2, 8 << 30, "", 0)
         self._folder = folder / "cache"
         self._calibration, self._dialect, self._speeds, self._recommend = calibration, dialect, speeds, recommend
-        self._keys = {"calibration.json": calibration._key(self.model), "dialects.json": model_identity([self.model])}
+        self._row_costs = row_costs
+        self._keys = {
+            "calibration.json": calibration.machine_key(self.model),
+            "row_costs.json": row_costs.machine_key(self.model, 1),
+            "dialects.json": model_identity([self.model]),
+        }
 
     def run(self, case: Case) -> str:
         path = self._folder / case["file"]
@@ -63,6 +69,8 @@ class CacheFiles(BaseTarget):
     def _read(self, name: str) -> Any:
         if name == "calibration.json":
             return self._calibration.load(self.model)
+        if name == "row_costs.json":
+            return self._row_costs.stored(self.model, 1)
         if name == "dialects.json":
             found = self._dialect.stored(self.model)
             return found and found.describe()
