@@ -32,6 +32,7 @@ REFERENCES = {
 # The families that the models of tests/real get.
 WEIGHTS = {
     "demo": "the model in the package",
+    "edgefc-mini": "SmolLM2 135M with edgefc's adapter",
     "generic": "SmolLM2 135M, Gemma 3 270M",
     "json-list": "Qwen2.5-Coder 0.5B, 1.5B",
 }
