@@ -100,7 +100,26 @@ class RemoteApi(Protocol):
     def reader(self) -> EventReader: ...
 
 
-def check_window(sampling: SamplingOptions, engine: str) -> None:
-    """Refuse a window of penalties for an engine whose penalties cover the whole answer. Raises RequestError."""
+def shared_fields(request: RemoteRequest, engine: str, never: float) -> dict[str, Any]:
+    """Return the fields that vLLM and SGLang name alike; `never` is the bias of a forbidden token.
+
+    Raises RequestError for a window of penalties: theirs cover the whole answer.
+    """
+    sampling = request.sampling
     if sampling.penalty_last_n != SamplingOptions().penalty_last_n:
         raise RequestError("penalty_last_n", f"{engine} has no such window", "Omit it: penalties cover all tokens.")
+    fields: dict[str, Any] = {
+        "stop_token_ids": sorted(request.end_tokens),
+        "skip_special_tokens": False,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repeat_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+    }
+    biases = {str(token): never for token in request.forbidden}
+    biases |= {str(token): float(bias) for token, bias in sampling.logit_bias.items()}
+    if biases:
+        fields["logit_bias"] = biases
+    return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgefc.engine.remote.api import RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, check_window
+from edgefc.engine.remote.api import RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, shared_fields
 from edgefc.engine.remote.client import Client
 from edgefc.engine.remote.openai_facts import model_facts
 
@@ -26,26 +26,14 @@ class Sglang:
         """Return the body of a request. Raises RequestError for penalties of a window."""
         del facts
         sampling = request.sampling
-        check_window(sampling, "SGLang")
         params: dict[str, Any] = {
             "max_new_tokens": request.max_tokens,
-            "stop_token_ids": sorted(request.end_tokens),
-            "skip_special_tokens": False,
             "no_stop_trim": True,
-            "temperature": sampling.temperature,
             "top_k": sampling.top_k or -1,
-            "top_p": sampling.top_p,
-            "min_p": sampling.min_p,
-            "repetition_penalty": sampling.repeat_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
-            "presence_penalty": sampling.presence_penalty,
+            **shared_fields(request, "SGLang", NEVER),
         }
         if sampling.temperature > 0:
             params["sampling_seed"] = request.seed & 0x7FFFFFFF
-        biases = {str(token): NEVER for token in request.forbidden}
-        biases |= {str(token): float(bias) for token, bias in sampling.logit_bias.items()}
-        if biases:
-            params["logit_bias"] = biases
         if request.grammar:
             params["ebnf"] = request.grammar
         body: dict[str, Any] = {"input_ids": list(request.prompt), "sampling_params": params, "stream": True}
@@ -76,9 +64,8 @@ class SglangReader:
         if (finish := meta.get("finish_reason")) is not None:
             if finish["type"] not in {"stop", "length"}:
                 raise ValueError(f"finish_reason {finish['type']!r}: {finish.get('message', '')}")
-            reason = "length" if finish["type"] == "length" else "stop"
             cached, prompt = int(meta.get("cached_tokens") or 0), int(meta["prompt_tokens"])
-            found.append(RemoteEnd("length" if reason == "length" else "stop", cached, prompt))
+            found.append(RemoteEnd("length" if finish["type"] == "length" else "stop", cached, prompt))
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgefc.engine.remote.api import RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, check_window
+from edgefc.engine.remote.api import RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, shared_fields
 from edgefc.engine.remote.client import Client
 from edgefc.engine.remote.openai_facts import model_facts
 
@@ -26,7 +26,6 @@ class Vllm:
     def body(self, request: RemoteRequest, facts: RemoteFacts) -> dict[str, Any]:
         """Return the body of a request. Raises RequestError for penalties of a window."""
         sampling = request.sampling
-        check_window(sampling, "vLLM")
         body: dict[str, Any] = {
             "model": facts.model,
             "prompt": list(request.prompt),
@@ -34,23 +33,12 @@ class Vllm:
             "stream": True,
             "stream_options": {"include_usage": True},
             "add_special_tokens": False,
-            "skip_special_tokens": False,
             "return_token_ids": True,
-            "stop_token_ids": sorted(request.end_tokens),
-            "temperature": sampling.temperature,
             "top_k": sampling.top_k,
-            "top_p": sampling.top_p,
-            "min_p": sampling.min_p,
-            "repetition_penalty": sampling.repeat_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
-            "presence_penalty": sampling.presence_penalty,
+            **shared_fields(request, "vLLM", NEVER),
         }
         if sampling.temperature > 0:
             body["seed"] = request.seed & 0x7FFFFFFFFFFFFFFF
-        biases = {str(token): NEVER for token in request.forbidden}
-        biases |= {str(token): float(bias) for token, bias in sampling.logit_bias.items()}
-        if biases:
-            body["logit_bias"] = biases
         if request.grammar:
             body["structured_outputs"] = {"grammar": request.grammar}
         if request.n_top is not None:
