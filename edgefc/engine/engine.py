@@ -286,7 +286,7 @@ class Engine:
         for sequence in decoding:
             chunks.append(_chunk(sequence, min(len(sequence.pending), height), height, room))
             room -= len(chunks[-1].draft)
-        self._compute(chunks, max(height, self.setup.min_rows if len(slots) == 1 else 1), slots=slots)
+        self._compute(chunks, max(height, self.setup.min_rows), slots=slots)
 
     def _choose_shape(self, decoding: list[Sequence]) -> BatchShape:
         demands = [RowDemand(s.slot, len(s.pending), s.draft_chances) for s in decoding]

