@@ -1,4 +1,4 @@
-"""A real llama-server, where one is built."""
+"""A real llama-server, where one is built, and stubs of vLLM and SGLang."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import peer
+from tests.engine.remote.stub import Stub
 
 # Looked for before the tests' own cache folder takes the place of the user's.
 BINARY = peer.find()
@@ -21,3 +22,10 @@ def llama_server(demo_path: Path) -> Iterator[str]:
         pytest.skip("needs llama-server: `python benchmarks/peer.py` builds one, EDGEFC_LLAMA_SERVER names it")
     with peer.Server(BINARY, demo_path, n_ctx=N_CTX, threads=1, slots=2) as server:
         yield f"llama-server=http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module", params=["vllm", "sglang"])
+def stub(request: pytest.FixtureRequest, demo_path: Path) -> Iterator[Stub]:
+    """A stub of each kind."""
+    with Stub(demo_path, request.param) as stub:
+        yield stub

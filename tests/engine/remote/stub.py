@@ -41,7 +41,22 @@ class _StreamOptions(_Strict):
     include_usage: bool
 
 
-class VllmRequest(_Strict):
+class _Sampling(_Strict):
+    """The fields that both name alike."""
+
+    stop_token_ids: list[int]
+    skip_special_tokens: Literal[False]
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    logit_bias: dict[str, float] | None = None
+
+
+class VllmRequest(_Sampling):
     """The fields of vLLM's CompletionRequest that edgefc sends."""
 
     model: str
@@ -50,37 +65,17 @@ class VllmRequest(_Strict):
     stream: Literal[True]
     stream_options: _StreamOptions
     add_special_tokens: Literal[False]
-    skip_special_tokens: Literal[False]
     return_token_ids: Literal[True]
-    stop_token_ids: list[int]
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    frequency_penalty: float
-    presence_penalty: float
     seed: int | None = None
-    logit_bias: dict[str, float] | None = None
     structured_outputs: _Grammar | None = None
     logprobs: int | None = None
     return_tokens_as_token_ids: bool | None = None
 
 
-class _SglangParams(_Strict):
+class _SglangParams(_Sampling):
     max_new_tokens: int
-    stop_token_ids: list[int]
-    skip_special_tokens: Literal[False]
     no_stop_trim: Literal[True]
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    frequency_penalty: float
-    presence_penalty: float
     sampling_seed: int | None = None
-    logit_bias: dict[str, float] | None = None
     ebnf: str | None = None
 
 

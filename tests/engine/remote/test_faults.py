@@ -24,12 +24,6 @@ N_VIOLATED = int(os.environ.get("EDGEFC_VIOLATED_REQUESTS", "60"))
 SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 
 
-@pytest.fixture(scope="module", params=["vllm", "sglang"])
-def stub(request: pytest.FixtureRequest, demo_path: Path) -> Iterator[Stub]:
-    with Stub(demo_path, request.param) as stub:
-        yield stub
-
-
 @pytest.fixture(scope="module")
 def model(stub: Stub, demo_path: Path) -> Iterator[Model]:
     """A model whose engine answers truly while it is loaded."""

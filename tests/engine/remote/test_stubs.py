@@ -16,12 +16,6 @@ from tests.engine.remote.stub import N_CTX, Stub
 MORE_QUESTIONS = (*QUESTIONS, "Send an email to bob@example.com", "What are the weather and the time in Rome?")
 
 
-@pytest.fixture(scope="module", params=["vllm", "sglang"])
-def stub(request: pytest.FixtureRequest, demo_path: Path) -> Iterator[Stub]:
-    with Stub(demo_path, request.param) as stub:
-        yield stub
-
-
 @pytest.fixture(scope="module")
 def remote(stub: Stub, demo_path: Path) -> Iterator[Model]:
     with edgefc.load(demo_path, engine=stub.engine) as model:
