@@ -19,16 +19,16 @@ from mini.values import Values
 
 # Kind of conversation → share in percent, of the first one with its tools.
 SHARES = {
-    "single": 25,
-    "choice": 17,
-    "parallel": 10,
-    "no_tool": 12,
-    "missing": 5,
-    "multi_turn": 28,
+    "single": 22,
+    "choice": 16,
+    "parallel": 16,
+    "no_tool": 14,
+    "missing": 6,
+    "multi_turn": 23,
     "chat": 3,
 }
 # The same for further conversations with tools that are there already.
-MORE_SHARES = {"one_of_these": 58, "parallel": 18, "no_tool": 16, "missing": 8}
+MORE_SHARES = {"one_of_these": 48, "parallel": 24, "no_tool": 19, "missing": 9}
 MORE = {1: 2, 2: 3}  # tools → conversations with the same; 4 of more tools
 SYSTEM_SHARE = 0.12
 MAX_CHARACTERS = 8_000

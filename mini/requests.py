@@ -64,10 +64,6 @@ class Request:
         return {name: one.words for name, one in self.drawn.items()}
 
 
-def _params(tool: Tool) -> dict[str, Param]:
-    return {param.name: param for param in tool.function.params}
-
-
 def is_attached(phrase: str) -> bool:
     """True if a phrase follows directly, without "with": "in Oslo", "sorted by name", "without the ends"."""
     first = phrase.partition(" ")[0].lower()
@@ -111,14 +107,14 @@ class RequestWriter:
         return self.assembled(tool, [param for param in self._chosen(tool) if param not in left_out])
 
     def _chosen(self, tool: Tool) -> list[Param]:
-        chance = self.rng.choice([0.0, 0.2, 0.5])
+        chance = self.rng.choice([0.0, 0.3, 0.6, 0.9])
         return [p for p in tool.function.params if p.required or (p.say and self.rng.random() < chance)]
 
     # -- two ways to write a request
     def fill(self, tool: Tool, template: str, drawn: dict[str, Drawn] | None = None) -> Request:
         """Fill a template; each optional segment is used or left out."""
-        rng, params = self.rng, _params(tool)
-        keep = rng.choice([0.2, 0.5, 0.8])
+        rng, params = self.rng, tool.params
+        keep = rng.choice([0.2, 0.5, 0.9])
         required = {param.name for param in params.values() if param.required}
 
         def segment(match: re.Match[str]) -> str:
@@ -140,7 +136,7 @@ class RequestWriter:
 
     def assembled(self, tool: Tool, chosen: list[Param], drawn: dict[str, Drawn] | None = None) -> Request:
         """A request made of the function's imperative phrase and the phrases of its parameters, in any order."""
-        rng, params = self.rng, _params(tool)
+        rng, params = self.rng, tool.params
         chosen = rng.sample(chosen, len(chosen))
         values = {param.name: self._value(param, drawn) for param in chosen}
         values = distinct(self.values, params, values)

@@ -52,9 +52,14 @@ class Tool:
     def name(self) -> str:
         return str(self.schema["function"]["name"])
 
+    @property
+    def params(self) -> dict[str, Param]:
+        """The function's parameters by name."""
+        return {param.name: param for param in self.function.params}
+
     def arguments(self, drawn: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call under their labels, in the schema's order."""
-        params = {param.name: param for param in self.function.params}
+        params = self.params
         arguments: dict[str, Any] = {}
         for name in (name for name in self.labels if name in drawn):
             place = arguments.setdefault(self.groups[name], {}) if name in self.groups else arguments
@@ -172,7 +177,9 @@ def param_text(v: Values, param: Param, style: str, *, hides: bool, tells_defaul
     """A description of a parameter, "" if it needs none. Formats and defaults are always told."""
     rng = v.rng
     base = rng.choice(param.about).rstrip(".") if param.about else ""
-    hint = rng.choice(param.hints) if param.hints else ""
+    # A bare rate is a decimal fraction; percent is always told.
+    goes_without = param.hints == values.HINTS["fraction"] and rng.random() < 0.4
+    hint = rng.choice(param.hints) if param.hints and not goes_without else ""
     has_default = param.default is not None and tells_default
     if not (hides or hint or has_default) and (style == BARE or rng.random() < 0.06):
         return ""

@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mini.answers import answer, could_do, follower, listable, question_for, repeats
-from mini.functions import Param, slots
+from mini.answers import answer, could_do, follower, question_for
+from mini.functions import slots
+from mini.parallel import SeveralCalls
 from mini.requests import Request, distinct, is_attached
 from mini.schemas import Tool
-from mini.toolbox import clash, has_phrases, others, show
-from mini.transcript import LINES, Transcript
+from mini.toolbox import clash, others, show
+from mini.transcript import LINES
 from mini.values import Drawn, in_words
 
-JOINTS = (" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then ", ". After that, ", " plus ")
 ERRORS = ("not found", "connection failed", "permission denied", "rate limit exceeded", "service unavailable")
-PARALLEL_WEIGHTS = (36, 20, 10, 34)  # values for one parameter, sets of values, one tool, different tools
 
 
-class Talk(Transcript):
+class Talk(SeveralCalls):
     """Writes one conversation of a kind."""
 
     def write(self, kind: str) -> bool:
@@ -91,129 +90,14 @@ class Talk(Transcript):
         pairs = self.rng.sample(LINES["facts"] + LINES["small_talk"], count)
         return [(self.rng.choice(pair["ask"]), self.rng.choice(pair["answer"])) for pair in pairs]
 
-    # -- several calls
-    def parallel(self) -> bool:
-        ways = (self._list_of_values, self._sets_of_values, self._same_tool, self._different_tools)
-        write = self.rng.choices(ways, PARALLEL_WEIGHTS)[0]
-        return any(write() for _ in range(12))
-
-    def _list_of_values(self) -> bool:
-        """One request with several values for one parameter: "the weather in Paris and in Oslo"."""
-        rng = self.rng
-        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 1, 1, 2]), near=0.4)
-        found = [(text, param) for text in tool.function.requests for param in listable(tool, text)]
-        if not found:
-            return False
-        template, param = rng.choice(found)
-        first = self.requests.fill(tool, template)
-        if param.name not in first.drawn or first.missing:
-            return False
-        values = self._several(param, rng.choice([2, 2, 2, 3, 3, 4, 5]))
-        if values is None:
-            return False
-        before = first.template.partition(param.slot)[0].split()
-        gap = (
-            f" {before[-1]} "
-            if before and before[-1] in {"in", "for", "to", "on", "at", "from", "of"} and rng.random() < 0.4
-            else " "
-        )
-        words = [one.words for one in values]
-        joined = f"{(',' + gap).join(words[:-1])} {rng.choice(['and', 'and', 'and', 'as well as'])}{gap}{words[-1]}"
-        request = self.requests.fill(tool, first.template, {**first.drawn, param.name: Drawn(None, joined)})
-        self.user(self.requests.register(request))
-        return self.call([replace(request, drawn={**request.drawn, param.name: one}) for one in values])
-
-    def _several(self, param: Param, count: int) -> list[Drawn] | None:
-        """Different values that can stand in a list, or None."""
-        drawn: dict[str, Drawn] = {}
-        for _ in range(3 * count):
-            one = param.draw(self.v)
-            if isinstance(one.value, int | float) and one.words.replace(",", "") == str(one.value):
-                one = Drawn(one.value, str(one.value))
-            if "," in one.words or " and " in one.words:
-                return None
-            drawn.setdefault(str(one.value), one)
-            if len(drawn) == count:
-                return list(drawn.values())
-        return None
-
-    def _sets_of_values(self) -> bool:
-        """One task for several sets of values."""
-        rng = self.rng
-        [tool] = self.offer([rng.choice(self.bank.with_phrases)], rng.choice([0, 0, 1, 2]), near=0.4)
-        function = tool.function
-        if not has_phrases(function):
-            return False
-        sets = [
-            {param.name: param.draw(self.v) for param in tool.function.required} for _ in range(rng.choice([2, 2, 3]))
-        ]
-        if len({str([one.value for one in each.values()]) for each in sets}) < len(sets):
-            return False
-        phrases = [[self.requests.phrase(param, each[param.name]) for param in tool.function.required] for each in sets]
-        loose = any(is_attached(phrase) for each in phrases for phrase in each)
-        texts = [", ".join(each) if loose else in_words(each) for each in phrases]
-        forms = LINES["sets"]
-        if loose:
-            forms = [form for form in forms if "with {sets}" not in form["text"]]
-        form = rng.choice(forms)
-        listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
-        text = form["text"].format(do=function.do, Do=function.do[:1].upper() + function.do[1:], sets=listed)
-        self.user(self.requests.register(Request(tool, text, {}, [])))
-        return self.call([Request(tool, "", each, []) for each in sets])
-
-    def _same_tool(self) -> bool:
-        """Different requests for one tool."""
-        rng = self.rng
-        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 1, 2]), near=0.5)
-        requests = [self.requests.complete(tool) for _ in range(rng.choice([2, 2, 3]))]
-        return bool(tool.function.params) and self._ask_for_all(requests)
-
-    def _ask_for_all(self, requests: list[Request | None]) -> bool:
-        """One message for these requests and their calls; false if one is missing or two are the same."""
-        complete = [request for request in requests if request is not None]
-        if len(complete) < len(requests) or len(complete) < 2 or repeats(complete):
-            return False
-        self.user(self.requests.register(replace(complete[0], text=self._join(self.rng.choice(JOINTS), complete))))
-        return self.call(complete)
-
-    def _different_tools(self) -> bool:
-        """Requests for different tools in one message, in their order."""
-        rng = self.rng
-        functions = [self.bank.pick(self.v)]
-        for _ in range(rng.choice([1, 1, 1, 2, 2, 3])):
-            functions += others(self.v, functions, 1, near=0.35)
-        tools = self.offer(functions, rng.choice([0, 0, 0, 1, 2]), near=0.2)
-        requests = [self.requests.complete(tool) for tool in tools]
-        if len(tools) > 2 and rng.random() < 0.2:  # one of the tools twice
-            requests.append(self.requests.complete(tools[0]))
-        return self._ask_for_all(requests)
-
-    def _join(self, joint: str, requests: list[Request]) -> str:
-        texts = [request.text for request in requests]
-        if any("." in text.rstrip(".?! ") for text in texts):
-            joint = ". "
-        parts = [texts[0].rstrip(".?! ")]
-        for request, text in zip(requests[1:], texts[1:], strict=True):
-            starts_with_value = request.template.startswith("{") or text[:2] == "I " or text[:2].isupper()
-            capital = joint.rstrip().endswith(".")
-            first = (
-                text[:1]
-                if starts_with_value or text[:2] in {"I'", "I "}
-                else text[:1].upper()
-                if capital
-                else text[:1].lower()
-            )
-            parts.append((first + text[1:]).rstrip(".?! "))
-        return joint.join(parts) + (texts[-1][-1] if texts[-1][-1] in ".?!" else "")
-
     # -- no call
     def no_tool(self) -> bool:
         roll = self.rng.random()
-        if roll < 0.34:
+        if roll < 0.26:
             return self._unfit(near=0.0)
-        if roll < 0.62:
+        if roll < 0.66:
             return self._unfit(near=1.0)
-        if roll < 0.78:
+        if roll < 0.8:
             return self._negation()
         if roll < 0.88:
             return self._from_conversation()
