@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mini.talk import Talk
+from mini.toolbox import examples
+from mini.transcript import Message
 from mini.values import Values
 
 # Kind of conversation → share in percent, of the first one with its tools.
@@ -29,6 +31,9 @@ SHARES = {
 }
 # The same for further conversations with tools that are there already.
 MORE_SHARES = {"one_of_these": 48, "parallel": 24, "no_tool": 19, "missing": 9}
+# The same for conversations with edgefc's example tools, which a newcomer meets first.
+EXAMPLE_SHARES = {"one_of_these": 46, "parallel": 18, "no_tool": 14, "missing": 8, "multi_turn": 14}
+EXAMPLES, EXAMPLE_COUNT = 0.05, 7  # share of the groups, and their conversations
 MORE = {1: 2, 2: 3}  # tools → conversations with the same; 4 of more tools
 SYSTEM_SHARE = 0.12
 MAX_CHARACTERS = 8_000
@@ -57,31 +62,45 @@ def generate(rng: random.Random, *, held_back: bool = False, kind: str = "") -> 
             talk.add_system()
         if talk.write(chosen):
             conversation = Conversation(chosen, [tool.schema for tool in talk.tools], talk.messages)
-            if len(json.dumps([conversation.tools, conversation.messages])) <= MAX_CHARACTERS:
+            if _is_short(talk):
                 return conversation
 
 
 def generate_group(rng: random.Random, *, held_back: bool = False) -> list[Conversation]:
     """Conversations with the same system message and the same tools, so that their common start is computed once."""
+    if rng.random() < EXAMPLES and not held_back:
+        talk = Talk(Values(rng, held_back=False))
+        talk.tools = examples(talk.v)
+        return _more(talk, [], EXAMPLE_SHARES, EXAMPLE_COUNT)
     while True:
         talk = Talk(Values(rng, held_back=held_back))
         if rng.random() < SYSTEM_SHARE:
             talk.add_system()
         system = list(talk.messages)
         kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        if talk.write(kind):
+        if talk.write(kind) and _is_short(talk):
             break
+    first = Conversation(kind, [tool.schema for tool in talk.tools], talk.messages)
+    count = MORE.get(len(talk.tools), 4) if talk.tools else 1
+    return [first, *_more(talk, system, MORE_SHARES, count - 1)]
+
+
+def _is_short(talk: Talk) -> bool:
+    return len(json.dumps([[tool.schema for tool in talk.tools], talk.messages])) <= MAX_CHARACTERS
+
+
+def _more(talk: Talk, system: list[Message], shares: dict[str, int], count: int) -> list[Conversation]:
+    """At most `count` further conversations with the same tools."""
     tools = [tool.schema for tool in talk.tools]
-    group = [Conversation(kind, tools, talk.messages)]
-    wanted = MORE.get(len(tools), 4) if tools else 1
-    for _ in range(4 * wanted):
-        if len(group) == wanted:
+    group: list[Conversation] = []
+    for _ in range(4 * count):
+        if len(group) == count:
             break
-        kind = rng.choices(list(MORE_SHARES), list(MORE_SHARES.values()))[0]
+        kind = talk.rng.choices(list(shares), list(shares.values()))[0]
         another = Talk(talk.v, talk.tools, system)
-        if another.write(kind):
+        if another.write(kind) and _is_short(another):
             group.append(Conversation(kind, tools, another.messages))
-    return [one for one in group if len(json.dumps([one.tools, one.messages])) <= MAX_CHARACTERS]
+    return group
 
 
 def text(conversation: Conversation) -> str:

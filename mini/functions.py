@@ -77,6 +77,7 @@ class Function:
     answers   sentences about a result, with slots for parameters and fields
     aspects   questions about one field of the result, each with its answer
     family    functions of one family differ in little
+    echoes    field of the result → the parameter that it repeats, and the value where that is left out
     origin    "hand" for data/functions, "demo" for demo/data/tools, "made_up" for its made-up tools
     """
 
@@ -91,6 +92,7 @@ class Function:
     family: str = ""
     origin: str = "hand"
     held_back: bool = False
+    echoes: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -279,7 +281,8 @@ def from_concept(concept: concepts.Concept, family: str, origin: str) -> Functio
     return Function(
         concept.names, concept.about, concept.requests, [_from_param(param) for param in concept.params],
         result={key: _demo_result(kind) for key, kind in concept.result.items() if not kind.startswith("=")},
-        family=family, origin=origin, held_back=concept.held_back,
+        echoes={key: _echo(kind[1:]) for key, kind in concept.result.items() if kind.startswith("=")},
+        answers=concept.answers, family=family, origin=origin, held_back=concept.held_back,
     )  # fmt: skip
 
 
@@ -297,6 +300,11 @@ def _from_param(param: concepts.Param) -> Param:
 
 def _demo_result(kind: str) -> Callable[[Values], Any]:
     return lambda v: v.draw(kind)
+
+
+def _echo(source: str) -> tuple[str, str]:
+    name, _, otherwise = source.partition("|")
+    return name, otherwise
 
 
 def made_up(v: Values, *, thing: str | None = None) -> Function:

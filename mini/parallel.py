@@ -89,8 +89,8 @@ class SeveralCalls(Transcript):
             return False
         is_paired = rng.random() < 0.4
         count = rng.choice([2, 2, 3, 4]) if is_paired else 2
-        lists = [self._several(param, count) for param in (one, other)]
-        if lists[0] is None or lists[1] is None:
+        lists = [self._several(param, count) or [] for param in (one, other)]
+        if not all(lists):
             return False
         pairs = list(zip(*lists, strict=True)) if is_paired else [(a, b) for a in lists[0] for b in lists[1]]
         words = {}

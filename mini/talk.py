@@ -193,9 +193,10 @@ class Talk(SeveralCalls):
         rng = self.rng
         knows = rng.random() < 0.75 and self.bank.with_results
         function = rng.choice(self.bank.with_results) if knows else self.bank.pick(self.v)
+        [tool] = self.offer([function], rng.choice([0, 0, 0, 1, 2]), near=0.4)
+        function = tool.function
         if not function.result:
             return False
-        [tool] = self.offer([function], rng.choice([0, 0, 0, 1, 2]), near=0.4)
         aspect = rng.choice(function.aspects) if function.aspects and rng.random() < 0.75 else None
         usable = aspect and set(slots(aspect[0])) <= {param.name for param in tool.function.params}
         request = self.requests.fill(tool, aspect[0]) if aspect and usable else self.requests.complete(tool)
@@ -207,7 +208,7 @@ class Talk(SeveralCalls):
             reason = rng.choice(ERRORS)
             self.results([{"error": reason}])
             return self.say(f"That did not work: {reason}.")
-        result = {key: source(self.v) for key, source in function.result.items()}
+        result = self.result_of(request)
         self.results([result])
         self.say(answer(function, request, result, aspect[1] if aspect and usable else "", rng.random()))
         return self._after(tool, request, result) if rng.random() < 0.5 else True
@@ -224,7 +225,9 @@ class Talk(SeveralCalls):
         if not asked[0].function.params or not self._ask_for_all(requests):
             return False
         complete = [request for request in requests if request is not None]
-        results = [{key: source(self.v) for key, source in one.tool.function.result.items()} for one in complete]
+        if not all(one.tool.function.result for one in complete):
+            return False
+        results = [self.result_of(one) for one in complete]
         self.results(results)
         roll = rng.random()  # the same sentence for results of the same tool
         texts = [
@@ -264,13 +267,13 @@ class Talk(SeveralCalls):
         tools = self.offer(functions, rng.choice([0, 0, 1]), near=0.2)
         requests = [self.requests.complete(tool) for tool in tools]
         complete = [request for request in requests if request is not None]
-        if len(complete) < 2 or not functions[0].result:
+        if len(complete) < 2 or not tools[0].function.result:
             return False
         self.user(self.requests.register(complete[0]))
         self.call([complete[0]])
-        result = {key: source(self.v) for key, source in functions[0].result.items()}
+        result = self.result_of(complete[0])
         self.results([result])
-        self.say(answer(functions[0], complete[0], result, "", rng.random()))
+        self.say(answer(tools[0].function, complete[0], result, "", rng.random()))
         self.user(self.requests.register(complete[1]))
         return self.call([complete[1]])
 
@@ -278,7 +281,7 @@ class Talk(SeveralCalls):
         """Two calls, of which the second needs the result of the first."""
         rng = self.rng
         chains = [c for c in LINES["chains"] if c["first"] in self.bank.by_name and c["second"] in self.bank.by_name]
-        if not chains:
+        if not chains or self.are_given:
             return False
         chain = rng.choice(chains)
         functions = [self.bank.by_name[chain["first"]], self.bank.by_name[chain["second"]]]
@@ -295,13 +298,13 @@ class Talk(SeveralCalls):
             return False
         self.user(self.requests.register(Request(first, template.format(**words), drawn[0], [])))
         self.call([Request(first, "", drawn[0], [])])
-        result = {key: source(self.v) for key, source in functions[0].result.items()}
+        result = self.result_of(Request(first, "", drawn[0], []))
         self.results([result])
         link = {param: Drawn(result[key], str(result[key])) for param, key in chain["link"].items()}
         last = Request(second, "", {**drawn[1], **link}, [])
         self.call([last])
         if rng.random() < 0.5:
             return True
-        final = {key: source(self.v) for key, source in functions[1].result.items()}
+        final = self.result_of(last)
         self.results([final])
         return self.say(answer(functions[1], replace(last, drawn={**drawn[0], **last.drawn}), final, "", rng.random()))

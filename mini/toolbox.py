@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from edgefc.tools.examples import EXAMPLE_TOOLS
 from mini.answers import could_do
 from mini.functions import DEMO, HAND, Function, made_up
 from mini.schemas import SHORT, Tool, present, words_of
@@ -96,3 +97,13 @@ def show(v: Values, functions: list[Function]) -> list[Tool]:
         names.add(tool.name)
         tools.append(tool)
     return tools
+
+
+def examples(v: Values) -> list[Tool]:
+    """The example tools that edgefc brings, mostly all of them in their order."""
+    functions = {function.name: function for function in DEMO}
+    tools = []
+    for example in EXAMPLE_TOOLS:
+        function = functions[example.schema["function"]["name"]]
+        tools.append(Tool(function, dict(example.schema), {param.name: param.name for param in function.params}))
+    return tools if v.rng.random() < 0.7 else v.rng.sample(tools, v.rng.randrange(3, len(tools) + 1))

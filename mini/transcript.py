@@ -59,6 +59,16 @@ class Transcript:
         self.messages.append({"role": "assistant", "content": None, "tool_calls": calls})
         return True
 
+    def result_of(self, request: Request) -> dict[str, Any]:
+        """A result of the request's call."""
+        function = request.tool.function
+        echoes = {
+            key: request.drawn[param].value if param in request.drawn else otherwise
+            for key, (param, otherwise) in function.echoes.items()
+            if param in request.drawn or otherwise
+        }
+        return echoes | {key: source(self.v) for key, source in function.result.items()}
+
     def results(self, results: list[dict[str, Any]]) -> None:
         """The results of the last calls."""
         for call, result in zip(self.messages[-1]["tool_calls"], results, strict=True):
