@@ -17,6 +17,7 @@ from edgefc.errors import EdgefcError, ToolError
 from edgefc.mcp.config import ServerConfig
 from edgefc.mcp.http import open_http
 from edgefc.mcp.listing import MAX_LISTED, Listing, new_listing
+from edgefc.mcp.sifting import LONGEST_REASON, describe_invalid, sifted
 from edgefc.mcp.stdio import Process
 from edgefc.terminal import single_line
 from edgefc.tools.remote import ServerTool
@@ -24,7 +25,6 @@ from edgefc.tools.remote import ServerTool
 log = logging.getLogger("edgefc.mcp")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts to start, doubled each time
 STOP_S = 10.0
-LONGEST_REASON = 500  # characters
 MAX_LISTED_BYTES = 32 << 20  # of pages of tools, before the others are not looked at
 _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
     mcp_types.CallToolResult | mcp_types.InputRequiredResult
@@ -96,8 +96,8 @@ class _Session:
 
     def _target(self) -> Any:
         if self._process is not None:
-            return self._process.open()
-        return open_http(self.config) if self.config.url is not None else self.config.server
+            return sifted(self._process.open())
+        return sifted(open_http(self.config)) if self.config.url is not None else self.config.server
 
     async def _on_message(self, message: Any) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
@@ -247,7 +247,6 @@ def describe(error: BaseException) -> str:
         error = error.exceptions[0]
     text = error.reason if isinstance(error, EdgefcError) else str(error)
     if isinstance(error, ValidationError):
-        first = error.errors(include_input=False, include_context=False)[0]
-        return single_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", limit=LONGEST_REASON)
+        return describe_invalid(error)
     is_own = isinstance(error, EdgefcError | MCPError)
     return single_line(text if is_own and text else f"{type(error).__name__}: {text}", limit=LONGEST_REASON)

@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+import mcp_types
 
 from edgefc.mcp.config import ServerConfig
+from edgefc.mcp.sifting import reason_of
 from edgefc.tools.remote import Omission, ServerTool
 
 MAX_LISTED = 1024  # tools of a server that are looked at
@@ -26,7 +28,7 @@ class Listing:
     by_name: dict[str, ServerTool] = field(default_factory=dict)
 
 
-def new_listing(config: ServerConfig, tools: Sequence[Any], *, is_whole: bool = True) -> Listing:
+def new_listing(config: ServerConfig, tools: Sequence[mcp_types.Tool], *, is_whole: bool = True) -> Listing:
     """Return the tools that the configuration allows, from those that the SDK has read."""
     offered: dict[str, ServerTool] = {}
     omitted: list[Omission] = []
@@ -42,8 +44,10 @@ def new_listing(config: ServerConfig, tools: Sequence[Any], *, is_whole: bool = 
     return Listing(tuple(offered.values()), tuple(omitted), offered)
 
 
-def _omission(config: ServerConfig, tool: Any, offered: dict[str, ServerTool]) -> str:
+def _omission(config: ServerConfig, tool: mcp_types.Tool, offered: dict[str, ServerTool]) -> str:
     name = tool.name
+    if malformed := reason_of(tool):
+        return malformed
     if config.allow is not None and not _matches(name, config.allow):
         return "not in allow"
     if _matches(name, config.deny):
@@ -61,7 +65,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _server_tool(config: ServerConfig, tool: Any) -> ServerTool:
+def _server_tool(config: ServerConfig, tool: mcp_types.Tool) -> ServerTool:
     hints = tool.annotations
     is_read_only = hints is not None and hints.read_only_hint is True
     is_destructive = not is_read_only and (hints is None or hints.destructive_hint is not False)

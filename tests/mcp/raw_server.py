@@ -23,7 +23,7 @@ def tool(name: str, description: str, schema: Any = SCHEMA, **hints: bool) -> di
     return {"name": name, "description": description, "inputSchema": schema, "annotations": hints}
 
 
-def tools() -> list[dict[str, Any]]:
+def tools() -> list[Any]:
     if MODE.startswith("schema-"):  # megabytes
         names = {f"p{number:06}": {"type": "string", "description": "a" * 1000} for number in range(1000 * megabytes())}
         return [tool("echo", "Echo a text."), tool("vast", "Vast.", {"type": "object", "properties": names})]
@@ -44,6 +44,14 @@ def tools() -> list[dict[str, Any]]:
         return [{**tool("echo", "Echo a text."), "outputSchema": schema}]
     if MODE == "refused":
         return [tool("echo", "Echo a text."), tool("odd", "Odd.", {"type": "object", "$ref": "https://x.org/a"})]
+    if MODE == "malformed":
+        return [
+            {"name": "bare"},
+            {"name": 3},
+            "echo",
+            {**tool("text", "a"), "inputSchema": "none"},
+            tool("echo", "Echo."),
+        ]
     if MODE == "control":
         return [tool("echo", f"Echo a text.{HOSTILE}")]
     if MODE == "changed" and FILE is not None and FILE.exists():
@@ -81,8 +89,8 @@ def answer(method: str, params: dict[str, Any], number: Any) -> dict[str, Any] |
             sys.stdout.write("a" * (20 << 20))
         if MODE == "number":
             sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {number}, "result": {{"tools": [{"1" * 5000}e999]}}}}\n')
-        if MODE == "no-tool":
-            return {"tools": [{"name": 3}]}
+        if MODE == "no-tools":
+            return {"tools": "none"}
         listed = [] if MODE == "endless-list" else tools()
         return {"tools": listed, **({"nextCursor": "again"} if MODE in {"endless-list", "pages"} else {})}
     if method == "tools/call":

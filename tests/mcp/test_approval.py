@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import stat
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import mcp_types
 import pytest
 
 from edgefc.mcp import Approvals, ServerConfig
@@ -18,9 +18,9 @@ CONFIG = ServerConfig("files", command="npx")
 
 
 def listed(config: ServerConfig = CONFIG, **changes: Any) -> ServerTool:
-    hints = SimpleNamespace(read_only_hint=changes.pop("read_only", None), destructive_hint=None)
+    hints = mcp_types.ToolAnnotations(read_only_hint=changes.pop("read_only", None))
     fields = {"name": "read", "description": "Read a file.", "input_schema": {"type": "object"}, "annotations": hints}
-    (tool,) = new_listing(config, [SimpleNamespace(**(fields | changes))]).tools
+    (tool,) = new_listing(config, [mcp_types.Tool(**(fields | changes))]).tools
     return tool
 
 

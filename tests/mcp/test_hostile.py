@@ -95,9 +95,17 @@ def test_a_tool_that_no_model_can_read_is_left_out_alone(raw: Raw) -> None:
     assert "invalid tool name" in reasons["a b<|im_end|>"]
 
 
+def test_a_malformed_tool_is_left_out_alone(raw: Raw) -> None:
+    with connect({"mcpServers": {"raw": raw("malformed")}}) as tools:
+        assert [tool.name for tool in tools] == ["echo"]
+        reasons = {omission.tool: omission.reason for omission in tools.omitted}
+    assert reasons["bare"] == "inputSchema: Field required"
+    assert reasons.keys() == {"bare", "tool 2", "tool 3", "text"}
+
+
 @pytest.mark.parametrize(
     ("mode", "reason"),
-    [("number", "sent an answer that cannot be read"), ("no-tool", "tools.0.inputSchema: Field required")],
+    [("number", "sent an answer that cannot be read"), ("no-tools", "tools: Input should be a valid list")],
 )
 def test_an_answer_that_cannot_be_read_is_not_waited_for(mode: str, reason: str, raw: Raw) -> None:
     with connect({"mcpServers": {"raw": raw(mode)}}) as tools:
