@@ -26,6 +26,7 @@ from edgefc.cli.options import (
     LoraFilesOption,
     MinConfidenceOption,
     ModelOption,
+    ThreadsOption,
     ToolBudgetOption,
 )
 from edgefc.errors import RequestError, SuiteError
@@ -110,6 +111,7 @@ def evaluate(
     max_tokens: AnswerTokensOption = 512,
     parallel: ParallelOption = 4,
     n_ctx: ContextOption = None,
+    n_threads: ThreadsOption = None,
     n_gpu_layers: GpuLayersOption = None,
     lora: LoraFilesOption = None,
     engine: EngineOption = None,
@@ -143,7 +145,13 @@ def evaluate(
             parallel=parallel,
             # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
             load=LoadOptions(
-                n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_parallel=parallel, prefix_disk=0, lora=lora, engine=engine
+                n_ctx=n_ctx,
+                n_threads=n_threads,
+                n_gpu_layers=n_gpu_layers,
+                n_parallel=parallel,
+                prefix_disk=0,
+                lora=lora,
+                engine=engine,
             ),
             folder=folder or paths.cache_dir() / "evaluations",
             resume=resume,
