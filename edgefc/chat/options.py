@@ -74,7 +74,7 @@ class ChatOptions(FormlessOptions, total=False):
     min_confidence       0 to 1: a call is delivered only if its P(call) × P(tool | call) is at least this. If the first
                          one is not, the outcome is `unsure`, and `reply.confidence.candidates` has the tools
     call_bias            added to the logarithm of the odds of a call against text, where an answer begins: above 0 more
-                         calls, below 0 fewer. None: the likeliest token decides
+                         calls, below 0 fewer. None: as the family declares it; for most, the likeliest token decides
     stop                 strings that end the answer and are not part of it
     temperature …        sampling; None: the family's recommendation, which is greedy for most
     seed                 makes sampling repeatable; None: drawn anew for each request
@@ -133,9 +133,10 @@ def max_tokens(options: ChatOptions) -> int | None:
     return None if limit in (-1, -2) else limit  # -2 is Ollama's "fill the context"
 
 
-def guide_settings(options: ChatOptions, choice: ToolChoice) -> GuideSettings:
+def guide_settings(options: ChatOptions, choice: ToolChoice, family_bias: float | None = None) -> GuideSettings:
     """Return the settings of a request whose answer may contain calls. Raises RequestError."""
     least, bias = options.get("min_confidence"), options.get("call_bias")
+    bias = family_bias if bias is None else bias
     _check_number("min_confidence", least, limits.MIN_CONFIDENCE)
     _check_number("call_bias", bias, limits.CALL_BIAS)
     return GuideSettings(

@@ -292,7 +292,7 @@ def _prepared(
     }
     settings = None
     if toolset and choice.mode != "none":
-        settings = guide_settings(options, choice)
+        settings = guide_settings(options, choice, family.call_bias)
         engine_options["stop"] = family.stop  # the caller's stop strings apply to text only: the guide looks for them
         if choice.mode == "auto":
             engine_options["call_grammar"] = (

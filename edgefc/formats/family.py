@@ -57,6 +57,7 @@ class Family:
     plain_without_tools  without tools it answers in plain text, whatever `syntax` says of text
     match                texts that identify the family in a model file
     adapt                variables for a template that came with a model; None: the template is the family's own
+    call_bias            added to the log odds of a call where an answer begins, unless a request says otherwise
     decision             how to decide on a call before anything is written; None: what the model writes decides
     opens_thoughts       values of `thinking` with which the prompt has begun the thoughts; True and None or neither,
                          unless a model's own template has another default
@@ -75,6 +76,7 @@ class Family:
     match: Mapping[str, tuple[str, ...]]
     template: Template
     adapt: TemplateVariables | None = None
+    call_bias: float | None = None
     decision: CallDecision | None = None
     opens_thoughts: frozenset[bool | None] = frozenset()
     turn_rules: tuple[Rule, ...] = ()
@@ -345,6 +347,7 @@ def parse_declaration(name: str, declared: Mapping[str, Any], template: str, *, 
         plain_without_tools=syntax.text is not None and not text.get("always", False),
         match={key: tuple(values) for key, values in match.items()},
         template=Template(name, template, template_filters(history, prompt)),
+        call_bias=declared["calls"].get("bias"),
         decision=CallDecision(**declared["decision"]) if "decision" in declared else None,
         opens_thoughts=_OPENED[declared.get("thinking", {}).get("opened", "")],
         turn_rules=turn_rules,

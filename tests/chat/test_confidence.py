@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_the_threshold_of_a_bias_is_the_probability_of_a_call(model: edgefc.Mode
     odds = math.log(found.call / (1 - found.call))
     assert ask(model, GREETING, call_bias=-odds - 0.1).outcome == "answer"
     assert ask(model, GREETING, call_bias=-odds + 0.1).outcome == "call"
+
+
+def test_a_family_can_bring_a_bias_and_a_request_has_the_last_word(model: edgefc.Model) -> None:
+    shy = edgefc.Model(model.engine, replace(model.family, call_bias=-100.0), path=model.path, name="shy")
+    assert not ask(shy, WEATHER, max_tokens=20).calls
+    assert len(ask(shy, WEATHER, call_bias=0).calls) == 2
 
 
 @pytest.mark.parametrize("option", [{"min_confidence": 1.5}, {"min_confidence": True}, {"call_bias": "1"}])
