@@ -17,7 +17,7 @@ from edgefc.chat.completion import TextStream, complete
 from edgefc.chat.loop import MAX_ROUNDS, OnCall, OnDelta, OnReply, OnResult, RunResult, run_rounds
 from edgefc.chat.options import ChatOptions, FormlessOptions
 from edgefc.chat.prompt import ModelPrompt, conversation, render_prompt
-from edgefc.chat.prompt_parts import PartFinder
+from edgefc.chat.prompt_parts import PartFinders
 from edgefc.chat.recorder import Recorder
 from edgefc.chat.remote_model import RemoteModel, refuse_local
 from edgefc.chat.reply import ChatStream, Reply, T
@@ -160,7 +160,7 @@ class Model(AsyncChat):
         self, engine: Backend, family: formats.Family, *, path: Path, name: str, recorder: Recorder | None = None
     ) -> None:
         self.engine, self.family, self.path, self.name, self.recorder = engine, family, path, name, recorder
-        self._parts = PartFinder(family, engine.tokenizer)
+        self._parts = PartFinders(family, engine.tokenizer)
 
     def __enter__(self) -> Self:
         return self
@@ -191,8 +191,9 @@ class Model(AsyncChat):
         Raises RequestError or FormatError.
         """
         thinking, read = options.get("thinking"), cast("Sequence[Message]", messages)
-        toolset, choice = checked_tools(self.engine, self._parts, read, tools, options)
-        return render_prompt(self.family, self.engine.tokenizer, read, toolset, choice=choice, thinking=thinking)
+        parts = self._parts.of(options.get("family"))
+        toolset, choice = checked_tools(self.engine, parts, read, tools, options)
+        return render_prompt(parts.family, self.engine.tokenizer, read, toolset, choice=choice, thinking=thinking)
 
     def request(
         self,
@@ -203,7 +204,7 @@ class Model(AsyncChat):
         """Check, render and compile what `chat` would, for `submit`. Raises what `chat` raises before it generates."""
         options, answer_type = with_answer_type(options)
         read = cast("Sequence[Message]", messages)  # checked where they are rendered
-        request = new_request(self.engine, self.family, self._parts, read, tools, options)
+        request = new_request(self.engine, self._parts.of(options.get("family")), read, tools, options)
         request.answer_type = answer_type
         return request
 
@@ -325,7 +326,7 @@ class Model(AsyncChat):
         Raises what `chat` raises, and RequestError if conversations share no prefix.
         """
         choice = "auto" if tool_choice is None else tool_choice
-        return warm_up(self.engine, self._parts, tools, system=system, tool_choice=choice)
+        return warm_up(self.engine, self._parts.own, tools, system=system, tool_choice=choice)
 
     @overload
     def run(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CHAT_ONLY = (
     "tool_choice", "parallel_tool_calls", "allow_repeated_calls", "min_confidence", "call_bias", "thinking",
-    "on_unsupported", "trace",
+    "on_unsupported", "trace", "family",
 )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def _first_token(
 def _decision_score(engine: Backend, family: formats.Family, probe: Probe) -> float:
     """Return the log odds of a call."""
     options: ChatOptions = {"temperature": 0.0, "max_tokens": 64, "call_bias": limits.CALL_BIAS[0]}
-    request = new_request(engine, family, PartFinder(family, engine.tokenizer), probe.messages, probe.tools, options)
+    request = new_request(engine, PartFinder(family, engine.tokenizer), probe.messages, probe.tools, options)
     attempt = request.submit()
     attempt.generation.result()
     assert isinstance(attempt.guide, DecidingGuide)

@@ -50,6 +50,7 @@ class FormlessOptions(TypedDict, total=False):
     trace: bool | None
     thinking: bool | None
     open_objects: bool | None
+    family: str | None
     grammar: str | None
 
 
@@ -90,6 +91,7 @@ class ChatOptions(FormlessOptions, total=False):
                          {"type": "choice", "choices": [texts]} or {"type": "regex", "pattern": of the whole text}
     open_objects         True: in a response format, objects may have properties besides the declared ones wherever
                          `additionalProperties` is missing, as JSON Schema has it. Else they have none, as with OpenAI
+    family               name of another chat format for this answer: its prompt and its spelling of calls, to compare
     grammar              GBNF that an answer without tools must follow
     """
 

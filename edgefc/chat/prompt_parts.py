@@ -19,7 +19,7 @@ from edgefc.cache import TextCache
 from edgefc.chat.prompt import render_prompt
 from edgefc.engine import Tokenizer
 from edgefc.engine.prefix_store import common_prefix
-from edgefc.errors import EdgefcError, EngineClosedError
+from edgefc.errors import EdgefcError, EngineClosedError, FormatError, RequestError
 from edgefc.tools import ToolSet
 from edgefc.types import Message, Messages, Tool, ToolCall, ToolChoice, Tools
 
@@ -52,10 +52,13 @@ class PromptParts:
 
 
 class PartFinder:
-    """Finds the parts of one model's prompts. Thread-safe; heads are cached by system messages, tools and options."""
+    """Finds the parts of a model's prompts in one chat format. Thread-safe; caches heads by system, tools and options.
+
+    family  the chat format
+    """
 
     def __init__(self, family: formats.Family, tokenizer: Tokenizer) -> None:
-        self._family, self._tokenizer = family, tokenizer
+        self.family, self._tokenizer = family, tokenizer
         stops = {token for text in family.stop if (token := tokenizer.special_id(text)) is not None}
         self._ends = np.array(sorted(tokenizer.eog | stops), dtype=np.int32)
         self._control = np.array(sorted(tokenizer.control.values()), dtype=np.int32)
@@ -139,7 +142,7 @@ class PartFinder:
     ) -> Ids:
         """Render and tokenize a conversation; no ids when the template refuses it."""
         try:
-            prompt = render_prompt(self._family, self._tokenizer, messages, tools, choice=choice, thinking=thinking)
+            prompt = render_prompt(self.family, self._tokenizer, messages, tools, choice=choice, thinking=thinking)
         except EngineClosedError:
             raise
         except EdgefcError:
@@ -188,3 +191,22 @@ def _with_result(result: str, call_id: str) -> list[Message]:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": call_id, "content": result},
     ]
+
+
+class PartFinders:
+    """What finds the parts of a model's prompts, for its own chat format and others. Thread-safe."""
+
+    def __init__(self, family: formats.Family, tokenizer: Tokenizer) -> None:
+        self.own = PartFinder(family, tokenizer)
+        self._others = functools.lru_cache(maxsize=8)(lambda name: PartFinder(formats.load_family(name), tokenizer))
+
+    def of(self, family: str | None) -> PartFinder:
+        """Return that of the chat format of this name; None: the model's own. Raises RequestError."""
+        if family is None or family == self.own.family.name:
+            return self.own
+        if not isinstance(family, str) or family.endswith(".toml"):  # a request never names a file
+            raise RequestError("family", f"must be the name of a chat format, not {family!r}")
+        try:
+            return self._others(family)
+        except FormatError as error:
+            raise RequestError("family", error.reason, error.hint) from None

@@ -230,7 +230,6 @@ class _AnswerForm:
 
 def new_request(
     engine: Backend,
-    family: formats.Family,
     parts: PartFinder,
     messages: Sequence[Message],
     tools: Sequence[ToolLike] | ToolSet | None,
@@ -247,7 +246,7 @@ def new_request(
     def prepare(toolset: ToolSet | None, choice: ToolChoice) -> Request:
         tools, choice, selection = selected_tools(engine, parts, messages, toolset, choice, options)
         try:
-            request = _prepared(engine, family, parts, (messages, tools, options), choice)
+            request = _prepared(engine, parts, (messages, tools, options), choice)
         except LocatedError as error:
             raise error if selection is None else _in_all_tools(error, tools, toolset) from None
         request.selection = selection
@@ -267,11 +266,11 @@ def _in_all_tools(error: LocatedError, tools: ToolSet | None, everything: ToolSe
 
 def _prepared(
     engine: Backend,
-    family: formats.Family,
     parts: PartFinder,
     question: tuple[Sequence[Message], ToolSet | None, ChatOptions],
     choice: ToolChoice,
 ) -> Request:
+    family = parts.family
     messages, toolset, options = question
     thinking = options.get("thinking")
     answer = _answer_form(engine, family, list(messages), toolset, choice, options)

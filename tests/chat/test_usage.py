@@ -20,7 +20,7 @@ def test_thoughts_are_counted(tiny_model: Path) -> None:
         parts = [vocabulary.tokenize(text, parse_special=True) for text in said]
         parts_of_prompts = PartFinder(model.family, model.engine.tokenizer)
         request = new_request(
-            model.engine, model.family, parts_of_prompts, [{"role": "user", "content": "x"}], None, {"max_tokens": 1}
+            model.engine, parts_of_prompts, [{"role": "user", "content": "x"}], None, {"max_tokens": 1}
         )
         result = request.submit().generation.result()
         whole = replace(result, token_ids=[token for part in parts for token in part])

@@ -70,6 +70,7 @@ class ExtensionFields(BaseModel):
     x_edgefc_call_bias: Annotated[float, between(limits.CALL_BIAS)] | None = None
     x_edgefc_on_unsupported: OnUnsupported | None = None
     x_edgefc_open_objects: bool | None = None
+    x_edgefc_family: Annotated[str, Field(max_length=100)] | None = None
     x_edgefc_lora: Annotated[list[dict[str, Any]], Field(max_length=MAX_ADAPTERS)] | None = None
     x_edgefc_tool_budget: Annotated[Integer, Field(ge=-1)] | None = None
 

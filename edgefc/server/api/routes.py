@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from edgefc._version import __version__
 from edgefc.engine import Tokenizer
+from edgefc.formats import family_names
 from edgefc.server.api.chat import ChatHandler, ChatRequest
 from edgefc.server.api.completions import CompletionHandler, CompletionRequest
 from edgefc.server.api.messages import MessageHandler, MessageRequest, TokenCountRequest, count_tokens
@@ -96,6 +97,11 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/models/{name:path}", summary="Get a served model")
 async def get_model(name: str, request: Request) -> dict[str, Any]:
     return await _model_field(service_of(request).models.named(name))
+
+
+@router.get("/families", summary="List the chat formats, which `x_edgefc_family` names")
+async def list_families() -> dict[str, Any]:
+    return {"data": await run_in_threadpool(family_names)}
 
 
 async def _model_field(entry: ServedModel) -> dict[str, Any]:

@@ -385,6 +385,24 @@ def test_certainty_is_a_field_of_the_choice_in_both_forms(client: OpenAI) -> Non
     assert "x_edgefc" not in client.chat.completions.create(model="demo", messages=HELLO).choices[0].model_dump()
 
 
+def test_a_request_may_ask_in_another_chat_format(server: ServerProcess, demo_path: Path) -> None:
+    body: dict[str, Any] = {"messages": WEATHER, "tools": TOOLS, "temperature": 0, "tool_choice": "required"}
+    body |= {"x_edgefc_family": "hermes", "max_tokens": 200}
+    assert "hermes" in server.request("GET", "/families").json["data"]
+    prompt = server.post("/apply-template", body).json["prompt"]
+    assert "<tool_call>" in prompt
+    with edgefc.load(demo_path, family="hermes", n_ctx=2048, prefix_disk=0) as model:
+        assert prompt == model.prompt(WEATHER, tools=TOOLS, tool_choice="required").text
+        expected = model.chat(WEATHER, tools=TOOLS, temperature=0, tool_choice="required", max_tokens=200)
+    message = server.post("/v1/chat/completions", body).json["choices"][0]["message"]
+    functions = [call["function"] for call in message.get("tool_calls") or ()]
+    assert functions == [call["function"] for call in expected.tool_calls]
+    for name in ("hermess", "chat_formats/hermes.toml", ""):
+        refused = server.post("/v1/chat/completions", {**body, "x_edgefc_family": name})
+        assert refused.status == 400
+        assert refused.json["error"]["param"] == "family"
+
+
 def test_an_unsure_call_is_not_sent_in_either_form(client: OpenAI) -> None:
     fields: dict[str, Any] = {"model": "demo", "messages": WEATHER, "tools": TOOLS, "temperature": 0}
     fields["extra_body"] = {"x_edgefc_min_confidence": 0.99999}

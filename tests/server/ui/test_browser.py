@@ -319,8 +319,12 @@ def test_the_same_question_with_a_change(server: ServerProcess, open_page: Open)
     page.get_by_text("tokens differ.").wait_for()
     page.locator("td.differs", has_text="call").first.wait_for()
     assert page.locator(".token.differs").count() > 10
-    page.get_by_label("Grammar").select_option("off")
     page.get_by_label("Tool choice").select_option("")
+    page.get_by_label("Chat format").select_option("qwen3")
+    compare.click()
+    page.get_by_text("tokens differ.").wait_for()
+    page.get_by_label("Chat format").select_option("")
+    page.get_by_label("Grammar").select_option("off")
     compare.click()
     page.locator(".pair td", has_text="raw text").wait_for()
     body = {"messages": [{"role": "user", "content": QUESTION}], "tools": TOOLS}

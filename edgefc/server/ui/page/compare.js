@@ -1,17 +1,22 @@
 // The same request once more, with one thing changed, beside the selected answer; what differs is marked.
 import { decisionOf, newAnswer, outcomeOf } from './answer.js';
 import { differences } from './differences.js';
-import { html, useState } from './html.js';
+import { getJson } from './api.js';
+import { html, useEffect, useState } from './html.js';
 import { completeRaw } from './raw.js';
 import { count, milliseconds, percent, visible } from './text.js';
 import { Strip } from './tokens.js';
 
 export function Compare({ store }) {
   const { selected, models, running } = store.state;
-  const [change, setChange] = useState({ model: '', temperature: '1', seed: '', tool_choice: '', grammar: '' });
+  const [change, setChange] = useState({ model: '', family: '', temperature: '1', seed: '', tool_choice: '', grammar: '' });
+  const [families, setFamilies] = useState([]);
   const [other, setOther] = useState(null);
   const [isBusy, setBusy] = useState(false);
   const [, draw] = useState(0);
+  useEffect(() => {
+    getJson('/families').then(({ data }) => setFamilies(data), (error) => store.fail(error));
+  }, []);
   if (!selected) return html`<p class="note">Ask something, then ask it again here with something changed.</p>`;
   const set = (name) => (event) => setChange({ ...change, [name]: event.target.value });
   const submit = async (event) => {
@@ -34,6 +39,13 @@ export function Compare({ store }) {
         <select id="compare-model" value=${change.model} onChange=${set('model')}>
           <option value="">the same</option>
           ${models.map(({ id, meta }) => html`<option key=${id} value=${id}>${id} (${meta.family})</option>`)}
+        </select>
+      </div>
+      <div class="field">
+        <label for="compare-family">Chat format</label>
+        <select id="compare-family" value=${change.family} onChange=${set('family')}>
+          <option value="">the model's own</option>
+          ${families.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
         </select>
       </div>
       <div class="field">
@@ -78,6 +90,7 @@ export function Compare({ store }) {
 function changed(body, change) {
   const other = { ...body };
   if (change.model) other.model = change.model;
+  if (change.family) other.x_edgefc_family = change.family;
   if (change.tool_choice && other.tools) other.tool_choice = change.tool_choice;
   if (change.temperature.trim()) other.temperature = Number(change.temperature);
   if (change.seed.trim()) other.seed = Number(change.seed);
