@@ -34,7 +34,7 @@ MORE_SHARES = {"one_of_these": 48, "parallel": 24, "no_tool": 19, "missing": 9}
 # The same for conversations with edgefc's example tools, which a newcomer meets first.
 EXAMPLE_SHARES = {"one_of_these": 46, "parallel": 18, "no_tool": 14, "missing": 8, "multi_turn": 14}
 EXAMPLES, EXAMPLE_COUNT = 0.05, 7  # share of the groups, and their conversations
-MORE = {1: 2, 2: 3}  # tools → conversations with the same; 4 of more tools
+MORE = {1: 3, 2: 4}  # tools → conversations with the same; 5 of more tools
 SYSTEM_SHARE = 0.12
 MAX_CHARACTERS = 8_000
 
@@ -81,7 +81,7 @@ def generate_group(rng: random.Random, *, held_back: bool = False) -> list[Conve
         if talk.write(kind) and _is_short(talk):
             break
     first = Conversation(kind, [tool.schema for tool in talk.tools], talk.messages)
-    count = MORE.get(len(talk.tools), 4) if talk.tools else 1
+    count = MORE.get(len(talk.tools), 5) if talk.tools else 1
     return [first, *_more(talk, system, MORE_SHARES, count - 1)]
 
 

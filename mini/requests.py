@@ -30,6 +30,13 @@ OPENINGS = (
     "I read about this yesterday.", "My sister says I can't do it by myself.", "We have guests on Sunday.",
     "I'm working on a small side project.", "There are 3 of us in the team and nobody knows.",
     "It's raining and I am bored.",
+    "You are a data scientist who works on a project.", "You are planning a trip with two friends.",
+    "Imagine you are a teacher with a class of 24.", "John is working on a project with his team.",
+    "Suppose that you run a small shop.", "In our company we have had this question for 3 weeks.",
+    "You are an engineer in a lab, and a colleague needs some figures.", "Anna and Ben argue about this.",
+    "A customer called me this morning.", "We are a group of 12 students.", "Let us say I were your neighbour.",
+    "I am in the middle of preparing a talk for 40 people.", "My parents are visiting next week.",
+    "You are helping a researcher who writes her second paper.", "For an article on page 7 I need this:",
     "I just got back from a walk.", "I'm checking some old homework.", "For the newsletter I need one thing.",
 )  # fmt: skip
 CLOSINGS = (
@@ -187,7 +194,7 @@ class RequestWriter:
         if roll < 0.09 and not starts_with_value:
             lower = text[1:2].islower() or text[:2] == "A "
             text = rng.choice(SHORT_OPENINGS) + (text[:1].lower() + text[1:] if lower else text)
-        elif roll < 0.2:
+        elif roll < 0.23:
             text = f"{rng.choice(OPENINGS)} {text[:1].upper() + text[1:] if not starts_with_value else text}"
         elif rng.random() < 0.35 and not starts_with_value:
             text = text[:1].upper() + text[1:]
