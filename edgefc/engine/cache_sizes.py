@@ -14,6 +14,7 @@ from edgefc.engine.setup import Setup
 # and this fraction of the free memory. Grammars get a quarter of them.
 MIN_CACHES, MAX_CACHES, MEMORY_SHARE, GRAMMAR_SHARE, MAX_GRAMMARS = 160 << 20, 1 << 30, 8, 4, 64 << 20
 DISK_BYTES = 2 << 30
+CHECKPOINT_SHARE = 4  # of the bytes for prompts, where memory cannot be cut
 
 
 def cache_bytes(header: gguf.Header) -> tuple[int, int]:
@@ -31,6 +32,7 @@ def open_store(
     memory_bytes, disk_bytes = options.prefix_memory, options.prefix_disk
     if memory_bytes is None:
         memory_bytes = prompt_bytes
+    checkpoint_bytes = 0 if context.can_truncate else memory_bytes // CHECKPOINT_SHARE
     # With scaled positions, keys in the KV cache depend on the context's size.
     n_ctx = setup.n_ctx if any(".rope.scaling" in key for key in header.metadata) else 0
     build = (llama.VERSION, llama.system_info())
@@ -38,7 +40,8 @@ def open_store(
     return PrefixStore(
         identity,
         paths.cache_dir() / "prefixes",
-        memory_bytes=memory_bytes,
+        memory_bytes=memory_bytes - checkpoint_bytes,
         disk_bytes=DISK_BYTES if disk_bytes is None else disk_bytes,
         can_truncate=context.can_truncate,
+        checkpoint_bytes=checkpoint_bytes,
     )

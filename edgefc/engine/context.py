@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from edgefc.engine import llama
 from edgefc.engine.adapters import BASE, Adapters, AdapterSet
 from edgefc.engine.handles import Handle
+from edgefc.engine.prefill import split_at_checkpoints, split_at_prefix, split_prompt
 from edgefc.errors import EdgefcError, ModelLoadError
 from edgefc.gguf import memory
 
 api = llama.api
 DECODED, ABORTED = 0, 2  # statuses of llama_decode
+_RECURRENT = api.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 _INT32_POINTER = ctypes.POINTER(ctypes.c_int32)
 
 
@@ -36,9 +38,10 @@ class Context:
     Every sequence has `n_ctx` KV cells of its own, in the order of its tokens, so that the terms attention sums up,
     and their order, depend on this sequence alone.
 
-    can_truncate  whether the memory can be cut at any position. Recurrent memory cannot: no padding, no drafts, and a
-                  saved prefix is only of use as a whole.
+    can_truncate  whether the memory can be cut at any position. Recurrent memory cannot: no padding, no drafts, and it
+                  goes back only to a checkpoint. A saved prefix is of use as a whole.
     tiles         whether ggml's tiled attention kernel computes long segments
+    split         divides a prompt into segments
     streams       number of KV caches that a saved state describes
     rows_computed rows of the last batch, padding included
     """
@@ -79,6 +82,7 @@ class Context:
             is_plain = self.can_truncate and api.llama_model_n_swa(weights) == 0
         self.n_vocab = model.vocabulary.size
         self.tiles = tiles and self.can_truncate and self.n_batch >= memory.TILE
+        self.split = split_prompt if self.tiles else split_at_prefix if self.can_truncate else split_at_checkpoints
         self.streams = 1 if is_plain else n_seq_max
         self.rows_computed = 0
         self._adapters = BASE
@@ -265,6 +269,28 @@ class Context:
         with self.handle as context:
             read = int(api.llama_state_seq_set_data(context, _bytes_at(data), data.size, sequence))
         if read == data.size and self._length(sequence) == length:
+            return True
+        self.truncate(sequence)
+        return False
+
+    def save_recurrent(self, sequence: int) -> NDArray[np.uint8]:
+        """Save the recurrent part of a sequence's memory, without the KV cache; empty if llama.cpp cannot."""
+        assert 0 <= sequence < self.n_seq_max
+        with self.handle as context:
+            size = int(api.llama_state_seq_get_size_ext(context, sequence, _RECURRENT))
+            data = np.empty(size, dtype=np.uint8)
+            written = int(api.llama_state_seq_get_data_ext(context, _bytes_at(data), size, sequence, _RECURRENT))
+        return data[:written]
+
+    def restore_recurrent(self, sequence: int, data: NDArray[np.uint8], length: int) -> bool:
+        """Go back to the first `length` tokens of a sequence, with the data that `save_recurrent` returned after them.
+
+        The KV cache must still hold these tokens. On False the sequence is empty.
+        """
+        assert 0 <= sequence < self.n_seq_max
+        with self.handle as context:
+            read = int(api.llama_state_seq_set_data_ext(context, _bytes_at(data), data.size, sequence, _RECURRENT))
+        if read == data.size and self.truncate(sequence, length) and self._length(sequence) == length:
             return True
         self.truncate(sequence)
         return False

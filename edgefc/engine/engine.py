@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from typing_extensions import Unpack
 
@@ -23,6 +23,7 @@ from edgefc.engine import llama
 from edgefc.engine.adapters import Adapters, Turns
 from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
 from edgefc.engine.cache_sizes import cache_bytes, open_store
+from edgefc.engine.chunk import Chunk
 from edgefc.engine.config import EngineOptions, choose_setup
 from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
@@ -45,14 +46,6 @@ log = logging.getLogger("edgefc.engine")
 MAX_DECODE_ROWS = 16  # a prompt with no more tokens left is computed in the batch of those that decode
 MAX_DRAFT = 15  # tokens drafted at once
 _ENGINES: set[Engine] = set()  # those that are not closed
-
-
-class Chunk(NamedTuple):
-    """Part of a batch: the first `n_pending` pending tokens of a sequence, and drafted tokens after them."""
-
-    sequence: Sequence
-    n_pending: int
-    draft: list[int]
 
 
 class Engine:
@@ -152,7 +145,7 @@ class Engine:
             tokenizer=self.tokenizer,
             n_ctx=self.n_ctx,
             constraints=self._constraints,
-            tiles=self._context.tiles,
+            split=self._context.split,
             adapters=self._adapters.choose(options.get("adapters")),
         )
         with self._changed:
@@ -181,7 +174,7 @@ class Engine:
     @property
     def cached_bytes(self) -> Mapping[str, int]:
         """Memory of the caches: of prompts' KV caches that are in no slot, and of started grammars."""
-        return {"prompts": self._prefixes.bytes_in_memory, "grammars": self._constraints.cached_bytes}
+        return {"prompts": self._slots.bytes_in_memory, "grammars": self._constraints.cached_bytes}
 
     def save_prefixes(self) -> list[Path]:
         """Wait until the KV caches of all prefixes in memory are on disk; return the files written or used so far.
@@ -272,7 +265,9 @@ class Engine:
         """
         active = sorted(active, key=lambda sequence: sequence.admitted_at)
         decoding = [s for s in active if len(s.pending) <= MAX_DECODE_ROWS and not s.segment.tiled]
-        if decoding:
+        if not self._context.can_truncate:
+            self._decode_unpadded(decoding)
+        elif decoding:
             self._decode(decoding)
         prompt = next((s for s in active if s not in decoding), None)
         if prompt is not None and not self._is_closed:
@@ -284,9 +279,20 @@ class Engine:
         chunks: list[Chunk] = []
         room = self._context.n_outputs - len(decoding)  # for drafts
         for sequence in decoding:
-            chunks.append(_chunk(sequence, min(len(sequence.pending), height), height, room))
+            chunks.append(Chunk.of(sequence, min(len(sequence.pending), height), height, room))
             room -= len(chunks[-1].draft)
         self._compute(chunks, max(height, self.setup.min_rows), slots=slots)
+
+    def _decode_unpadded(self, decoding: list[Sequence]) -> None:
+        """Compute pending tokens of these requests: single ones in one batch, more of a request in one of their own.
+
+        llama.cpp splits a batch of different numbers of rows, and may leave one row alone.
+        """
+        single = [s for s in decoding if len(s.pending) == 1]
+        for sequence in [s for s in decoding if len(s.pending) > 1]:
+            self._prefill(sequence, beside_others=True)
+        if single:
+            self._decode(single)
 
     def _choose_shape(self, decoding: list[Sequence]) -> BatchShape:
         demands = [RowDemand(s.slot, len(s.pending), s.draft_chances) for s in decoding]
@@ -302,7 +308,7 @@ class Engine:
         count = chunk_size(segment.end - sequence.position, tiled=segment.tiled, limit=limit, n_batch=n_batch)
         rows = max(min_rows(tiled=segment.tiled), padded_rows(count, max_padded, self._costs))
         # Text that the grammar forces can be this long as well, and have a draft after it.
-        self._compute([_chunk(sequence, count, rows, self._context.n_outputs - 1)], rows, prefill=True)
+        self._compute([Chunk.of(sequence, count, rows, self._context.n_outputs - 1)], rows, prefill=True)
 
     def _compute(self, chunks: list[Chunk], n_rows: int, *, slots: range = range(0), prefill: bool = False) -> None:
         """Compute one batch of at least `n_rows` rows, which spans these `slots`, and let requests choose tokens."""
@@ -404,12 +410,6 @@ def _unexpected(error: BaseException) -> EdgefcError:
         return EdgefcError("not enough memory to compute the answer", "End other programs, or use a smaller context.")
     reason = f"the answer could not be computed: {type(error).__name__}: {error}"
     return EdgefcError(reason, "This is a bug of edgefc: report it.")
-
-
-def _chunk(sequence: Sequence, count: int, n_rows: int, room: int) -> Chunk:
-    """The first `count` pending tokens; if they are all, with drafts up to `n_rows` rows, at most `room` drafts."""
-    n_draft = max(min(n_rows - count, room), 0) if count == len(sequence.pending) else 0
-    return Chunk(sequence, count, sequence.draft[:n_draft])
 
 
 @atexit.register

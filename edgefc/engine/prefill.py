@@ -5,16 +5,23 @@ computes tiles of rows, 2 to 4 times as fast. Either gives a row the same bits w
 two differ. So the kernel of a token must follow from the prompt alone, never from what is in the KV cache or in the
 same batch. Earlier answers are computed row by row, as they were when they were generated, and so is a prompt's last
 token; the text between them goes through tiles if it is long enough. Figures: docs/decisions.md.
+
+A single row has other bits than two and more. Where the memory can be cut, a batch of one is padded. Where it cannot
+(recurrent layers), a prompt is computed two rows or more at a time, and a token computed alone is not reused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edgefc.gguf.memory import TILE
 
 _TOKEN_BITS = 21  # of a key: a token and its kernel
+# A prompt's last tokens, behind a checkpoint: the beginning of an answer, which an empty thought makes 7 tokens long in
+# Qwen3's prompts. A later prompt may have another text there.
+TAIL = 8
+MIN_ROWS = 2  # that have the same bits in any batch
 SET_BITS = 63 - _TOKEN_BITS  # for adapters; together they are a signed 64-bit number
 
 
@@ -23,6 +30,10 @@ class Segment(NamedTuple):
 
     end: int
     tiled: bool
+
+
+# Length of a prompt, length of its prefix, spans of earlier answers in it → its segments.
+Split = Callable[[int, int, Sequence[tuple[int, int]]], list[Segment]]
 
 
 def split_prompt(length: int, prefix: int = 0, answer_spans: Sequence[tuple[int, int]] = ()) -> list[Segment]:
@@ -46,21 +57,42 @@ def split_prompt(length: int, prefix: int = 0, answer_spans: Sequence[tuple[int,
     return segments
 
 
+def split_at_prefix(length: int, prefix: int = 0, _answer_spans: Sequence[tuple[int, int]] = ()) -> list[Segment]:
+    """Divide a prompt at the end of its prefix, without tiles."""
+    return [Segment(end, tiled=False) for end in (prefix, length) if end]
+
+
+def split_at_checkpoints(length: int, prefix: int = 0, answer_spans: Sequence[tuple[int, int]] = ()) -> list[Segment]:
+    """Divide a prompt where other prompts may go on differently, without tiles.
+
+    That is behind its prefix, before its last message, and where the answer begins; at least two tokens apart.
+    """
+    last_answer = max((end for _, end in answer_spans), default=0)
+    ends = [prefix] if prefix else []
+    for end in sorted([last_answer, length - TAIL]):
+        if end - (ends[-1] if ends else 0) >= MIN_ROWS and length - end >= MIN_ROWS:
+            ends.append(end)
+    return [Segment(end, tiled=False) for end in [*ends, length]]
+
+
 def chunk_size(remaining: int, *, tiled: bool, limit: int, n_batch: int) -> int:
     """Number of a segment's `remaining` tokens to compute at once: about `limit`, and at most `n_batch`.
 
-    Leaves no rest of a tiled segment that is too short for tiles, if possible: it would have to be padded.
+    Leaves no rest of a tiled segment that is too short for tiles, if possible: it would have to be padded. Of others,
+    no single row is left.
     """
     if remaining <= limit:
         return remaining
-    if not tiled or remaining - limit >= TILE:
+    if not tiled:
+        return limit - int(remaining - limit < MIN_ROWS)
+    if remaining - limit >= TILE:
         return limit
     return remaining if remaining <= n_batch else max(remaining - TILE, TILE)
 
 
 def min_rows(*, tiled: bool) -> int:
     """Number of rows to pad a batch to, so that the right kernel computes it."""
-    return TILE if tiled else 2
+    return TILE if tiled else MIN_ROWS
 
 
 def kv_key(token: int, *, tiled: bool, adapters: int = 0) -> int:
@@ -69,6 +101,11 @@ def kv_key(token: int, *, tiled: bool, adapters: int = 0) -> int:
     adapters  of the first token of a sequence: `AdapterSet.key`, so that sequences with other adapters share nothing
     """
     return adapters << _TOKEN_BITS | 2 * token + int(tiled)
+
+
+def single_row_key(key: int) -> int:
+    """Return the key of a token that was computed alone, in memory that no tiles are used for."""
+    return key | 1
 
 
 def token_of_key(key: int) -> int:

@@ -71,8 +71,13 @@ class PrefixStore:
         memory_bytes: int,
         disk_bytes: int,
         can_truncate: bool = True,
+        checkpoint_bytes: int = 0,
     ) -> None:
-        """Keep files in `folder`, None: no files. `can_truncate`: a part of a snapshot is of use."""
+        """Keep files in `folder`, None: no files. `can_truncate`: a part of a snapshot is of use.
+
+        checkpoint_bytes  memory for the checkpoints of slots, which the store leaves to `edgefc.engine.checkpoints`
+        """
+        self.checkpoint_bytes = checkpoint_bytes
         self._can_truncate, self._memory_bytes = can_truncate, memory_bytes
         self._disk = PrefixFiles(identity, folder, disk_bytes) if disk_bytes and folder is not None else None
         self._snapshots: list[Snapshot] = []

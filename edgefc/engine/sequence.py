@@ -18,7 +18,7 @@ from edgefc.engine.detokenizer import Detokenizer
 from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
 from edgefc.engine.guide import CUT, EndReason, Guide, SafeGuide
 from edgefc.engine.loop_guard import LoopGuard
-from edgefc.engine.prefill import Segment, kv_key, split_prompt
+from edgefc.engine.prefill import Segment, Split, kv_key, split_at_prefix
 from edgefc.engine.prompt_lookup import AcceptanceRate, PromptLookup
 from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, token_logprob
 from edgefc.engine.tokenizer import Tokenizer
@@ -325,10 +325,10 @@ def new_sequence(
     tokenizer: Tokenizer,
     n_ctx: int,
     constraints: ConstraintFactory,
-    tiles: bool = False,
+    split: Split = split_at_prefix,
     adapters: AdapterSet = BASE,
 ) -> Sequence:
-    """Check a request and create its sequence; `tiles`: long segments of prompts go through the tiled kernel.
+    """Check a request and create its sequence; `split` divides its prompt, see edgefc.engine.prefill.
 
     Raises RequestError, ContextOverflowError or GrammarError.
     """
@@ -336,10 +336,7 @@ def new_sequence(
     max_tokens, grammar, guide = options.get("max_tokens"), options.get("grammar"), options.get("guide")
     room = n_ctx - len(prompt)
     prefix = min(options.get("prefix", 0), len(prompt) - 1)
-    if tiles:
-        segments = split_prompt(len(prompt), prefix, options.get("answer_spans", ()))
-    else:
-        segments = [Segment(end, tiled=False) for end in (prefix, len(prompt)) if end]
+    segments = split(len(prompt), prefix, options.get("answer_spans", ()))
     begins = [0, *(segment.end for segment in segments[:-1])]
     call_grammar = options.get("call_grammar")
     visible_control = frozenset() if grammar is None else grammar.control

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from edgefc.engine.checkpoints import Checkpoints
 from edgefc.engine.context import Context
 from edgefc.engine.generation import CacheSource
-from edgefc.engine.prefill import token_of_key
+from edgefc.engine.prefill import MIN_ROWS, single_row_key, token_of_key
 from edgefc.engine.prefix_store import MIN_TOKENS, Match, PrefixStore, common_prefix
 from edgefc.engine.sequence import Sequence
 
@@ -35,6 +36,7 @@ class Slots:
 
     def __init__(self, context: Context, prefixes: PrefixStore) -> None:
         self._context, self._prefixes = context, prefixes
+        self._checkpoints = Checkpoints(context, prefixes.checkpoint_bytes)
         self._slots = [Slot(number) for number in range(context.n_seq_max)]
         self._clock = 0
 
@@ -46,6 +48,11 @@ class Slots:
     def lengths(self) -> list[int]:
         """Tokens in the KV cache of each slot."""
         return [len(slot.keys) for slot in self._slots]
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Bytes of saved prompts and checkpoints."""
+        return self._prefixes.bytes_in_memory + self._checkpoints.bytes_in_memory
 
     def admit(self, sequence: Sequence) -> bool:
         """Give the request a slot; False when it must wait for one."""
@@ -61,37 +68,45 @@ class Slots:
         return True
 
     def _admit(self, sequence: Sequence, free: list[Slot]) -> None:
-        # The last prompt token is always computed: its logits are needed.
-        limit = len(sequence.prompt) - 1
-        usable = {slot.number: self._usable_length(slot.keys, sequence.keys, limit) for slot in self._slots}
+        # The last prompt token is always computed: its logits are needed. Where it cannot be padded, so is another.
+        limit = max(len(sequence.prompt) - (1 if self._context.can_truncate else MIN_ROWS), 0)
+        usable = {slot.number: self._usable_length(slot, sequence.keys, limit) for slot in self._slots}
         target = max(free, key=lambda slot: (usable[slot.number], -len(slot.keys), -slot.used))
         length = usable[target.number]
-        source: CacheSource = "slot" if length else ""
+        source: CacheSource = "slot"
         other = max(self._slots, key=lambda slot: usable[slot.number])
-        match = self._find(sequence.keys[:limit], sequence.prefix if sequence.adapters.is_reproducible else 0)
+        prefix = min(sequence.prefix, limit) if sequence.adapters.is_reproducible else 0
+        match = self._find(sequence.keys[:limit], prefix)
         elsewhere = max(usable[other.number], match.length if match else 0)
         if elsewhere > length + MIN_COPY_GAIN:
             # Copy it to the slot that was used longest ago, whose own tokens are dropped.
             target = min(free, key=lambda slot: (len(slot.keys) > 0, slot.used))
             self._save_conversation(target, usable[target.number])
-            length, source = 0, ""
-            if usable[other.number] == elsewhere and self._context.copy(other.number, target.number, elsewhere):
+            self._checkpoints.drop(target.number)
+            length = 0
+            if usable[other.number] == elsewhere and self._copy(other, target, elsewhere):
                 length, source = elsewhere, "copy"
             elif match and self._restore(target, match, sequence):
                 length, source = match.length, match.source
+            if length:
+                self._checkpoints.save(target.number, length)
+            else:
+                self._context.truncate(target.number)
         else:
             self._save_conversation(target, length)
-        if not length or not self._context.truncate(target.number, length):
-            self._context.truncate(target.number)
-            length, source = 0, ""
-        self._assign(target, sequence, length, source)
+            length = self._cut(target, length)
+        self._assign(target, sequence, length, source if length else "")
 
     def advance(self, sequence: Sequence, tokens: list[int]) -> None:
         """Record that these tokens are in the KV cache now."""
         keys = self._slots[sequence.slot].keys
+        is_alone = len(tokens) == 1 and not self._context.can_truncate
         for token in tokens:
-            keys.append(sequence.key_at(sequence.position, token))
+            key = sequence.key_at(sequence.position, token)
+            keys.append(single_row_key(key) if is_alone else key)
             sequence.position += 1
+        if any(sequence.position == segment.end for segment in sequence.segments[:-1]):
+            self._checkpoints.save(sequence.slot, sequence.position)
         if sequence.position == sequence.prefix >= MIN_TOKENS:
             self._save(sequence.slot, keys, on_disk=sequence.adapters.is_reproducible)
 
@@ -118,13 +133,30 @@ class Slots:
             self._clear(slot)
 
     def rewind(self, sequence: Sequence) -> None:
-        """Drop what a failed batch may have left behind; start over where the memory cannot be truncated."""
-        if self._context.truncate(sequence.slot, sequence.position):
-            return
-        slot = self._slots[sequence.slot]
-        sequence.pending = [*(token_of_key(key) for key in slot.keys), *sequence.pending]
-        sequence.position = 0
-        self._clear(slot)
+        """Drop what a failed batch may have left behind; where the memory cannot be cut, go back further."""
+        slot, position = self._slots[sequence.slot], sequence.position
+        keys = slot.keys
+        sequence.position = self._cut(slot, position)
+        sequence.pending = [*(token_of_key(key) for key in keys[sequence.position : position]), *sequence.pending]
+
+    def _cut(self, slot: Slot, length: int) -> int:
+        """Drop a slot's tokens from `length` on; return how many are left.
+
+        Where the memory cannot be cut, those up to the last checkpoint are left.
+        """
+        if not length or not self._context.truncate(slot.number, length):
+            length = self._checkpoints.restore(slot.number, length)
+        if not length:
+            self._context.truncate(slot.number)
+        slot.keys = slot.keys[:length]
+        self._checkpoints.drop(slot.number, length)
+        return length
+
+    def _copy(self, source: Slot, target: Slot, length: int) -> bool:
+        """Copy the first `length` tokens of another slot."""
+        if self._context.copy(source.number, target.number, length):
+            return True
+        return self._checkpoints.restore(source.number, length, target.number) == length
 
     # A snapshot is never worth a request: whatever goes wrong with one, such as a lack of memory, costs only its use.
 
@@ -164,19 +196,27 @@ class Slots:
         self._clock += 1
         slot.used = self._clock
 
-    def _usable_length(self, saved: list[int], keys: list[int], limit: int) -> int:
-        """Number of saved tokens that the prompt begins with; memory that cannot be truncated is usable as a whole."""
-        length = min(common_prefix(saved, keys), limit)
-        return length if self._context.can_truncate or length == len(saved) else 0
+    def _usable_length(self, slot: Slot, keys: list[int], limit: int) -> int:
+        """Number of a slot's tokens that the prompt begins with and that the slot can go back to."""
+        length = min(common_prefix(slot.keys, keys), limit)
+        if self._context.can_truncate or length == len(slot.keys):
+            return length
+        return self._checkpoints.longest(slot.number, length)
 
     def _save_conversation(self, slot: Slot, length: int) -> None:
         """Save a long conversation to memory before another one takes its slot and keeps `length` tokens of it."""
         if len(slot.keys) - length < MIN_SAVED_TOKENS:
             return
+        checkpoint = self._checkpoints.longest(slot.number, len(slot.keys))
+        if checkpoint:  # what follows it ends in an answer, and is of no use as a whole
+            if checkpoint <= length:
+                return
+            self._cut(slot, checkpoint)
         match = self._find(slot.keys, 0)
         if len(slot.keys) - (match.length if match else 0) >= MIN_SAVED_TOKENS:
             self._save(slot.number, slot.keys, on_disk=False)
 
     def _clear(self, slot: Slot) -> None:
         self._context.truncate(slot.number)
+        self._checkpoints.drop(slot.number)
         slot.keys = []

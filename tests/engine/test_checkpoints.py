@@ -1,0 +1,191 @@
+"""Models whose memory cannot be cut: prompts that go on differently are computed from a checkpoint, to the same bits."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefc.engine import Engine, EngineOptions, GenerationResult, llama
+from edgefc.engine.checkpoints import MAX_CHECKPOINTS, Checkpoints
+from edgefc.engine.context import Context, Rows
+from edgefc.engine.prefill import MIN_ROWS, TAIL, chunk_size, split_at_checkpoints
+from tests.memory_models import write_lfm2, write_qwen35
+from tests.model_files import write_mamba
+
+WRITERS = {"mamba": write_mamba, "lfm2": write_lfm2, "qwen35": write_qwen35}
+ANSWER = 12  # tokens
+NOTHING = EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)
+ONE = EngineOptions(n_ctx=1024, n_seq_max=1, prefix_disk=0)
+TWO = EngineOptions(n_ctx=1024, n_seq_max=2, prefix_disk=0)
+
+
+def text(number: int, size: int) -> list[int]:
+    chance = random.Random(number)
+    return [chance.randrange(3, 259) for _ in range(size)]
+
+
+# With 512 tokens and more, ggml's attention splits a single row among threads.
+TOOLS, OTHER = text(1, 520), text(2, 300)
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    name: str = request.param
+    return WRITERS[name](tmp_path_factory.mktemp(name) / f"{name}.gguf")
+
+
+@pytest.fixture
+def engine(model: Path) -> Iterator[Engine]:
+    with Engine.load(model, TWO) as loaded:
+        yield loaded
+
+
+Ask = Callable[..., GenerationResult]
+
+
+@pytest.fixture(scope="module")
+def check(model: Path) -> Ask:
+    """Return a function that asks an engine, and compares the answer's probabilities with those of a new process."""
+    cold: dict[tuple[int, ...], GenerationResult] = {}
+
+    def ask(loaded: Engine, prompt: list[int], prefix: int = len(TOOLS), answer: int = 0) -> GenerationResult:
+        """`answer`: where an earlier answer of the model begins."""
+        spans = ((answer, answer + ANSWER),) if answer else ()
+        options = {"max_tokens": ANSWER, "prefix": prefix, "answer_spans": spans, "logprobs": 2}
+        result = loaded.submit(prompt, **options).result()  # type: ignore[arg-type]
+        key = (answer, *prompt)
+        if key not in cold:
+            with Engine.load(model, NOTHING) as fresh:
+                cold[key] = fresh.submit(prompt, **options).result()  # type: ignore[arg-type]
+        assert cold[key].stats.cached_tokens == 0
+        assert result.token_ids == cold[key].token_ids
+        assert result.logprobs == cold[key].logprobs, "the same bits"
+        return result
+
+    return ask
+
+
+def test_a_conversation_goes_on_from_the_last_checkpoint(engine: Engine, check: Ask) -> None:
+    first = [*TOOLS, *text(3, 40)]
+    end = len(first)
+    answer = check(engine, first).token_ids
+    again = check(engine, first)
+    assert (again.stats.cached_tokens, again.stats.cached_from) == (end - TAIL, "slot"), "the same prompt"
+    second = [*first, *answer, *text(4, 30)]
+    assert check(engine, second, answer=end).stats.cached_tokens == end - TAIL
+    edited = [*first, *answer, *text(5, 50)]
+    assert check(engine, edited, answer=end).stats.cached_tokens == end + ANSWER, "another last message"
+    without_thoughts = [*first[:-3], *answer[5:], *text(6, 20)]
+    assert check(engine, without_thoughts).stats.cached_tokens == end - TAIL
+    other_question = [*TOOLS, *text(7, 20)]
+    assert check(engine, other_question).stats.cached_tokens == len(TOOLS)
+    assert check(engine, [*TOOLS[:50], *text(8, 20)], prefix=50).stats.cached_tokens == 0
+
+
+def test_conversations_in_turn_and_side_by_side(engine: Engine, check: Ask) -> None:
+    """Two tool sets, then a third conversation that has to take one of their slots."""
+    prompts = {tools[0]: [*tools, *text(9, 30)] for tools in (TOOLS, OTHER)}
+    for tools in (TOOLS, OTHER) * 2:
+        prompt = prompts[tools[0]]
+        result = check(engine, prompt, prefix=len(tools))
+        prompts[tools[0]] = [*prompt, *result.token_ids, *text(len(prompt), 25)]
+        assert result.stats.cached_tokens == (0 if len(prompt) == len(tools) + 30 else len(tools) + 30 - TAIL)
+    third = [engine.submit([*tools, *text(10, 30)], max_tokens=1, prefix=len(tools)) for tools in (TOOLS, OTHER)]
+    assert [generation.result().stats.cached_tokens for generation in third] == [len(TOOLS), len(OTHER)]
+    assert check(engine, text(11, 400), prefix=0).stats.cached_tokens == 0
+    for tools in (OTHER, TOOLS):
+        assert check(engine, [*tools, *text(12, 30)], prefix=len(tools)).stats.cached_tokens == len(tools)
+
+
+def test_a_conversation_that_made_room_comes_back_from_memory(model: Path, check: Ask) -> None:
+    long = [*TOOLS, *text(13, 300)]
+    with Engine.load(model, ONE) as loaded:
+        answer = check(loaded, long).token_ids
+        check(loaded, OTHER, prefix=0)
+        turn = [*long, *answer, *text(14, 20)]
+        back = check(loaded, turn, answer=len(long))
+        assert (back.stats.cached_tokens, back.stats.cached_from) == (len(long) - TAIL, "memory")
+        assert check(loaded, turn, answer=len(long)).stats.cached_from == "slot"
+        assert loaded.cached_bytes["prompts"] > 0
+
+
+def test_another_slot_copies_a_checkpoint(model: Path, engine: Engine, check: Ask) -> None:
+    first = [*TOOLS, *text(15, 40)]
+    check(engine, first)
+    busy = engine.submit([*first, *text(16, 60)], max_tokens=60, prefix=len(TOOLS))
+    beside = engine.submit([*TOOLS, *text(17, 30)], max_tokens=1, prefix=len(TOOLS), logprobs=2)
+    result = beside.result()
+    busy.result()
+    assert (result.stats.cached_tokens, result.stats.cached_from) == (len(TOOLS), "copy")
+    with Engine.load(model, NOTHING) as fresh:
+        alone = fresh.submit([*TOOLS, *text(17, 30)], max_tokens=1, prefix=len(TOOLS), logprobs=2).result()
+    assert result.logprobs == alone.logprobs
+    assert check(engine, [*TOOLS, *text(18, 30)]).stats.cached_tokens == len(TOOLS)
+
+
+def test_a_cancelled_prompt_leaves_what_came_before(engine: Engine, check: Ask) -> None:
+    first = [*TOOLS, *text(19, 40)]
+    check(engine, first)
+    for number in range(20, 24):
+        cancelled = engine.submit([*first, *text(number, 300)], max_tokens=5, prefix=len(TOOLS))
+        cancelled.cancel()
+        assert check(engine, [*first, *text(number, 20)]).stats.cached_tokens >= len(TOOLS)
+
+
+@pytest.mark.parametrize("failure", ["nothing saved", "not restored", "out of memory"])
+def test_without_checkpoints_the_prompt_is_computed_again(
+    failure: str, engine: Engine, check: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    if failure == "not restored":
+        real = Context.restore_recurrent
+        monkeypatch.setattr(
+            Context, "restore_recurrent", lambda self, slot, data, length: real(self, slot, data[:-1], length)
+        )
+    else:
+        empty = np.empty(0, dtype=np.uint8)
+        monkeypatch.setattr(Context, "save_recurrent", no_memory if failure == "out of memory" else lambda *_: empty)
+    first = [*TOOLS, *text(25, 40)]
+    check(engine, first)
+    again = check(engine, first)
+    assert again.stats.cached_from in {"", "memory"}
+    assert check(engine, [*TOOLS, *text(26, 20)]).stats.cached_tokens in {0, len(TOOLS)}
+
+
+def test_checkpoints_are_bounded(tmp_path: Path) -> None:
+    model = llama.Model(write_mamba(tmp_path / "mamba.gguf"), n_gpu_layers=0, use_extra_bufts=True)
+    context = Context(model, n_ctx=64, n_batch=32, n_seq_max=4, n_threads=1, n_threads_batch=1)
+    for slot in range(4):
+        assert context.decode([Rows(slot, 0, TOOLS[:20], n_logits=0)]) == 0
+    size = context.save_recurrent(0).nbytes
+    checkpoints = Checkpoints(context, 10 * size)
+    for length in range(10, 100, 10):
+        checkpoints.save(0, length)
+    assert checkpoints.bytes_in_memory == MAX_CHECKPOINTS * size
+    assert [checkpoints.longest(0, limit) for limit in (9, 60, 75, 95)] == [0, 10, 70, 90], "the first one stays"
+    for slot in range(1, 4):
+        for length in range(10, 60, 10):
+            checkpoints.save(slot, length)
+    assert checkpoints.bytes_in_memory == 10 * size
+    checkpoints.drop(3, 30)
+    assert checkpoints.longest(3, 99) == 30
+    context.close()
+    model.close()
+
+
+def test_no_row_of_a_prompt_is_computed_alone() -> None:
+    for length in range(1, 200):
+        for prefix in {0, length // 2, max(length - 5, 0)}:
+            begin = 0
+            for segment in split_at_checkpoints(length, prefix, ((0, length - 12),)):
+                while begin < segment.end:
+                    size = chunk_size(segment.end - begin, tiled=False, limit=63, n_batch=512)
+                    assert size >= MIN_ROWS or length == 1 or prefix == 1 or length - prefix == 1
+                    begin += size
+            assert begin == length
