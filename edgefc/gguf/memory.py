@@ -6,7 +6,7 @@ with loaded models, the estimates lie above what they take:
 weights     size of the tensors in the file: llama.cpp maps them, or copies them into its own layout and no longer
             needs the mapped pages
 kv_cache    exact (llama_kv_cache, llama_hparams::n_embd_k_gqa): for each cell and layer, KV heads · (key + value
-            length) · bytes of the type. Sliding windows save nothing, since llama.cpp's swa_full is on by default.
+            length) · bytes of the type. Sliding windows save nothing: docs/decisions.md tells why.
             Recurrent layers have a state for each sequence (llama_hparams::n_embd_r and n_embd_s, 32-bit).
 compute     logits of a whole batch, or the rows of one layer if those take more; the logits of the outputs
 adapters    of LoRA: their tensors, and the rows of a batch that they add
@@ -36,6 +36,8 @@ OVERHEAD = 24 << 20
 # `ulimit -v` limits mapped memory: this includes the file's weights even when they are copied, and the threads' stacks
 # and arenas.
 RESERVED, RESERVED_PER_CORE = 192 << 20, 80 << 20
+# Every so many layers of these one has attention, and the others a gated delta net, unless the file says otherwise.
+DELTA_NET_INTERVAL, DELTA_NETS = 4, {"qwen3next", "qwen35", "qwen35moe"}
 # KV cache type → bytes per element.
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
              "q4_0": 18 / 32, "iq4_nl": 18 / 32}  # fmt: skip
@@ -143,8 +145,7 @@ def kv_bytes_per_token(header: Header) -> int:
 
 def _kv_elements(header: Header) -> int:
     """Count the elements of one KV cell in all layers."""
-    heads = _per_layer(header, "attention.head_count")
-    groups = _per_layer(header, "attention.head_count_kv") or heads
+    heads, groups = _per_layer(header, "attention.head_count"), _kv_heads(header)
     width = _count(header, "embedding_length") // max(heads, default=1) if any(heads) else 0
     key = max(_count(header, "attention.key_length") or width, _count(header, "attention.key_length_swa"))
     value = max(_count(header, "attention.value_length") or width, _count(header, "attention.value_length_swa"))
@@ -153,8 +154,22 @@ def _kv_elements(header: Header) -> int:
     return sum(groups) * (key + value)
 
 
+def _kv_heads(header: Header) -> list[int]:
+    """Return the KV heads of each layer, 0 for recurrent ones."""
+    groups = _per_layer(header, "attention.head_count_kv") or _per_layer(header, "attention.head_count")
+    recurrent = header.per_layer("attention.recurrent_layers")
+    if recurrent is None:
+        default = DELTA_NET_INTERVAL if header.architecture in DELTA_NETS else 1
+        interval = _count(header, "full_attention_interval") or default
+        recurrent = [number % interval for number in range(1, len(groups) + 1)]
+    return [0 if is_recurrent else count for count, is_recurrent in zip(groups, recurrent, strict=False)]
+
+
 def _state_bytes(header: Header) -> int:
-    """Return the recurrent state of one sequence; counts all layers, since the header does not say which have one."""
+    """Return the recurrent state of one sequence.
+
+    Layers without KV heads have one. Where all layers have some, all are counted: a layer may have both.
+    """
     embedding = _count(header, "embedding_length")
     inner, state = _count(header, "ssm.inner_size"), _count(header, "ssm.state_size")
     head, heads = _count(header, "kda.head_dim"), max(_per_layer(header, "attention.head_count"), default=0)
@@ -167,7 +182,7 @@ def _state_bytes(header: Header) -> int:
     )
     if wkv := _count(header, "wkv.head_size"):
         elements += embedding * (wkv + (_count(header, "token_shift_count") or 2))
-    return 4 * _layers(header) * elements
+    return 4 * (_kv_heads(header).count(0) or _layers(header)) * elements
 
 
 def _compute_bytes(header: Header, rows: int, cells: int, n_seq_max: int) -> int:

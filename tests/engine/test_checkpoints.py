@@ -13,7 +13,7 @@ from edgefc.engine import Engine, EngineOptions, GenerationResult, llama
 from edgefc.engine.checkpoints import MAX_CHECKPOINTS, Checkpoints
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.prefill import MIN_ROWS, TAIL, chunk_size, split_at_checkpoints
-from tests.memory_models import write_lfm2, write_qwen35
+from tests.memory_models import write_gemma3, write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
 WRITERS = {"mamba": write_mamba, "lfm2": write_lfm2, "qwen35": write_qwen35}
@@ -49,6 +49,10 @@ Ask = Callable[..., GenerationResult]
 
 @pytest.fixture(scope="module")
 def check(model: Path) -> Ask:
+    return comparison(model)
+
+
+def comparison(model: Path) -> Ask:
     """Return a function that asks an engine, and compares the answer's probabilities with those of a new process."""
     cold: dict[tuple[int, ...], GenerationResult] = {}
 
@@ -156,6 +160,54 @@ def test_without_checkpoints_the_prompt_is_computed_again(
     again = check(engine, first)
     assert again.stats.cached_from in {"", "memory"}
     assert check(engine, [*TOOLS, *text(26, 20)]).stats.cached_tokens in {0, len(TOOLS)}
+
+
+# -- sliding windows ----------------------------------------------------------------------------------------------
+
+
+def test_sliding_windows_are_cut_anywhere(tmp_path: Path) -> None:
+    path = write_gemma3(tmp_path / "gemma3.gguf")
+    check = comparison(path)
+    with Engine.load(path, TWO) as loaded:
+        first = [*TOOLS, *text(30, 40)]
+        answer = check(loaded, first).token_ids
+        assert check(loaded, first).stats.cached_tokens == len(first) - 1
+        second = [*first, *answer, *text(31, 30)]
+        assert check(loaded, second, answer=len(first)).stats.cached_tokens >= len(first) - 1
+        assert check(loaded, [*first[:-5], *text(32, 90)]).stats.cached_tokens in {len(TOOLS), len(first) - 5}
+        assert check(loaded, OTHER, prefix=100).stats.cached_tokens == 0
+        assert check(loaded, [*TOOLS, *text(33, 30)]).stats.cached_tokens == len(TOOLS)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_windows_of_their_own_size_would_change_answers(
+    full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `swa_full` the windowed layers' cells go round, and a token's bits depend on what was there before."""
+    real = llama.api.llama_context_default_params
+
+    def params() -> object:
+        chosen = real()
+        chosen.swa_full = full
+        return chosen
+
+    monkeypatch.setattr(llama.api, "llama_context_default_params", params)
+    model = llama.Model(write_gemma3(tmp_path / "gemma3.gguf"), n_gpu_layers=0, use_extra_bufts=True)
+    context = Context(model, n_ctx=1024, n_batch=63, n_seq_max=2, n_threads=1, n_threads_batch=1)
+    tokens, rows = text(34, 700), []
+    for draft in (0, 9):
+        context.truncate(0)
+        for begin in range(0, 700, 7):
+            part = Rows(0, begin, [*tokens[begin : begin + 7], *TOOLS[:draft]], n_logits=draft + 1)
+            assert context.decode([part]) == 0
+            context.truncate(0, begin + 7)
+        rows.append(context.logits(0).copy())
+    context.close()
+    model.close()
+    assert np.array_equal(*rows) == full
+
+
+# -- bounds -------------------------------------------------------------------------------------------------------
 
 
 def test_checkpoints_are_bounded(tmp_path: Path) -> None:

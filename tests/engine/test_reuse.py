@@ -15,6 +15,7 @@ from edgefc.engine import Engine, EngineOptions, GenerationResult, engine, prefi
 from edgefc.engine.context import Context
 from edgefc.engine.identity import model_identity
 from edgefc.engine.prefix_store import PrefixStore, common_prefix
+from tests.memory_models import write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
 TOOLS = [5 + i * 7919 % 4000 for i in range(300)]  # stands for a prompt's tools
@@ -155,8 +156,9 @@ def test_nothing_is_saved_where_the_caller_does_not_want_it(tiny_model: Path) ->
         assert loaded.save_prefixes() == []
 
 
-def test_memory_that_cannot_be_truncated_is_of_use_as_a_whole(tmp_path: Path) -> None:
-    path = write_mamba(tmp_path / "mamba.gguf")
+@pytest.mark.parametrize("write", [write_mamba, write_lfm2, write_qwen35])
+def test_memory_that_cannot_be_truncated_is_of_use_as_a_whole(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = write(tmp_path / "model.gguf")
     tools, options = TOOLS, EngineOptions(n_ctx=1024, n_seq_max=2)
     with Engine.load(path, EngineOptions(n_ctx=1024, n_seq_max=2, prefix_memory=0, prefix_disk=0)) as loaded:
         anew = [ask(loaded, tools, number).token_ids for number in (1, 2)]

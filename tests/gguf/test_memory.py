@@ -9,7 +9,7 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from edgefc import gguf, hardware
 from edgefc.engine import Engine, EngineOptions, llama
 from edgefc.errors import ModelLoadError
 from edgefc.gguf import ArrayLength, Header, memory
+from tests.memory_models import write_gemma3, write_lfm2, write_qwen35
+from tests.model_files import write_mamba
 
 # Qwen2.5-1.5B, and Llama 3.1 8B, as their published GGUFs describe them.
 QWEN = {"block_count": 28, "embedding_length": 1536, "feed_forward_length": 8960, "attention.head_count": 12,
@@ -55,6 +57,11 @@ def test_the_context_is_padded_as_the_engine_pads_it() -> None:
         ("deepseek2", {"block_count": 27, "embedding_length": 2048, "attention.head_count": 16,
                        "attention.head_count_kv": 1, "attention.key_length": 576, "attention.value_length": 512,
                        "attention.key_length_mla": 192, "attention.value_length_mla": 128}, 27 * 576 * 2),
+        # Qwen3.5 0.8B: every fourth layer has attention, and the file need not say so.
+        ("qwen35", {"block_count": 24, "embedding_length": 1024, "attention.head_count": 8, "attention.head_count_kv": 2,
+                    "attention.key_length": 256, "attention.value_length": 256}, 6 * 2 * 2 * 256 * 2),
+        ("qwen35", QWEN | {"full_attention_interval": 7}, 4 * 1024),
+        ("qwen35", QWEN | {"attention.recurrent_layers": [True] * 27 + [False]}, 1024),
         ("mamba2", {"block_count": 48, "embedding_length": 2048, "attention.head_count": 0}, 0),
         ("unknown", {}, 0),
         ("qwen2", {"block_count": -1, "attention.head_count": [], "embedding_length": "x"}, 0),
@@ -116,6 +123,18 @@ def test_buffers_are_as_large_as_predicted(
     assert found["output"] < 4 * memory.max_outputs(options.n_seq_max) * n_vocab / 2**20
     computed = found["compute"] + 4 * memory.max_outputs(options.n_seq_max) * n_vocab / 2**20
     assert computed - 0.02 <= need.compute / 2**20 <= computed * 1.1 + 1
+
+
+@pytest.mark.parametrize("write", [write_mamba, write_lfm2, write_qwen35, write_gemma3])
+def test_recurrent_and_windowed_memory_is_as_large_as_predicted(
+    write: Callable[[Path], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, options = write(tmp_path / "model.gguf"), EngineOptions(n_ctx=1000, n_seq_max=3, prefix_disk=0)
+    with caplog.at_level(logging.DEBUG, "edgefc.llama"), Engine.load(path, options):
+        sizes = re.findall(r"(?:KV|RS) buffer size = +([\d.]+) MiB", caplog.text)
+    need = memory.predict(gguf.read_model(path), n_ctx=1000, n_seq_max=3)
+    assert sizes
+    assert need.kv_cache / 2**20 == pytest.approx(sum(map(float, sizes)), abs=0.01 * len(sizes))
 
 
 MEASURE = """
