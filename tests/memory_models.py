@@ -15,8 +15,9 @@ WINDOW = 64  # of the model with sliding windows
 class Writer:
     """Writes the fields and tensors that these models share; their tokens are the 256 bytes and three others."""
 
-    def __init__(self, out: Path, architecture: str, layers: int = LAYERS) -> None:
+    def __init__(self, out: Path, architecture: str, *, layers: int = LAYERS, quantization: str = "Q8_0") -> None:
         self.gguf = gguf.GGUFWriter(out, architecture)
+        self._kind = gguf.GGMLQuantizationType[quantization]
         self._rng = np.random.default_rng(0)
         self.gguf.add_context_length(4096)
         self.gguf.add_embedding_length(EMBEDDING)
@@ -33,10 +34,8 @@ class Writer:
         self.matrix("token_embd", TOKENS, EMBEDDING)
 
     def matrix(self, name: str, rows: int, columns: int, deviation: float = 0.15) -> None:
-        """Add a matrix in Q8_0."""
         data = self._rng.standard_normal((rows, columns), dtype=np.float32) * deviation
-        kind = gguf.GGMLQuantizationType.Q8_0
-        self.gguf.add_tensor(f"{name}.weight", gguf.quants.quantize(data, kind), raw_dtype=kind)
+        self.gguf.add_tensor(f"{name}.weight", gguf.quants.quantize(data, self._kind), raw_dtype=self._kind)
 
     def values(self, name: str, *shape: int, mean: float = 0.0, deviation: float = 0.1) -> None:
         """Add 32-bit numbers; `name` is the whole name."""
@@ -68,7 +67,7 @@ class Writer:
 
 def write_lfm2(out: Path) -> Path:
     """Write a hybrid of LFM2's shape: layers of short convolutions and of attention in turn."""
-    writer, kernel = Writer(out, "lfm2"), 3
+    writer, kernel = Writer(out, "lfm2", quantization="Q4_0"), 3
     writer.gguf.add_head_count_kv([KV_HEADS if layer % 2 else 0 for layer in range(LAYERS)])
     writer.gguf.add_shortconv_l_cache(kernel)
     writer.norms("", "token_embd_norm")
@@ -122,7 +121,7 @@ def write_qwen35(out: Path) -> Path:
 def write_gemma3(out: Path) -> Path:
     """Write a model of Gemma 3's shape: five layers see a sliding window of WINDOW tokens, the sixth everything."""
     layers = 6
-    writer = Writer(out, "gemma3", layers)
+    writer = Writer(out, "gemma3", layers=layers)
     writer.gguf.add_head_count_kv(KV_HEADS)
     writer.gguf.add_sliding_window(WINDOW)
     writer.gguf.add_rope_freq_base(1e6)

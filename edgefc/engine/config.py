@@ -82,6 +82,7 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapte
         memory.check_fits(need, path)
     measured = calibration.load(path, adapters) if on_cpu else None
     default = hardware.default_threads()
+    is_exact = on_cpu and header.main_type not in K_QUANTS
     n_threads = options.n_threads or (measured.n_threads if measured else default)
     return Setup(
         n_ctx=n_ctx,
@@ -95,5 +96,7 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapte
         costs=measured.costs if measured else estimate_costs(header),
         calibrated=measured is not None,
         # Two rows have the same bits in any batch, one alone has others; K-quants have others in any case.
-        min_rows=2 if on_cpu and options.n_seq_max > 1 and header.main_type not in K_QUANTS else 1,
+        min_rows=2 if is_exact and options.n_seq_max > 1 else 1,
+        is_exact=is_exact,
+        rollback=memory.rollback(header, options.n_seq_max) if on_cpu else 0,
     )

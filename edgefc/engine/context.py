@@ -38,8 +38,9 @@ class Context:
     Every sequence has `n_ctx` KV cells of its own, in the order of its tokens, so that the terms attention sums up,
     and their order, depend on this sequence alone.
 
-    can_truncate  whether the memory can be cut at any position. Recurrent memory cannot: no padding, no drafts, and it
-                  goes back only to a checkpoint. A saved prefix is of use as a whole.
+    can_truncate  whether the memory can be cut at any position. Recurrent memory cannot: it goes back to a checkpoint,
+                  and a saved prefix is of use as a whole
+    rollback      the last rows of a batch that can be dropped after it: for padding, and for drafts that were wrong
     tiles         whether ggml's tiled attention kernel computes long segments
     split         divides a prompt into segments
     streams       number of KV caches that a saved state describes
@@ -56,8 +57,13 @@ class Context:
         n_threads: int,
         n_threads_batch: int,
         tiles: bool = True,
+        rollback: int = 0,
     ) -> None:
-        """Raises ModelLoadError. `tiles`: attention runs in ggml's kernels for the processor, which has a tiled one."""
+        """Raises ModelLoadError.
+
+        tiles     attention runs in ggml's kernels for the processor, which has a tiled one
+        rollback  rows that recurrent memory shall be able to drop, if llama.cpp can do that for this architecture
+        """
         self.n_seq_max, self.n_ctx, self.n_batch = n_seq_max, n_ctx, max(n_batch, n_seq_max)
         # Logits of a whole batch would take 300 MB for 512 rows of a vocabulary of 152,000.
         self.n_outputs = min(self.n_batch, memory.max_outputs(n_seq_max))
@@ -67,6 +73,7 @@ class Context:
         params.n_outputs_max = self.n_outputs
         params.n_seq_max = n_seq_max
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch
+        params.n_rs_seq = rollback
         params.kv_unified = False
         params.no_perf = True
         self.set_threads(n_threads, n_threads_batch)
@@ -78,6 +85,7 @@ class Context:
                 raise ModelLoadError(reason, "Try a smaller n_ctx.")
             self.handle = Handle(pointer, api.llama_free, parent=model.handle)
             self.can_truncate = not (api.llama_model_is_recurrent(weights) or api.llama_model_is_hybrid(weights))
+            self.rollback = self.n_batch if self.can_truncate else int(api.llama_n_rs_seq(pointer))
             # With a plain KV cache, `save` removes the number of sequences from what it returns.
             is_plain = self.can_truncate and api.llama_model_n_swa(weights) == 0
         self.n_vocab = model.vocabulary.size
@@ -85,6 +93,7 @@ class Context:
         self.split = split_prompt if self.tiles else split_at_prefix if self.can_truncate else split_at_checkpoints
         self.streams = 1 if is_plain else n_seq_max
         self.rows_computed = 0
+        self._padded: dict[int, int] = {}  # sequence with padding at its end → its length without
         self._adapters = BASE
         self._outputs: list[range] = []
         self._row_type = ctypes.c_float * self.n_vocab
@@ -158,18 +167,21 @@ class Context:
             covered = [*numbers, *span]
             sequences = range(min(covered), max(covered) + 1)
             height = max(height, min_rows if len(sequences) == 1 else 1)
+        elif self.rollback and (len(numbers) == 1 or max(numbers) - min(numbers) >= len(numbers)):
+            height = max(height, min(min_rows, self.rollback + 1))  # without neighbours
         self._outputs = [range(0)] * len(parts)
         self._batch.n_tokens = 0
-        padded: list[tuple[int, int]] = []  # sequence, length without the padding
         with self.handle as context:
+            for sequence in numbers:
+                self._settle(sequence)
             for sequence in sequences:
                 number = numbers.get(sequence)
                 part = Rows(sequence, self._length(sequence), (), 0) if number is None else parts[number]
                 outputs = self._add_rows(part, height)
                 if number is not None:
                     self._outputs[number] = outputs
-                if self.can_truncate and len(part.tokens) < height:
-                    padded.append((sequence, part.position + len(part.tokens)))
+                if self._is_padded(part, height):
+                    self._padded[sequence] = part.position + len(part.tokens)
             self.rows_computed = int(self._batch.n_tokens)
             # llama.cpp itself takes every batch of more than one row for prefill.
             threads = self._prefill_threads if prefill else self._decode_threads
@@ -177,15 +189,24 @@ class Context:
                 api.llama_set_n_threads(context, threads, threads)
                 self._current_threads = threads
             status = int(api.llama_decode(context, self._batch))
-            for sequence, length in padded:
-                api.llama_memory_seq_rm(self._memory, sequence, length, -1)
+            # Recurrent memory drops rows only once after a batch: perhaps those of drafts are to go as well.
+            for sequence in [*self._padded] if self.can_truncate else ():
+                self._settle(sequence)
         self._reset_abort()
         return status
+
+    def _is_padded(self, part: Rows, height: int) -> bool:
+        return 0 < height - len(part.tokens) <= self.rollback
+
+    def _settle(self, sequence: int) -> None:
+        """Drop the padding behind a sequence."""
+        if (length := self._padded.pop(sequence, None)) is not None:
+            api.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
     def _add_rows(self, part: Rows, height: int) -> range:
         """Add a sequence's rows to the batch, padded to `height`; return the numbers of those with logits."""
         tokens = part.tokens
-        if self.can_truncate and len(tokens) < height:
+        if self._is_padded(part, height):
             tokens = [*tokens, *[0] * (height - len(tokens))]
         assert 0 <= part.sequence < self.n_seq_max
         assert all(0 <= token < self.n_vocab for token in tokens)
@@ -218,8 +239,12 @@ class Context:
             return int(api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def truncate(self, sequence: int, length: int = 0) -> bool:
-        """Drop a sequence's tokens from position `length` on; False if the model's memory cannot be cut there."""
+        """Drop a sequence's tokens from position `length` on; False if the model's memory cannot be cut there.
+
+        With `rollback`, only tokens of the last batch with this sequence, and not all of them.
+        """
         assert 0 <= sequence < self.n_seq_max
+        self._padded.pop(sequence, None)
         with self.handle:
             return bool(api.llama_memory_seq_rm(self._memory, sequence, length, -1))
 
@@ -230,9 +255,14 @@ class Context:
         """
         assert 0 <= source < self.n_seq_max
         assert 0 <= target < self.n_seq_max
+        # llama.cpp does not copy which rows of a recurrent sequence were dropped.
+        recurrent = None if self.can_truncate else self.save_recurrent(source)
+        self._padded.pop(target, None)
         with self.handle:
             api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-        return self.truncate(target, length)
+        if recurrent is None:
+            return self.truncate(target, length)
+        return length == self._length(source) and self.restore_recurrent(target, recurrent, length)
 
     def save(self, sequence: int) -> NDArray[np.uint8]:
         """Save a sequence's part of the KV cache, or its state of recurrent layers.
@@ -242,6 +272,7 @@ class Context:
         """
         assert 0 <= sequence < self.n_seq_max
         with self.handle as context:
+            self._settle(sequence)
             size = int(api.llama_state_seq_get_size(context, sequence))
             data = np.empty(size, dtype=np.uint8)
             written = int(api.llama_state_seq_get_data(context, _bytes_at(data), size, sequence))
@@ -277,6 +308,7 @@ class Context:
         """Save the recurrent part of a sequence's memory, without the KV cache; empty if llama.cpp cannot."""
         assert 0 <= sequence < self.n_seq_max
         with self.handle as context:
+            self._settle(sequence)
             size = int(api.llama_state_seq_get_size_ext(context, sequence, _RECURRENT))
             data = np.empty(size, dtype=np.uint8)
             written = int(api.llama_state_seq_get_data_ext(context, _bytes_at(data), size, sequence, _RECURRENT))

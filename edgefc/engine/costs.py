@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgefc.gguf import Header
+from edgefc.gguf.memory import REPACKED_TYPES
 
 # Batch sizes that calibration measures; costs between them are interpolated linearly.
 MEASURED_ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 63)
@@ -14,7 +15,6 @@ MEASURED_ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 63)
 # rows in the time of one; with the others every row costs time.
 REPACKED = {1: 1.0, 2: 1.15, 3: 1.35, 4: 1.0, 5: 1.3, 6: 1.5, 7: 1.7, 8: 1.6, 12: 2.1, 16: 2.2, 24: 3.4, 32: 4.1,
             48: 6.1, 63: 8.4}  # fmt: skip
-REPACKED_TYPES = {2, 12, 20}  # ggml's Q4_0, Q4_K and IQ4_NL: on x86 with AVX2 and on ARM
 K_QUANTS = range(10, 16)  # ggml's types of these; rows of theirs round differently by the number of rows in a batch
 PLAIN = {1: 1.0, 2: 1.1, 4: 1.4, 8: 2.4, 16: 4.4, 32: 8.6, 63: 17.0}
 # Milliseconds on two cores: to read a byte of weights; of attention for one row, one earlier token and one head (18 ns,

@@ -69,7 +69,7 @@ class Engine:
         # Indexed by the number of rows.
         self._costs = [setup.costs.of(max(rows, 1)) for rows in range(max(context.n_batch, ROW_GROUP) + 1)]
         self._max_rows = min(memory.SAFE_ROWS, context.n_batch) if setup.on_cpu else context.n_batch
-        self._slots = Slots(context, store)
+        self._slots = Slots(context, store, setup)
         self._adapters, self._turns = adapters, Turns()
         self.adapters = adapters.describe()
         self._waiting: deque[Sequence] = deque()
@@ -115,9 +115,10 @@ class Engine:
                 n_threads=setup.n_threads,
                 n_threads_batch=setup.n_threads_batch,
                 tiles=setup.on_cpu,
+                rollback=setup.rollback,
             )
             resources.callback(context.close)
-            if setup.on_cpu and not setup.calibrated and context.can_truncate and header.tensor_bytes >= SMALL_MODEL:
+            if setup.on_cpu and not setup.calibrated and context.rollback and header.tensor_bytes >= SMALL_MODEL:
                 setup = replace(setup, costs=row_costs(path, context, setup.n_threads, setup.costs, load))
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
             prompt_bytes, grammar_bytes = cache_bytes(header)
@@ -266,7 +267,7 @@ class Engine:
         active = sorted(active, key=lambda sequence: sequence.admitted_at)
         decoding = [s for s in active if len(s.pending) <= MAX_DECODE_ROWS and not s.segment.tiled]
         if not self._context.can_truncate:
-            self._decode_unpadded(decoding)
+            self._decode_apart(decoding)
         elif decoding:
             self._decode(decoding)
         prompt = next((s for s in active if s not in decoding), None)
@@ -283,7 +284,7 @@ class Engine:
             room -= len(chunks[-1].draft)
         self._compute(chunks, max(height, self.setup.min_rows), slots=slots)
 
-    def _decode_unpadded(self, decoding: list[Sequence]) -> None:
+    def _decode_apart(self, decoding: list[Sequence]) -> None:
         """Compute pending tokens of these requests: single ones in one batch, more of a request in one of their own.
 
         llama.cpp splits a batch of different numbers of rows, and may leave one row alone.
@@ -361,8 +362,7 @@ class Engine:
             sequence.record_draft(len(draft), row)
             if not sequence.ended:
                 self._slots.truncate(sequence)
-        if self._context.can_truncate:
-            sequence.propose_draft(MAX_DRAFT)
+        sequence.propose_draft(min(MAX_DRAFT, self._context.rollback))
 
     def _advance(self, sequence: Sequence, action: Callable[[], None]) -> None:
         """Run an action of one request; release the request's slot if that ends it or fails."""

@@ -16,6 +16,8 @@ class Setup:
     costs           costs of batches
     calibrated      whether costs and threads were measured on this machine
     min_rows        rows that a batch is padded to
+    is_exact        whether rows have the same bits in all batches of two rows and more
+    rollback        rows that recurrent memory shall be able to drop
     """
 
     n_ctx: int
@@ -29,3 +31,5 @@ class Setup:
     costs: Costs
     calibrated: bool
     min_rows: int = 1
+    is_exact: bool = True
+    rollback: int = 0

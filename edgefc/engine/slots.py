@@ -11,6 +11,7 @@ from edgefc.engine.generation import CacheSource
 from edgefc.engine.prefill import MIN_ROWS, single_row_key, token_of_key
 from edgefc.engine.prefix_store import MIN_TOKENS, Match, PrefixStore, common_prefix
 from edgefc.engine.sequence import Sequence
+from edgefc.engine.setup import Setup
 
 log = logging.getLogger("edgefc.prefix")
 MIN_COPY_GAIN = 8  # tokens to gain by copying or restoring; a copy takes as long as computing a few
@@ -34,8 +35,11 @@ class Slot:
 class Slots:
     """Gives every request a slot, with as much of its prompt as is saved anywhere."""
 
-    def __init__(self, context: Context, prefixes: PrefixStore) -> None:
+    def __init__(self, context: Context, prefixes: PrefixStore, setup: Setup) -> None:
         self._context, self._prefixes = context, prefixes
+        # Tokens whose row was computed alone, and has other bits than in a prompt, are not reused.
+        can_pad = context.rollback > 0 and setup.min_rows >= MIN_ROWS
+        self._marks_single_rows = setup.is_exact and not context.can_truncate and not can_pad
         self._checkpoints = Checkpoints(context, prefixes.checkpoint_bytes)
         self._slots = [Slot(number) for number in range(context.n_seq_max)]
         self._clock = 0
@@ -69,7 +73,7 @@ class Slots:
 
     def _admit(self, sequence: Sequence, free: list[Slot]) -> None:
         # The last prompt token is always computed: its logits are needed. Where it cannot be padded, so is another.
-        limit = max(len(sequence.prompt) - (1 if self._context.can_truncate else MIN_ROWS), 0)
+        limit = max(len(sequence.prompt) - (MIN_ROWS if self._marks_single_rows else 1), 0)
         usable = {slot.number: self._usable_length(slot, sequence.keys, limit) for slot in self._slots}
         target = max(free, key=lambda slot: (usable[slot.number], -len(slot.keys), -slot.used))
         length = usable[target.number]
@@ -100,7 +104,7 @@ class Slots:
     def advance(self, sequence: Sequence, tokens: list[int]) -> None:
         """Record that these tokens are in the KV cache now."""
         keys = self._slots[sequence.slot].keys
-        is_alone = len(tokens) == 1 and not self._context.can_truncate
+        is_alone = len(tokens) == 1 and self._marks_single_rows
         for token in tokens:
             key = sequence.key_at(sequence.position, token)
             keys.append(single_row_key(key) if is_alone else key)
@@ -128,23 +132,25 @@ class Slots:
 
     def truncate(self, sequence: Sequence) -> None:
         """Drop what was computed beyond the sequence's position."""
-        slot = self._slots[sequence.slot]
-        if not self._context.truncate(slot.number, sequence.position):
-            self._clear(slot)
+        if not self._context.truncate(sequence.slot, sequence.position):
+            self.rewind(sequence)
 
     def rewind(self, sequence: Sequence) -> None:
-        """Drop what a failed batch may have left behind; where the memory cannot be cut, go back further."""
+        """Drop what a failed batch may have left behind; where the memory cannot be cut, go back to a checkpoint."""
         slot, position = self._slots[sequence.slot], sequence.position
         keys = slot.keys
-        sequence.position = self._cut(slot, position)
+        sequence.position = self._go_back(slot, position)
         sequence.pending = [*(token_of_key(key) for key in keys[sequence.position : position]), *sequence.pending]
 
     def _cut(self, slot: Slot, length: int) -> int:
-        """Drop a slot's tokens from `length` on; return how many are left.
+        """Drop a slot's tokens from `length` on, or from an earlier checkpoint; return how many are left."""
+        if length == len(slot.keys):
+            return length
+        return self._go_back(slot, length)
 
-        Where the memory cannot be cut, those up to the last checkpoint are left.
-        """
-        if not length or not self._context.truncate(slot.number, length):
+    def _go_back(self, slot: Slot, length: int) -> int:
+        """Drop a slot's tokens from `length` on, as `_cut` does, where there may be others than its keys tell."""
+        if not self._context.can_truncate or not self._context.truncate(slot.number, length):
             length = self._checkpoints.restore(slot.number, length)
         if not length:
             self._context.truncate(slot.number)

@@ -7,7 +7,8 @@ weights     size of the tensors in the file: llama.cpp maps them, or copies them
             needs the mapped pages
 kv_cache    exact (llama_kv_cache, llama_hparams::n_embd_k_gqa): for each cell and layer, KV heads · (key + value
             length) · bytes of the type. Sliding windows save nothing: docs/decisions.md tells why.
-            Recurrent layers have a state for each sequence (llama_hparams::n_embd_r and n_embd_s, 32-bit).
+            Recurrent layers have a state for each sequence (llama_hparams::n_embd_r and n_embd_s, 32-bit), and one
+            for each row that they can drop again (`rollback`).
 compute     logits of a whole batch, or the rows of one layer if those take more; the logits of the outputs
 adapters    of LoRA: their tensors, and the rows of a batch that they add
 vocabulary  tables of llama.cpp and llguidance: BYTES_PER_TOKEN and BYTES_PER_MERGE as measured; threads and the rest
@@ -38,6 +39,12 @@ OVERHEAD = 24 << 20
 RESERVED, RESERVED_PER_CORE = 192 << 20, 80 << 20
 # Every so many layers of these one has attention, and the others a gated delta net, unless the file says otherwise.
 DELTA_NET_INTERVAL, DELTA_NETS = 4, {"qwen3next", "qwen35", "qwen35moe"}
+# ggml's Q4_0, Q4_K and IQ4_NL, of which four rows take the time of one: on x86 with AVX2 and on ARM.
+REPACKED_TYPES = {2, 12, 20}
+# Architectures whose recurrent layers can drop the last rows of a batch (llm_arch_supports_rs_rollback in llama.cpp),
+# how many rows, and the most memory that it may take, as a share of the weights.
+ROLLBACK_MODELS = {"lfm2", "lfm2moe", "qwen35", "qwen35moe", "nemotron_h", "nemotron_h_moe"}
+ROLLBACK, ROLLBACK_SHARE = 3, 8
 # KV cache type → bytes per element.
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
              "q4_0": 18 / 32, "iq4_nl": 18 / 32}  # fmt: skip
@@ -78,7 +85,8 @@ def predict(
     layers = _layers(header)
     share = max(0, layers + 1 - gpu_layers) / (layers + 1)
     cells = kv_cells(n_ctx)
-    kv_cache = n_seq_max * (cells * _kv_elements(header) * _KV_BYTES[kv_type] + _state_bytes(header))
+    states = _state_bytes(header) * (1 + rollback(header, n_seq_max))
+    kv_cache = n_seq_max * (cells * _kv_elements(header) * _KV_BYTES[kv_type] + states)
     rows = -(-max(n_batch, n_seq_max) // n_seq_max) * n_seq_max
     return MemoryNeed(
         weights=round(header.tensor_bytes * share),
@@ -96,6 +104,16 @@ def predict(
 def kv_cells(n_ctx: int) -> int:
     """Return the KV cells of one sequence: `n_ctx` and room for padding rows, in whole blocks."""
     return -(-(n_ctx + SAFE_ROWS) // CELLS) * CELLS
+
+
+def rollback(header: Header, n_seq_max: int) -> int:
+    """Return how many rows of a batch recurrent layers shall be able to drop again; 0 where that costs much.
+
+    With other quantizations, and where a state is large, the rows for drafts and padding take longer than they save.
+    """
+    memory = n_seq_max * ROLLBACK * _state_bytes(header)
+    is_cheap = header.main_type in REPACKED_TYPES and memory * ROLLBACK_SHARE <= header.tensor_bytes
+    return ROLLBACK if is_cheap and header.architecture in ROLLBACK_MODELS else 0
 
 
 def max_outputs(n_seq_max: int) -> int:

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefc.engine import Engine, EngineOptions, GenerationResult, llama
+from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, config, gbnf_grammar, llama
+from edgefc.engine import engine as engine_module
 from edgefc.engine.checkpoints import MAX_CHECKPOINTS, Checkpoints
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.prefill import MIN_ROWS, TAIL, chunk_size, split_at_checkpoints
+from edgefc.gguf import memory
+from edgefc.grammar import CompiledGrammar
 from tests.memory_models import write_gemma3, write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
@@ -32,16 +35,25 @@ def text(number: int, size: int) -> list[int]:
 TOOLS, OTHER = text(1, 520), text(2, 300)
 
 
-@pytest.fixture(scope="module", params=WRITERS)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    name: str = request.param
-    return WRITERS[name](tmp_path_factory.mktemp(name) / f"{name}.gguf")
+@pytest.fixture(scope="module", params=[*WRITERS, "qwen35, rows dropped"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give mamba, lfm2, whose rows can be dropped, qwen35, where that is too dear; at last qwen35 as if it were not."""
+    name, _, is_forced = str(request.param).partition(",")
+    with pytest.MonkeyPatch.context() as patch:
+        if is_forced:
+            patch.setattr(memory, "rollback", lambda *_: 3)
+        yield WRITERS[name](tmp_path_factory.mktemp(name) / f"{name}.gguf")
 
 
 @pytest.fixture
 def engine(model: Path) -> Iterator[Engine]:
     with Engine.load(model, TWO) as loaded:
         yield loaded
+
+
+def goes_on_at(loaded: Engine, length: int) -> int:
+    """Tokens found of a prompt of `length` tokens with its answer: the last sampled one was not computed."""
+    return length + ANSWER - 1 if loaded._context.rollback else length - TAIL
 
 
 Ask = Callable[..., GenerationResult]
@@ -80,7 +92,7 @@ def test_a_conversation_goes_on_from_the_last_checkpoint(engine: Engine, check: 
     again = check(engine, first)
     assert (again.stats.cached_tokens, again.stats.cached_from) == (end - TAIL, "slot"), "the same prompt"
     second = [*first, *answer, *text(4, 30)]
-    assert check(engine, second, answer=end).stats.cached_tokens == end - TAIL
+    assert check(engine, second, answer=end).stats.cached_tokens == goes_on_at(engine, end)
     edited = [*first, *answer, *text(5, 50)]
     assert check(engine, edited, answer=end).stats.cached_tokens == end + ANSWER, "another last message"
     without_thoughts = [*first[:-3], *answer[5:], *text(6, 20)]
@@ -97,7 +109,8 @@ def test_conversations_in_turn_and_side_by_side(engine: Engine, check: Ask) -> N
         prompt = prompts[tools[0]]
         result = check(engine, prompt, prefix=len(tools))
         prompts[tools[0]] = [*prompt, *result.token_ids, *text(len(prompt), 25)]
-        assert result.stats.cached_tokens == (0 if len(prompt) == len(tools) + 30 else len(tools) + 30 - TAIL)
+        first = len(tools) + 30
+        assert result.stats.cached_tokens == (0 if len(prompt) == first else goes_on_at(engine, first))
     third = [engine.submit([*tools, *text(10, 30)], max_tokens=1, prefix=len(tools)) for tools in (TOOLS, OTHER)]
     assert [generation.result().stats.cached_tokens for generation in third] == [len(TOOLS), len(OTHER)]
     assert check(engine, text(11, 400), prefix=0).stats.cached_tokens == 0
@@ -138,6 +151,38 @@ def test_a_cancelled_prompt_leaves_what_came_before(engine: Engine, check: Ask) 
         cancelled = engine.submit([*first, *text(number, 300)], max_tokens=5, prefix=len(TOOLS))
         cancelled.cancel()
         assert check(engine, [*first, *text(number, 20)]).stats.cached_tokens >= len(TOOLS)
+
+
+def test_forced_text_and_drafts_change_nothing_but_the_steps(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests side by side, whose text is partly forced and partly foreseen: each as if it were the only one."""
+    grammar = gbnf_grammar('root ::= [a-c]{4} "-and-then,-as-everybody-knows,-" [a-c]{30} "-the-end"')
+    prompts = [[*text(40 + number, 60), *([100, 101, 102, 99] * 20)] for number in range(3)]
+
+    def ask(loaded: Engine, prompt: list[int], rules: CompiledGrammar | None) -> Generation:
+        return loaded.submit(prompt, max_tokens=70, grammar=rules)
+
+    with Engine.load(model, EngineOptions(n_ctx=1024, n_seq_max=3, prefix_memory=0, prefix_disk=0)) as loaded:
+        requests = [(prompt, rules) for rules in (None, grammar) for prompt in prompts]
+        together = [ask(loaded, *request) for request in requests]
+        drafted = [generation.result() for generation in together]
+        monkeypatch.setattr(engine_module, "MAX_DRAFT", 0)
+        plain = [ask(loaded, *request).result() for request in requests]
+        assert sum(result.stats.forced_tokens for result in drafted) > 0
+        assert (sum(result.stats.accepted_tokens for result in drafted) > 0) == (loaded._context.rollback > 0)
+        if loaded._context.rollback:
+            assert [result.token_ids for result in drafted] == [result.token_ids for result in plain]
+
+
+def test_where_no_bits_are_promised_answers_are_not_computed_again(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "K_QUANTS", range(16))
+    first = [*TOOLS, *text(3, 40)]
+    with Engine.load(model, TWO) as loaded:
+        answer = loaded.submit(first, max_tokens=ANSWER).result().token_ids
+        assert len(answer) == ANSWER
+        again = loaded.submit([*first, *answer, *text(51, 20)], max_tokens=1).result()
+        assert again.stats.cached_tokens == len(first) + ANSWER - 1
 
 
 @pytest.mark.parametrize("failure", ["nothing saved", "not restored", "out of memory"])

@@ -166,7 +166,7 @@ def test_memory_that_cannot_be_truncated_is_of_use_as_a_whole(write: Callable[[P
         results = [ask(loaded, tools, 1), ask(loaded, tools, 2), ask(loaded, tools, 1)]
         assert [result.stats.cached_from for result in results] == ["", "slot", "slot"], "from a checkpoint"
         assert results[1].stats.cached_tokens == len(tools)
-        assert results[0].stats.drafted_tokens == 0
+        assert write is write_lfm2 or results[0].stats.drafted_tokens == 0
     with Engine.load(path, options) as loaded:
         results.append(ask(loaded, tools, 2))
         assert results[-1].stats.cached_from == "disk"
