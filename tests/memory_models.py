@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 import numpy as np
 
-LAYERS, EMBEDDING, FORWARD, HEADS, KV_HEADS, HEAD = 4, 128, 256, 2, 1, 64
 TOKENS = 259
 WINDOW = 64  # of the model with sliding windows
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a model. `head`: width of a head; `net_heads`, `net_width`: those of a delta net."""
+
+    layers: int = 4
+    embedding: int = 128
+    forward: int = 256
+    heads: int = 2
+    kv_heads: int = 1
+    head: int = 64
+    net_heads: int = 2
+    net_width: int = 64
+
+
+TINY = Sizes()
 
 
 class Writer:
     """Writes the fields and tensors that these models share; their tokens are the 256 bytes and three others."""
 
-    def __init__(self, out: Path, architecture: str, *, layers: int = LAYERS, quantization: str = "Q8_0") -> None:
-        self.gguf = gguf.GGUFWriter(out, architecture)
+    def __init__(self, out: Path, architecture: str, sizes: Sizes, quantization: str) -> None:
+        self.gguf, self._sizes = gguf.GGUFWriter(out, architecture), sizes
         self._kind = gguf.GGMLQuantizationType[quantization]
         self._rng = np.random.default_rng(0)
         self.gguf.add_context_length(4096)
-        self.gguf.add_embedding_length(EMBEDDING)
-        self.gguf.add_feed_forward_length(FORWARD)
-        self.gguf.add_block_count(layers)
-        self.gguf.add_head_count(HEADS)
-        self.gguf.add_key_length(HEAD)
-        self.gguf.add_value_length(HEAD)
+        self.gguf.add_embedding_length(sizes.embedding)
+        self.gguf.add_feed_forward_length(sizes.forward)
+        self.gguf.add_block_count(sizes.layers)
+        self.gguf.add_head_count(sizes.heads)
+        self.gguf.add_key_length(sizes.head)
+        self.gguf.add_value_length(sizes.head)
         self.gguf.add_layer_norm_rms_eps(1e-5)
         self.gguf.add_tokenizer_model("llama")
         self.gguf.add_token_list(["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256))])
         self.gguf.add_token_scores([0.0] * TOKENS)
         self.gguf.add_token_types([2, 3, 3, *[6] * 256])
-        self.matrix("token_embd", TOKENS, EMBEDDING)
+        self.matrix("token_embd", TOKENS, sizes.embedding)
 
     def matrix(self, name: str, rows: int, columns: int, deviation: float = 0.15) -> None:
         data = self._rng.standard_normal((rows, columns), dtype=np.float32) * deviation
@@ -42,21 +59,24 @@ class Writer:
         data = self._rng.standard_normal(shape, dtype=np.float32) * deviation + mean
         self.gguf.add_tensor(name, data.astype(np.float32))
 
-    def norms(self, prefix: str, *names: str, length: int = EMBEDDING) -> None:
+    def norms(self, prefix: str, *names: str, length: int = 0) -> None:
         for name in names:
-            self.values(f"{prefix}{name}.weight", length, mean=1.0)
+            self.values(f"{prefix}{name}.weight", length or self._sizes.embedding, mean=1.0)
 
     def forward(self, prefix: str) -> None:
-        self.matrix(prefix + "ffn_gate", FORWARD, EMBEDDING)
-        self.matrix(prefix + "ffn_up", FORWARD, EMBEDDING)
-        self.matrix(prefix + "ffn_down", EMBEDDING, FORWARD)
+        rows, columns = self._sizes.forward, self._sizes.embedding
+        self.matrix(prefix + "ffn_gate", rows, columns)
+        self.matrix(prefix + "ffn_up", rows, columns)
+        self.matrix(prefix + "ffn_down", columns, rows)
 
-    def attention(self, prefix: str, query_width: int = HEADS * HEAD) -> None:
-        self.matrix(prefix + "attn_q", query_width, EMBEDDING)
-        self.matrix(prefix + "attn_k", KV_HEADS * HEAD, EMBEDDING)
-        self.matrix(prefix + "attn_v", KV_HEADS * HEAD, EMBEDDING)
-        self.matrix(prefix + "attn_output", EMBEDDING, HEADS * HEAD)
-        self.norms(prefix, "attn_q_norm", "attn_k_norm", length=HEAD)
+    def attention(self, prefix: str, *, is_gated: bool = False) -> None:
+        sizes = self._sizes
+        width, kv_width = sizes.heads * sizes.head, sizes.kv_heads * sizes.head
+        self.matrix(prefix + "attn_q", width * (1 + is_gated), sizes.embedding)
+        self.matrix(prefix + "attn_k", kv_width, sizes.embedding)
+        self.matrix(prefix + "attn_v", kv_width, sizes.embedding)
+        self.matrix(prefix + "attn_output", sizes.embedding, width)
+        self.norms(prefix, "attn_q_norm", "attn_k_norm", length=sizes.head)
 
     def close(self) -> None:
         self.gguf.write_header_to_file()
@@ -65,68 +85,67 @@ class Writer:
         self.gguf.close()
 
 
-def write_lfm2(out: Path) -> Path:
+def write_lfm2(out: Path, sizes: Sizes = TINY, quantization: str = "Q4_0") -> Path:
     """Write a hybrid of LFM2's shape: layers of short convolutions and of attention in turn."""
-    writer, kernel = Writer(out, "lfm2", quantization="Q4_0"), 3
-    writer.gguf.add_head_count_kv([KV_HEADS if layer % 2 else 0 for layer in range(LAYERS)])
+    writer, width, kernel = Writer(out, "lfm2", sizes, quantization), sizes.embedding, 3
+    writer.gguf.add_head_count_kv([sizes.kv_heads if layer % 2 else 0 for layer in range(sizes.layers)])
     writer.gguf.add_shortconv_l_cache(kernel)
     writer.norms("", "token_embd_norm")
-    for layer in range(LAYERS):
+    for layer in range(sizes.layers):
         prefix = f"blk.{layer}."
         writer.norms(prefix, "attn_norm", "ffn_norm")
         writer.forward(prefix)
         if layer % 2:
             writer.attention(prefix)
         else:
-            writer.values(prefix + "shortconv.conv.weight", EMBEDDING, kernel, deviation=0.5)
-            writer.matrix(prefix + "shortconv.in_proj", 3 * EMBEDDING, EMBEDDING)
-            writer.matrix(prefix + "shortconv.out_proj", EMBEDDING, EMBEDDING)
+            writer.values(prefix + "shortconv.conv.weight", width, kernel, deviation=0.5)
+            writer.matrix(prefix + "shortconv.in_proj", 3 * width, width)
+            writer.matrix(prefix + "shortconv.out_proj", width, width)
     writer.close()
     return out
 
 
-def write_qwen35(out: Path) -> Path:
+def write_qwen35(out: Path, sizes: Sizes = TINY, quantization: str = "Q8_0") -> Path:
     """Write a hybrid of Qwen3.5's shape: three layers with a gated delta net, then one of attention."""
-    writer = Writer(out, "qwen35")
-    heads, width, kernel = 2, 64, 4  # of the delta net
-    inner = heads * width
-    writer.gguf.add_head_count_kv(KV_HEADS)
+    writer, width, kernel = Writer(out, "qwen35", sizes, quantization), sizes.embedding, 4
+    inner = sizes.net_heads * sizes.net_width
+    writer.gguf.add_head_count_kv(sizes.kv_heads)
     writer.gguf.add_rope_dimension_sections([8, 8, 8, 0])
     writer.gguf.add_ssm_conv_kernel(kernel)
     writer.gguf.add_ssm_inner_size(inner)
-    writer.gguf.add_ssm_state_size(width)
-    writer.gguf.add_ssm_time_step_rank(heads)
-    writer.gguf.add_ssm_group_count(heads)
+    writer.gguf.add_ssm_state_size(sizes.net_width)
+    writer.gguf.add_ssm_time_step_rank(sizes.net_heads)
+    writer.gguf.add_ssm_group_count(sizes.net_heads)
     writer.norms("", "output_norm")
-    for layer in range(LAYERS):
+    for layer in range(sizes.layers):
         prefix = f"blk.{layer}."
         writer.norms(prefix, "attn_norm", "post_attention_norm")
         writer.forward(prefix)
-        if layer == LAYERS - 1:
-            writer.attention(prefix, query_width=2 * HEADS * HEAD)
+        if layer % 4 == 3:
+            writer.attention(prefix, is_gated=True)
             continue
-        writer.matrix(prefix + "attn_qkv", 3 * inner, EMBEDDING)
-        writer.matrix(prefix + "attn_gate", inner, EMBEDDING)
+        writer.matrix(prefix + "attn_qkv", 3 * inner, width)
+        writer.matrix(prefix + "attn_gate", inner, width)
         writer.values(prefix + "ssm_conv1d.weight", 3 * inner, kernel, deviation=0.5)
-        writer.values(prefix + "ssm_dt.bias", heads)
-        writer.values(prefix + "ssm_a", heads, mean=-1.0)
-        writer.matrix(prefix + "ssm_beta", heads, EMBEDDING)
-        writer.matrix(prefix + "ssm_alpha", heads, EMBEDDING)
-        writer.norms(prefix, "ssm_norm", length=width)
-        writer.matrix(prefix + "ssm_out", EMBEDDING, inner)
+        writer.values(prefix + "ssm_dt.bias", sizes.net_heads)
+        writer.values(prefix + "ssm_a", sizes.net_heads, mean=-1.0)
+        writer.matrix(prefix + "ssm_beta", sizes.net_heads, width)
+        writer.matrix(prefix + "ssm_alpha", sizes.net_heads, width)
+        writer.norms(prefix, "ssm_norm", length=sizes.net_width)
+        writer.matrix(prefix + "ssm_out", width, inner)
     writer.close()
     return out
 
 
 def write_gemma3(out: Path) -> Path:
     """Write a model of Gemma 3's shape: five layers see a sliding window of WINDOW tokens, the sixth everything."""
-    layers = 6
-    writer = Writer(out, "gemma3", layers=layers)
-    writer.gguf.add_head_count_kv(KV_HEADS)
+    sizes = Sizes(layers=6)
+    writer = Writer(out, "gemma3", sizes, "Q8_0")
+    writer.gguf.add_head_count_kv(sizes.kv_heads)
     writer.gguf.add_sliding_window(WINDOW)
     writer.gguf.add_rope_freq_base(1e6)
     writer.norms("", "output_norm")
-    for layer in range(layers):
+    for layer in range(sizes.layers):
         prefix = f"blk.{layer}."
         writer.norms(prefix, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
         writer.forward(prefix)

@@ -239,17 +239,25 @@ def test_windows_of_their_own_size_would_change_answers(
     monkeypatch.setattr(llama.api, "llama_context_default_params", params)
     model = llama.Model(write_gemma3(tmp_path / "gemma3.gguf"), n_gpu_layers=0, use_extra_bufts=True)
     context = Context(model, n_ctx=1024, n_batch=63, n_seq_max=2, n_threads=1, n_threads_batch=1)
-    tokens, rows = text(34, 700), []
-    for draft in (0, 9):
+    tokens = text(34, 700)
+
+    def logits(*, draft: int = 0, restore_at: int = -1) -> np.ndarray:
+        sequence = 0
         context.truncate(0)
         for begin in range(0, 700, 7):
-            part = Rows(0, begin, [*tokens[begin : begin + 7], *TOOLS[:draft]], n_logits=draft + 1)
+            part = Rows(sequence, begin, [*tokens[begin : begin + 7], *TOOLS[:draft]], n_logits=draft + 1)
             assert context.decode([part]) == 0
-            context.truncate(0, begin + 7)
-        rows.append(context.logits(0).copy())
+            context.truncate(sequence, begin + 7)
+            if begin == restore_at:
+                sequence = 1
+                assert context.restore(sequence, context.save(0), begin + 7)
+        return context.logits(0).copy()
+
+    usual, drafted, restored = logits(), logits(draft=9), logits(restore_at=350)
     context.close()
     model.close()
-    assert np.array_equal(*rows) == full
+    assert np.array_equal(usual, drafted) == full
+    assert np.array_equal(usual, restored) == full
 
 
 # -- bounds -------------------------------------------------------------------------------------------------------
