@@ -72,15 +72,17 @@ class Slots:
         return True
 
     def _admit(self, sequence: Sequence, free: list[Slot]) -> None:
-        # The last prompt token is always computed: its logits are needed. Where it cannot be padded, so is another.
-        limit = max(len(sequence.prompt) - (MIN_ROWS if self._marks_single_rows else 1), 0)
-        usable = {slot.number: self._usable_length(slot, sequence.keys, limit) for slot in self._slots}
+        # The last prompt token is always computed: its logits are needed.
+        limit = len(sequence.prompt) - 1
+        usable = {slot.number: self._usable_length(slot, sequence, limit) for slot in self._slots}
         target = max(free, key=lambda slot: (usable[slot.number], -len(slot.keys), -slot.used))
         length = usable[target.number]
         source: CacheSource = "slot"
         other = max(self._slots, key=lambda slot: usable[slot.number])
-        prefix = min(sequence.prefix, limit) if sequence.adapters.is_reproducible else 0
+        prefix = sequence.prefix if sequence.adapters.is_reproducible else 0
         match = self._find(sequence.keys[:limit], prefix)
+        if match and self._leaves_single_row(sequence, match.length):
+            match = None
         elsewhere = max(usable[other.number], match.length if match else 0)
         if elsewhere > length + MIN_COPY_GAIN:
             # Copy it to the slot that was used longest ago, whose own tokens are dropped.
@@ -139,7 +141,8 @@ class Slots:
         """Drop what a failed batch may have left behind; where the memory cannot be cut, go back to a checkpoint."""
         slot, position = self._slots[sequence.slot], sequence.position
         keys = slot.keys
-        sequence.position = self._go_back(slot, position)
+        limit = position if self._context.can_truncate else self._longest(slot, sequence, position)
+        sequence.position = self._go_back(slot, limit)
         sequence.pending = [*(token_of_key(key) for key in keys[sequence.position : position]), *sequence.pending]
 
     def _cut(self, slot: Slot, length: int) -> int:
@@ -202,12 +205,25 @@ class Slots:
         self._clock += 1
         slot.used = self._clock
 
-    def _usable_length(self, slot: Slot, keys: list[int], limit: int) -> int:
+    def _usable_length(self, slot: Slot, sequence: Sequence, limit: int) -> int:
         """Number of a slot's tokens that the prompt begins with and that the slot can go back to."""
-        length = min(common_prefix(slot.keys, keys), limit)
-        if self._context.can_truncate or length == len(slot.keys):
+        length = min(common_prefix(slot.keys, sequence.keys), limit)
+        if self._context.can_truncate:
             return length
-        return self._checkpoints.longest(slot.number, length)
+        if length == len(slot.keys) and not self._leaves_single_row(sequence, length):
+            return length
+        return self._longest(slot, sequence, length)
+
+    def _longest(self, slot: Slot, sequence: Sequence, limit: int) -> int:
+        """Length of the longest checkpoint of at most `limit` tokens that is of use for a prompt; 0: there is none."""
+        length = self._checkpoints.longest(slot.number, limit)
+        while length and self._leaves_single_row(sequence, length):
+            length = self._checkpoints.longest(slot.number, length - 1)
+        return length
+
+    def _leaves_single_row(self, sequence: Sequence, length: int) -> bool:
+        """Return True if a row of the prompt would be computed alone if its first `length` tokens were cached."""
+        return self._marks_single_rows and any(segment.end - length == 1 for segment in sequence.segments)
 
     def _save_conversation(self, slot: Slot, length: int) -> None:
         """Save a long conversation to memory before another one takes its slot and keeps `length` tokens of it."""

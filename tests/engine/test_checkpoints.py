@@ -102,6 +102,15 @@ def test_a_conversation_goes_on_from_the_last_checkpoint(engine: Engine, check: 
     assert check(engine, [*TOOLS[:50], *text(8, 20)], prefix=50).stats.cached_tokens == 0
 
 
+def test_no_single_row_is_left_before_a_border(engine: Engine, check: Ask) -> None:
+    """A slot ends, after a prompt without an answer, one token before the last message of the next prompt."""
+    first = [*TOOLS, *text(35, 40)]
+    engine.submit(first, max_tokens=1, prefix=len(TOOLS)).result()
+    prompt = [*first, *text(36, 25)]
+    cached = check(engine, prompt, answer=len(first) + 1 - ANSWER).stats.cached_tokens
+    assert cached == (len(first) if engine._context.rollback else len(first) - TAIL)
+
+
 def test_conversations_in_turn_and_side_by_side(engine: Engine, check: Ask) -> None:
     """Two tool sets, then a third conversation that has to take one of their slots."""
     prompts = {tools[0]: [*tools, *text(9, 30)] for tools in (TOOLS, OTHER)}
@@ -144,13 +153,25 @@ def test_another_slot_copies_a_checkpoint(model: Path, engine: Engine, check: As
     assert check(engine, [*TOOLS, *text(18, 30)]).stats.cached_tokens == len(TOOLS)
 
 
-def test_a_cancelled_prompt_leaves_what_came_before(engine: Engine, check: Ask) -> None:
-    first = [*TOOLS, *text(19, 40)]
-    check(engine, first)
-    for number in range(20, 24):
-        cancelled = engine.submit([*first, *text(number, 300)], max_tokens=5, prefix=len(TOOLS))
-        cancelled.cancel()
-        assert check(engine, [*first, *text(number, 20)]).stats.cached_tokens >= len(TOOLS)
+def test_conversations_at_random(model: Path, check: Ask) -> None:
+    """New ones, further turns, edited ones and cancelled ones, in three slots."""
+    chance = random.Random(0)
+    conversations: list[tuple[list[int], int]] = []  # a prompt and its answer, and where the answer begins
+    with Engine.load(model, EngineOptions(n_ctx=1024, n_seq_max=3, prefix_disk=0)) as loaded:
+        for _ in range(25):
+            if conversations and chance.random() < 0.7:
+                tokens, answer = chance.choice(conversations)
+                if chance.random() < 0.3:
+                    tokens, answer = tokens[: answer - chance.randrange(20)], 0
+            else:
+                tokens, answer = chance.choice([TOOLS, OTHER]), 0
+            size = len(TOOLS if tokens[0] == TOOLS[0] else OTHER)
+            prompt = [*tokens, *text(chance.randrange(100, 120), chance.randint(1, 50))]
+            if chance.random() < 0.2:
+                loaded.submit([*prompt, *text(37, 200)], max_tokens=5, prefix=size).cancel()
+            result = check(loaded, prompt, prefix=size, answer=answer)
+            if len(result.token_ids) == ANSWER and len(prompt) < 800:
+                conversations = [*conversations[-4:], ([*prompt, *result.token_ids], len(prompt))]
 
 
 def test_forced_text_and_drafts_change_nothing_but_the_steps(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
