@@ -69,14 +69,15 @@ class Writer:
         self.matrix(prefix + "ffn_up", rows, columns)
         self.matrix(prefix + "ffn_down", columns, rows)
 
-    def attention(self, prefix: str, *, is_gated: bool = False) -> None:
+    def attention(self, prefix: str, *, is_gated: bool = False, has_norms: bool = True) -> None:
         sizes = self._sizes
         width, kv_width = sizes.heads * sizes.head, sizes.kv_heads * sizes.head
         self.matrix(prefix + "attn_q", width * (1 + is_gated), sizes.embedding)
         self.matrix(prefix + "attn_k", kv_width, sizes.embedding)
         self.matrix(prefix + "attn_v", kv_width, sizes.embedding)
         self.matrix(prefix + "attn_output", sizes.embedding, width)
-        self.norms(prefix, "attn_q_norm", "attn_k_norm", length=sizes.head)
+        if has_norms:
+            self.norms(prefix, "attn_q_norm", "attn_k_norm", length=sizes.head)
 
     def close(self) -> None:
         self.gguf.write_header_to_file()
@@ -132,6 +133,37 @@ def write_qwen35(out: Path, sizes: Sizes = TINY, quantization: str = "Q8_0") -> 
         writer.matrix(prefix + "ssm_beta", sizes.net_heads, width)
         writer.matrix(prefix + "ssm_alpha", sizes.net_heads, width)
         writer.norms(prefix, "ssm_norm", length=sizes.net_width)
+        writer.matrix(prefix + "ssm_out", width, inner)
+    writer.close()
+    return out
+
+
+def write_granite(out: Path) -> Path:
+    """Write a hybrid of Granite 4 H's shape: three layers of Mamba 2, then one of attention."""
+    sizes, kernel, state, groups = TINY, 4, 32, 1
+    writer, width, inner = Writer(out, "granitehybrid", sizes, "Q8_0"), sizes.embedding, 2 * sizes.embedding
+    heads, channels = inner // 32, inner + 2 * groups * state
+    writer.gguf.add_head_count_kv([sizes.kv_heads if layer % 4 == 3 else 0 for layer in range(sizes.layers)])
+    writer.gguf.add_ssm_conv_kernel(kernel)
+    writer.gguf.add_ssm_inner_size(inner)
+    writer.gguf.add_ssm_state_size(state)
+    writer.gguf.add_ssm_time_step_rank(heads)
+    writer.gguf.add_ssm_group_count(groups)
+    writer.norms("", "output_norm")
+    for layer in range(sizes.layers):
+        prefix = f"blk.{layer}."
+        writer.norms(prefix, "attn_norm", "ffn_norm")
+        writer.forward(prefix)
+        if layer % 4 == 3:
+            writer.attention(prefix, has_norms=False)
+            continue
+        writer.matrix(prefix + "ssm_in", inner + channels + heads, width)
+        writer.values(prefix + "ssm_conv1d.weight", channels, kernel, deviation=0.5)
+        writer.values(prefix + "ssm_conv1d.bias", channels)
+        writer.values(prefix + "ssm_dt.bias", heads)
+        writer.values(prefix + "ssm_a", heads, 1, mean=-1.0)
+        writer.values(prefix + "ssm_d", heads, 1)
+        writer.values(prefix + "ssm_norm.weight", groups, inner // groups, mean=1.0)
         writer.matrix(prefix + "ssm_out", width, inner)
     writer.close()
     return out

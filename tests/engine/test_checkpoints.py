@@ -16,10 +16,10 @@ from edgefc.engine.context import Context, Rows
 from edgefc.engine.prefill import MIN_ROWS, TAIL, chunk_size, split_at_checkpoints
 from edgefc.gguf import memory
 from edgefc.grammar import CompiledGrammar
-from tests.memory_models import write_gemma3, write_lfm2, write_qwen35
+from tests.memory_models import write_gemma3, write_granite, write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
-WRITERS = {"mamba": write_mamba, "lfm2": write_lfm2, "qwen35": write_qwen35}
+WRITERS = {"mamba": write_mamba, "lfm2": write_lfm2, "qwen35": write_qwen35, "granite": write_granite}
 ANSWER = 12  # tokens
 NOTHING = EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)
 ONE = EngineOptions(n_ctx=1024, n_seq_max=1, prefix_disk=0)
@@ -37,7 +37,7 @@ TOOLS, OTHER = text(1, 520), text(2, 300)
 
 @pytest.fixture(scope="module", params=[*WRITERS, "qwen35, rows dropped"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give mamba, lfm2, whose rows can be dropped, qwen35, where that is too dear; at last qwen35 as if it were not."""
+    """Give each shape, of which only lfm2 can drop rows at a low price; at last qwen35 as if it could."""
     name, _, is_forced = str(request.param).partition(",")
     with pytest.MonkeyPatch.context() as patch:
         if is_forced:

@@ -18,7 +18,7 @@ from edgefc import gguf, hardware
 from edgefc.engine import Engine, EngineOptions, llama
 from edgefc.errors import ModelLoadError
 from edgefc.gguf import ArrayLength, Header, memory
-from tests.memory_models import write_gemma3, write_lfm2, write_qwen35
+from tests.memory_models import write_gemma3, write_granite, write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
 # Qwen2.5-1.5B, and Llama 3.1 8B, as their published GGUFs describe them.
@@ -125,7 +125,7 @@ def test_buffers_are_as_large_as_predicted(
     assert computed - 0.02 <= need.compute / 2**20 <= computed * 1.1 + 1
 
 
-@pytest.mark.parametrize("write", [write_mamba, write_lfm2, write_qwen35, write_gemma3])
+@pytest.mark.parametrize("write", [write_mamba, write_lfm2, write_qwen35, write_granite, write_gemma3])
 def test_recurrent_and_windowed_memory_is_as_large_as_predicted(
     write: Callable[[Path], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
