@@ -8,6 +8,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from tests.model_files import LFM2, copy_vocabulary
+
 TOKENS = 259
 WINDOW = 64  # of the model with sliding windows
 
@@ -30,9 +32,15 @@ TINY = Sizes()
 
 
 class Writer:
-    """Writes the fields and tensors that these models share; their tokens are the 256 bytes and three others."""
+    """Writes the fields and tensors that these models share.
 
-    def __init__(self, out: Path, architecture: str, sizes: Sizes, quantization: str) -> None:
+    Their tokens are the 256 bytes and three others, or those of a `vocabulary`, as `model_files.write_model` copies them,
+    and LFM2's control tokens.
+    """
+
+    def __init__(
+        self, out: Path, architecture: str, sizes: Sizes, quantization: str, vocabulary: Path | None = None
+    ) -> None:
         self.gguf, self._sizes = gguf.GGUFWriter(out, architecture), sizes
         self._kind = gguf.GGMLQuantizationType[quantization]
         self._rng = np.random.default_rng(0)
@@ -44,11 +52,15 @@ class Writer:
         self.gguf.add_key_length(sizes.head)
         self.gguf.add_value_length(sizes.head)
         self.gguf.add_layer_norm_rms_eps(1e-5)
-        self.gguf.add_tokenizer_model("llama")
-        self.gguf.add_token_list(["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256))])
-        self.gguf.add_token_scores([0.0] * TOKENS)
-        self.gguf.add_token_types([2, 3, 3, *[6] * 256])
-        self.matrix("token_embd", TOKENS, sizes.embedding)
+        if vocabulary is not None:
+            n_vocab = copy_vocabulary(self.gguf, vocabulary, {}, LFM2)
+        else:
+            n_vocab = TOKENS
+            self.gguf.add_tokenizer_model("llama")
+            self.gguf.add_token_list(["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256))])
+            self.gguf.add_token_scores([0.0] * TOKENS)
+            self.gguf.add_token_types([2, 3, 3, *[6] * 256])
+        self.matrix("token_embd", n_vocab, sizes.embedding)
 
     def matrix(self, name: str, rows: int, columns: int, deviation: float = 0.15) -> None:
         data = self._rng.standard_normal((rows, columns), dtype=np.float32) * deviation
@@ -86,9 +98,9 @@ class Writer:
         self.gguf.close()
 
 
-def write_lfm2(out: Path, sizes: Sizes = TINY, quantization: str = "Q4_0") -> Path:
+def write_lfm2(out: Path, sizes: Sizes = TINY, quantization: str = "Q4_0", vocabulary: Path | None = None) -> Path:
     """Write a hybrid of LFM2's shape: layers of short convolutions and of attention in turn."""
-    writer, width, kernel = Writer(out, "lfm2", sizes, quantization), sizes.embedding, 3
+    writer, width, kernel = Writer(out, "lfm2", sizes, quantization, vocabulary), sizes.embedding, 3
     writer.gguf.add_head_count_kv([sizes.kv_heads if layer % 2 else 0 for layer in range(sizes.layers)])
     writer.gguf.add_shortconv_l_cache(kernel)
     writer.norms("", "token_embd_norm")

@@ -104,11 +104,39 @@ def write_model(
     chat_template  keep the chat template of the vocabulary's file
     """
     writer = gguf.GGUFWriter(out, "qwen2")
+    n_vocab = copy_vocabulary(writer, vocabulary, renamed or {}, added, chat_template=chat_template)
+    for key, text in (metadata or {}).items():
+        writer.add_string(key, text)
+    writer.add_context_length(32768)
+    writer.add_embedding_length(shape.embedding)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_rope_freq_base(1e6)
+    writer.add_layer_norm_rms_eps(1e-6)
+    _add_tensors(writer, n_vocab, shape)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def copy_vocabulary(
+    writer: gguf.GGUFWriter,
+    vocabulary: Path,
+    renamed: Mapping[str, str],
+    added: tuple[str, ...],
+    *,
+    chat_template: bool = False,
+) -> int:
+    """Copy the vocabulary of another GGUF, as `write_model` does; return its size."""
     fields = {key: field for key, field in read_fields(vocabulary).items() if key.startswith("tokenizer.")}
     if not chat_template:
         fields.pop(CHAT_TEMPLATE, None)
     tokens, kinds = fields[TOKENS][1], fields[KINDS][1]
-    for before, after in (renamed or {}).items():
+    for before, after in renamed.items():
         token = tokens.index(before)
         tokens[token], kinds[token] = after, CONTROL
     tokens += added
@@ -120,22 +148,7 @@ def write_model(
             writer.add_array(key, value)
         else:
             writer.add_key_value(key, value, types[0])
-    for key, text in (metadata or {}).items():
-        writer.add_string(key, text)
-    writer.add_context_length(32768)
-    writer.add_embedding_length(shape.embedding)
-    writer.add_block_count(shape.layers)
-    writer.add_feed_forward_length(shape.forward)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_rope_freq_base(1e6)
-    writer.add_layer_norm_rms_eps(1e-6)
-    _add_tensors(writer, len(tokens), shape)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return out
+    return len(tokens)
 
 
 def _add_tensors(writer: gguf.GGUFWriter, n_vocab: int, shape: Shape) -> None:

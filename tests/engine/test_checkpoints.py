@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgefc
 from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, config, gbnf_grammar, llama
 from edgefc.engine import engine as engine_module
 from edgefc.engine.checkpoints import MAX_CHECKPOINTS, Checkpoints
@@ -16,6 +17,7 @@ from edgefc.engine.context import Context, Rows
 from edgefc.engine.prefill import MIN_ROWS, TAIL, chunk_size, split_at_checkpoints
 from edgefc.gguf import memory
 from edgefc.grammar import CompiledGrammar
+from edgefc.tools.examples import EXAMPLE_TOOLS
 from tests.memory_models import write_gemma3, write_granite, write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
@@ -226,6 +228,37 @@ def test_without_checkpoints_the_prompt_is_computed_again(
     again = check(engine, first)
     assert again.stats.cached_from in {"", "memory"}
     assert check(engine, [*TOOLS, *text(26, 20)]).stats.cached_tokens in {0, len(TOOLS)}
+
+
+@pytest.mark.parametrize("quantization", ["Q8_0", "Q4_0"])
+def test_a_chat_goes_on_from_checkpoints(quantization: str, small_vocab: Path, tmp_path: Path) -> None:
+    """With tools, the same question again, another one in its place, and a further turn."""
+    path = write_lfm2(tmp_path / "lfm2.gguf", quantization=quantization, vocabulary=small_vocab)
+
+    def load() -> edgefc.Model:
+        return edgefc.load(path, family="lfm2", n_ctx=2048, prefix_disk=0)
+
+    def ask(model: edgefc.Model, messages: list[dict[str, object]]) -> edgefc.Reply:
+        return model.chat(messages, tools=EXAMPLE_TOOLS[:2], max_tokens=12, temperature=0)
+
+    question = {"role": "user", "content": "What is the weather in Oslo?"}
+    with load() as model:
+        first = ask(model, [question])
+        prompt = first.stats.prompt_tokens
+        answer = {"role": "assistant", "content": first.content or "x"}
+        chats = [[question], [{**question, "content": "And in Rome?"}], [question, answer, question]]
+        chats.append([question, answer, {**question, "content": "And in Lima?"}])
+        replies = [ask(model, chat) for chat in chats]
+    again, other, further, edited = (reply.stats.cached_tokens for reply in replies)
+    assert again == prompt - TAIL
+    assert 0 < other < prompt - TAIL, "the tools"
+    assert further >= other
+    assert edited > prompt, "up to the last message"
+    for chat, reply in zip(chats, replies, strict=True):
+        with load() as fresh:
+            alone = ask(fresh, chat)
+        assert alone.stats.cached_tokens == 0
+        assert (reply.content, reply.stats.completion_tokens) == (alone.content, alone.stats.completion_tokens)
 
 
 # -- sliding windows ----------------------------------------------------------------------------------------------
