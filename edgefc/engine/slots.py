@@ -94,10 +94,11 @@ class Slots:
                 length, source = elsewhere, "copy"
             elif match and self._restore(target, match, sequence):
                 length, source = match.length, match.source
-            if length:
+            if length and self._context.truncate(target.number, length):  # there may be more in a snapshot
                 self._checkpoints.save(target.number, length)
             else:
                 self._context.truncate(target.number)
+                length = 0
         else:
             self._save_conversation(target, length)
             length = self._cut(target, length)
@@ -147,7 +148,7 @@ class Slots:
 
     def _cut(self, slot: Slot, length: int) -> int:
         """Drop a slot's tokens from `length` on, or from an earlier checkpoint; return how many are left."""
-        if length == len(slot.keys):
+        if length and length == len(slot.keys) and not self._context.can_truncate:
             return length
         return self._go_back(slot, length)
 

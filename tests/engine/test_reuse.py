@@ -102,6 +102,18 @@ def test_a_conversation_that_made_room_comes_back_from_memory(tiny_model: Path) 
     assert anew.token_ids == again.token_ids
 
 
+def test_the_beginning_of_a_saved_conversation_is_of_use(tiny_model: Path) -> None:
+    long = [*TOOLS, *question(1, 320)]
+    prompt = [*long[:400], *question(3)]
+    with Engine.load(tiny_model, ONE) as loaded:
+        loaded.submit(long, max_tokens=20, prefix=len(TOOLS)).result()
+        ask(loaded, OTHER, 1)
+        again = loaded.submit(prompt, max_tokens=12, prefix=len(TOOLS)).result()
+        assert (again.stats.cached_from, again.stats.cached_tokens >= len(TOOLS)) == ("memory", True)
+    with Engine.load(tiny_model, EngineOptions(n_ctx=1024, n_seq_max=1, prefix_memory=0, prefix_disk=0)) as loaded:
+        assert loaded.submit(prompt, max_tokens=12, prefix=len(TOOLS)).result().token_ids == again.token_ids
+
+
 def test_answers_are_the_same_whatever_was_asked_before_and_beside(tiny_model: Path, cold: Cold) -> None:
     """Tools, questions, neighbours and cancellations at random; every answer as if it were the only one."""
     chance = random.Random(1)
