@@ -42,6 +42,6 @@ def open_store(
         paths.cache_dir() / "prefixes",
         memory_bytes=memory_bytes - checkpoint_bytes,
         disk_bytes=DISK_BYTES if disk_bytes is None else disk_bytes,
-        can_truncate=context.can_truncate,
+        can_truncate=context.can_truncate and not context.window,
         checkpoint_bytes=checkpoint_bytes,
     )

@@ -43,6 +43,8 @@ class Context:
     rollback      the last rows of a batch that can be dropped after it: for padding, and for drafts that were wrong
     tiles         whether ggml's tiled attention kernel computes long segments
     split         divides a prompt into segments
+    window        tokens that layers with sliding windows see; 0: there are none. A saved state has no more of them, so
+                  it is of use as a whole
     streams       number of KV caches that a saved state describes
     rows_computed rows of the last batch, padding included
     """
@@ -87,13 +89,15 @@ class Context:
             self.can_truncate = not (api.llama_model_is_recurrent(weights) or api.llama_model_is_hybrid(weights))
             self.rollback = self.n_batch if self.can_truncate else int(api.llama_n_rs_seq(pointer))
             # With a plain KV cache, `save` removes the number of sequences from what it returns.
-            is_plain = self.can_truncate and api.llama_model_n_swa(weights) == 0
+            self.window = int(api.llama_model_n_swa(weights))
+            is_plain = self.can_truncate and not self.window
         self.n_vocab = model.vocabulary.size
         self.tiles = tiles and self.can_truncate and self.n_batch >= memory.TILE
         self.split = split_prompt if self.tiles else split_at_prefix if self.can_truncate else split_at_checkpoints
         self.streams = 1 if is_plain else n_seq_max
         self.rows_computed = 0
         self._padded: dict[int, int] = {}  # sequence with padding at its end → its length without
+        self._sources: set[int] = set()  # sequences that the next batch copies
         self._adapters = BASE
         self._outputs: list[range] = []
         self._row_type = ctypes.c_float * self.n_vocab
@@ -189,6 +193,7 @@ class Context:
                 api.llama_set_n_threads(context, threads, threads)
                 self._current_threads = threads
             status = int(api.llama_decode(context, self._batch))
+            self._sources.clear()
             # Recurrent memory drops rows only once after a batch: perhaps those of drafts are to go as well.
             for sequence in [*self._padded] if self.can_truncate else ():
                 self._settle(sequence)
@@ -260,6 +265,7 @@ class Context:
         self._padded.pop(target, None)
         with self.handle:
             api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self._sources.add(source)
         if recurrent is None:
             return self.truncate(target, length)
         return length == self._length(source) and self.restore_recurrent(target, recurrent, length)
@@ -294,6 +300,8 @@ class Context:
         """
         assert 0 <= sequence < self.n_seq_max
         self.truncate(sequence)
+        if sequence in self._sources:  # its cells have to stay until they are copied
+            return False
         if self.streams == 1 and self.n_seq_max > 1:
             data = np.concatenate([data, np.zeros(4 * (self.n_seq_max - 1), dtype=np.uint8)])
             data[8:12].view(np.uint32)[0] = self.n_seq_max

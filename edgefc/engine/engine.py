@@ -147,6 +147,7 @@ class Engine:
             n_ctx=self.n_ctx,
             constraints=self._constraints,
             split=self._context.split,
+            window=self._context.window,
             adapters=self._adapters.choose(options.get("adapters")),
         )
         with self._changed:
@@ -266,10 +267,9 @@ class Engine:
         """
         active = sorted(active, key=lambda sequence: sequence.admitted_at)
         decoding = [s for s in active if len(s.pending) <= MAX_DECODE_ROWS and not s.segment.tiled]
-        if not self._context.can_truncate:
-            self._decode_apart(decoding)
-        elif decoding:
-            self._decode(decoding)
+        decode = self._decode if self._context.can_truncate else self._decode_apart
+        if decoding:
+            decode(decoding)
         prompt = next((s for s in active if s not in decoding), None)
         if prompt is not None and not self._is_closed:
             self._prefill(prompt, beside_others=bool(decoding))

@@ -36,6 +36,15 @@ class Segment(NamedTuple):
 Split = Callable[[int, int, Sequence[tuple[int, int]]], list[Segment]]
 
 
+def whole_tiles(length: int, window: int) -> int:
+    """Shorten a text that is to be saved, so that tiles of the KV cache have the same tokens when it is restored.
+
+    window  of layers with sliding windows, 0: none. llama.cpp saves only their last window, and restores it to the
+            first cells.
+    """
+    return length - (length - window) % TILE if 0 < window < length else length
+
+
 def split_prompt(length: int, prefix: int = 0, answer_spans: Sequence[tuple[int, int]] = ()) -> list[Segment]:
     """Divide a prompt of `length` tokens into segments, in order.
 

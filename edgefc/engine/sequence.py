@@ -18,7 +18,7 @@ from edgefc.engine.detokenizer import Detokenizer
 from edgefc.engine.generation import Generation, GenerationResult, GenerationStats
 from edgefc.engine.guide import CUT, EndReason, Guide, SafeGuide
 from edgefc.engine.loop_guard import LoopGuard
-from edgefc.engine.prefill import Segment, Split, kv_key, split_at_prefix
+from edgefc.engine.prefill import Segment, Split, kv_key, split_at_prefix, whole_tiles
 from edgefc.engine.prompt_lookup import AcceptanceRate, PromptLookup
 from edgefc.engine.sampler import Sampler, SamplingOptions, TokenLogprob, token_logprob
 from edgefc.engine.tokenizer import Tokenizer
@@ -326,16 +326,17 @@ def new_sequence(
     n_ctx: int,
     constraints: ConstraintFactory,
     split: Split = split_at_prefix,
+    window: int = 0,
     adapters: AdapterSet = BASE,
 ) -> Sequence:
-    """Check a request and create its sequence; `split` divides its prompt, see edgefc.engine.prefill.
+    """Check a request and create its sequence; `split` and `window` are of the context that computes it.
 
     Raises RequestError, ContextOverflowError or GrammarError.
     """
     _check_request(prompt, options, tokenizer.n_vocab, n_ctx)
     max_tokens, grammar, guide = options.get("max_tokens"), options.get("grammar"), options.get("guide")
     room = n_ctx - len(prompt)
-    prefix = min(options.get("prefix", 0), len(prompt) - 1)
+    prefix = whole_tiles(min(options.get("prefix", 0), len(prompt) - 1), window)
     segments = split(len(prompt), prefix, options.get("answer_spans", ()))
     begins = [0, *(segment.end for segment in segments[:-1])]
     call_grammar = options.get("call_grammar")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgefc.engine.checkpoints import Checkpoints
 from edgefc.engine.context import Context
 from edgefc.engine.generation import CacheSource
-from edgefc.engine.prefill import MIN_ROWS, single_row_key, token_of_key
+from edgefc.engine.prefill import MIN_ROWS, single_row_key, token_of_key, whole_tiles
 from edgefc.engine.prefix_store import MIN_TOKENS, Match, PrefixStore, common_prefix
 from edgefc.engine.sequence import Sequence
 from edgefc.engine.setup import Setup
@@ -23,11 +23,13 @@ class Slot:
     """One sequence id of the context.
 
     keys       `kv_key`s of the tokens in its KV cache, which stay there when its request has ended
+    floor      fewest tokens it can be cut to: of those before, layers with sliding windows lack some
     used       time of its last assignment, in assignments
     """
 
     number: int
     keys: list[int] = field(default_factory=list)
+    floor: int = 0
     sequence: Sequence | None = None
     used: int = 0
 
@@ -92,8 +94,10 @@ class Slots:
             length = 0
             if usable[other.number] == elsewhere and self._copy(other, target, elsewhere):
                 length, source = elsewhere, "copy"
+                target.floor = other.floor
             elif match and self._restore(target, match, sequence):
                 length, source = match.length, match.source
+                target.floor = length if 0 < self._context.window < length else 0
             if length and self._context.truncate(target.number, length):  # there may be more in a snapshot
                 self._checkpoints.save(target.number, length)
             else:
@@ -158,6 +162,7 @@ class Slots:
             length = self._checkpoints.restore(slot.number, length)
         if not length:
             self._context.truncate(slot.number)
+            slot.floor = 0
         slot.keys = slot.keys[:length]
         self._checkpoints.drop(slot.number, length)
         return length
@@ -210,7 +215,7 @@ class Slots:
         """Number of a slot's tokens that the prompt begins with and that the slot can go back to."""
         length = min(common_prefix(slot.keys, sequence.keys), limit)
         if self._context.can_truncate:
-            return length
+            return length if length >= slot.floor else 0
         if length == len(slot.keys) and not self._leaves_single_row(sequence, length):
             return length
         return self._longest(slot, sequence, length)
@@ -235,6 +240,8 @@ class Slots:
             if checkpoint <= length:
                 return
             self._cut(slot, checkpoint)
+        elif self._context.window:
+            self._cut(slot, max(whole_tiles(len(slot.keys), self._context.window), slot.floor))
         match = self._find(slot.keys, 0)
         if len(slot.keys) - (match.length if match else 0) >= MIN_SAVED_TOKENS:
             self._save(slot.number, slot.keys, on_disk=False)
@@ -242,4 +249,4 @@ class Slots:
     def _clear(self, slot: Slot) -> None:
         self._context.truncate(slot.number)
         self._checkpoints.drop(slot.number)
-        slot.keys = []
+        slot.keys, slot.floor = [], 0

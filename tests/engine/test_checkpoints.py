@@ -14,11 +14,11 @@ from edgefc.engine import Engine, EngineOptions, Generation, GenerationResult, c
 from edgefc.engine import engine as engine_module
 from edgefc.engine.checkpoints import MAX_CHECKPOINTS, Checkpoints
 from edgefc.engine.context import Context, Rows
-from edgefc.engine.prefill import MIN_ROWS, TAIL, chunk_size, split_at_checkpoints
+from edgefc.engine.prefill import MIN_ROWS, TAIL, TILE, chunk_size, split_at_checkpoints, whole_tiles
 from edgefc.gguf import memory
 from edgefc.grammar import CompiledGrammar
 from edgefc.tools.examples import EXAMPLE_TOOLS
-from tests.memory_models import write_gemma3, write_granite, write_lfm2, write_qwen35
+from tests.memory_models import WINDOW, write_gemma3, write_granite, write_lfm2, write_qwen35
 from tests.model_files import write_mamba
 
 WRITERS = {"mamba": write_mamba, "lfm2": write_lfm2, "qwen35": write_qwen35, "granite": write_granite}
@@ -273,9 +273,37 @@ def test_sliding_windows_are_cut_anywhere(tmp_path: Path) -> None:
         assert check(loaded, first).stats.cached_tokens == len(first) - 1
         second = [*first, *answer, *text(31, 30)]
         assert check(loaded, second, answer=len(first)).stats.cached_tokens >= len(first) - 1
-        assert check(loaded, [*first[:-5], *text(32, 90)]).stats.cached_tokens in {len(TOOLS), len(first) - 5}
+        # What follows the tools was short, and is long now: another kernel computes it.
+        assert check(loaded, [*first[:-5], *text(32, 90)]).stats.cached_tokens == whole_tiles(len(TOOLS), WINDOW)
         assert check(loaded, OTHER, prefix=100).stats.cached_tokens == 0
-        assert check(loaded, [*TOOLS, *text(33, 30)]).stats.cached_tokens == len(TOOLS)
+        assert check(loaded, [*TOOLS, *text(33, 30)]).stats.cached_tokens == whole_tiles(len(TOOLS), WINDOW)
+
+
+def test_restored_windows_are_used_as_a_whole(tmp_path: Path) -> None:
+    """llama.cpp saves the last window of these layers: before it, there is nothing to go back to."""
+    path = write_gemma3(tmp_path / "gemma3.gguf")
+    check, saved = comparison(path), whole_tiles(len(TOOLS), WINDOW)
+    assert (saved, saved % TILE) == (512, 0)
+    long = [*TOOLS, *text(38, 300)]
+    with Engine.load(path, ONE) as loaded:
+        check(loaded, long)
+        check(loaded, OTHER, prefix=0)
+        part = check(loaded, [*long[:700], *text(39, 90)])
+        assert (part.stats.cached_from, part.stats.cached_tokens) == ("memory", saved)
+        assert check(loaded, [*TOOLS[:400], *text(40, 90)], prefix=400).stats.cached_tokens == 0
+        check(loaded, OTHER, prefix=0)
+        back = check(loaded, [*long, *text(41, 90)])
+        assert (back.stats.cached_from, back.stats.cached_tokens >= 768) == ("memory", True)
+    with Engine.load(path, TWO) as loaded:
+        check(loaded, long)
+        check(loaded, OTHER, prefix=0)
+        check(loaded, text(42, 300), prefix=0)
+        jobs = [loaded.submit([*tools, *text(43, 90)], max_tokens=1, prefix=0, logprobs=2) for tools in (long, OTHER)]
+        results = [job.result() for job in jobs]
+    for tools, result in zip((long, OTHER), results, strict=True):
+        with Engine.load(path, NOTHING) as fresh:
+            alone = fresh.submit([*tools, *text(43, 90)], max_tokens=1, logprobs=2).result()
+        assert result.logprobs == alone.logprobs
 
 
 @pytest.mark.parametrize("full", [True, False])
