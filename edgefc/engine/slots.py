@@ -116,7 +116,7 @@ class Slots:
             key = sequence.key_at(sequence.position, token)
             keys.append(single_row_key(key) if is_alone else key)
             sequence.position += 1
-        if any(sequence.position == segment.end for segment in sequence.segments[:-1]):
+        if not self._context.can_truncate and any(sequence.position == s.end for s in sequence.segments[:-1]):
             self._checkpoints.save(sequence.slot, sequence.position)
         if sequence.position == sequence.prefix >= MIN_TOKENS:
             self._save(sequence.slot, keys, on_disk=sequence.adapters.is_reproducible)
