@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from edgefc.gguf.header import F32, MAX_LAYERS, Header, TensorInfo
+from edgefc.gguf.memory import DELTA_NETS, kv_heads
 
 MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS
 # Tokenizers of models that do not generate text, and llama.cpp's own for tests; it ends the process when such a
@@ -27,6 +28,8 @@ _FULL_ROTATION = frozenset(
     "smallthinker smollm3 starcoder2 talkie xverse".split()
 )
 _UNIFORM_HEADS = _FULL_ROTATION | {"gemma", "gemma2", "gemma3", "phi3"}
+# Hybrids whose KV cache llama.cpp takes to have at least one layer.
+_HYBRIDS = DELTA_NETS | {"lfm2", "lfm2moe", "granitehybrid"}
 _NO_MATMUL = frozenset({9, 15, 24, 25, 26, 27, 28})  # Q8_1, Q8_K, integers, F64
 _F32_ONLY = re.compile(r"norm(_\d)?\.weight$|\.bias$|\brope_\w+\.weight$|_sinks\.weight$")
 _LOOKUP_TABLE = re.compile(r"tid2eid|d2t")
@@ -62,6 +65,8 @@ def model_problem(header: Header, tensors: Mapping[str, TensorInfo]) -> str:
     scaling = header.value("rope.scaling.type")
     if isinstance(scaling, str) and scaling not in _ROPE_SCALING:
         return f"unknown RoPE scaling type {scaling!r}"
+    if header.architecture in _HYBRIDS and layers is not None and not any(kv_heads(header)):
+        return "none of its layers has attention"
     return _expert_problem(header) or _attention_problem(header, tensors) or _type_problem(tensors)
 
 

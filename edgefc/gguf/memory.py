@@ -163,7 +163,7 @@ def kv_bytes_per_token(header: Header) -> int:
 
 def _kv_elements(header: Header) -> int:
     """Count the elements of one KV cell in all layers."""
-    heads, groups = _per_layer(header, "attention.head_count"), _kv_heads(header)
+    heads, groups = _per_layer(header, "attention.head_count"), kv_heads(header)
     width = _count(header, "embedding_length") // max(heads, default=1) if any(heads) else 0
     key = max(_count(header, "attention.key_length") or width, _count(header, "attention.key_length_swa"))
     value = max(_count(header, "attention.value_length") or width, _count(header, "attention.value_length_swa"))
@@ -172,7 +172,7 @@ def _kv_elements(header: Header) -> int:
     return sum(groups) * (key + value)
 
 
-def _kv_heads(header: Header) -> list[int]:
+def kv_heads(header: Header) -> list[int]:
     """Return the KV heads of each layer, 0 for recurrent ones."""
     groups = _per_layer(header, "attention.head_count_kv") or _per_layer(header, "attention.head_count")
     recurrent = header.per_layer("attention.recurrent_layers")
@@ -200,7 +200,7 @@ def _state_bytes(header: Header) -> int:
     )
     if wkv := _count(header, "wkv.head_size"):
         elements += embedding * (wkv + (_count(header, "token_shift_count") or 2))
-    return 4 * (_kv_heads(header).count(0) or _layers(header)) * elements
+    return 4 * (kv_heads(header).count(0) or _layers(header)) * elements
 
 
 def _compute_bytes(header: Header, rows: int, cells: int, n_seq_max: int) -> int:

@@ -27,6 +27,7 @@ import pytest
 
 from edgefc.errors import ModelError, ModelFileError, ModelLoadError, ModelNotFoundError
 from edgefc.gguf import read_header, read_model, split_files
+from tests.memory_models import Sizes, write_qwen35
 
 CHILD = """
 import json, sys
@@ -653,3 +654,10 @@ def test_an_unknown_architecture_is_llama_cpps_to_refuse(small: dict[str, bytes]
     assert results["new.gguf"][0] == "model_load"
     assert "qwen9" in results["new.gguf"][1]
     assert results["good.gguf"] == ["loaded"]
+
+
+def test_a_hybrid_without_attention_is_refused(tmp_path: Path) -> None:
+    """llama.cpp would end the process when it saves the empty KV cache."""
+    path = write_qwen35(tmp_path / "model.gguf", Sizes(layers=3))
+    with pytest.raises(ModelFileError, match="none of its layers has attention"):
+        read_model(path)
