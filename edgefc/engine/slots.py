@@ -228,8 +228,9 @@ class Slots:
         return length
 
     def _leaves_single_row(self, sequence: Sequence, length: int) -> bool:
-        """Return True if a row of the prompt would be computed alone if its first `length` tokens were cached."""
-        return self._marks_single_rows and any(segment.end - length == 1 for segment in sequence.segments)
+        """Return True if a row of the prompt would be computed alone because its first `length` tokens are cached."""
+        ends = {segment.end for segment in sequence.segments} if self._marks_single_rows else set()
+        return length + 1 in ends and length not in ends
 
     def _save_conversation(self, slot: Slot, length: int) -> None:
         """Save a long conversation to memory before another one takes its slot and keeps `length` tokens of it."""

@@ -111,6 +111,8 @@ def test_no_single_row_is_left_before_a_border(engine: Engine, check: Ask) -> No
     prompt = [*first, *text(36, 25)]
     cached = check(engine, prompt, answer=len(first) + 1 - ANSWER).stats.cached_tokens
     assert cached == (len(first) if engine._context.rollback else len(first) - TAIL)
+    # A row that is always computed alone, as when tools are warmed, does no harm.
+    assert check(engine, [*TOOLS, 5]).stats.cached_tokens == len(TOOLS)
 
 
 def test_conversations_in_turn_and_side_by_side(engine: Engine, check: Ask) -> None:
