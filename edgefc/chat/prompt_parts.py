@@ -194,7 +194,7 @@ def _with_result(result: str, call_id: str) -> list[Message]:
 
 
 class PartFinders:
-    """What finds the parts of a model's prompts, for its own chat format and others. Thread-safe."""
+    """Finds the parts of a model's prompts, for its own chat format and others. Thread-safe."""
 
     def __init__(self, family: formats.Family, tokenizer: Tokenizer) -> None:
         self.own = PartFinder(family, tokenizer)

@@ -37,7 +37,7 @@ def test_another_process_begins_where_the_tools_end(empty_cache: Path) -> None:
     with edgefc.load("demo") as model:
         done = model.warm(tools=EXAMPLE_TOOLS)
         told = model.chat(QUESTION, tools=EXAMPLE_TOOLS)
-        prefix = model._parts.head([], [tool.schema for tool in EXAMPLE_TOOLS])
+        prefix = model._parts.own.head([], [tool.schema for tool in EXAMPLE_TOOLS])
     assert done.cached_tokens == 0
     assert done.tokens == len(prefix) > 100
     assert told.stats.cached_tokens == done.tokens
