@@ -131,6 +131,9 @@ def evaluate(
     _check(plot, call_bias, min_confidence)
     runs: list[EvalRun] = []
     if names:
+        # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
+        load = LoadOptions(n_ctx=n_ctx, n_threads=n_threads, n_gpu_layers=n_gpu_layers, n_parallel=parallel,
+                           prefix_disk=0, lora=lora, engine=engine)  # fmt: skip
         plan = _Plan(
             **_cases(suite, data, category, limit, distractors),
             families=family.split(",") if family else [None],
@@ -142,24 +145,13 @@ def evaluate(
             tool_budget=tool_budget if tool_budget is not None or distractors else 0,
             max_tokens=max_tokens,
             parallel=parallel,
-            # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
-            load=LoadOptions(
-                n_ctx=n_ctx,
-                n_threads=n_threads,
-                n_gpu_layers=n_gpu_layers,
-                n_parallel=parallel,
-                prefix_disk=0,
-                lora=lora,
-                engine=engine,
-            ),
+            load=load,
             folder=folder or paths.cache_dir() / "evaluations",
             resume=resume,
         )
         for found in [find_model(name) for name in names]:
             runs.extend(_run_model(found, plan))
-    runs += saved
-    _write_plot(plot, runs)
-    _print(runs, failures, markdown=markdown, as_json=as_json)
+    _report([*runs, *saved], plot, failures, markdown=markdown, as_json=as_json)
 
 
 class _Cases(TypedDict):
@@ -188,9 +180,11 @@ def _check(plot: Path | None, call_bias: float | None, min_confidence: float | N
     guide_settings({"call_bias": call_bias, "min_confidence": min_confidence}, ToolChoice("auto", ()))
 
 
-def _print(runs: Sequence[EvalRun], failures: int, *, markdown: bool, as_json: bool) -> None:
+def _report(runs: Sequence[EvalRun], plot: Path | None, failures: int, *, markdown: bool, as_json: bool) -> None:
+    """Draw the chart, if one is wanted, and print the table."""
     from edgefc.evaluation import report
 
+    _write_plot(plot, runs)
     if as_json:
         print_json({"runs": [report.as_data(run) for run in runs]})
     else:
