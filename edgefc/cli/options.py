@@ -19,7 +19,10 @@ from edgefc.errors import RequestError
 if TYPE_CHECKING:
     from edgefc.tools import ToolSet
 
-_MODEL = "Id from `edgefc list`, OWNER/NAME, or path of a .gguf file. Default: EDGEFC_MODEL, `edgefc config`, or demo."
+_MODEL = (
+    "Id from `edgefc list`, OWNER/NAME, or path of a .gguf file. Default: EDGEFC_MODEL, `edgefc config`, edgefc-mini "
+    "if it is here, or demo."
+)
 _FAMILY = "Chat format. Default: the model's own."
 LOADING, TOOLS, SAMPLING, SERVER = "Model options", "Tool options", "Answer options", "Server options"
 

@@ -25,6 +25,12 @@ def test_two_cities_are_two_calls(edgefc: Edgefc) -> None:
     ]
 
 
+def test_a_better_model_is_named_once(edgefc: Edgefc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFC_STATE_DIR", str(tmp_path))
+    told = [edgefc("render", "Hello").stderr for _ in range(2)]
+    assert ["edgefc pull edgefc-mini" in text for text in told] == [True, False]
+
+
 def test_a_missing_argument_is_asked_for(edgefc: Edgefc) -> None:
     done = edgefc("call", "What's the weather like?")
     assert done.returncode == 3, "there is no call"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,3 +72,17 @@ def test_it_answers_from_results(mini: edgefc.Model) -> None:
     reply = mini.chat(messages, tools=TOOLS, temperature=0)
     assert reply.outcome == "answer"
     assert "Zurich" in reply.content
+
+
+def test_commands_take_it_where_it_is_here_and_say_so_once(tmp_path: Path) -> None:
+    folders = {"EDGEFC_MODELS_DIR": str(weights.mini_models()), "EDGEFC_STATE_DIR": str(tmp_path)}
+    words = [sys.executable, "-m", "edgefc", "call", "--n-threads", "1", "What is the weather in Oslo?"]
+    first, second = (
+        subprocess.run(
+            words, env={**os.environ, **folders}, input="", capture_output=True, text=True, timeout=180, check=False
+        )
+        for _ in range(2)
+    )
+    assert first.stdout == second.stdout == '[{"name": "get_weather", "arguments": {"location": "Oslo"}}]\n'
+    assert first.stderr.count("edgefc-mini answers") == 1
+    assert "edgefc-mini" not in second.stderr
