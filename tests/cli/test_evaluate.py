@@ -16,7 +16,18 @@ from tests.evaluation.checkout import write_checkout
 
 
 def test_one_table_of_both_and_failures_with_their_reasons(edgefc: Edgefc, tmp_path: Path) -> None:
-    words = ("eval", "demo", "--category", "examples,parallel", "--limit", "3", "--max-tokens", "100", "--n-threads", "1")
+    words = (
+        "eval",
+        "demo",
+        "--category",
+        "examples,parallel",
+        "--limit",
+        "3",
+        "--max-tokens",
+        "100",
+        "--n-threads",
+        "1",
+    )
     done = edgefc(*words, "--grammar", "on,off", "--out", "runs", "--plot", "chart.svg", "--failures", "99")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
