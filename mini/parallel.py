@@ -128,9 +128,8 @@ class SeveralCalls(Transcript):
             if any(one.value == each.drawn[name].value for each in requests for name, one in values.items()):
                 return False
             drawn = {**first.drawn, **values}
-            if (
-                distinct(self.v, tool.params, dict(drawn)) != drawn
-            ):  # two places are the same, or a period ends too soon
+            # Two places may be the same now, or a period end too soon.
+            if distinct(self.v, tool.params, dict(drawn)) != drawn:
                 return False
             requests.append(replace(first, drawn=drawn))
             said = [self.requests.phrase(param, values[param.name]) for param in chosen if param and param.say]

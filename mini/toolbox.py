@@ -15,6 +15,9 @@ _NEAR = 9  # neighbours in a file of demo/ are of the same field
 _COMMON = set("get find the of a an in by for to and list show check calculate compute search make set is".split())
 
 
+_DEMO_BY_NAME = {function.name: function for function in DEMO}
+
+
 def has_phrases(function: Function) -> bool:
     """True if requests for it can be made of an imperative phrase and phrases of several parameters."""
     return bool(function.do) and len(function.required) > 1 and all(param.say for param in function.required)
@@ -101,9 +104,8 @@ def show(v: Values, functions: list[Function]) -> list[Tool]:
 
 def examples(v: Values) -> list[Tool]:
     """The example tools that edgefc brings, mostly all of them in their order."""
-    functions = {function.name: function for function in DEMO}
     tools = []
     for example in EXAMPLE_TOOLS:
-        function = functions[example.schema["function"]["name"]]
+        function = _DEMO_BY_NAME[example.schema["function"]["name"]]
         tools.append(Tool(function, dict(example.schema), {param.name: param.name for param in function.params}))
     return tools if v.rng.random() < 0.7 else v.rng.sample(tools, v.rng.randrange(3, len(tools) + 1))

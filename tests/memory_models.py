@@ -71,6 +71,14 @@ class Writer:
         data = self._rng.standard_normal(shape, dtype=np.float32) * deviation + mean
         self.gguf.add_tensor(name, data.astype(np.float32))
 
+    def states(self, kernel: int, inner: int, state: int, *, rank: int, groups: int) -> None:
+        """Add the sizes of recurrent layers."""
+        self.gguf.add_ssm_conv_kernel(kernel)
+        self.gguf.add_ssm_inner_size(inner)
+        self.gguf.add_ssm_state_size(state)
+        self.gguf.add_ssm_time_step_rank(rank)
+        self.gguf.add_ssm_group_count(groups)
+
     def norms(self, prefix: str, *names: str, length: int = 0) -> None:
         for name in names:
             self.values(f"{prefix}{name}.weight", length or self._sizes.embedding, mean=1.0)
@@ -124,11 +132,7 @@ def write_qwen35(out: Path, sizes: Sizes = TINY, quantization: str = "Q8_0") -> 
     inner = sizes.net_heads * sizes.net_width
     writer.gguf.add_head_count_kv(sizes.kv_heads)
     writer.gguf.add_rope_dimension_sections([8, 8, 8, 0])
-    writer.gguf.add_ssm_conv_kernel(kernel)
-    writer.gguf.add_ssm_inner_size(inner)
-    writer.gguf.add_ssm_state_size(sizes.net_width)
-    writer.gguf.add_ssm_time_step_rank(sizes.net_heads)
-    writer.gguf.add_ssm_group_count(sizes.net_heads)
+    writer.states(kernel, inner, sizes.net_width, rank=sizes.net_heads, groups=sizes.net_heads)
     writer.norms("", "output_norm")
     for layer in range(sizes.layers):
         prefix = f"blk.{layer}."
@@ -156,11 +160,7 @@ def write_granite(out: Path) -> Path:
     writer, width, inner = Writer(out, "granitehybrid", sizes, "Q8_0"), sizes.embedding, 2 * sizes.embedding
     heads, channels = inner // 32, inner + 2 * groups * state
     writer.gguf.add_head_count_kv([sizes.kv_heads if layer % 4 == 3 else 0 for layer in range(sizes.layers)])
-    writer.gguf.add_ssm_conv_kernel(kernel)
-    writer.gguf.add_ssm_inner_size(inner)
-    writer.gguf.add_ssm_state_size(state)
-    writer.gguf.add_ssm_time_step_rank(heads)
-    writer.gguf.add_ssm_group_count(groups)
+    writer.states(kernel, inner, state, rank=heads, groups=groups)
     writer.norms("", "output_norm")
     for layer in range(sizes.layers):
         prefix = f"blk.{layer}."

@@ -31,7 +31,6 @@ from edgefc.terminal import single_line
 if TYPE_CHECKING:
     from edgefc.server.batch import BatchCounts
 
-REPORT_INTERVAL = 10  # seconds between progress lines where there is no terminal for a bar
 LONGEST_TIMEOUT = 86_400
 
 FileArgument = Annotated[
