@@ -191,6 +191,7 @@ class OutputSyntax:
     quote         around strings in Gemma's encoding
     parameter     one parameter in tags, with {name} and {value}
     cdata         characters with which a string in tags stands between the marks of CDATA; "": no string does
+    list_separator  between the strings of an array in tags, each of which ends as a value does; "": they are JSON
     literals      how history spells words in tags, and lists and objects among keyword arguments; "repr": the latter in
                   tags, too
     """
@@ -223,6 +224,7 @@ class OutputSyntax:
     quote: str = ""
     parameter: str = PARAMETER
     cdata: str = ""
+    list_separator: str = ""
     literals: Literal["python", "json", "repr"] = "python"
 
     @property

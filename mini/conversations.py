@@ -21,16 +21,16 @@ from mini.values import Values
 
 # Kind of conversation → share in percent, of the first one with its tools.
 SHARES = {
-    "single": 22,
+    "single": 24,
     "choice": 16,
-    "parallel": 16,
+    "parallel": 19,
     "no_tool": 14,
-    "missing": 6,
-    "multi_turn": 23,
+    "missing": 5,
+    "multi_turn": 19,
     "chat": 3,
 }
 # The same for further conversations with tools that are there already.
-MORE_SHARES = {"one_of_these": 48, "parallel": 24, "no_tool": 19, "missing": 9}
+MORE_SHARES = {"one_of_these": 49, "parallel": 25, "no_tool": 18, "missing": 8}
 # The same for conversations with edgefc's example tools, which a newcomer meets first.
 EXAMPLE_SHARES = {"one_of_these": 46, "parallel": 18, "no_tool": 14, "missing": 8, "multi_turn": 14}
 EXAMPLES, EXAMPLE_COUNT = 0.05, 7  # share of the groups, and their conversations

@@ -7,6 +7,7 @@ the rows of queries and keys are in the order of its rotary embedding, so that a
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +59,37 @@ def read_gguf(path: Path) -> tuple[Shape, dict[str, Tensor]]:
     return shape, weights
 
 
+def read_adapter(path: Path) -> dict[str, Tensor]:
+    """Read the weights of an adapter, dequantized, under the names that they have in `Network`."""
+    weights = {}
+    for one in gguf.GGUFReader(path).tensors:
+        _, layer, matrix, _, part = one.name.split(".")
+        data = gguf.quants.dequantize(one.data, one.tensor_type)
+        weights[f"layers.{layer}.{matrix}.{part.removeprefix('lora_')}"] = torch.from_numpy(data.copy())
+    return weights
+
+
+def fastest_dtype() -> torch.dtype:
+    """Return bfloat16 where this machine multiplies matrices faster with it than with float32, by a short trial."""
+    seconds = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        x, weight = torch.randn(256, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            F.linear(x, weight)
+            times.append(time.perf_counter() - start)
+        seconds[dtype] = min(times)
+    return min(seconds, key=seconds.__getitem__)
+
+
 class AdaptedLinear(nn.Module):
     """A frozen matrix with an adapter of low rank: x W' + scale · x A' B'."""
 
     def __init__(self, weight: Tensor, rank: int, scale: float) -> None:
         super().__init__()
         outputs, inputs = weight.shape
-        self.register_buffer("weight", weight.bfloat16())
+        self.register_buffer("weight", weight)
         self.a = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
         self.b = nn.Parameter(torch.zeros(outputs, rank))
         self.scale = scale
@@ -121,12 +146,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Network(nn.Module):
     """A model with an adapter; alpha / rank is the adapter's scale."""
 
-    def __init__(self, path: Path, rank: int, alpha: float, first_layer: int = 0) -> None:
+    def __init__(
+        self, path: Path, rank: int, alpha: float, first_layer: int = 0, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
         """Load a GGUF file. Layers below `first_layer` have no adapter, and nothing is propagated back to them."""
         super().__init__()
         self.shape, weights = read_gguf(path)
+        weights = {name: one.to(dtype) if one.ndim > 1 else one for name, one in weights.items()}
         self.rank, self.alpha, self.first_layer = rank, alpha, first_layer
-        self.register_buffer("embedding", weights["token_embd.weight"].bfloat16())
+        self.register_buffer("embedding", weights["token_embd.weight"])
         self.layers = nn.ModuleList(
             Layer(self.shape, weights, f"blk.{i}", rank, alpha / rank) for i in range(self.shape.block_count)
         )
@@ -148,7 +176,7 @@ class Network(nn.Module):
         """
         assert isinstance(self.embedding, Tensor)
         cos, sin = self._angles(documents)
-        masks = [causal_masks(document) for document in documents]
+        masks = [causal_masks(document, self.embedding.dtype) for document in documents]
         x = self.embedding[ids]
         for number, layer in enumerate(self.layers):
             with torch.set_grad_enabled(number >= self.first_layer and torch.is_grad_enabled()):
@@ -171,11 +199,11 @@ class Network(nn.Module):
         return angle.cos(), angle.sin()
 
 
-def causal_masks(document: Document) -> list[Tensor]:
+def causal_masks(document: Document, dtype: torch.dtype) -> list[Tensor]:
     """Return what is added to the scores of the start, (start, start), and of each branch, (branch, start + branch)."""
     start, branches = document
     shapes = [(start, start), *((branch, start + branch) for branch in branches)]
-    return [torch.full(shape, -math.inf, dtype=torch.bfloat16).triu(shape[1] - shape[0] + 1) for shape in shapes]
+    return [torch.full(shape, -math.inf, dtype=dtype).triu(shape[1] - shape[0] + 1) for shape in shapes]
 
 
 def attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from mini.answers import follower, listable, repeats
@@ -13,6 +14,7 @@ from mini.values import Drawn, in_words
 
 JOINTS = (" and ", ", and ", ". Also, ", ", then ", "; ", ". ", " and also ", ". Then ", ". After that, ", " plus ")
 NTH = ("first", "second", "third", "fourth")
+_NOUNS = re.compile(r"\b(with|given|has|have|is) {")  # what may stand before nouns alone
 PREPOSITIONS = {"in", "for", "to", "on", "at", "from", "of"}
 
 
@@ -21,12 +23,12 @@ class SeveralCalls(Transcript):
 
     def parallel(self) -> bool:
         ways = {
-            self._list_of_values: 26,
-            self._combinations: 9,
+            self._list_of_values: 22,
+            self._combinations: 15,
             self._same_again: 17,
-            self._sets_of_values: 16,
-            self._same_tool: 8,
-            self._different_tools: 24,
+            self._sets_of_values: 22,
+            self._same_tool: 6,
+            self._different_tools: 18,
         }
         write = self.rng.choices(list(ways), list(ways.values()))[0]
         return any(write() for _ in range(12))
@@ -168,6 +170,9 @@ class SeveralCalls(Transcript):
         free = [param for param in function.params if not param.required and param.say and not param.parts]
         more = rng.sample(free, 1) if free and rng.random() < 0.5 else []
         sets = []
+        # One of the values may be the same in all cases, and is then said once.
+        same = rng.choice(free) if free and not more and rng.random() < 0.3 else None
+        common = {} if same is None else {same: same.draw(self.v)}
         for _ in range(rng.choice([2, 2, 3, 4])):
             params = [*function.required, *(more if rng.random() < 0.7 else [])]
             drawn = distinct(self.v, tool.params, {param.name: param.draw(self.v) for param in params})
@@ -177,14 +182,20 @@ class SeveralCalls(Transcript):
         phrases = [[self.requests.phrase(param, one) for param, one in each.items()] for each in sets]
         loose = any(is_attached(phrase) for each in phrases for phrase in each)
         texts = [", ".join(each) if loose else in_words(each) for each in phrases]
-        forms = [form for form in LINES["sets"] if not loose or "with {" not in form["text"] + form.get("each", "")]
+        forms = [form for form in LINES["sets"] if not loose or not _NOUNS.search(form["text"] + form.get("each", ""))]
         form = rng.choice(forms)
         if "each" in form:
             texts = [form["each"].format(nth=NTH[i], Nth=NTH[i].capitalize(), set=text) for i, text in enumerate(texts)]
         listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
         text = form["text"].format(do=function.do, Do=function.do[:1].upper() + function.do[1:], sets=listed)
+        for param, one in common.items():
+            phrase = self.requests.phrase(param, one)
+            phrase = phrase if is_attached(phrase) else f"with {phrase}"
+            text = f"{text.rstrip('.?! ')}. {rng.choice(LINES['in_all_cases']).format(phrase)}"
         self.user(self.requests.register(Request(tool, text, {}, [])))
-        return self.call([Request(tool, "", {param.name: one for param, one in each.items()}, []) for each in sets])
+        return self.call(
+            [Request(tool, "", {param.name: one for param, one in {**each, **common}.items()}, []) for each in sets]
+        )
 
     def _same_tool(self) -> bool:
         """Different requests for one tool."""

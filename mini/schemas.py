@@ -178,7 +178,7 @@ def param_text(v: Values, param: Param, style: str, *, hides: bool, tells_defaul
     rng = v.rng
     base = rng.choice(param.about).rstrip(".") if param.about else ""
     # A bare rate is a decimal fraction; percent is always told.
-    goes_without = param.hints == values.HINTS["fraction"] and rng.random() < 0.4
+    goes_without = param.hints == values.HINTS["fraction"] and rng.random() < 0.65
     hint = rng.choice(param.hints) if param.hints and not goes_without else ""
     has_default = param.default is not None and tells_default
     if not (hides or hint or has_default) and (style == BARE or rng.random() < 0.06):

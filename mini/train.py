@@ -2,11 +2,11 @@
 
     python -m mini.train --base SmolLM2-135M-Instruct.Q4_1.gguf --out mini/runs/v1 --workers 2 --minutes 170
 
-The base stays as it is: its dequantized weights are frozen, and the adapter is trained with AdamW. Compute is bfloat16,
-the adapter's own weights are float32. Conversations are generated during training, and the loss is that of what the
-model has to say; of all other tokens no logits are computed. Every worker is a process with one thread, because
-threads of one process would wait for each other at every operation; the workers take packs of conversations until a
-step is full, and add up their gradients in shared memory.
+The base stays as it is: its dequantized weights are frozen, and the adapter is trained with AdamW. Compute is bfloat16
+or float32, whichever this machine is faster with; the adapter's own weights are float32. Conversations are generated
+during training, and the loss is that of what the model has to say; of all other tokens no logits are computed. Every
+worker is a process with one thread, because threads of one process would wait for each other at every operation; the
+workers take packs of conversations until a step is full, and add up their gradients in shared memory.
 
 The learning rate is constant, and falls to zero over the last part of a sitting: `adapter.pt` is what came of it. A
 later sitting goes on from `checkpoint.pt`, from before the fall.
@@ -26,7 +26,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from demo.train import Log, Shared, start
-from mini.network import Network
+from mini.network import Network, fastest_dtype, read_adapter
 from mini.render import Group, Renderer, packs
 
 SAVE_EVERY_S = 120.0
@@ -158,7 +158,11 @@ def parse_options() -> argparse.Namespace:
     add = parser.add_argument
     add("--base", type=Path, required=True, help="GGUF file of the model that the adapter is for")
     add("--out", type=Path, default=Path("mini/runs/v1"), help="folder of the run")
-    add("--start-from", type=Path, help="checkpoint.pt or adapter.pt of another run to take the adapter from")
+    add(
+        "--start-from",
+        type=Path,
+        help="checkpoint.pt or adapter.pt of another run, or an exported adapter, to start from",
+    )
     add("--minutes", type=float, default=170, help="training time of this sitting")
     add("--decay", type=float, default=0.25, help="last share of the time, in which the learning rate falls to zero")
     add("--seed", type=int, default=1)
@@ -178,14 +182,19 @@ def parse_options() -> argparse.Namespace:
 def prepare(options: argparse.Namespace) -> tuple[Network, Adam, dict[str, Any]]:
     """Network, optimizer and checkpoint of the run; without a checkpoint it is empty."""
     options.out.mkdir(parents=True, exist_ok=True)
-    network = Network(options.base, options.rank, options.alpha, options.first_layer)
+    dtype = fastest_dtype()
+    network = Network(options.base, options.rank, options.alpha, options.first_layer, dtype)
+    print(f"computing in {dtype}", flush=True)
     adam = Adam(network, options.workers)
     checkpoint, saved = options.out / "checkpoint.pt", {}
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         adam.load(saved["adam"])
     if saved or options.start_from:
-        weights = (saved or torch.load(options.start_from, weights_only=True))["weights"]
+        if saved or options.start_from.suffix != ".gguf":
+            weights = (saved or torch.load(options.start_from, weights_only=True))["weights"]
+        else:
+            weights = read_adapter(options.start_from)
         network.load_state_dict(weights, strict=False)
     network.share_memory()
     return network, adam, saved

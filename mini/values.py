@@ -132,10 +132,13 @@ class Values(DemoValues):
     def listed(self, items: list[Drawn]) -> Drawn:
         words = [item.words for item in items]
         together = self.rng.random()
-        if together < 0.25:
+        are_texts = isinstance(items[0].value, str)
+        if together < (0.04 if are_texts else 0.25):
             joined = "[" + ", ".join(words) + "]"
+        elif together < 0.5:
+            joined = ", ".join(words)
         else:
-            joined = ", ".join(words) if together < 0.55 else in_words(words)
+            joined = in_words(words, self.rng.choice(["and", "and", "and", "as well as", "and also"]))
         if any("," in word for word in words):
             joined = in_words([str(item.value) for item in items])
         if len(items) == 2 and isinstance(items[0].value, int | float):
@@ -213,10 +216,20 @@ class Values(DemoValues):
 
     # -- numbers that are said in another unit or form
     def fraction(self) -> Drawn:
-        percent = self.rng.choice(
-            [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 80, 90, 2.5, 4.5, 7.5]
-        )
+        small = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 1.25, 2.75, 3.2, 4.8]
+        large = [14, 15, 18, 20, 22, 25, 30, 35, 40, 50, 60, 75, 80, 90]
+        percent = self.rng.choice(small if self.rng.random() < 0.7 else large)
         return Drawn(plain(percent / 100), self.rng.choice([f"{percent}%", f"{percent} percent", f"{percent} %"]))
+
+    def times_a_year(self) -> Drawn:
+        """How often a year something happens: 4 as "quarterly"."""
+        times, words = self.rng.choice([
+            (1, "annually"), (1, "yearly"), (1, "once a year"), (2, "semi-annually"), (2, "twice a year"),
+            (2, "every six months"), (4, "quarterly"), (4, "quarterly"), (4, "every quarter"), (12, "monthly"),
+            (12, "monthly"), (12, "every month"), (52, "weekly"), (365, "daily"), (6, "6 times a year"),
+            (24, "24 times a year"),
+        ])  # fmt: skip
+        return Drawn(times, words)
 
     def percentage(self) -> Drawn:
         percent = self.rng.choice([self.rng.randrange(1, 100), plain(self.rng.randrange(2, 40) / 4)])
@@ -258,7 +271,7 @@ class Values(DemoValues):
         return Drawn(grams, f"{grams} {self.rng.choice(['g', 'grams'])}")
 
     def months_span(self) -> Drawn:
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.25:
             years = self.rng.choice([1, 2, 3, 4, 5, 10])
             return Drawn(years * 12, "one year" if years == 1 else f"{years} years")
         months = self.rng.randrange(2, 40)

@@ -23,7 +23,7 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
         "begin": str, "each": str, "also": list, "separator": str, "end": str, "lead": str, "marker": str,
         "preamble": str, "code": str, "spaced": bool, "parallel": bool, "spellings": list,
         "arguments": ("json", "pythonic", "tagged", "gemma"), "quote": str, "parameter": str, "cdata": str,
-        "literals": ("python", "json", "repr"), "bias": (int, float),
+        "list_separator": str, "literals": ("python", "json", "repr"), "bias": (int, float),
     },
     "text": {
         "begin": str, "before_calls": str, "not_first": list, "always": bool,
@@ -95,6 +95,7 @@ def output_syntax(declared: Mapping[str, Any]) -> OutputSyntax:
         quote=calls.get("quote", ""),
         parameter=calls.get("parameter", PARAMETER),
         cdata=calls.get("cdata", ""),
+        list_separator=calls.get("list_separator", ""),
         literals=calls.get("literals", "python"),
     )
 

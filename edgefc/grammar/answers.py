@@ -37,7 +37,7 @@ from edgefc.grammar.rules import (
     simplify,
 )
 from edgefc.grammar.spelled_calls import AnswerTool, SpelledCalls, at_tool
-from edgefc.grammar.tags import read_tags
+from edgefc.grammar.tags import tags_of
 from edgefc.types import OutputSyntax, ToolChoice
 
 _ID = Repeat(Chars(((48, 57), (65, 90), (97, 122))), 9, 9)
@@ -63,7 +63,7 @@ def check_syntax(syntax: OutputSyntax) -> None:
         raise FormatError("text.answer must contain {text}")
     if (syntax.arguments == "gemma") != bool(syntax.quote):
         raise FormatError("calls.quote must be given for the encoding gemma, and for no other")
-    read_tags(syntax.parameter, syntax.cdata)
+    tags_of(syntax)
     again, end = syntax.calls_separator + syntax.before_name, syntax.calls_end + syntax.end
     if syntax.parallel and end and (again.startswith(end) or end.startswith(again)):
         raise FormatError(f"ambiguous text after a call: {again!r} and {end!r}")

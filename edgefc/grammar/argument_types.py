@@ -25,6 +25,7 @@ class ArgumentTypes:
     def __init__(self, parameters: Any) -> None:
         self._parameters = parameters
         self._types: dict[str, frozenset[str] | None] = {}
+        self._text_lists: dict[str, bool] = {}
 
     def of(self, name: str) -> frozenset[str] | None:
         """Return the JSON types that an argument may have, `integer` and `fraction` for numbers; None: unknown."""
@@ -34,6 +35,15 @@ class ArgumentTypes:
             except _UNREADABLE:
                 self._types[name] = None
         return self._types[name]
+
+    def is_text_list(self, name: str) -> bool:
+        """Return whether an argument is an array of strings, as `are_text_lists` of the compiler has it."""
+        if name not in self._text_lists:
+            try:
+                self._text_lists[name] = self._find_text_list(name)
+            except _UNREADABLE:
+                self._text_lists[name] = False
+        return self._text_lists[name]
 
     def admits(self, name: str, value: Any) -> bool:
         """Return whether an argument may have this value."""
@@ -53,6 +63,13 @@ class ArgumentTypes:
                 values = self._schemas.values(conjunction)
                 types.update(json_types(conjunction) if values is None else map(json_type, values))
         return frozenset(types)
+
+    def _find_text_list(self, name: str) -> bool:
+        from edgefc.grammar.json_schema.members import are_text_lists
+
+        ways = self._subschemas(name)
+        # With several ways to satisfy the schema, the text would not tell which of them it is in.
+        return len(ways) == 1 and are_text_lists(self._schemas, self._schemas.disjuncts(ways[0]))
 
     def _subschemas(self, name: str) -> list[tuple[Subschema, ...]]:
         """Return, for each way to satisfy the schema, what must hold of an argument."""

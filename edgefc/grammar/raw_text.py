@@ -28,21 +28,20 @@ _NO_NUL = Repeat(Chars(((0, 0),), negated=True), 0, None)  # llama.cpp cannot ma
 
 
 class RawText:
-    """Texts that contain no `mark` and do not begin with `head`, if there is one."""
+    """Texts that contain no `mark` and begin with none of `heads`."""
 
-    def __init__(self, mark: str, head: str = "") -> None:
-        self._mark, self._head = mark, head
-        start: Node = Literal(head) if head else NOTHING
+    def __init__(self, mark: str, heads: tuple[str, ...] = ()) -> None:
+        self._mark, self._heads = mark, heads
+        start = choice(*map(Literal, heads))
         self._any = FreeText((mark,), forbidden_heads=start, forbidden_stems=start)
         banned: list[Node] = [Not(Sequence((ANY_TEXT, Literal(mark), ANY_TEXT)))]
-        if head:
+        if heads:
             banned.append(Not(Sequence((start, ANY_TEXT))))
         self._conditions = (_NO_NUL, *banned)
 
     def admits(self, text: str) -> bool:
         """Return whether a text can stand in an answer as it is."""
-        has_mark = self._mark in text or bool(self._head and text.startswith(self._head))
-        return not has_mark and _is_encodable(text)
+        return self._mark not in text and not text.startswith(self._heads) and _is_encodable(text)
 
     def texts(self, values: Iterable[str]) -> list[str]:
         """Return those of the texts that can stand in an answer."""

@@ -6,9 +6,11 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgefc.errors import FormatError
 from edgefc.grammar.rules import ControlToken, Node, lexeme
+from edgefc.types import OutputSyntax
 
 CDATA_BEGIN, CDATA_END = "<![CDATA[", "]]>"
 
@@ -21,12 +23,14 @@ class Tags:
     between   between name and value
     end       after the value
     special   characters with which a string stands between the marks of CDATA; "": there are no such marks
+    separator  between the strings of an array, each of which ends as a value does; "": such an array is JSON
     """
 
     head: str
     between: str
     end: str
     special: str = ""
+    separator: str = ""
 
     @property
     def mark(self) -> str:
@@ -42,15 +46,40 @@ class Tags:
         """Return whether a string stands between the marks of CDATA."""
         return any(char in text for char in self.special)
 
+    def is_text_list(self, value: Any) -> bool:
+        """Return whether an array is written as its strings, each ended as a value is. All others are JSON."""
+        return bool(
+            self.separator
+            and isinstance(value, list)
+            and value
+            and all(isinstance(item, str) and self._can_be_item(item) for item in value)
+        )
+
+    def _can_be_item(self, text: str) -> bool:
+        return bool(text) and self.mark not in text and not text.startswith(self.item_heads)
+
+    @property
+    def item_heads(self) -> tuple[str, str]:
+        """Beginnings that a string of an array must not have: one reads like the end of a value, one like JSON."""
+        return self.tag, "["
+
+
+def tags_of(syntax: OutputSyntax) -> Tags:
+    """Return the tags of a family's parameters. Raises FormatError."""
+    return _tags(syntax.parameter, syntax.cdata, syntax.list_separator)
+
 
 @functools.lru_cache(maxsize=64)
-def read_tags(parameter: str, special: str) -> Tags:
-    """Return the tags of a template with {name} and, after it, {value}. Raises FormatError."""
+def _tags(parameter: str, special: str, separator: str) -> Tags:
     head, name, rest = parameter.partition("{name}")
     between, value, end = rest.partition("{value}")
     if not (head and name and between and value and end.strip()):
         raise FormatError("calls.parameter must contain {name} and {value} with text before, between and after them")
-    return Tags(head, between, end, special)
+    if separator and (special or separator.strip() or head.startswith(separator[:1])):
+        raise FormatError(
+            "calls.list_separator must be white space that calls.parameter does not begin with, without calls.cdata"
+        )
+    return Tags(head, between, end, special, separator)
 
 
 def lexemes(text: str, control: Mapping[str, int]) -> list[Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -11,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefc.errors import RequestError, SchemaError
+from edgefc.errors import FormatError, RequestError, SchemaError
 from edgefc.formats import load_family
 from edgefc.formats.encodings import arguments_reader
+from edgefc.formats.encodings.writing import write_arguments
 from edgefc.formats.parse import ParsedReply, StreamParser
 from edgefc.formats.write import write_assistant
 from edgefc.grammar import compile_output
 from edgefc.grammar.argument_types import ArgumentTypes
+from edgefc.grammar.tags import tags_of
 from edgefc.types import OutputSyntax, ToolChoice
 from tests.formats.test_loop import random_calls
 from tests.grammar.executors import Guidance, accepts, reach, walk
@@ -154,6 +157,93 @@ def test_tags_without_line_breaks_are_read_too() -> None:
     assert read(ENCODINGS["tagged"], text, ArgumentTypes(SCHEMA))[:2] == ('{"text": "a", "number": 5}', True)
 
 
+LISTS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "cities": {"type": "array", "items": {"type": "string"}},
+        "kinds": {"type": "array", "items": {"enum": ["a b", "c"]}, "minItems": 2, "maxItems": 2},
+        "mixed": {"type": "array", "items": {"type": ["string", "integer"]}},
+        "fixed": {"enum": [["x"], ["y"]]},
+        "text": {"type": "string"},
+    },
+}
+LISTED = [
+    ("cities", " Paris† New York†", '["Paris", "New York"]'),
+    ("cities", " Paris†", '["Paris"]'),
+    ("cities", "  Paris†  Oslo ]†", '[" Paris", " Oslo ]"]'),
+    ("cities", " - text: x† a, b†", '["- text: x", "a, b"]'),
+    ("cities", " []†", "[]"),
+    ("cities", ' ["†", "", "[x"]†', '["†", "", "[x"]'),
+    ("kinds", " a b† c†", '["a b", "c"]'),
+    ("kinds", ' ["a b", "c"]†', '["a b", "c"]'),
+    ("mixed", ' ["a", 1]†', '["a", 1]'),
+    ("fixed", ' ["y"]†', '["y"]'),
+    ("text", " a†", '"a"'),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), LISTED)
+def test_the_texts_of_an_array_end_as_values_do(name: str, text: str, expected: str) -> None:
+    """Only arrays of strings are written so, and those of them that cannot be are JSON; each is read and accepted."""
+    syntax = ENCODINGS["lines"]
+    arguments = f"- {name}:{text}"
+    assert read(syntax, f"{arguments};", ArgumentTypes(LISTS)) == (f'{{"{name}": {expected}}}', True, ";")
+    followed = read(syntax, f"{arguments}- other: b†;", ArgumentTypes(LISTS))
+    assert followed == (f'{{"{name}": {expected}, "other": "b"}}', True, ";")
+    tools: Any = [{"type": "function", "function": {"name": "f", "parameters": LISTS}}]
+    assert accepts(compile_output(syntax, tools, ToolChoice("required", ("f",))), f"<tool_call>f\n{arguments};")
+
+
+@pytest.mark.parametrize(
+    "text", ["- cities: †;", "- kinds: a b†;", "- kinds: a b† d†;", "- mixed: a†;", "- fixed: y†;"]
+)
+def test_no_other_array_is_accepted_without_brackets(text: str) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "f", "parameters": LISTS}}]
+    grammar = compile_output(ENCODINGS["lines"], tools, ToolChoice("required", ("f",)))
+    assert not accepts(grammar, f"<tool_call>f\n{text}")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (["Paris", "New York"], "Paris† New York†"),
+        ([], "[]†"),
+        (["a†"], '["a†"]†'),
+        ([""], '[""]†'),
+        (["[1]"], '["[1]"]†'),
+        ([1, 2], "[1, 2]†"),
+        (["a", None], '["a", null]†'),
+    ],
+)
+def test_arrays_of_history_are_written_as_answers_are(value: list[Any], text: str) -> None:
+    assert write_arguments(ENCODINGS["lines"], {"x": value}) == f"- x: {text}"
+
+
+def test_an_argument_that_is_an_array_in_one_of_two_schemas_is_json() -> None:
+    """The text alone would not tell which of them it satisfies."""
+    ways = [
+        {"properties": {"x": {"type": "array", "items": {"type": "string"}}}, "required": ["x"]},
+        {"properties": {"x": {"type": "integer"}}, "required": ["x"]},
+    ]
+    schema: Any = {"type": "object", "anyOf": ways}
+    tools: Any = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    grammar = compile_output(ENCODINGS["lines"], tools, ToolChoice("required", ("f",)))
+    for text, value in (('["a", "b"]', ["a", "b"]), ("5", 5)):
+        assert accepts(grammar, f"<tool_call>f\n- x: {text}†;")
+        [(_, arguments)] = arguments_of(parse(ENCODINGS["lines"], f"<tool_call>f\n- x: {text}†;", tools))
+        assert arguments == {"x": value}
+    assert not accepts(grammar, "<tool_call>f\n- x: a† b†;")
+
+
+@pytest.mark.parametrize(
+    ("separator", "parameter", "cdata"),
+    [(", ", "- {name}: {value}†", ""), ("\n", "\n- {name}: {value}†", ""), (" ", "<{name}>{value}</>", "<")],
+)
+def test_a_list_separator_that_could_not_be_told_apart_is_refused(separator: str, parameter: str, cdata: str) -> None:
+    with pytest.raises(FormatError, match=r"calls\.list_separator"):
+        tags_of(replace(ENCODINGS["lines"], list_separator=separator, parameter=parameter, cdata=cdata))
+
+
 def parse(syntax: OutputSyntax, text: str, tools: Any, *, cut: int | None = None, reason: Any = "stop") -> ParsedReply:
     types = {tool["function"]["name"]: ArgumentTypes(tool["function"]["parameters"]) for tool in tools}
     parser = StreamParser(syntax, names=list(types), types=types)
@@ -287,7 +377,8 @@ def test_a_string_of_history_that_contains_its_own_end_is_refused(text: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("encoding", "name"), [("pythonic", "a=b"), ("tagged", "a>b"), ("params", 'a"b'), ("gemma", "a:b")]
+    ("encoding", "name"),
+    [("pythonic", "a=b"), ("tagged", "a>b"), ("params", 'a"b'), ("lines", "a: b"), ("gemma", "a:b")],
 )
 def test_a_name_that_the_encoding_cannot_spell_is_refused(encoding: str, name: str) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"}}}

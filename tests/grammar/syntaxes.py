@@ -89,6 +89,16 @@ ENCODINGS = {
         cdata="<&\n",
         literals="repr",
     ),
+    "lines": OutputSyntax(
+        call="{name}\n{arguments};",
+        calls_begin="<tool_call>",
+        marker="<tool_call>",
+        calls_separator="\n",
+        arguments="tagged",
+        parameter="- {name}: {value}†",
+        list_separator=" ",
+        literals="json",
+    ),
     "gemma": OutputSyntax(
         call="<|tool_call>call:{name}{{arguments}}<tool_call|>",
         marker="<|tool_call>",

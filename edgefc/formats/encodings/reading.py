@@ -9,7 +9,7 @@ from edgefc.formats.encodings.literals import LiteralReader
 from edgefc.formats.encodings.tagged import TaggedReader
 from edgefc.formats.json_text import JsonEnd
 from edgefc.grammar.argument_types import ArgumentTypes
-from edgefc.grammar.tags import read_tags
+from edgefc.grammar.tags import tags_of
 from edgefc.types import OutputSyntax
 
 Emit = Callable[[str], None]
@@ -58,4 +58,4 @@ def arguments_reader(syntax: OutputSyntax, types: ArgumentTypes | None) -> Argum
         case "gemma":
             return LiteralReader(":", "}", quote=syntax.quote, bare_keys=True)
         case "tagged":
-            return TaggedReader(types, read_tags(syntax.parameter, syntax.cdata))
+            return TaggedReader(types, tags_of(syntax))

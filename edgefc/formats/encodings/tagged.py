@@ -77,6 +77,8 @@ class TaggedReader:
 
     def _at_value(self, text: str) -> int | None:
         types = None if self._types is None else self._types.of(self._name)
+        if self._tags.separator and self._types is not None and self._types.is_text_list(self._name):
+            return self._begin_list(text)
         if self._tags.special and CDATA_BEGIN.startswith(text[: len(CDATA_BEGIN)]):
             if len(text) < len(CDATA_BEGIN):
                 return None
@@ -149,6 +151,35 @@ class TaggedReader:
 
     def _after_container(self, text: str) -> int | None:
         return self._at_end(text, "")
+
+    def _begin_list(self, text: str) -> int | None:
+        """Go on in an array of strings: each of them ends as a value does, or all are JSON."""
+        if not text:
+            return None
+        if text.startswith("["):
+            self._literal, self._state = LiteralReader(), self._in_container
+        else:
+            self._out.append('["')
+            self._state = self._in_item
+        return 0
+
+    def _in_item(self, text: str) -> int | None:
+        body, found, _ = text.partition(self._mark)
+        if not found:
+            body = body[: len(body) - overlap(body, self._mark)]
+        self._out.append(escaped_inside(body))
+        if found:
+            self._state = self._after_item
+            return len(body) + len(self._mark)
+        return len(body) or None
+
+    def _after_item(self, text: str) -> int | None:
+        separator = self._tags.separator
+        if text.startswith(separator):
+            self._out.append('", "')
+            self._state = self._in_item
+            return len(separator)
+        return None if separator.startswith(text) else self._end_value(0, '"]')
 
     def _at_end(self, text: str, json_text: str) -> int | None:
         """Read the closing tag behind a value that has ended."""

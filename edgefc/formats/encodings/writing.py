@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgefc.grammar.quoting import QUOTINGS
-from edgefc.grammar.tags import CDATA_BEGIN, CDATA_END, read_tags
+from edgefc.grammar.tags import CDATA_BEGIN, CDATA_END, tags_of
 from edgefc.types import OutputSyntax
 
 _WORDS = {True: "True", False: "False", None: "None"}
@@ -28,8 +28,10 @@ def write_arguments(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str:
 
 
 def _tagged(syntax: OutputSyntax, name: str, value: Any) -> str:
-    tags = read_tags(syntax.parameter, syntax.cdata)
-    if isinstance(value, str):
+    tags = tags_of(syntax)
+    if tags.is_text_list(value):
+        text = f"{tags.end}{tags.separator}".join(value)
+    elif isinstance(value, str):
         text = f"{CDATA_BEGIN}{value}{CDATA_END}" if tags.needs_cdata(value) else value
     else:
         writers = {"python": _python_word, "json": _json, "repr": _python}
@@ -40,7 +42,7 @@ def _tagged(syntax: OutputSyntax, name: str, value: Any) -> str:
 def unwritable_value(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str | None:
     """Return a text that the encoding cannot spell, for it has no escapes; None: there is none."""
     if syntax.arguments == "tagged":
-        tags = read_tags(syntax.parameter, syntax.cdata)
+        tags = tags_of(syntax)
         texts = [value for value in arguments.values() if isinstance(value, str)]
         if tags.special:
             return next((text for text in texts if tags.needs_cdata(text) and CDATA_END in text), None)

@@ -27,6 +27,7 @@ from edgefc.grammar.json_schema.expander import Expander
 from edgefc.grammar.json_schema.findings import Finding, UnenforceableError, UnsupportedPatternError
 from edgefc.grammar.json_schema.keywords import json_type, json_types
 from edgefc.grammar.json_schema.layout import JsonLayout, Spacing
+from edgefc.grammar.json_schema.members import are_text_lists
 from edgefc.grammar.json_schema.names import RuleNames
 from edgefc.grammar.json_schema.objects import object_node
 from edgefc.grammar.json_schema.scalars import boolean_node, null_node, number_node, string_node
@@ -93,6 +94,7 @@ class SchemaCompiler:
         self.names = RuleNames(self._rules, self._prefix)
         self._views: dict[JsonLayout, _View] = {}
         self._named: dict[tuple[JsonLayout, tuple[Conjunction, ...]], str] = {}
+        self._has_text_lists = False
         self._pending: deque[tuple[str, tuple[Conjunction, ...], JsonLayout]] = deque()
         self._number_lexemes: set[Node] = set()
         self._is_satisfiable: dict[FieldPath, bool] = {}
@@ -148,6 +150,8 @@ class SchemaCompiler:
 
     def _compile(self) -> Node:
         root = Subschema((), self.schemas.document.root), Subschema(ALSO, self._also)
+        # Of a tool with several ways to call it, the text would not tell how an argument is to be read.
+        self._has_text_lists = len(self.schemas.disjuncts(root)) == 1
         node = self.value_in(self._layout, root)
         while self._pending:
             name, disjuncts, layout = self._pending.popleft()
@@ -186,7 +190,11 @@ class SchemaCompiler:
 
     def _any_of(self, disjuncts: tuple[Conjunction, ...], name: str, layout: JsonLayout) -> Node:
         """Return the node of values that satisfy one of these conjunctions; `name` begins the names of its rules."""
-        return self._union((self._recorded(conjunction, name, layout) for conjunction in disjuncts), layout)
+        nodes = [self._recorded(conjunction, name, layout) for conjunction in disjuncts]
+        if layout.text_lists is not None and self._has_text_lists and are_text_lists(self.schemas, disjuncts):
+            view, name = self._view(layout.text_lists), f"{name}-texts"
+            nodes += [array_node(view, (*one, one[0].derive("texts", {"minItems": 1})), name) for one in disjuncts]
+        return self._union(nodes, layout)
 
     def _view(self, layout: JsonLayout) -> _View:
         if layout not in self._views:

@@ -30,7 +30,7 @@ from edgefc.grammar.rules import (
     optional,
     sequence,
 )
-from edgefc.grammar.tags import Tags, lexemes, read_tags
+from edgefc.grammar.tags import Tags, lexemes, tags_of
 from edgefc.types import OutputSyntax
 
 _PYTHON_STYLES: tuple[QuoteStyle, ...] = ("single", "double")
@@ -51,7 +51,7 @@ def arguments_layout(syntax: OutputSyntax, control: Mapping[str, int]) -> JsonLa
             return KeywordLayout()
         case "tagged":
             values = PythonLayout() if syntax.literals == "repr" else JsonLayout("json")
-            return TaggedLayout(read_tags(syntax.parameter, syntax.cdata), values, control)
+            return TaggedLayout(tags_of(syntax), values, control)
         case "gemma":
             return GemmaLayout(syntax.quote, control, is_call=True)
 
@@ -155,7 +155,8 @@ class TaggedValueLayout(JsonLayout):
     def __init__(self, tags: Tags, values: JsonLayout, control: Mapping[str, int]) -> None:
         super().__init__("json")
         self._values = values
-        self._raw = CdataText(tags.special) if tags.special else RawText(tags.mark, head=tags.tag)
+        self._raw = CdataText(tags.special) if tags.special else RawText(tags.mark, (tags.tag,))
+        self.text_lists = TextListLayout(tags, control) if tags.separator else None
         self._end = lexemes(tags.end, control)
         # Strings with marks of their own do not cover the text of all other values.
         self.any_text = None if tags.special else self.string(ANY_TEXT, 0, None)
@@ -170,10 +171,10 @@ class TaggedValueLayout(JsonLayout):
         return self.values.free_key(names)
 
     def string(self, text: Node, low: int, high: int | None) -> Node:
-        return self._ended(self._raw.not_empty(text, low, high), has_empty=self._raw.has_empty(text, low))
+        return _ended(self._raw.not_empty(text, low, high), self._end, has_empty=self._raw.has_empty(text, low))
 
     def plain(self, node: Node) -> Node:
-        return self._ended(node)
+        return _ended(node, self._end)
 
     def words(self, values: Iterable[bool | None]) -> Node:
         texts = (text for value in values for text in (to_json(value), _PYTHON_WORDS[value]))
@@ -186,17 +187,43 @@ class TaggedValueLayout(JsonLayout):
                 texts += self._raw.texts([value])
             else:
                 texts += dict.fromkeys([to_json(value), *_python_texts(value)])
-        return self._ended(one_of(filter(None, texts)), has_empty="" in texts)
+        return _ended(one_of(filter(None, texts)), self._end, has_empty="" in texts)
 
-    def _ended(self, node: Node, *, has_empty: bool = False) -> Node:
-        """Return a value, which may be empty, with the end of its tag."""
-        if node == NOTHING:
-            return sequence(*self._end) if has_empty else NOTHING
-        first, *rest = self._end
-        if not isinstance(first, Lexeme):
-            return sequence(optional(Lexeme(node)) if has_empty else Lexeme(node), *self._end)
-        # Text and its end are one lexeme: no lexer could tell where between them it ends.
-        return sequence(Lexeme(sequence(optional(node) if has_empty else node, first.item)), *rest)
+
+class TextListLayout(JsonLayout):
+    """An array of strings, each of which ends as a value in tags does. It has at least one."""
+
+    has_brackets = False
+
+    def __init__(self, tags: Tags, control: Mapping[str, int]) -> None:
+        super().__init__("json")
+        self.comma, self._values = lexeme(tags.separator), _ListedTextLayout(tags, control)
+
+
+class _ListedTextLayout(JsonLayout):
+    """One of these strings."""
+
+    def __init__(self, tags: Tags, control: Mapping[str, int]) -> None:
+        super().__init__("json")
+        self._raw, self._end = RawText(tags.mark, tags.item_heads), lexemes(tags.end, control)
+
+    def string(self, text: Node, low: int, high: int | None) -> Node:
+        return _ended(self._raw.not_empty(text, low, high), self._end)
+
+    def scalars(self, values: Iterable[Scalar]) -> Node:
+        texts = self._raw.texts(value for value in values if isinstance(value, str))
+        return _ended(one_of(filter(None, texts)), self._end)
+
+
+def _ended(node: Node, end: list[Node], *, has_empty: bool = False) -> Node:
+    """Return a value, which may be empty, with the end of its tag."""
+    if node == NOTHING:
+        return sequence(*end) if has_empty else NOTHING
+    first, *rest = end
+    if not isinstance(first, Lexeme):
+        return sequence(optional(Lexeme(node)) if has_empty else Lexeme(node), *end)
+    # Text and its end are one lexeme: no lexer could tell where between them it ends.
+    return sequence(Lexeme(sequence(optional(node) if has_empty else node, first.item)), *rest)
 
 
 # -- Gemma --------------------------------------------------------------------------------------------------------

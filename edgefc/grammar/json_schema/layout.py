@@ -41,15 +41,18 @@ class JsonLayout:
     name          begins the names of the rules of free values
     sorts_keys    properties are written in the order of their names, not in the schema's
     has_braces    braces stand around the properties of an object; False: the family's syntax has them
+    has_brackets  brackets stand around the items of an array
     legal_name    the names that a property may have; None: any
     any_text      the text of any value at all; None: there is no simpler form of it
+    text_lists    a further layout of arrays of strings that have any; None: there is none
     """
 
     name = "json"
     sorts_keys = False
-    has_braces = True
+    has_braces = has_brackets = True
     legal_name: re.Pattern[str] | None = None
     any_text: Node | None = None
+    text_lists: JsonLayout | None = None
     _values: JsonLayout | None = None  # None: as at the top
 
     def __init__(self, spacing: Spacing) -> None:
@@ -73,7 +76,7 @@ class JsonLayout:
 
     def enclose(self, left: str, body: Node, right: str) -> Node:
         """Put brackets or braces around a body."""
-        if left == "{" and not self.has_braces:
+        if not (self.has_braces if left == "{" else self.has_brackets):
             return body
         if self._spacing not in _SPACES:
             return sequence(lexeme(left), body, lexeme(right))

@@ -8,7 +8,7 @@ from edgefc.errors import SchemaError
 from edgefc.grammar.automata import matches
 from edgefc.grammar.json_schema.context import SchemaContext
 from edgefc.grammar.json_schema.document import Conjunction, Subschema, describe_type
-from edgefc.grammar.json_schema.keywords import count_bounds, entries
+from edgefc.grammar.json_schema.keywords import count_bounds, entries, json_type, json_types
 from edgefc.grammar.json_schema.scalars import pattern_node
 
 
@@ -97,6 +97,27 @@ def item_subschemas(conjunction: Conjunction, number: int | None) -> list[Subsch
         elif subschema.has(rest):
             found.append(subschema.child(rest))
     return found
+
+
+def are_text_lists(schemas: SchemaContext, disjuncts: tuple[Conjunction, ...]) -> bool:
+    """Return whether whatever satisfies one of these conjunctions is an array of strings, none of them enumerated."""
+    return bool(disjuncts) and all(_is_text_list(schemas, conjunction) for conjunction in disjuncts)
+
+
+def _is_text_list(schemas: SchemaContext, conjunction: Conjunction) -> bool:
+    if schemas.values(conjunction) is not None or list(json_types(conjunction)) != ["array"]:
+        return False
+    first = max((prefix_items(subschema)[0] for subschema in conjunction), default=0)
+    return all(
+        _types(schemas, item) <= {"string"}
+        for number in (*range(first), None)
+        for item in schemas.disjuncts(item_subschemas(conjunction, number))
+    )
+
+
+def _types(schemas: SchemaContext, conjunction: Conjunction) -> set[str]:
+    values = schemas.values(conjunction)
+    return set(json_types(conjunction) if values is None else map(json_type, values))
 
 
 @dataclass(frozen=True)
