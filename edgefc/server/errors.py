@@ -52,6 +52,14 @@ _CLIENT_ERRORS: tuple[tuple[type[EdgefcError], FieldPath], ...] = (
 )
 
 
+PREFIX = "x_edgefc_"
+# edgefc's own options, which are fields of a request only with the prefix.
+OWN_OPTIONS = frozenset({
+    "allow_repeated_calls", "loop_guard", "min_confidence", "call_bias", "on_unsupported", "open_objects", "family",
+    "tool_budget",
+})  # fmt: skip
+
+
 class ErrorDetail(BaseModel):
     """The error; `param` is the field of the request that caused it."""
 
@@ -125,7 +133,7 @@ class ApiError(Exception):
             return cls(404, reason, path=("model",), code=error.code)
         for kind, default_path in _CLIENT_ERRORS:
             if isinstance(error, kind):
-                path = error.path if isinstance(error, LocatedError) else ()
+                path = _in_request(error.path) if isinstance(error, LocatedError) else ()
                 return cls(400, reason, path=path or default_path, code=error.code)
         if isinstance(error, InvalidCallError | ConstraintError):  # the model's output is at fault, not the server
             return cls(422, reason, code=error.code)
@@ -182,6 +190,11 @@ class ApiError(Exception):
         if self.status in _BODY_NOT_READ:
             error_headers["Connection"] = "close"  # else uvicorn would read the rest of the body, however long
         return JSONResponse(self.body(url_path), self.status, {**(headers or {}), **error_headers})
+
+
+def _in_request(path: FieldPath) -> FieldPath:
+    """Return the place of an error with the field's name as requests have it."""
+    return (f"{PREFIX}{path[0]}", *path[1:]) if path and path[0] in OWN_OPTIONS else path
 
 
 def _is_union_member(part: str | int) -> bool:

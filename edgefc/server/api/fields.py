@@ -13,6 +13,7 @@ from edgefc.chat.options import ChatOptions, whole_number
 from edgefc.errors import FieldPath, RequestError
 from edgefc.gguf.adapter import MAX_ADAPTERS
 from edgefc.server.api.foreign_fields import read_foreign_fields
+from edgefc.server.errors import PREFIX
 from edgefc.tools.schemas import list_of, without_nulls
 from edgefc.types import OnUnsupported
 
@@ -128,7 +129,7 @@ class CommonFields(ExtensionFields):
     def chat_options(self) -> ChatOptions:
         """Return the options for the model. Raises RequestError."""
         options = {name: value for name in _OPTIONS if (value := getattr(self, name, None)) is not None}
-        options |= {name.removeprefix("x_edgefc_"): value for name, value in self.extensions().items()}
+        options |= {name.removeprefix(PREFIX): value for name, value in self.extensions().items()}
         if self.logit_bias:
             options["logit_bias"] = _parse_token_ids(self.logit_bias)
         if self.json_schema is not None:

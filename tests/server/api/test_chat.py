@@ -14,8 +14,11 @@ import pytest
 from openai import OpenAI
 
 import edgefc
+from edgefc.errors import RequestError
 from edgefc.server import ModelPool, Settings
 from edgefc.server.api.chat import ChatHandler, ChatRequest
+from edgefc.server.api.fields import ExtensionFields
+from edgefc.server.errors import OWN_OPTIONS, PREFIX, ApiError
 from edgefc.server.service import Service
 from tests.server.examples import HELLO, RUNNERS, SCHEMAS, TOOLS, WEATHER, City
 from tests.server.server_process import ServerProcess
@@ -400,7 +403,16 @@ def test_a_request_may_ask_in_another_chat_format(server: ServerProcess, demo_pa
     for name in ("hermess", "chat_formats/hermes.toml", ""):
         refused = server.post("/v1/chat/completions", {**body, "x_edgefc_family": name})
         assert refused.status == 400
-        assert refused.json["error"]["param"] == "family"
+        assert refused.json["error"]["param"] == "x_edgefc_family"
+
+
+def test_an_error_of_one_of_our_options_names_the_field_of_the_request() -> None:
+    fields = {name.removeprefix(PREFIX) for name in ExtensionFields.model_fields}
+    assert fields - {"lora"} == OWN_OPTIONS  # that one has a field without the prefix, too
+    for name in sorted(OWN_OPTIONS):
+        error = ApiError.from_exception(RequestError((name,), "must be something else"))
+        assert error.message == f"x_edgefc_{name}: must be something else"
+    assert ApiError.from_exception(RequestError(("seed",), "is no seed")).param == "seed"
 
 
 def test_an_unsure_call_is_not_sent_in_either_form(client: OpenAI) -> None:
