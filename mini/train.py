@@ -30,6 +30,7 @@ from mini.network import Network, fastest_dtype, read_adapter
 from mini.render import Group, Renderer, packs
 
 SAVE_EVERY_S = 120.0
+DECISION_WEIGHT = 3.0
 LOGIT_ROWS = 128  # whose logits are computed at once, so that they stay in the cache
 BETAS, EPSILON, CLIP = (0.9, 0.98), 1e-9, 1.0
 
@@ -70,7 +71,10 @@ class Adam:
 
 
 def answer_loss(network: Network, groups: list[Group]) -> tuple[Tensor, int, int]:
-    """Return the sum of the losses of the tokens that the model has to say, their number, and how many are right."""
+    """Return the sum of the losses of the tokens that the model has to say, their number, and how many are right.
+
+    An answer's first token, which decides between a call and text, counts as several.
+    """
     ids = torch.tensor([token for group in groups for part in (group.start, *group.tokens) for token in part])
     is_answer = torch.tensor([flag for group in groups for flag in group.flags])
     # A token is told by the state of the one before it; a branch never begins with an answer.
@@ -78,10 +82,12 @@ def answer_loss(network: Network, groups: list[Group]) -> tuple[Tensor, int, int
     hidden = network(ids, [(len(group.start), [len(branch) for branch in group.tokens]) for group in groups])[
         places - 1
     ]
+    weights = torch.where(is_answer[places - 1], 1.0, DECISION_WEIGHT)
     total, right = hidden.new_zeros((), dtype=torch.float32), 0
-    for part, targets in zip(hidden.split(LOGIT_ROWS), ids[places].split(LOGIT_ROWS), strict=True):
+    parts = (rows.split(LOGIT_ROWS) for rows in (hidden, ids[places], weights))
+    for part, targets, weight in zip(*parts, strict=True):
         logits = network.logits(part).float()
-        total = total + F.cross_entropy(logits, targets, reduction="sum")
+        total = total + F.cross_entropy(logits, targets, reduction="none") @ weight
         right += int((logits.argmax(-1) == targets).sum())
     return total, len(places), right
 
