@@ -133,13 +133,16 @@ class TaggedReader:
         return 0
 
     def _in_string(self, text: str) -> int | None:
+        size, is_end = self._read_text(text)
+        return self._end_value(size, '"') if is_end else size or None
+
+    def _read_text(self, text: str) -> tuple[int, bool]:
+        """Read a string up to its mark, or as far as there is no mark; return the size, and whether it ended."""
         body, found, _ = text.partition(self._mark)
         if not found:
             body = body[: len(body) - overlap(body, self._mark)]
         self._out.append(escaped_inside(body))
-        if found:
-            return self._end_value(len(body) + len(self._mark), '"')
-        return len(body) or None
+        return len(body) + len(found), bool(found)
 
     def _in_container(self, text: str) -> int | None:
         assert self._literal is not None
@@ -164,14 +167,10 @@ class TaggedReader:
         return 0
 
     def _in_item(self, text: str) -> int | None:
-        body, found, _ = text.partition(self._mark)
-        if not found:
-            body = body[: len(body) - overlap(body, self._mark)]
-        self._out.append(escaped_inside(body))
-        if found:
+        size, is_end = self._read_text(text)
+        if is_end:
             self._state = self._after_item
-            return len(body) + len(self._mark)
-        return len(body) or None
+        return size or None
 
     def _after_item(self, text: str) -> int | None:
         separator = self._tags.separator
