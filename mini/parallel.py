@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 from mini.answers import follower, listable, repeats
 from mini.functions import Param
 from mini.requests import Request, distinct, is_attached
-from mini.toolbox import has_phrases, others
+from mini.toolbox import has_phrases, legs_of, others
 from mini.transcript import LINES, Transcript
 from mini.values import Drawn, in_words
 
@@ -28,6 +29,7 @@ class SeveralCalls(Transcript):
             self._same_again: 17,
             self._sets_of_values: 22,
             self._same_tool: 6,
+            self._legs: 5,
             self._different_tools: 18,
         }
         write = self.rng.choices(list(ways), list(ways.values()))[0]
@@ -196,6 +198,35 @@ class SeveralCalls(Transcript):
         return self.call(
             [Request(tool, "", {param.name: one for param, one in {**each, **common}.items()}, []) for each in sets]
         )
+
+    def _legs(self) -> bool:
+        """One task from place to place: "from Oslo to Bergen, then to Stavanger, and back to Oslo"."""
+        rng = self.rng
+        [tool] = self.offer([rng.choice(self.bank.with_legs)], rng.choice([0, 0, 1, 2]), near=0.4)
+        ends = legs_of(tool.function)
+        if ends is None:
+            return False
+        start, end = ends
+        places = self._several(start, rng.choice([3, 3, 4]))
+        if places is None:
+            return False
+        is_round = rng.random() < 0.5
+        stops = [*places, places[0]] if is_round else places
+        first = {param.name: param.draw(self.v) for param in tool.function.required if param not in ends}
+        phrases = [self.requests.phrase(tool.params[name], one) for name, one in first.items()]
+        names = [one.words for one in stops]
+        if rng.random() < 0.5:
+            legs = [f"from {a} to {b}" for a, b in pairwise(names)]
+        else:
+            legs = [f"from {names[0]} to {names[1]}", *(f"on to {name}" for name in names[2:])]
+        if is_round:
+            legs[-1] = f"back to {names[0]}"
+        gap = rng.choice([", then ", ", and then ", ", "])
+        text = " ".join([f"{tool.function.do[:1].upper()}{tool.function.do[1:]}", gap.join(legs)])
+        text += f", {in_words(phrases)}" if phrases else ""
+        self.user(self.requests.register(Request(tool, text, {}, [])))
+        calls = [{**first, start.name: a, end.name: b} for a, b in pairwise(stops)]
+        return self.call([Request(tool, "", drawn, []) for drawn in calls])
 
     def _same_tool(self) -> bool:
         """Different requests for one tool."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from edgefc.tools.examples import EXAMPLE_TOOLS
 from mini.answers import could_do
-from mini.functions import DEMO, HAND, Function, made_up
+from mini.functions import DEMO, HAND, Function, Param, made_up
 from mini.schemas import SHORT, Tool, present, words_of
 from mini.values import Values
 
@@ -23,6 +23,17 @@ def has_phrases(function: Function) -> bool:
     return bool(function.do) and len(function.required) > 1 and all(param.say for param in function.required)
 
 
+def legs_of(function: Function) -> tuple[Param, Param] | None:
+    """The parameters from where and to where something goes, if both are texts; other required ones have phrases."""
+    if not function.do:
+        return None
+    ends = [[p for p in function.params if p.required and p.type == "string" and "enum" not in p.schema and not p.hints
+             and p.say.startswith(f"{word} {{}}")] for word in ("from", "to")]  # fmt: skip
+    if any(len(found) != 1 for found in ends) or not all(p.say for p in function.required):
+        return None
+    return ends[0][0], ends[1][0]
+
+
 class Bank:
     """The functions of one side of the split."""
 
@@ -36,6 +47,7 @@ class Bank:
         self.hand_positions = {function: i for i, function in enumerate(self.hand)}
         self.by_name = {function.name: function for function in self.hand}
         self.with_phrases = [function for function in self.hand if has_phrases(function)]
+        self.with_legs = [function for function in self.hand if legs_of(function)]
         self.with_results = [f for f in self.hand if f.result and (f.answers or f.aspects)]
 
     def pick(self, v: Values) -> Function:
