@@ -17,6 +17,7 @@ import pytest
 import edgefc
 from edgefc import inspection
 from edgefc.chat import dialect_file
+from edgefc.engine.adapters import UsualAdapters
 from edgefc.errors import AdapterError, FormatError, RequestError
 from edgefc.evaluation.run import setting_of
 from edgefc.model import needed_memory
@@ -99,7 +100,7 @@ def test_adapters_of_models_toml(own_models: Path, folder: Path, demo_path: Path
         settings = [setting_of(each, "demo", grammar=True, max_tokens=9) for each in (model, same)]
     assert [setting.model for setting in settings] == ["polite-demo+polite", "demo+polite"]
     with edgefc.load("polite-demo", lora=[]) as model:
-        assert model.engine.adapters == (0, "")
+        assert model.engine.adapters == UsualAdapters()
         assert setting_of(model, "demo", grammar=True, max_tokens=9).file != settings[0].file
     own_models.write_text(own_models.read_text().replace("scale = 0.0", "scale = 1e9"))
     with pytest.raises(FormatError, match=r"line 3: polite-demo: a scale must be a number from -1000 to 1000"):
@@ -163,10 +164,10 @@ def _in_folder(words: Sequence[str], folder: Path) -> list[str]:
 def test_requests_choose_adapters_by_their_names(server: ServerProcess) -> None:
     client = server.client()
 
-    def ask(lora: Any = None) -> list[tuple[str, float]]:
+    def ask(lora: Any = None, model: str = "demo") -> list[tuple[str, float]]:
         body = {} if lora is None else {"lora": lora}
         answer = client.chat.completions.create(
-            model="demo",
+            model=model,
             messages=QUESTION,  # type: ignore[arg-type]
             temperature=0,
             max_tokens=12,
@@ -175,13 +176,21 @@ def test_requests_choose_adapters_by_their_names(server: ServerProcess) -> None:
         )
         logprobs = answer.choices[0].logprobs
         assert logprobs is not None
+        assert answer.model == model
         return [(entry.token, entry.logprob) for entry in logprobs.content or ()]
 
     usual, off, polite, brief = ask(), ask([]), ask([{"name": "polite"}]), ask([{"name": "brief", "scale": 1}])
     assert usual == brief
     assert off != polite != brief != off
+    assert ask(model="demo:polite") == polite
+    assert ask(model="demo:brief") == brief
     raw = client.completions.create(model="demo", prompt="Hi", max_tokens=2, extra_body={"lora": [{"name": "polite"}]})
     assert raw.choices
+    assert client.completions.create(model="demo:polite", prompt="Hi", max_tokens=2).choices == raw.choices
+    with pytest.raises(openai.BadRequestError, match="demo:polite names an adapter already"):
+        ask([{"name": "brief"}], model="demo:polite")
+    with pytest.raises(openai.NotFoundError, match=r"no LoRA adapter 'other'\nLoaded are polite, brief"):
+        ask(model="demo:other")
     for lora, reason in (
         ([{"name": "polite.gguf"}], "unknown adapter 'polite.gguf'"),
         ([{"path": "/etc/passwd"}], "a request cannot load a file"),
@@ -195,7 +204,17 @@ def test_requests_choose_adapters_by_their_names(server: ServerProcess) -> None:
         assert "lora" in str(caught.value)
 
 
+def test_models_are_listed_under_the_names_of_their_adapters_too(server: ServerProcess) -> None:
+    client = server.client()
+    assert [model.id for model in client.models.list()] == ["demo", "demo:polite", "demo:brief"]
+    assert client.models.retrieve("demo:brief").parent == "demo"  # type: ignore[attr-defined]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("demo:other")
+
+
 def test_other_apis_choose_adapters_too(server: ServerProcess) -> None:
+    named = server.post("/v1/messages", {"model": "demo:polite", "max_tokens": 8, "messages": QUESTION})
+    assert (named.status, named.json["model"]) == (200, "demo:polite")
     body = {"model": "demo", "max_tokens": 8, "messages": QUESTION}
     sound, unknown = ({**body, "x_edgefc_lora": [{"name": name}]} for name in ("brief", "other"))
     assert server.post("/v1/messages", sound).status == 200

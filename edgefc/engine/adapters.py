@@ -11,8 +11,8 @@ import ctypes
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edgefc.engine.handles import Handle
 from edgefc.engine.identity import model_identity
@@ -43,11 +43,23 @@ class AdapterSet:
 BASE = AdapterSet()
 
 
-class UsualAdapters(NamedTuple):
-    """The adapters of requests that choose none: a number that stands for them, 0 for none, and their names."""
+@dataclass(frozen=True, slots=True)
+class UsualAdapters:
+    """The adapters of requests that choose none.
+
+    key    number that stands for them; 0 for none
+    label  their names and scales
+    scales the scale of every adapter that was loaded, by its name: 0 if only a request turns it on
+    """
 
     key: int = 0
     label: str = ""
+    scales: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names of the adapters, if there is a choice: a single one that is on belongs to the model."""
+        return () if len(self.scales) == 1 and all(self.scales.values()) else tuple(self.scales)
 
 
 TURN = 16  # batches after which other adapters have their turn
@@ -98,7 +110,9 @@ class Adapters:
         """Return what tells this model from the same one with other adapters."""
         names = list(self._numbers)
         texts = [names[number] + ("" if scale == 1 else f":{scale:g}") for number, scale in self.usual.scales]
-        return UsualAdapters(self.usual.key, "+".join(texts))
+        used = dict(self.usual.scales)
+        scales = {name: used.get(number, 0.0) for name, number in self._numbers.items()}
+        return UsualAdapters(self.usual.key, "+".join(texts), scales)
 
     def choose(self, scales: Mapping[str, float] | None) -> AdapterSet:
         """Return the set of these adapters, and no others; None: the usual one. Raises RequestError."""

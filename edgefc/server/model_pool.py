@@ -127,7 +127,14 @@ class ModelPool:
 
     def meant_by(self, name: str | None) -> ServedModel:
         """Return the model that a request names, or the default. Raises ModelNotFoundError."""
-        return self._default if name is None or len(self._entries) == 1 else self.named(name)
+        if name is None or len(self._entries) == 1:
+            return self._default
+        return self._with_adapter(name) or self.named(name)
+
+    def _with_adapter(self, name: str) -> ServedModel | None:
+        """Return the model of a name such as `MODEL:ADAPTER`; whether there is the adapter shows when it is loaded."""
+        model, colon, adapter = name.rpartition(":")
+        return self._entries.get(model) if colon and adapter != LATEST[1:] and name not in self._entries else None
 
     @asynccontextmanager
     async def use(self, name: str | None) -> AsyncIterator[tuple[ServedModel, Model]]:

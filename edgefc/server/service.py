@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgefc.errors import RequestError
+from edgefc.chat.options import ChatOptions
+from edgefc.errors import ModelNotFoundError, RequestError
 from edgefc.grammar import calls
 from edgefc.model import Model
 from edgefc.server.jobs import Jobs
 from edgefc.server.linter import ToolLinter
 from edgefc.server.metrics import Metrics
-from edgefc.server.model_pool import ModelPool, ServedModel
+from edgefc.server.model_pool import LATEST, ModelPool, ServedModel
 from edgefc.server.request_record import RequestRecord
 from edgefc.server.settings import Settings
 
@@ -51,9 +52,10 @@ class Service:
         """Give a request the model of this name, loaded until the context ends. Raises what `ModelPool.use` raises."""
         record = record or RequestRecord()
         async with self.models.use(name) as (entry, model):
-            record.model = entry.name
+            adapter = _adapter_of(name, entry, model, is_only=len(self.models.entries) == 1)
+            record.model = entry.name if adapter is None else f"{entry.name}:{adapter}"
             record.loaded = time.perf_counter()
-            yield RequestContext(entry, model, self.jobs, self.metrics, self.settings, record, self.mcp)
+            yield RequestContext(entry, model, self.jobs, self.metrics, self.settings, record, self.mcp, adapter)
 
     def close(self) -> None:
         """End the jobs, the linter's process and the MCP servers."""
@@ -61,6 +63,22 @@ class Service:
         self.linter.close()
         if self.mcp is not None:
             self.mcp.close()
+
+
+def _adapter_of(name: str | None, entry: ServedModel, model: Model, *, is_only: bool) -> str | None:
+    """Return the LoRA adapter that a request names as `MODEL:ADAPTER`. Raises ModelNotFoundError if there is none.
+
+    is_only  no other model is served, so that this one answers to any name
+    """
+    if name is None or name == entry.name or not name.startswith(f"{entry.name}:") or name.endswith(LATEST):
+        return None
+    adapter, loaded = name.removeprefix(f"{entry.name}:"), model.engine.adapters.scales
+    if adapter in loaded:
+        return adapter
+    if is_only and not loaded:
+        return None
+    here = f"Loaded are {', '.join(loaded)}." if loaded else "None is loaded: see --lora."
+    raise ModelNotFoundError(f"{entry.name} has no LoRA adapter {adapter[:80]!r}", here)
 
 
 def _connect(path: str) -> McpTools:
@@ -72,7 +90,10 @@ def _connect(path: str) -> McpTools:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request's model, and what it shares with other requests."""
+    """One request's model, and what it shares with other requests.
+
+    adapter  the LoRA adapter that the model's name in the request has; None: it has none
+    """
 
     entry: ServedModel
     model: Model
@@ -81,11 +102,20 @@ class RequestContext:
     settings: Settings
     record: RequestRecord
     mcp: McpTools | None = None
+    adapter: str | None = None
 
     @property
     def model_name(self) -> str:
         """The name of the model in the response."""
-        return self.entry.name
+        return self.record.model
+
+    def with_adapter(self, options: ChatOptions) -> ChatOptions:
+        """Return a request's options with the adapter that its model's name has. Raises RequestError."""
+        if self.adapter is None:
+            return options
+        if options.get("lora") is not None:
+            raise RequestError(("lora",), f"{self.model_name} names an adapter already", "Use one of the two.")
+        return {**options, "lora": {self.adapter: self.model.engine.adapters.scales[self.adapter] or 1.0}}
 
     def keep_alive(self, seconds: float) -> None:
         """Unload the model when it has been idle for so long; infinite: never."""

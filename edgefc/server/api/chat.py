@@ -164,7 +164,7 @@ class ChatHandler:
         return [{"type": "function", "function": function} for function in self._body.functions]
 
     def _chat_options(self) -> ChatOptions:
-        body, options = self._body, self._body.chat_options()
+        body, options = self._body, self._context.with_adapter(self._body.chat_options())
         choice: bool | str | Mapping[str, Any] | None = body.tool_choice
         if self._is_legacy:
             choice = openai.choice_of(body.function_call)

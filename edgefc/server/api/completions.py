@@ -119,7 +119,7 @@ class CompletionHandler:
         }  # fmt: skip
 
     def _completion_options(self) -> ChatOptions:
-        body, options = self._body, self._body.chat_options()
+        body, options = self._body, self._context.with_adapter(self._body.chat_options())
         options["max_tokens"] = body.max_tokens or DEFAULT_MAX_TOKENS
         if body.stop_token_ids:
             stops = [body.stop] if isinstance(body.stop, str) else list(body.stop or ())

@@ -91,12 +91,19 @@ async def count_message_tokens(body: TokenCountRequest, request: Request) -> dic
 
 @router.get("/models", summary="List the served models")
 async def list_models(request: Request) -> dict[str, Any]:
-    return {"object": "list", "data": [await _model_field(entry) for entry in service_of(request).models.entries]}
+    fields = [await _model_field(entry) for entry in service_of(request).models.entries]
+    return {"object": "list", "data": [*fields, *(one for field in fields for one in _with_adapters(field))]}
 
 
 @router.get("/models/{name:path}", summary="Get a served model")
 async def get_model(name: str, request: Request) -> dict[str, Any]:
-    return await _model_field(service_of(request).models.named(name))
+    models = service_of(request).models
+    model = name.rpartition(":")[0]
+    if model in {entry.name for entry in models.entries}:
+        for field in _with_adapters(await _model_field(models.named(model))):
+            if field["id"] == name:
+                return field
+    return await _model_field(models.named(name))
 
 
 @router.get("/families", summary="List the chat formats, which `x_edgefc_family` names")
@@ -109,11 +116,18 @@ async def _model_field(entry: ServedModel) -> dict[str, Any]:
     meta: dict[str, Any] = {"loaded": entry.model is not None}
     if entry.model is not None:
         meta["n_ctx"] = entry.model.n_ctx
+        meta |= {"adapters": names} if (names := list(entry.model.engine.adapters.choices)) else {}
     return {
         "id": entry.name, "object": "model", "created": CREATED, "owned_by": "edgefc",
         "context_length": facts.context if entry.model is None else entry.model.n_ctx,
         "capabilities": list(facts.capabilities), "meta": {**meta, **facts.to_json()},
     }  # fmt: skip
+
+
+def _with_adapters(field: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the names under which a loaded model answers with one of its LoRA adapters."""
+    names = field["meta"].get("adapters", ())
+    return [{**field, "id": f"{field['id']}:{name}", "parent": field["id"]} for name in names]
 
 
 @router.post("/tokenize", summary="Convert text to token ids")
