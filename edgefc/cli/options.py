@@ -203,6 +203,16 @@ TranscriptsOption = Annotated[
         rich_help_panel=SAMPLING,
     ),
 ]
+RayOption = Annotated[
+    str | None,
+    Option(
+        "--ray",
+        envvar="EDGEFC_RAY",
+        metavar="replicas=N|A..B",
+        help="Run so many replicas of the model on Ray, or A to B as the load asks: on this machine, or in the cluster "
+        "of RAY_ADDRESS.",
+    ),
+]
 StreamOption = Annotated[bool, Option("--stream", help="Print deltas as they arrive, one JSON object per line.")]
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
 

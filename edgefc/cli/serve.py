@@ -20,11 +20,12 @@ from edgefc.cli.completion import complete_models
 from edgefc.cli.console import count_of, err
 from edgefc.cli.loading import find_model, load_progress
 from edgefc.cli.mcp_tools import file_of
-from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, LoraFilesOption, ModelOption
+from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, LoraFilesOption, ModelOption, RayOption
 from edgefc.cli.running_servers import LOOPBACK, announced
 from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
+    from edgefc.ray.replica import Facts
     from edgefc.server import Settings
 
 
@@ -248,6 +249,7 @@ def serve(
     memory: MemoryOption = None,
     keep_alive: KeepAliveOption = "never",
     worker: WorkerOption = False,
+    ray: RayOption = None,
     grammars: GrammarsOption = False,
     mcp_endpoint: McpEndpointOption = False,
     ui: UiOption = True,
@@ -289,7 +291,10 @@ def serve(
         transcripts=transcripts, engine=engine,
     )  # fmt: skip
     pool = PoolOptions.of(_model_names(model, model_option, default), memory, keep_alive)
-    _serve(pool, load, settings, use_worker=worker)
+    if ray is not None:
+        _serve_with_ray(ray, pool, load, settings, use_worker=worker)
+    else:
+        _serve(pool, load, settings, use_worker=worker)
 
 
 def _model_names(models: list[str] | None, option: str | None, default: str | None) -> list[str]:
@@ -341,6 +346,39 @@ def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_w
         serve(pool, settings, lambda url: announce(url, family, n_ctx), on_stop)
     for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to stop, and Python's own end takes a moment
         signal.signal(number, signal.SIG_IGN)
+
+
+def _serve_with_ray(ray: str, options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool) -> None:
+    """Start the replicas and serve until the process is told to stop. Raises RequestError."""
+    from edgefc.ray.scale import Scale
+    from edgefc.ray.serve import serve_with_ray
+
+    scale = Scale.parse(ray)
+    refused = {
+        "worker": (use_worker, "Replicas are processes of their own, and restarted."),
+        "engine": (load.engine is not None, "Another server computes; one `edgefc serve` is enough in front of it."),
+        "mcp_endpoint": (settings.mcp_endpoint, "MCP's sessions live in one process."),
+        "transcripts": (load.transcripts is not None, "Each replica would write to the same file."),
+        "memory": (options.memory is not None, "It makes room between several models; replicas serve one."),
+        "keep_alive": (options.keep_alive is not None, "--ray replicas=1..4 ends replicas that are idle."),
+        "model": (len(options.names) > 1, "Replicas serve one model; start a server for each."),
+    }
+    for name, (is_set, hint) in refused.items():
+        if is_set:
+            raise RequestError(name, "cannot be used with --ray", hint)
+    (name,) = options.names
+    path = str(find_model(name).path.resolve())
+    logging.getLogger("edgefc.server").setLevel(logging.INFO)
+    with ExitStack() as running:
+
+        def announce(url: str, facts: Facts) -> None:
+            _print_banner(facts.name, [], settings, None, url, facts.family, facts.n_ctx)
+            if (local := _local_url(url)) is not None:
+                running.enter_context(announced(local, {path: facts.name}))
+
+        on_stop = functools.partial(_print_stop, settings.drain)
+        with load_progress(name):
+            serve_with_ray(name, scale, load.keywords(), settings, announce, on_stop)
 
 
 def _local_url(url: str) -> str | None:
