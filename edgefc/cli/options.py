@@ -24,6 +24,11 @@ _MODEL = (
     "if it is here, or demo."
 )
 _FAMILY = "Chat format. Default: the model's own."
+RAY_METAVAR = "replicas=N|A..B"
+RAY_HELP = (
+    "Run so many replicas of the model on Ray, or A to B as the load asks: on this machine, or in the cluster of "
+    "RAY_ADDRESS."
+)
 LOADING, TOOLS, SAMPLING, SERVER = "Model options", "Tool options", "Answer options", "Server options"
 
 TOOL_TIMEOUT_S = 60.0
@@ -207,10 +212,8 @@ RayOption = Annotated[
     str | None,
     Option(
         "--ray",
-        envvar="EDGEFC_RAY",
-        metavar="replicas=N|A..B",
-        help="Run so many replicas of the model on Ray, or A to B as the load asks: on this machine, or in the cluster "
-        "of RAY_ADDRESS.",
+        metavar=RAY_METAVAR,
+        help=RAY_HELP,
     ),
 ]
 StreamOption = Annotated[bool, Option("--stream", help="Print deltas as they arrive, one JSON object per line.")]

@@ -20,7 +20,15 @@ from edgefc.cli.completion import complete_models
 from edgefc.cli.console import count_of, err
 from edgefc.cli.loading import find_model, load_progress
 from edgefc.cli.mcp_tools import file_of
-from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, LoraFilesOption, ModelOption, RayOption
+from edgefc.cli.options import (
+    LOADING,
+    RAY_HELP,
+    RAY_METAVAR,
+    GpuLayersOption,
+    LoadOptions,
+    LoraFilesOption,
+    ModelOption,
+)
 from edgefc.cli.running_servers import LOOPBACK, announced
 from edgefc.errors import RequestError
 
@@ -153,6 +161,7 @@ WorkerOption = Annotated[
         "--worker", envvar="EDGEFC_WORKER", help="Run models in a separate process, which is restarted if it crashes."
     ),
 ]
+ServedRayOption = Annotated[str | None, Option("--ray", envvar="EDGEFC_RAY", metavar=RAY_METAVAR, help=RAY_HELP)]
 GrammarsOption = Annotated[
     bool, Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Accept GBNF grammars in requests.")
 ]
@@ -249,7 +258,7 @@ def serve(
     memory: MemoryOption = None,
     keep_alive: KeepAliveOption = "never",
     worker: WorkerOption = False,
-    ray: RayOption = None,
+    ray: ServedRayOption = None,
     grammars: GrammarsOption = False,
     mcp_endpoint: McpEndpointOption = False,
     ui: UiOption = True,

@@ -64,7 +64,7 @@ def _deployment(scale: Scale, settings: Settings, threads: int) -> Deployment:
         **count,
         ray_actor_options={"num_cpus": threads, "num_gpus": scale.gpus},
         max_ongoing_requests=settings.parallel,
-        max_queued_requests=settings.max_waiting,
+        max_queued_requests=max(1, settings.max_waiting),
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=settings.drain,

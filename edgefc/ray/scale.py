@@ -1,4 +1,4 @@
-"""How many replicas there are."""
+"""The number of replicas."""
 
 from __future__ import annotations
 
