@@ -24,6 +24,7 @@ from edgefc.server.settings import Settings
 
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 HEALTH_PERIOD_S, HEALTH_TIMEOUT_S = 2.0, 30.0
+START_TRIES = 2  # of all replicas together, until the application has failed
 UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 300.0  # a replica costs seconds to load, and then has nothing cached
 INGRESS_REQUESTS = 4096  # at the same time; the replicas and their queue have limits of their own
 
@@ -65,6 +66,7 @@ def _deployment(scale: Scale, settings: Settings, threads: int) -> Deployment:
         ray_actor_options={"num_cpus": threads, "num_gpus": scale.gpus},
         max_ongoing_requests=settings.parallel,
         max_queued_requests=max(1, settings.max_waiting),
+        max_constructor_retry_count=START_TRIES,
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=settings.drain,
