@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 import signal
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-import typer
 from typer import Argument, Option
 
 from edgefc.cli.choice import default_model
@@ -30,6 +28,7 @@ from edgefc.cli.options import (
     ModelOption,
 )
 from edgefc.cli.running_servers import LOOPBACK, announced
+from edgefc.cli.serve_config import load_config, parse_duration
 from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,42 +37,6 @@ if TYPE_CHECKING:
 
 
 NETWORK, LIMITS = "Network options", "Limits"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def parse_duration(text: str) -> float | None:
-    """Return the seconds of a text such as 90, 90s, 10m or 1h; None for `never` and -1. Raises RequestError."""
-    if text in {"never", "-1"}:
-        return None
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None:
-        raise RequestError("keep_alive", f"invalid duration {text!r}", "Use one such as 90s, 10m, 1h, or never.")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def read_config(path: Path, names: set[str]) -> dict[str, Any]:
-    """Read options from a TOML file; `names` are the valid ones. Raises RequestError."""
-    import tomllib
-
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RequestError("config", f"{path}: {error}") from None
-    options = {name.replace("-", "_"): value for name, value in values.items()}
-    if unknown := options.keys() - names:
-        raise RequestError("config", f"{path}: unknown option {min(unknown)!r}", "`edgefc serve --help` lists them.")
-    if isinstance(options.get("model"), str):
-        options["model"] = [options["model"]]
-    return options
-
-
-def _load_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the file's values the defaults of options that neither the command line nor the environment sets."""
-    if path is not None:
-        context.default_map = read_config(path, {option.name for option in context.command.params if option.name})
-    return path
-
 
 ModelsArgument = Annotated[
     list[str] | None,
@@ -201,7 +164,7 @@ AllTranscriptsOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=_load_config, help="TOML file with these options."),
+    Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=load_config, help="TOML file with these options."),
 ]
 
 
@@ -381,7 +344,7 @@ def _serve_with_ray(ray: str, options: PoolOptions, load: LoadOptions, settings:
     with ExitStack() as running:
 
         def announce(url: str, facts: Facts) -> None:
-            _print_banner(facts.name, [], settings, None, url, facts.family, facts.n_ctx)
+            _print_banner(facts.name, [], settings, None, url, facts.family, facts.n_ctx, replicas=scale.text)
             if (local := _local_url(url)) is not None:
                 running.enter_context(announced(local, {path: facts.name}))
 
@@ -412,10 +375,19 @@ def _print_stop(drain: float, running: int, is_forced: bool) -> None:
 
 
 def _print_banner(
-    name: str, others: list[str], settings: Settings, transcripts: str | None, url: str, family: str, n_ctx: int
+    name: str,
+    others: list[str],
+    settings: Settings,
+    transcripts: str | None,
+    url: str,
+    family: str,
+    n_ctx: int,
+    replicas: str = "",
 ) -> None:
     """Print the address, the models, and how to call them."""
     lines = [f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time"]
+    if replicas:
+        lines.append(f"  replicas on Ray: {replicas}, each computes so many requests")
     if others:
         lines.append(f"  loaded on demand: {', '.join(others)}")
     if settings.ui:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 
@@ -12,6 +13,7 @@ from edgefc.ray.replicas import Answer, Replicas
 from edgefc.ray.routing import routing_key
 from edgefc.server.access_log import AccessLogMiddleware
 from edgefc.server.app import add_exception_handlers
+from edgefc.server.bodies import SMALL_BODY
 from edgefc.server.forwarding import METHODS, ForwardedStream, is_stream, request_headers, response_headers
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
@@ -64,7 +66,9 @@ async def _call(request: Request) -> Call:
 
 async def _answer(replicas: Replicas, call: Call) -> Response:
     """Return the response to a call, complete unless it is a stream. Raises ApiError."""
-    answer = await replicas.send(call, routing_key(call.body))
+    is_short = len(call.body) <= SMALL_BODY
+    key = routing_key(call.body) if is_short else await run_in_threadpool(routing_key, call.body)
+    answer = await replicas.send(call, key)
     head = answer.head
     headers = {**response_headers(head.headers.items()), REPLICA_HEADER: head.headers[REPLICA_HEADER]}
     if is_stream(head.headers):

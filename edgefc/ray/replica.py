@@ -14,6 +14,7 @@ from ray import serve
 from starlette.types import Message, Scope
 
 from edgefc.server.app import create_app
+from edgefc.server.malloc_trim import trim_periodically
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
 
@@ -72,9 +73,12 @@ class Replica:
         loaded = self._pool.load_default()
         self._facts = Facts(self._pool.entries[0].name, loaded.family.name, loaded.n_ctx)
         self._app = create_app(self._pool, settings)
+        self._trimming: asyncio.Future[None] | None = None
 
     async def __call__(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
         """Yield the head of the answer, then its body in parts. Closing the generator cancels the computation."""
+        if self._trimming is None:  # the first call is the first to run in the event loop
+            self._trimming = asyncio.ensure_future(trim_periodically())
         messages: asyncio.Queue[Message | None] = asyncio.Queue()
         gone = asyncio.Event()
         body = [call.body]

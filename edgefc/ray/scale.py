@@ -26,8 +26,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.maximum <= MAX_REPLICAS:
-            bounds = f"{self.minimum}..{self.maximum}"
-            raise RequestError("ray", f"invalid number of replicas {bounds}: 1 to {MAX_REPLICAS}, in order", HINT)
+            raise RequestError("ray", f"invalid number of replicas {self.text}: 1 to {MAX_REPLICAS}, in order", HINT)
         if self.gpus < 0:
             raise RequestError("ray", f"invalid number of GPUs {self.gpus:g}", HINT)
 
@@ -35,6 +34,11 @@ class Scale:
     def is_fixed(self) -> bool:
         """True if the number does not follow the load."""
         return self.minimum == self.maximum
+
+    @property
+    def text(self) -> str:
+        """The number, or its bounds, such as "4" and "1..4"."""
+        return f"{self.minimum}" if self.is_fixed else f"{self.minimum}..{self.maximum}"
 
     @classmethod
     def parse(cls, text: str) -> Scale:

@@ -105,7 +105,7 @@ def check_warm_share(ray: ServerProcess) -> set[str]:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"ray": "replicas=0"}, "invalid number of replicas 0..0"),
+        ({"ray": "replicas=0"}, "invalid number of replicas 0"),
         ({"ray": "replicas=3..2"}, "invalid number of replicas 3..2"),
         ({"ray": "many"}, "invalid value 'many'"),
         ({"ray": "replicas=2,gpus=-1"}, "invalid value 'gpus=-1'"),
