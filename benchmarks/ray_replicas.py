@@ -27,14 +27,14 @@ SETS = 20
 REPLICA = "x-edgefc-replica"
 
 
-def body_of(number: int, asked: int) -> dict[str, Any]:
+def body_of(number: int, turn: int) -> dict[str, Any]:
     """Ask with one of the tool sets."""
     parameters = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
     tools = [
         {"type": "function", "function": {"name": f"get_{word}_{number}", "parameters": parameters}}
         for word in ("weather", "time", "news", "traffic")
     ]
-    question = [{"role": "user", "content": f"What is the weather in city {asked}?"}]
+    question = [{"role": "user", "content": f"What is the weather in city {turn}?"}]
     return {"messages": question, "tools": tools, "temperature": 0, "tool_choice": "required"}
 
 
@@ -60,10 +60,10 @@ def serving(model: str, *options: str) -> Iterator[int]:
             process.terminate()
 
 
-def ask(port: int, number: int, asked: int) -> tuple[str, int]:
+def ask(port: int, number: int, turn: int) -> tuple[str, int]:
     """Return the replica that answered, and its cached tokens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-    connection.request("POST", "/v1/chat/completions", json.dumps(body_of(number, asked)))
+    connection.request("POST", "/v1/chat/completions", json.dumps(body_of(number, turn)))
     response = connection.getresponse()
     answer = json.loads(response.read())
     connection.close()
@@ -73,7 +73,7 @@ def ask(port: int, number: int, asked: int) -> tuple[str, int]:
 def throughput(port: int, requests: int, clients: int, homes: list[str], seed: int) -> tuple[float, float, float]:
     """Return the requests per second, and the shares answered by the replica of their tools, and from a warm cache."""
     rng = random.Random(seed)
-    work = [(rng.randrange(SETS), seed * requests + asked) for asked in range(requests)]
+    work = [(rng.randrange(SETS), seed * requests + turn) for turn in range(requests)]
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         found = list(pool.map(lambda each: ask(port, *each), work))

@@ -263,10 +263,7 @@ def serve(
         transcripts=transcripts, engine=engine,
     )  # fmt: skip
     pool = PoolOptions.of(_model_names(model, model_option, default), memory, keep_alive)
-    if ray is not None:
-        _serve_with_ray(ray, pool, load, settings, use_worker=worker)
-    else:
-        _serve(pool, load, settings, use_worker=worker)
+    _serve(pool, load, settings, use_worker=worker, ray=ray)
 
 
 def _model_names(models: list[str] | None, option: str | None, default: str | None) -> list[str]:
@@ -290,8 +287,11 @@ class PoolOptions:
         return cls(names, memory, parse_duration(keep_alive))
 
 
-def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool) -> None:
+def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool, ray: str | None) -> None:
     """Load the first model and serve until the process is told to stop."""
+    if ray is not None:
+        _serve_with_ray(ray, options, load, settings, use_worker=use_worker)
+        return
     from edgefc.server import ModelPool, WorkerSupervisor, serve, serve_with_worker
 
     paths = [str(find_model(name).path.resolve()) for name in options.names]

@@ -80,13 +80,13 @@ class Replica:
         if self._trimming is None:  # the first call is the first to run in the event loop
             self._trimming = asyncio.ensure_future(trim_periodically())
         messages: asyncio.Queue[Message | None] = asyncio.Queue()
-        gone = asyncio.Event()
+        disconnect = asyncio.Event()
         body = [call.body]
 
         async def receive() -> Message:
             if body:
                 return {"type": "http.request", "body": body.pop(), "more_body": False}
-            await gone.wait()
+            await disconnect.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
@@ -102,7 +102,7 @@ class Replica:
                 elif part := message.get("body", b"") + _waiting(messages):
                     yield part
         finally:
-            gone.set()
+            disconnect.set()
             await asyncio.gather(task, return_exceptions=True)  # the application has answered its exception
 
     async def facts(self) -> Facts:

@@ -85,8 +85,8 @@ class Replicas:
         """Call a method of all replicas, also of busy ones; returns the results of those that respond."""
         results: list[Any] = []
         with contextlib.suppress(TimeoutError, RayError, RayServeException):
-            asked = self._handle.broadcast(method)
-            results = await asked.results_async(timeout_s=STATUS_TIMEOUT_S, return_exceptions=True)
+            responses = self._handle.broadcast(method)
+            results = await responses.results_async(timeout_s=STATUS_TIMEOUT_S, return_exceptions=True)
         return [result for result in results if not isinstance(result, BaseException)]
 
     async def _items(self, response: DeploymentResponseGenerator[Any]) -> AsyncGenerator[Any, None]:

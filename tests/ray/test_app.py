@@ -45,8 +45,7 @@ def serve_run(model: Path) -> Iterator[ServerProcess]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = {"EDGEFC_MODEL": str(model), "EDGEFC_RAY": "replicas=2", "EDGEFC_N_CTX": "4096",
-                "EDGEFC_FAMILY": "hermes", "EDGEFC_N_THREADS": "1", "RAY_AUTH_TOKEN": "0" * 64,
-                "RAY_USAGE_STATS_ENABLED": "0"}  # fmt: skip
+                "EDGEFC_FAMILY": "hermes", "EDGEFC_N_THREADS": "1"}  # fmt: skip
     client = ServerProcess()
     client.host, client.port = "127.0.0.1", port
     client.process = subprocess.Popen(
