@@ -18,7 +18,7 @@ def name_of(requirement: str) -> str:
 
 
 OPTIONAL = {name_of(entry) for extra in EXTRAS.values() for entry in extra} - {"edgefc"}
-UNLOCKED = {"ray"}  # with 45 more packages, 300 MB; tests/ray runs where it is installed
+UNLOCKED = {"ray"}  # with its packages 400 MB; tests/ray runs where it is installed
 # Imports that fail in a library without extras: those of the extras, and what comes along with them.
 MODULES = sorted({name.replace("-", "_") for name in OPTIONAL} | {"starlette", "click", "pygments"})
 BLOCK = f"""
