@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def isolated_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         told = tmp_path_factory.getbasetemp() / "state" / "default-model"
         told.parent.mkdir(exist_ok=True)
         told.write_text("demo", encoding="utf-8")  # which model answers is said once, in the first test of all
+        monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray keeps one in the user's home
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         monkeypatch.setenv("EDGEFC_FIND_MODELS", "0")  # the models of the developer's other programs
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ from tests.real import weights
 from tests.server.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[1]
+HAS_RAY = importlib.util.find_spec("ray") is not None
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -40,7 +42,8 @@ def files_of(document: str, folder: Path) -> None:
         r"^```\w+\n((?:#|\{#-) ([\w.]+\.(?:toml|jinja)).*?)^```", text, re.MULTILINE | re.DOTALL
     ):
         (folder / name).write_text(content, encoding="utf-8")
-    if document == "batch.md":
+    if document in {"batch.md", "ray.md"}:
+        text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
         (folder / "requests.jsonl").write_text(re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0])
     if document == "lora.md":
         write_adapter(paths.demo_model(), folder / "polite.gguf", seed=1)
@@ -74,7 +77,7 @@ def remote_engines(text: str) -> Iterator[str]:
         yield text
 
 
-IN_ORDER = {"batch.md", "models.md", "transcripts.md"}  # their commands need what those before them left
+IN_ORDER = {"batch.md", "models.md", "ray.md", "transcripts.md"}  # their commands need what those before them left
 
 
 @pytest.mark.parametrize(("document", "command", "shown"), [each for each in COMMANDS if each[0] not in IN_ORDER])
@@ -98,7 +101,7 @@ def test_the_commands_about_models_succeed_one_after_the_other(
             run_command("models.md", command.replace("arch-function-3b.edgefc.tar", str(tmp_path / "a.tar")), tmp_path)
 
 
-@pytest.mark.parametrize("document", ["batch.md", "transcripts.md"])
+@pytest.mark.parametrize("document", ["batch.md", "ray.md", "transcripts.md"])
 def test_commands_succeed_one_after_the_other(tmp_path: Path, document: str) -> None:
     for _, command, shown in [each for each in COMMANDS if each[0] == document]:
         printed = run_command(document, command, tmp_path, folder=tmp_path)
@@ -108,6 +111,8 @@ def test_commands_succeed_one_after_the_other(tmp_path: Path, document: str) -> 
 def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = ROOT) -> str:
     """What it prints."""
     words = shlex.split(command)
+    if "--ray" in words and not HAS_RAY:
+        pytest.skip("needs Ray: pip install 'edgefc[ray]'")
     if words[:3] == ["python3", "bootstrap.py", "test"]:
         pytest.skip("this is the command that runs the tests")
     if words[:2] == ["python3", "bootstrap.py"]:
@@ -152,6 +157,8 @@ def run_command(document: str, command: str, tmp_path: Path, *, folder: Path = R
 def test_a_documented_snippet_runs(document: str, snippet: str, tmp_path: Path) -> None:
     if "from llama_cpp import Llama" in snippet and selftest.verdict() != "fine":
         pytest.skip("this build of llama.cpp crashes on this processor when a stock Llama decodes")
+    if "edgefc.ray" in snippet and not HAS_RAY:
+        pytest.skip("needs Ray: pip install 'edgefc[ray]'")
     script = tmp_path / "snippet.py"
     files_of(document, tmp_path)
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,13 +24,15 @@ from edgefc.cli.options import (
     LoadOptions,
     LoraFilesOption,
     ModelOption,
+    RayOption,
     ThreadsOption,
 )
 from edgefc.errors import RequestError
 from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
-    from edgefc.server.batch import BatchCounts
+    from edgefc.server import Settings
+    from edgefc.server.batch import BatchCounts, BatchPlan
 
 LONGEST_TIMEOUT = 86_400
 
@@ -55,14 +58,15 @@ def batch(
     n_gpu_layers: GpuLayersOption = None,
     lora: LoraFilesOption = None,
     engine: EngineOption = None,
+    ray: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a file of requests, as OpenAI's Batch API does, offline. After Ctrl-C, --resume continues.
 
     Exits with 1 if a request was refused.
     """
-    from edgefc.server import ModelPool, Settings
-    from edgefc.server.batch import MAX_LINE, plan_batch, run_batch
+    from edgefc.server import Settings
+    from edgefc.server.batch import MAX_LINE, plan_batch
 
     target, name = out_file or file.with_name(f"{file.stem}.answers.jsonl"), model or default_model()
     load = LoadOptions(
@@ -75,11 +79,7 @@ def batch(
         plan = plan_batch(file, target, resume=resume)
         if engine is None:
             find_model(name)
-        with contextlib.closing(ModelPool([name], load.keywords())) as pool:
-            with load_progress(name) as progress:
-                pool.load_default(progress)
-            with counting(target.name, lambda: f"the answers so far are in {target}") as count:
-                counts = run_batch(pool, plan, settings, lambda now: count(now.earlier + now.answered, now.total, ""))
+        counts = _run(name, plan, load, settings, ray)
     except OSError as error:
         raise RequestError((), f"{error.filename or target}: {error.strerror or error}") from None
     seconds = time.monotonic() - started
@@ -92,6 +92,37 @@ def batch(
         _print_result(counts, target, seconds)
     if counts.refused:
         raise typer.Exit(1)
+
+
+def _run(name: str, plan: BatchPlan, load: LoadOptions, settings: Settings, ray: str | None) -> BatchCounts:
+    """Answer the requests of a plan by a model of this process, or by replicas. Raises EdgefcError or OSError."""
+    from edgefc.server import ModelPool
+    from edgefc.server.batch import run_batch
+
+    if ray is not None:
+        return _run_with_ray(name, plan, load, settings, ray)
+    with contextlib.closing(ModelPool([name], load.keywords())) as pool:
+        with load_progress(name) as progress:
+            pool.load_default(progress)
+        with _progress_of(plan) as show:
+            return run_batch(pool, plan, settings, show)
+
+
+def _run_with_ray(name: str, plan: BatchPlan, load: LoadOptions, settings: Settings, ray: str) -> BatchCounts:
+    from edgefc.ray.batch import run_batch_with_ray
+    from edgefc.ray.scale import Scale
+
+    if load.engine is not None:
+        raise RequestError("engine", "cannot be used with --ray", "Another server computes; ask it without --ray.")
+    scale = Scale.parse(ray)
+    with _progress_of(plan) as show:
+        return run_batch_with_ray(name, scale, load.keywords(), plan, settings, show)
+
+
+@contextlib.contextmanager
+def _progress_of(plan: BatchPlan) -> Iterator[Callable[[BatchCounts], None]]:
+    with counting(plan.target.name, lambda: f"the answers so far are in {plan.target}") as count:
+        yield lambda now: count(now.earlier + now.answered, now.total, "")
 
 
 def _print_result(counts: BatchCounts, target: Path, seconds: float) -> None:

@@ -24,6 +24,11 @@ _MODEL = (
     "if it is here, or demo."
 )
 _FAMILY = "Chat format. Default: the model's own."
+RAY_METAVAR = "replicas=N|A..B"
+RAY_HELP = (
+    "Run so many replicas of the model on Ray, or A to B as the load asks: on this machine, or in the cluster of "
+    "RAY_ADDRESS."
+)
 LOADING, TOOLS, SAMPLING, SERVER = "Model options", "Tool options", "Answer options", "Server options"
 
 TOOL_TIMEOUT_S = 60.0
@@ -201,6 +206,14 @@ TranscriptsOption = Annotated[
         metavar="FILE",
         help="Append questions and answers to this file, readable only by you.",
         rich_help_panel=SAMPLING,
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    Option(
+        "--ray",
+        metavar=RAY_METAVAR,
+        help=RAY_HELP,
     ),
 ]
 StreamOption = Annotated[bool, Option("--stream", help="Print deltas as they arrive, one JSON object per line.")]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 import signal
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-import typer
 from typer import Argument, Option
 
 from edgefc.cli.choice import default_model
@@ -20,51 +18,25 @@ from edgefc.cli.completion import complete_models
 from edgefc.cli.console import count_of, err
 from edgefc.cli.loading import find_model, load_progress
 from edgefc.cli.mcp_tools import file_of
-from edgefc.cli.options import LOADING, GpuLayersOption, LoadOptions, LoraFilesOption, ModelOption
+from edgefc.cli.options import (
+    LOADING,
+    RAY_HELP,
+    RAY_METAVAR,
+    GpuLayersOption,
+    LoadOptions,
+    LoraFilesOption,
+    ModelOption,
+)
 from edgefc.cli.running_servers import LOOPBACK, announced
+from edgefc.cli.serve_config import load_config, parse_duration
 from edgefc.errors import RequestError
 
 if TYPE_CHECKING:
+    from edgefc.ray.replica import Facts
     from edgefc.server import Settings
 
 
 NETWORK, LIMITS = "Network options", "Limits"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def parse_duration(text: str) -> float | None:
-    """Return the seconds of a text such as 90, 90s, 10m or 1h; None for `never` and -1. Raises RequestError."""
-    if text in {"never", "-1"}:
-        return None
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None:
-        raise RequestError("keep_alive", f"invalid duration {text!r}", "Use one such as 90s, 10m, 1h, or never.")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def read_config(path: Path, names: set[str]) -> dict[str, Any]:
-    """Read options from a TOML file; `names` are the valid ones. Raises RequestError."""
-    import tomllib
-
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RequestError("config", f"{path}: {error}") from None
-    options = {name.replace("-", "_"): value for name, value in values.items()}
-    if unknown := options.keys() - names:
-        raise RequestError("config", f"{path}: unknown option {min(unknown)!r}", "`edgefc serve --help` lists them.")
-    if isinstance(options.get("model"), str):
-        options["model"] = [options["model"]]
-    return options
-
-
-def _load_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the file's values the defaults of options that neither the command line nor the environment sets."""
-    if path is not None:
-        context.default_map = read_config(path, {option.name for option in context.command.params if option.name})
-    return path
-
 
 ModelsArgument = Annotated[
     list[str] | None,
@@ -152,6 +124,7 @@ WorkerOption = Annotated[
         "--worker", envvar="EDGEFC_WORKER", help="Run models in a separate process, which is restarted if it crashes."
     ),
 ]
+ServedRayOption = Annotated[str | None, Option("--ray", envvar="EDGEFC_RAY", metavar=RAY_METAVAR, help=RAY_HELP)]
 GrammarsOption = Annotated[
     bool, Option("--grammars", envvar="EDGEFC_GRAMMARS", help="Accept GBNF grammars in requests.")
 ]
@@ -191,7 +164,7 @@ AllTranscriptsOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=_load_config, help="TOML file with these options."),
+    Option(envvar="EDGEFC_CONFIG", is_eager=True, callback=load_config, help="TOML file with these options."),
 ]
 
 
@@ -248,6 +221,7 @@ def serve(
     memory: MemoryOption = None,
     keep_alive: KeepAliveOption = "never",
     worker: WorkerOption = False,
+    ray: ServedRayOption = None,
     grammars: GrammarsOption = False,
     mcp_endpoint: McpEndpointOption = False,
     ui: UiOption = True,
@@ -289,7 +263,7 @@ def serve(
         transcripts=transcripts, engine=engine,
     )  # fmt: skip
     pool = PoolOptions.of(_model_names(model, model_option, default), memory, keep_alive)
-    _serve(pool, load, settings, use_worker=worker)
+    _serve(pool, load, settings, use_worker=worker, ray=ray)
 
 
 def _model_names(models: list[str] | None, option: str | None, default: str | None) -> list[str]:
@@ -313,8 +287,11 @@ class PoolOptions:
         return cls(names, memory, parse_duration(keep_alive))
 
 
-def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool) -> None:
+def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool, ray: str | None) -> None:
     """Load the first model and serve until the process is told to stop."""
+    if ray is not None:
+        _serve_with_ray(ray, options, load, settings, use_worker=use_worker)
+        return
     from edgefc.server import ModelPool, WorkerSupervisor, serve, serve_with_worker
 
     paths = [str(find_model(name).path.resolve()) for name in options.names]
@@ -343,6 +320,39 @@ def _serve(options: PoolOptions, load: LoadOptions, settings: Settings, *, use_w
         signal.signal(number, signal.SIG_IGN)
 
 
+def _serve_with_ray(ray: str, options: PoolOptions, load: LoadOptions, settings: Settings, *, use_worker: bool) -> None:
+    """Start the replicas and serve until the process is told to stop. Raises RequestError."""
+    from edgefc.ray.scale import Scale
+    from edgefc.ray.serve import serve_with_ray
+
+    scale = Scale.parse(ray)
+    refused = {
+        "worker": (use_worker, "Replicas are processes of their own, and restarted."),
+        "engine": (load.engine is not None, "Another server computes; one `edgefc serve` is enough in front of it."),
+        "mcp_endpoint": (settings.mcp_endpoint, "MCP's sessions live in one process."),
+        "transcripts": (load.transcripts is not None, "Each replica would write to the same file."),
+        "memory": (options.memory is not None, "It makes room between several models; replicas serve one."),
+        "keep_alive": (options.keep_alive is not None, "--ray replicas=1..4 ends replicas that are idle."),
+        "model": (len(options.names) > 1, "Replicas serve one model; start a server for each."),
+    }
+    for name, (is_set, hint) in refused.items():
+        if is_set:
+            raise RequestError(name, "cannot be used with --ray", hint)
+    (name,) = options.names
+    path = str(find_model(name).path.resolve())
+    logging.getLogger("edgefc.server").setLevel(logging.INFO)
+    with ExitStack() as running:
+
+        def announce(url: str, facts: Facts) -> None:
+            _print_banner(facts.name, [], settings, None, url, facts.family, facts.n_ctx, replicas=scale.text)
+            if (local := _local_url(url)) is not None:
+                running.enter_context(announced(local, {path: facts.name}))
+
+        on_stop = functools.partial(_print_stop, settings.drain)
+        with load_progress(name):
+            serve_with_ray(name, scale, load.keywords(), settings, announce, on_stop)
+
+
 def _local_url(url: str) -> str | None:
     """Return the address at which this machine's programs reach the server; None if only others do."""
     parts = urlsplit(url)
@@ -365,10 +375,19 @@ def _print_stop(drain: float, running: int, is_forced: bool) -> None:
 
 
 def _print_banner(
-    name: str, others: list[str], settings: Settings, transcripts: str | None, url: str, family: str, n_ctx: int
+    name: str,
+    others: list[str],
+    settings: Settings,
+    transcripts: str | None,
+    url: str,
+    family: str,
+    n_ctx: int,
+    replicas: str = "",
 ) -> None:
     """Print the address, the models, and how to call them."""
     lines = [f"{name} ({family}) at {url}/v1: context {n_ctx} tokens, {settings.parallel} requests at a time"]
+    if replicas:
+        lines.append(f"  replicas on Ray: {replicas}, each computes so many requests")
     if others:
         lines.append(f"  loaded on demand: {', '.join(others)}")
     if settings.ui:

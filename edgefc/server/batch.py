@@ -15,12 +15,13 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx2
+from fastapi import FastAPI
 
 from edgefc.errors import EdgefcError, EngineClosedError, RequestError
 from edgefc.server.access_log import ID_HEADERS
@@ -31,6 +32,7 @@ from edgefc.server.settings import Settings
 URLS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 MAX_LINE = 64 << 20  # bytes
 LONGEST_ID = 512  # characters
+RESUME_HINT = "The same command with --resume goes on with the batch."
 _BASE_URL = "http://127.0.0.1"
 
 
@@ -41,6 +43,9 @@ class BatchRequest:
     custom_id: str
     url: str
     body: dict[str, Any]
+
+
+Ask = Callable[[httpx2.AsyncClient, BatchRequest], Awaitable[httpx2.Response]]
 
 
 @dataclass(slots=True)
@@ -151,8 +156,28 @@ def run_batch(
 
     Raises OSError, or EngineClosedError when the engine has stopped.
     """
+    app = create_app(models, settings)
+
+    async def ask(client: httpx2.AsyncClient, request: BatchRequest) -> httpx2.Response:
+        response = await client.post(request.url, json=request.body)
+        if response.status_code >= 500 and models.problem:
+            raise EngineClosedError(models.problem, RESUME_HINT)
+        return response
+
+    return run_batch_with(app, ask, plan, settings.parallel, progress)
+
+
+def run_batch_with(
+    app: FastAPI, ask: Ask, plan: BatchPlan, parallel: int, progress: Callable[[BatchCounts], None] = lambda _: None
+) -> BatchCounts:
+    """Answer the requests of a plan by an application, `parallel` at a time; returns their numbers.
+
+    ask  sends a request to the application; an EdgefcError of it ends the batch, and the request stays unanswered
+
+    Raises OSError, or what `ask` raises.
+    """
     with plan.target.open("ab") as output:
-        asyncio.run(_Batch(models, settings, output, plan.counts, progress).run(plan))
+        asyncio.run(_Batch(app, ask, parallel, output, plan.counts, progress).run(plan))
     return plan.counts
 
 
@@ -161,17 +186,18 @@ class _Batch:
 
     def __init__(
         self,
-        models: ModelPool,
-        settings: Settings,
+        app: FastAPI,
+        ask: Ask,
+        parallel: int,
         output: BinaryIO,
         counts: BatchCounts,
         progress: Callable[[BatchCounts], None],
     ) -> None:
-        self._models, self._settings, self._output = models, settings, output
+        self._app, self._ask, self._parallel, self._output = app, ask, parallel, output
         self._counts, self._progress = counts, progress
 
     async def run(self, plan: BatchPlan) -> None:
-        app = create_app(self._models, self._settings)
+        app = self._app
         requests = (request for request in read_requests(plan.source) if request.custom_id not in plan.done)
         transport = httpx2.ASGITransport(app=app)
         async with (
@@ -180,7 +206,7 @@ class _Batch:
         ):
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(self._settings.parallel):
+                    for _ in range(self._parallel):
                         group.create_task(self._answer_all(client, requests))
             except* EdgefcError as errors:
                 raise errors.exceptions[0] from None
@@ -188,10 +214,7 @@ class _Batch:
 
     async def _answer_all(self, client: httpx2.AsyncClient, requests: Iterator[BatchRequest]) -> None:
         for request in requests:
-            response = await client.post(request.url, json=request.body)
-            if response.status_code >= 500 and (problem := self._models.problem):
-                raise EngineClosedError(problem, "The same command with --resume goes on with the batch.")
-            self._write(request, response)
+            self._write(request, await self._ask(client, request))
 
     def _write(self, request: BatchRequest, response: httpx2.Response) -> None:
         body = response.json()

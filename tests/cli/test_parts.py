@@ -17,7 +17,7 @@ from edgefc.cli.chat_input import is_open, unquoted
 from edgefc.cli.conversation import drop_oldest, stop_answer
 from edgefc.cli.live import Progress
 from edgefc.cli.partial_json import open_path
-from edgefc.cli.serve import parse_duration
+from edgefc.cli.serve_config import parse_duration
 from edgefc.errors import EdgefcError, RequestError
 from edgefc.terminal import WordWrap, accept_all_characters
 from edgefc.types import Message

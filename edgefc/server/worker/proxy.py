@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx2
@@ -13,27 +12,19 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
-from starlette.types import Send
 
-from edgefc.server.access_log import PROXIED, REQUEST_ID, AccessLogMiddleware
+from edgefc.server.access_log import PROXIED, AccessLogMiddleware
 from edgefc.server.app import add_exception_handlers
 from edgefc.server.errors import ApiError
+from edgefc.server.forwarding import METHODS, ForwardedStream, is_stream, request_headers, response_headers
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.run import OnStop, listening_socket, run_app
-from edgefc.server.security import FOREIGN_PAGE, PUBLIC_PATHS, SecurityMiddleware
+from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
 from edgefc.server.settings import Settings
-from edgefc.server.sse import JSON_LINES, StreamedResponse, cancel_on_disconnect, format_error, format_line
+from edgefc.server.sse import cancel_on_disconnect
 from edgefc.server.ui.middleware import PageMiddleware
 from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-# Headers that are forwarded; all others are handled in this process.
-REQUEST_HEADERS = {"accept", "content-type"}
-RESPONSE_HEADERS = {"content-type", "retry-after", "cache-control", "x-accel-buffering", "allow", "x-edgefc-warning"}
-MCP = "mcp-"  # headers of the Model Context Protocol begin so
-STREAMS = ("text/event-stream", JSON_LINES)
-LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
-LAST_LINE = re.compile(rb'\{"error":|.*"done":true[,}]')
 METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
 RETRY_S = 0.05  # until the supervisor has noticed that the worker ended
 
@@ -93,9 +84,10 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
             await worker.wait_for_exit()
             raise _crash_error() from None
         request.scope[PROXIED] = True
-        if _is_stream(response):
-            return _ForwardedStream(response, worker)
-        return Response(response.content, response.status_code, _forwarded_headers(response))
+        headers = response_headers(response.headers.items())
+        if is_stream(response.headers):
+            return ForwardedStream(_chunks(response, worker), response.status_code, headers, response.aclose)
+        return Response(response.content, response.status_code, headers)
 
     return app
 
@@ -143,7 +135,7 @@ async def _send(client: httpx2.AsyncClient, worker: WorkerSupervisor, request: R
             break
         except httpx2.ConnectError:  # the worker ended before it got the request: the next one gets it
             await asyncio.sleep(RETRY_S)
-    if not _is_stream(response):
+    if not is_stream(response.headers):
         try:
             await response.aread()
         finally:
@@ -154,58 +146,20 @@ async def _send(client: httpx2.AsyncClient, worker: WorkerSupervisor, request: R
 def _worker_request(client: httpx2.AsyncClient, request: Request, info: WorkerInfo, body: bytes) -> httpx2.Request:
     scope = request.scope
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    headers = {
-        name: value for name, value in request.headers.items() if name in REQUEST_HEADERS or name.startswith(MCP)
-    }
-    if scope[FOREIGN_PAGE]:
-        headers[FOREIGN_PAGE] = "1"
-    headers |= {"authorization": f"Bearer {info.key}", "x-request-id": scope[REQUEST_ID].decode()}
+    headers = request_headers(request) | {"authorization": f"Bearer {info.key}"}
     url = httpx2.URL(scheme="http", host="127.0.0.1", port=info.port, raw_path=target)
     return client.build_request(request.method, url, headers=headers, content=body)
-
-
-def _is_stream(response: httpx2.Response) -> bool:
-    return response.headers.get("content-type", "").startswith(STREAMS)
-
-
-def _forwarded_headers(response: httpx2.Response) -> dict[str, str]:
-    return {name: value for name, value in response.headers.items() if name in RESPONSE_HEADERS}
 
 
 def _crash_error() -> ApiError:
     return ApiError(503, "the model's process crashed and is restarting", code="model_crashed")
 
 
-class _ForwardedStream(StreamedResponse):
-    """Forwards whole events of the worker's stream; adds an error event if the stream breaks off before its last."""
-
-    def __init__(self, response: httpx2.Response, worker: WorkerSupervisor) -> None:
-        super().__init__(status_code=response.status_code, headers=_forwarded_headers(response))
-        del self.headers["content-length"]
-        self._response, self._worker = response, worker
-        self._is_lines = response.headers["content-type"].startswith(JSON_LINES)
-
-    async def stream(self, send: Send, path: str) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        rest, last_event, named = b"", b"", False
-        end = b"\n" if self._is_lines else b"\n\n"
-        try:
-            async for chunk in self._response.aiter_raw():
-                events, separator, rest = (rest + chunk).rpartition(end)
-                if separator:
-                    last_event = events.rpartition(end)[2]
-                    named = named or last_event.startswith(b"event:")
-                    await send({"type": "http.response.body", "body": events + separator, "more_body": True})
-        except httpx2.HTTPError:
-            await self._worker.wait_for_exit()
-            is_complete = (LAST_LINE if self._is_lines else LAST_EVENT).match(last_event)
-            rest = b"" if is_complete else self._format_crash(path, named=named)
-        await send({"type": "http.response.body", "body": rest, "more_body": False})
-
-    def _format_crash(self, path: str, *, named: bool) -> bytes:
-        if self._is_lines:
-            return format_line(_crash_error().body(path))
-        return format_error(_crash_error(), path, named=named)
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
+async def _chunks(response: httpx2.Response, worker: WorkerSupervisor) -> AsyncGenerator[bytes, None]:
+    """Yield the parts of the worker's stream. Raises ApiError if the worker crashes."""
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except httpx2.HTTPError:
+        await worker.wait_for_exit()
+        raise _crash_error() from None

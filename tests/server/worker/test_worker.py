@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from edgefc.server.worker import proxy
+from edgefc.server import forwarding
 from tests.server.examples import ENDLESS, TOOLS, WEATHER
 from tests.server.server_process import CHAT, ServerProcess, endless_server, read_until
 
@@ -208,6 +208,6 @@ def test_a_complete_stream_gets_no_error() -> None:
         b"event: response.completed\ndata: {}",
     )
     for last in last_events:
-        assert proxy.LAST_EVENT.match(last)
+        assert forwarding.LAST_EVENT.match(last)
     for last in (b"", b'data: {"choices":[]}', b"event: response.output_text.delta\ndata: {}", b": still computing"):
-        assert not proxy.LAST_EVENT.match(last)
+        assert not forwarding.LAST_EVENT.match(last)
