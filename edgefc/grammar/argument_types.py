@@ -37,7 +37,7 @@ class ArgumentTypes:
         return self._types[name]
 
     def is_text_list(self, name: str) -> bool:
-        """Return whether an argument is an array of strings, as `are_text_lists` of the compiler has it."""
+        """Return whether an argument is an array that may be a list of strings, as `are_text_lists` has it."""
         if name not in self._text_lists:
             try:
                 self._text_lists[name] = self._find_text_list(name)

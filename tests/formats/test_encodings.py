@@ -177,6 +177,7 @@ LISTED = [
     ("kinds", " a b† c†", '["a b", "c"]'),
     ("kinds", ' ["a b", "c"]†', '["a b", "c"]'),
     ("mixed", ' ["a", 1]†', '["a", 1]'),
+    ("mixed", " a† 1†", '["a", "1"]'),
     ("fixed", ' ["y"]†', '["y"]'),
     ("text", " a†", '"a"'),
 ]
@@ -194,9 +195,7 @@ def test_the_texts_of_an_array_end_as_values_do(name: str, text: str, expected: 
     assert accepts(compile_output(syntax, tools, ToolChoice("required", ("f",))), f"<tool_call>f\n{arguments};")
 
 
-@pytest.mark.parametrize(
-    "text", ["- cities: †;", "- kinds: a b†;", "- kinds: a b† d†;", "- mixed: a†;", "- fixed: y†;"]
-)
+@pytest.mark.parametrize("text", ["- cities: †;", "- kinds: a b†;", "- kinds: a b† d†;", "- fixed: y†;"])
 def test_no_other_array_is_accepted_without_brackets(text: str) -> None:
     tools: Any = [{"type": "function", "function": {"name": "f", "parameters": LISTS}}]
     grammar = compile_output(ENCODINGS["lines"], tools, ToolChoice("required", ("f",)))

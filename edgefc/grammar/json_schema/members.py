@@ -100,7 +100,9 @@ def item_subschemas(conjunction: Conjunction, number: int | None) -> list[Subsch
 
 
 def are_text_lists(schemas: SchemaContext, disjuncts: tuple[Conjunction, ...]) -> bool:
-    """Return whether whatever satisfies one of these conjunctions is an array of strings, none of them enumerated."""
+    """Return whether whatever satisfies one of these conjunctions is an array, not enumerated, of scalars among which
+    strings may be.
+    """
     return bool(disjuncts) and all(_is_text_list(schemas, conjunction) for conjunction in disjuncts)
 
 
@@ -108,11 +110,12 @@ def _is_text_list(schemas: SchemaContext, conjunction: Conjunction) -> bool:
     if schemas.values(conjunction) is not None or list(json_types(conjunction)) != ["array"]:
         return False
     first = max((prefix_items(subschema)[0] for subschema in conjunction), default=0)
-    return all(
-        _types(schemas, item) <= {"string"}
+    items = [
+        _types(schemas, item)
         for number in (*range(first), None)
         for item in schemas.disjuncts(item_subschemas(conjunction, number))
-    )
+    ]
+    return any("string" in types for types in items) and not any({"object", "array"} & types for types in items)
 
 
 def _types(schemas: SchemaContext, conjunction: Conjunction) -> set[str]:
