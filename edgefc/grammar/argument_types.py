@@ -55,14 +55,10 @@ class ArgumentTypes:
             return True
 
     def _find(self, name: str) -> frozenset[str]:
-        from edgefc.grammar.json_schema.keywords import json_type, json_types
+        from edgefc.grammar.json_schema.members import types_of
 
-        types: set[str] = set()
-        for subschemas in self._subschemas(name):
-            for conjunction in self._schemas.disjuncts(subschemas):
-                values = self._schemas.values(conjunction)
-                types.update(json_types(conjunction) if values is None else map(json_type, values))
-        return frozenset(types)
+        conjunctions = (one for subschemas in self._subschemas(name) for one in self._schemas.disjuncts(subschemas))
+        return frozenset().union(*(types_of(self._schemas, one) for one in conjunctions))
 
     def _find_text_list(self, name: str) -> bool:
         from edgefc.grammar.json_schema.members import are_text_lists

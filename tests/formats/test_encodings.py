@@ -234,6 +234,18 @@ def test_an_argument_that_is_an_array_in_one_of_two_schemas_is_json() -> None:
     assert not accepts(grammar, "<tool_call>f\n- x: a† b†;")
 
 
+def test_an_impossible_argument_is_named_and_no_array_before_it() -> None:
+    """What cannot be listed, such as the number here, can be written as JSON: nothing is wrong with it."""
+    mixed = {"type": "array", "items": {"type": ["string", "integer"]}}
+    pair = {"type": "array", "prefixItems": [{"enum": [1, 2]}, {"type": "string"}]}
+    empty = {"type": "string", "minLength": 2, "maxLength": 1}
+    schema: Any = {"type": "object", "properties": {"mixed": mixed, "pair": pair, "x": empty}, "required": ["x"]}
+    tools: Any = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    with pytest.raises(SchemaError) as caught:
+        compile_output(ENCODINGS["lines"], tools, ToolChoice("required", ("f",)))
+    assert caught.value.path[-2:] == ("properties", "x")
+
+
 @pytest.mark.parametrize(
     ("separator", "parameter", "cdata"),
     [(", ", "- {name}: {value}†", ""), ("\n", "\n- {name}: {value}†", ""), (" ", "<{name}>{value}</>", "<")],

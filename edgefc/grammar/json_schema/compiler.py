@@ -25,9 +25,9 @@ from edgefc.grammar.json_schema.arrays import array_node
 from edgefc.grammar.json_schema.document import NAMED_SCHEMAS, Conjunction, Subschema
 from edgefc.grammar.json_schema.expander import Expander
 from edgefc.grammar.json_schema.findings import Finding, UnenforceableError, UnsupportedPatternError
-from edgefc.grammar.json_schema.keywords import json_type, json_types
+from edgefc.grammar.json_schema.keywords import json_types
 from edgefc.grammar.json_schema.layout import JsonLayout, Spacing
-from edgefc.grammar.json_schema.members import are_text_lists
+from edgefc.grammar.json_schema.members import are_text_lists, types_of
 from edgefc.grammar.json_schema.names import RuleNames
 from edgefc.grammar.json_schema.objects import object_node
 from edgefc.grammar.json_schema.scalars import boolean_node, null_node, number_node, string_node
@@ -202,9 +202,7 @@ class SchemaCompiler:
         return self._views[layout]
 
     def _is_scalar(self, conjunction: Conjunction) -> bool:
-        values = self.schemas.values(conjunction)
-        types = json_types(conjunction) if values is None else [json_type(value) for value in values]
-        return not {"object", "array"} & set(types)
+        return not {"object", "array"} & types_of(self.schemas, conjunction)
 
     def _recorded(self, conjunction: Conjunction, name: str, layout: JsonLayout) -> Node:
         """Return the node of a conjunction, and note for each of its schemas whether it admits anything at all."""
@@ -226,6 +224,8 @@ class SchemaCompiler:
             return self._impossible(conjunction, "no type of value is left")
         # Numbers are one node, for integers as well as fractions.
         types = [type_ for type_ in types if not (type_ == "fraction" and "integer" in types)]
+        if layout.only_strings:
+            types = [type_ for type_ in types if type_ == "string"]
         return layout.union([self._of_type(type_, conjunction, name, layout) for type_ in types])
 
     def _enumeration(self, conjunction: Conjunction, values: list[Any], layout: JsonLayout) -> Node:
@@ -234,9 +234,9 @@ class SchemaCompiler:
         scalars = [value for value in values if not isinstance(value, Mapping | list)]
         nested = [layout.constant(value) for value in values if isinstance(value, Mapping | list)]
         node = choice(*([layout.scalars(scalars)] if scalars else []), *nested)
-        return (
-            node if node != NOTHING else self._impossible(conjunction, "this family's calls can spell no value of it")
-        )
+        if node == NOTHING and not layout.only_strings:
+            return self._impossible(conjunction, "this family's calls can spell no value of it")
+        return node
 
     def _of_type(self, type_: str, conjunction: Conjunction, name: str, layout: JsonLayout) -> Node:
         if type_ == "object":

@@ -203,18 +203,14 @@ class TextListLayout(JsonLayout):
 class _ListedTextLayout(JsonLayout):
     """One of these strings; no other value can be listed."""
 
+    only_strings = True
+
     def __init__(self, tags: Tags, control: Mapping[str, int]) -> None:
         super().__init__("json")
         self._raw, self._end = RawText(tags.mark, tags.item_heads), lexemes(tags.end, control)
 
     def string(self, text: Node, low: int, high: int | None) -> Node:
         return _ended(self._raw.not_empty(text, low, high), self._end)
-
-    def plain(self, node: Node) -> Node:  # noqa: ARG002
-        return NOTHING
-
-    def words(self, values: Iterable[bool | None]) -> Node:  # noqa: ARG002
-        return NOTHING
 
     def scalars(self, values: Iterable[Scalar]) -> Node:
         texts = self._raw.texts(value for value in values if isinstance(value, str))

@@ -45,11 +45,13 @@ class JsonLayout:
     legal_name    the names that a property may have; None: any
     any_text      the text of any value at all; None: there is no simpler form of it
     text_lists    a further layout of arrays of strings that have any; None: there is none
+    only_strings  nothing else can be written
     """
 
     name = "json"
     sorts_keys = False
     has_braces = has_brackets = True
+    only_strings = False
     legal_name: re.Pattern[str] | None = None
     any_text: Node | None = None
     text_lists: JsonLayout | None = None

@@ -111,14 +111,15 @@ def _is_text_list(schemas: SchemaContext, conjunction: Conjunction) -> bool:
         return False
     first = max((prefix_items(subschema)[0] for subschema in conjunction), default=0)
     items = [
-        _types(schemas, item)
+        types_of(schemas, item)
         for number in (*range(first), None)
         for item in schemas.disjuncts(item_subschemas(conjunction, number))
     ]
     return any("string" in types for types in items) and not any({"object", "array"} & types for types in items)
 
 
-def _types(schemas: SchemaContext, conjunction: Conjunction) -> set[str]:
+def types_of(schemas: SchemaContext, conjunction: Conjunction) -> set[str]:
+    """Return the types that a value may have, `integer` and `fraction` for numbers."""
     values = schemas.values(conjunction)
     return set(json_types(conjunction) if values is None else map(json_type, values))
 
