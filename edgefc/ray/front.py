@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 
 from edgefc.ray.metrics import merge
 from edgefc.ray.replica import REPLICA_HEADER, Call
 from edgefc.ray.replicas import Answer, Replicas
 from edgefc.ray.routing import routing_key
-from edgefc.server.access_log import AccessLogMiddleware
-from edgefc.server.app import add_exception_handlers
 from edgefc.server.bodies import SMALL_BODY
-from edgefc.server.forwarding import METHODS, ForwardedStream, is_stream, request_headers, response_headers
+from edgefc.server.forwarding import (
+    METHODS,
+    ForwardedStream,
+    forwarding_app,
+    is_stream,
+    request_headers,
+    response_headers,
+)
 from edgefc.server.metrics import MEDIA_TYPE
-from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
+from edgefc.server.security import PUBLIC_PATHS
 from edgefc.server.settings import Settings
 from edgefc.server.sse import cancel_on_disconnect
-from edgefc.server.ui.middleware import PageMiddleware
 
 
 def create_front(replicas: Replicas, settings: Settings) -> FastAPI:
     """Create the application; it answers `/health` and `/metrics` for all replicas together."""
-    app = FastAPI(
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        middleware=[
-            Middleware(AccessLogMiddleware),
-            Middleware(SecurityMiddleware, settings=settings),
-            Middleware(PageMiddleware, settings=settings),
-        ],
-    )
-    add_exception_handlers(app)
+    app = forwarding_app(settings)
 
     async def health() -> Response:
         await replicas.check()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
-from fastapi import Request
-from starlette.types import Send
+from fastapi import FastAPI, Request
+from starlette.middleware import Middleware
+from starlette.types import Lifespan, Send
 
-from edgefc.server.access_log import REQUEST_ID
+from edgefc.server.access_log import REQUEST_ID, AccessLogMiddleware
+from edgefc.server.app import add_exception_handlers
 from edgefc.server.errors import ApiError
-from edgefc.server.security import FOREIGN_PAGE
+from edgefc.server.security import FOREIGN_PAGE, SecurityMiddleware
+from edgefc.server.settings import Settings
 from edgefc.server.sse import JSON_LINES, StreamedResponse, format_error, format_line
+from edgefc.server.ui.middleware import PageMiddleware
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # Headers that are forwarded; all others are handled in the process that listens.
@@ -21,6 +25,24 @@ MCP = "mcp-"  # headers of the Model Context Protocol begin so
 STREAMS = ("text/event-stream", JSON_LINES)
 LAST_EVENT = re.compile(rb"data: \[DONE\]|event: (message_stop|error|response\.(completed|incomplete|failed))\n")
 LAST_LINE = re.compile(rb'\{"error":|.*"done":true[,}]')
+
+
+def forwarding_app(settings: Settings, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Create an application without routes that checks clients: those of another process are behind it."""
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(AccessLogMiddleware),
+            Middleware(SecurityMiddleware, settings=settings),
+            Middleware(PageMiddleware, settings=settings),
+        ],
+    )
+    add_exception_handlers(app)
+    return app
 
 
 def request_headers(request: Request) -> dict[str, str]:

@@ -10,19 +10,23 @@ from contextlib import asynccontextmanager
 import httpx2
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 
-from edgefc.server.access_log import PROXIED, AccessLogMiddleware
-from edgefc.server.app import add_exception_handlers
+from edgefc.server.access_log import PROXIED
 from edgefc.server.errors import ApiError
-from edgefc.server.forwarding import METHODS, ForwardedStream, is_stream, request_headers, response_headers
+from edgefc.server.forwarding import (
+    METHODS,
+    ForwardedStream,
+    forwarding_app,
+    is_stream,
+    request_headers,
+    response_headers,
+)
 from edgefc.server.metrics import MEDIA_TYPE
 from edgefc.server.run import OnStop, listening_socket, run_app
-from edgefc.server.security import PUBLIC_PATHS, SecurityMiddleware
+from edgefc.server.security import PUBLIC_PATHS
 from edgefc.server.settings import Settings
 from edgefc.server.sse import cancel_on_disconnect
-from edgefc.server.ui.middleware import PageMiddleware
 from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
 
 METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
@@ -63,16 +67,7 @@ def create_proxy(worker: WorkerSupervisor, settings: Settings) -> FastAPI:
         async with client:
             yield
 
-    app = FastAPI(
-        openapi_url=None,
-        lifespan=lifespan,
-        middleware=[
-            Middleware(AccessLogMiddleware),
-            Middleware(SecurityMiddleware, settings=settings),
-            Middleware(PageMiddleware, settings=settings),
-        ],
-    )
-    add_exception_handlers(app)
+    app = forwarding_app(settings, lifespan)
     _add_status_routes(app, client, worker)
 
     @app.api_route("/{path:path}", methods=METHODS)
