@@ -204,6 +204,14 @@ def test_requests_choose_adapters_by_their_names(server: ServerProcess) -> None:
         assert "lora" in str(caught.value)
 
 
+def test_a_single_model_without_a_choice_of_adapters_answers_to_any_name(folder: Path) -> None:
+    """Such as edgefc-mini, whose adapter belongs to it: `edgefc-mini:Q4_1` is how `edgefc pull` prints it."""
+    body = {"model": "demo:Q8_0", "max_tokens": 4, "messages": QUESTION}
+    with ServerProcess(("--lora", str(folder / "polite.gguf"))) as serving:
+        assert serving.post("/v1/chat/completions", body).status == 200
+        assert [model["id"] for model in serving.request("GET", "/v1/models").json["data"]] == ["demo"]
+
+
 def test_models_are_listed_under_the_names_of_their_adapters_too(server: ServerProcess) -> None:
     client = server.client()
     assert [model.id for model in client.models.list()] == ["demo", "demo:polite", "demo:brief"]

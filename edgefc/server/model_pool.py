@@ -43,6 +43,11 @@ class ServedModel:
     can_unload: bool = True
     loading: asyncio.Task[None] | None = field(default=None, repr=False)
 
+    def adapter_in(self, name: str | None) -> str:
+        """Return the adapter that a name such as `MODEL:ADAPTER` has behind this model's; "" for any other name."""
+        head = f"{self.name}:"
+        return name.removeprefix(head) if name and name.startswith(head) and not name.endswith(LATEST) else ""
+
 
 class ModelPool:
     """The served models, by name. The first is the default, and a single one answers to any name.
@@ -129,12 +134,12 @@ class ModelPool:
         """Return the model that a request names, or the default. Raises ModelNotFoundError."""
         if name is None or len(self._entries) == 1:
             return self._default
-        return self._with_adapter(name) or self.named(name)
+        return self.with_adapter(name) or self.named(name)
 
-    def _with_adapter(self, name: str) -> ServedModel | None:
+    def with_adapter(self, name: str) -> ServedModel | None:
         """Return the model of a name such as `MODEL:ADAPTER`; whether there is the adapter shows when it is loaded."""
-        model, colon, adapter = name.rpartition(":")
-        return self._entries.get(model) if colon and adapter != LATEST[1:] and name not in self._entries else None
+        named = (entry for entry in self.entries if entry.adapter_in(name))
+        return None if name in self._entries else next(named, None)
 
     @asynccontextmanager
     async def use(self, name: str | None) -> AsyncIterator[tuple[ServedModel, Model]]:

@@ -17,7 +17,7 @@ from edgefc.model import Model
 from edgefc.server.jobs import Jobs
 from edgefc.server.linter import ToolLinter
 from edgefc.server.metrics import Metrics
-from edgefc.server.model_pool import LATEST, ModelPool, ServedModel
+from edgefc.server.model_pool import ModelPool, ServedModel
 from edgefc.server.request_record import RequestRecord
 from edgefc.server.settings import Settings
 
@@ -70,14 +70,12 @@ def _adapter_of(name: str | None, entry: ServedModel, model: Model, *, is_only: 
 
     is_only  no other model is served, so that this one answers to any name
     """
-    if name is None or name == entry.name or not name.startswith(f"{entry.name}:") or name.endswith(LATEST):
-        return None
-    adapter, loaded = name.removeprefix(f"{entry.name}:"), model.engine.adapters.scales
-    if adapter in loaded:
+    adapter, choices = entry.adapter_in(name), model.engine.adapters.choices
+    if adapter in choices:
         return adapter
-    if is_only and not loaded:
+    if not adapter or (is_only and not choices):
         return None
-    here = f"Loaded are {', '.join(loaded)}." if loaded else "None is loaded: see --lora."
+    here = f"Loaded are {', '.join(choices)}." if choices else "There is none to choose: see --lora."
     raise ModelNotFoundError(f"{entry.name} has no LoRA adapter {adapter[:80]!r}", here)
 
 

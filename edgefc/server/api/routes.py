@@ -98,9 +98,8 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/models/{name:path}", summary="Get a served model")
 async def get_model(name: str, request: Request) -> dict[str, Any]:
     models = service_of(request).models
-    model = name.rpartition(":")[0]
-    if model in {entry.name for entry in models.entries}:
-        for field in _with_adapters(await _model_field(models.named(model))):
+    if (entry := models.with_adapter(name)) is not None:
+        for field in _with_adapters(await _model_field(entry)):
             if field["id"] == name:
                 return field
     return await _model_field(models.named(name))
