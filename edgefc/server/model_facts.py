@@ -60,23 +60,24 @@ class ModelFacts:
 
 
 def facts_of(entry: ServedModel) -> ModelFacts:
-    """Read the facts about a served model; none of a file that cannot be read."""
+    """Read the facts about a served model, which may be unloaded meanwhile; none of a file that cannot be read."""
+    model = entry.model
     try:
         found = registry.resolve(entry.source)
     except EdgefcError:
         found = None
-    if entry.model is not None and (found is None or found.path != entry.model.path):
-        found = ResolvedModel(entry.model.path, None)
+    if model is not None and (found is None or found.path != model.path):
+        found = ResolvedModel(model.path, None)
     if found is None:
         return ModelFacts()
-    family = None if entry.model is None else (entry.model.family.name, bool(entry.model.family.syntax.think_begin))
+    family = None if model is None else (model.family.name, bool(model.family.syntax.think_begin))
     try:
         status = found.path.stat()
         return _read(found.path, found.card, family, status.st_mtime, status.st_size)
     except (OSError, EdgefcError):  # such as a folder without weights, which another server computes
-        if entry.model is None or family is None:
+        if model is None or family is None:
             return ModelFacts()
-        return ModelFacts(family=family[0], thinks=family[1], context=entry.model.n_ctx)
+        return ModelFacts(family=family[0], thinks=family[1], context=model.n_ctx)
 
 
 @functools.lru_cache(maxsize=64)

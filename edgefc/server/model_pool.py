@@ -107,7 +107,7 @@ class ModelPool:
     @property
     def loaded(self) -> Sequence[Model]:
         """The models in memory."""
-        return [entry.model for entry in self.entries if entry.model is not None]
+        return [model for entry in self.entries if (model := entry.model) is not None]
 
     @property
     def problem(self) -> str:

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from edgefc._version import __version__
+from edgefc.model import Model
 from edgefc.server.api.ollama import (
     GenerateHandler,
     GenerateRequest,
@@ -77,8 +78,10 @@ async def tags(request: Request) -> dict[str, Any]:
 
 @router.get("/ps", summary="List the loaded models (Ollama's API)")
 async def ps(request: Request) -> dict[str, Any]:
-    loaded = [entry for entry in service_of(request).models.entries if entry.model is not None]
-    return {"models": [{**await _listed(entry), **_expiry(entry)} for entry in loaded]}
+    listed = [(entry, await _listed(entry)) for entry in service_of(request).models.entries]
+    # A model may have been unloaded while the others' files were read.
+    described = [{**fields, **_expiry(entry, model)} for entry, fields in listed if (model := entry.model) is not None]
+    return {"models": described}
 
 
 @router.get("/version", summary="Get the server's version (Ollama's API)")
@@ -117,12 +120,11 @@ def _details(facts: ModelFacts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _expiry(entry: ServedModel) -> dict[str, Any]:
+def _expiry(entry: ServedModel, model: Model) -> dict[str, Any]:
     """Return when a loaded model will be unloaded, and what of it is where."""
-    assert entry.model is not None
     is_kept = entry.keep_alive == math.inf
     seconds = 0.0 if is_kept else time.time() - time.monotonic() + entry.last_used + entry.keep_alive
     return {
         "expires_at": NEVER if is_kept else timestamp(seconds),
-        "size_vram": 0, "context_length": entry.model.n_ctx,
+        "size_vram": 0, "context_length": model.n_ctx,
     }  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,28 @@ def test_a_request_says_how_long_a_model_is_kept(demo_path: Path, tmp_path: Path
         wait_for({"demo"})
         missing = server.post(API_CHAT, {"model": "third", "messages": HELLO})
         assert (missing.status, error_of(missing).splitlines()[0]) == (404, "model: unknown model 'third'")
+
+
+def test_models_are_described_while_they_are_loaded_and_unloaded(demo_path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    edit_metadata(demo_path, other, {"general.name": "other"})
+    answers: list[HttpResponse] = []
+    is_over = threading.Event()
+    with ServerProcess(("--n-ctx", "512"), models=("demo", str(other))) as server, ThreadPoolExecutor() as clients:
+
+        def describe(path: str) -> None:
+            while not is_over.is_set():
+                answers.append(server.request("GET", path))
+
+        paths = ("/api/ps", "/api/tags", "/v1/models", "/v1/models/other", "/metrics")
+        asking = [clients.submit(describe, path) for path in paths for _ in range(2)]
+        for _ in range(10):
+            assert server.post(GENERATE, {"model": "other"}).status == 200
+            assert server.post(API_CHAT, {"model": "other", "messages": [], "keep_alive": 0}).status == 200
+        is_over.set()
+        for one in asking:
+            one.result()
+    assert {answer.status for answer in answers} == {200}
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error(tiny_model: Path) -> None:
