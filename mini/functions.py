@@ -171,7 +171,7 @@ def _source(kind: str, source: str, say: str, inner: list[Param]) -> tuple[Calla
         }
     if kind == "enum":
         words = dict(_pair(text) for text in source.split(";"))
-        return (lambda v: Drawn(key := v.rng.choice(list(words)), words[key])), {"enum": list(words)}
+        return (lambda v: _said(v, words)), {"enum": list(words)}
     if match := _RANGE.match(source):
         least, most, step = float(match[1]), float(match[2]), float(match[3] or (1 if kind == "int" else 0.1))
         return (lambda v: v.in_range(least, most, step)), {}
@@ -181,6 +181,9 @@ def _source(kind: str, source: str, say: str, inner: list[Param]) -> tuple[Calla
         return (lambda v: v.drawn(source[1:])), {}
     if not source:
         raise FunctionError(f"no source of values in {kind!r}")
+    if kind == "str" and ":" in source:
+        words = dict(_pair(text) for text in source.split(";"))
+        return (lambda v: _said(v, words)), {}
     choices = [_literal(kind, text.strip()) for text in source.split(";")]
     return (lambda v: v.choice(choices)), {}
 
@@ -198,6 +201,12 @@ def _several(v: Values, draw: Callable[[Values], Drawn], count: int, kind: str) 
 def _pair(text: str) -> tuple[str, str]:
     value, _, words = (part.strip() for part in text.partition(":"))
     return value, words or value.replace("_", " ")
+
+
+def _said(v: Values, words: dict[str, str]) -> Drawn:
+    """One of these values, in one of its wordings, which stand between slashes."""
+    value = v.rng.choice(list(words))
+    return Drawn(value, v.rng.choice(words[value].split(" / ")))
 
 
 def _object(v: Values, inner: list[Param]) -> Drawn:

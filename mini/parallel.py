@@ -24,13 +24,15 @@ class SeveralCalls(Transcript):
 
     def parallel(self) -> bool:
         ways = {
-            self._list_of_values: 22,
-            self._combinations: 15,
-            self._same_again: 17,
-            self._sets_of_values: 22,
+            self._list_of_values: 20,
+            self._combinations: 16,
+            self._same_again: 14,
+            self._changed: 9,
+            self._sets_of_values: 19,
+            self._columns: 10,
             self._same_tool: 6,
             self._legs: 5,
-            self._different_tools: 18,
+            self._different_tools: 17,
         }
         write = self.rng.choices(list(ways), list(ways.values()))[0]
         return any(write() for _ in range(12))
@@ -61,6 +63,8 @@ class SeveralCalls(Transcript):
         before = template.partition(param.slot)[0].split()
         repeats_word = before and before[-1] in PREPOSITIONS and rng.random() < 0.4
         gap = f" {before[-1]} " if repeats_word else " "
+        if all(word.isdigit() for word in words) and rng.random() < 0.15:
+            return f"{','.join(words[:-1])} and {words[-1]}"
         return f"{(',' + gap).join(words[:-1])} {rng.choice(['and', 'and', 'and', 'as well as'])}{gap}{words[-1]}"
 
     def _with_one_for_each(self, request: Request) -> Request:
@@ -102,10 +106,9 @@ class SeveralCalls(Transcript):
             listed = in_words([each.words for each in values])
             words[param.name] = Drawn(listed, listed)
         request = self.requests.fill(tool, first.template, {**first.drawn, **words})
-        ends = (
-            [", respectively"] if is_paired else ["", "", ", in all combinations", ", each with each", ", all of them"]
-        )
-        request = replace(request, text=request.text.rstrip(".?! ") + rng.choice(ends))
+        ends = ["", "", "", "", ", in all combinations", ", each with each", ", all of them"]
+        end = ", respectively" if is_paired else rng.choice(ends)
+        request = replace(request, text=request.text.rstrip(".?! ") + end)
         self.user(self.requests.register(request))
         return self.call([replace(request, drawn={**request.drawn, one.name: a, other.name: b}) for a, b in pairs])
 
@@ -193,11 +196,70 @@ class SeveralCalls(Transcript):
         for param, one in common.items():
             phrase = self.requests.phrase(param, one)
             phrase = phrase if is_attached(phrase) else f"with {phrase}"
+            if form["text"].startswith("{Do}") and rng.random() < 0.5:
+                text = f"{phrase[:1].upper()}{phrase[1:]}, {text[:1].lower()}{text[1:]}"
+                continue
             text = f"{text.rstrip('.?! ')}. {rng.choice(LINES['in_all_cases']).format(phrase)}"
         self.user(self.requests.register(Request(tool, text, {}, [])))
         return self.call(
             [Request(tool, "", {param.name: one for param, one in {**each, **common}.items()}, []) for each in sets]
         )
+
+    def _columns(self) -> bool:
+        """Several cases, told parameter by parameter: "rates of 5% and 6% and terms of 2 and 3 years, respectively"."""
+        rng = self.rng
+        [tool] = self.offer([rng.choice(self.bank.with_phrases)], rng.choice([0, 0, 1, 2]), near=0.4)
+        function = tool.function
+        if not has_phrases(function):
+            return False
+        plain_ones = [p for p in function.required if p.type in {"string", "integer", "number"} and not p.parts]
+        if len(plain_ones) < len(function.required):
+            return False
+        free = [param for param in function.params if not param.required and param.say and param.type == "string"]
+        params = [*function.required, *(rng.sample(free, 1) if free and rng.random() < 0.3 else [])]
+        count = rng.choice([2, 2, 3, 3, 4])
+        columns = [self._several(param, count) for param in params]
+        if any(column is None for column in columns):
+            return False
+        rows = [
+            {param.name: one for param, one in zip(params, row, strict=True)}
+            for row in zip(*(column for column in columns if column is not None), strict=True)
+        ]
+        if any(distinct(self.v, tool.params, dict(row)) != row for row in rows):
+            return False
+        listed = [Drawn(None, in_words([row[param.name].words for row in rows])) for param in params]
+        phrases = [self.requests.phrase(param, one) for param, one in zip(params, listed, strict=True)]
+        text = rng.choice(LINES["columns"]).format(
+            do=function.do, Do=function.do[:1].upper() + function.do[1:], columns=", ".join(phrases), count=count
+        )
+        self.user(self.requests.register(Request(tool, text, {}, [])))
+        return self.call([Request(tool, "", row, []) for row in rows])
+
+    def _changed(self) -> bool:
+        """A request, and the same again with something optional: "then once more, but in degrees"."""
+        rng = self.rng
+        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 0, 1, 2]), near=0.4)
+        first = self.requests.complete(tool)
+        if first is None:
+            return False
+        free = [
+            param
+            for param in tool.function.params
+            if not param.required and param.say and not param.parts and param.name not in first.drawn
+        ]
+        if not free:
+            return False
+        changes = [(param, param.draw(self.v)) for param in rng.sample(free, min(len(free), rng.choice([1, 1, 2, 3])))]
+        requests = [first, *(replace(first, drawn={**first.drawn, param.name: one}) for param, one in changes)]
+        if repeats(requests):
+            return False
+        phrases = [self.requests.phrase(param, one) for param, one in changes]
+        phrases = [phrase if is_attached(phrase) else f"with {phrase}" for phrase in phrases]
+        form = rng.choice(LINES["changed"])
+        text = first.text.rstrip(".?! ") + form["first"].format(phrases[0])
+        text += "".join(form["next"].format(phrase) for phrase in phrases[1:])
+        self.user(self.requests.register(replace(first, text=text + rng.choice(["", ".", "."]))))
+        return self.call(requests)
 
     def _legs(self) -> bool:
         """One task from place to place: "from Oslo to Bergen, then to Stavanger, and back to Oslo"."""

@@ -45,7 +45,13 @@ HINTS: dict[str, tuple[str, ...]] = {
     "weekday_number": ("as a number, 1 for Monday to 7 for Sunday",),
     "whole_percentage": ("in percent", "as a percentage", "from 0 to 100 percent"),
     "metres": ("in metres", "in meters"),
-    "kilometres": ("in kilometres", "in km"),
+    "kilometres": ("in kilometres", "in km", "in kilometers", "in kms"),
+    "miles": ("in miles",),
+    "hours": ("in hours",),
+    "days": ("in days",),
+    "hour24": ("as an hour from 0 to 23", "24-hour clock, whole hours", "hour of the day, 0 to 23"),
+    "month_year": ("as 'Month YYYY', e.g. 'June 2019'", "month and year, e.g. 'June 2019'"),
+    "month_digits": ("as MM-YYYY", "in MM-YYYY format, e.g. 06-2019"),
     "minutes": ("in minutes",),
     "seconds": ("in seconds",),
     "grams": ("in grams",),
@@ -245,6 +251,47 @@ class Values(DemoValues):
             return Drawn(plain(km * 1000), f"{km} {self.rng.choice(['km', 'kilometres', 'kilometers'])}")
         metres = self.rng.randrange(10, 900)
         return Drawn(metres, f"{metres} {self.rng.choice(['m', 'metres', 'meters'])}")
+
+    def _with_unit(self, amounts: list[float], units: list[str]) -> Drawn:
+        """An amount in the unit that the parameter has."""
+        amount = plain(self.rng.choice(amounts))
+        gap = "" if self.rng.random() < 0.15 and len(units[-1]) < 4 else " "
+        unit = self.rng.choice(units)
+        return Drawn(amount, f"{amount}{gap if len(unit) < 4 else ' '}{unit}")
+
+    def kilometres(self) -> Drawn:
+        return self._with_unit([1, 2, 3, 4, 5, 8, 10, 12, 15, 20, 25, 30, 50, 75, 100, 2.5, 7.5],
+                               ["kilometres", "kilometers", "km", "km"])  # fmt: skip
+
+    def miles(self) -> Drawn:
+        return self._with_unit([2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 50, 60, 1.5], ["miles"])
+
+    def hours(self) -> Drawn:
+        return self._with_unit([2, 3, 4, 5, 6, 8, 10, 12, 24, 36, 48, 1.5, 2.5], ["hours", "hours", "h"])
+
+    def days(self) -> Drawn:
+        days = self.rng.choice([2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 21, 30])
+        if days in {7, 14, 21} and self.rng.random() < 0.5:
+            return Drawn(days, {7: "a week", 14: "two weeks", 21: "three weeks"}[days])
+        return Drawn(days, f"{SMALL[days] if days < 13 and self.rng.random() < 0.3 else days} days")
+
+    def hour24(self) -> Drawn:
+        hour = self.rng.randrange(1, 24)
+        half = "noon" if hour == 12 else f"{(hour - 1) % 12 + 1} {'am' if hour < 12 else 'pm'}"
+        return Drawn(hour, self.rng.choice([f"{hour:02}:00", f"{hour}:00", half, half, f"{hour} o'clock"]))
+
+    def _month_of_year(self) -> tuple[int, int]:
+        return self.rng.randrange(12), self.rng.randrange(2012, 2030)
+
+    def month_year(self) -> Drawn:
+        month, year = self._month_of_year()
+        text = f"{MONTHS[month]} {year}"
+        return Drawn(text, self.rng.choice([text, text, f"{MONTHS[month]} of {year}", f"{MONTHS[month]}, {year}"]))
+
+    def month_digits(self) -> Drawn:
+        month, year = self._month_of_year()
+        name = self.rng.choice([MONTHS[month], MONTHS[month], MONTHS[month][:3]])
+        return Drawn(f"{month + 1:02}-{year}", f"{name} {year}")
 
     def minutes(self) -> Drawn:
         rng = self.rng
