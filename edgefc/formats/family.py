@@ -105,6 +105,7 @@ class Family:
             _check_json(tools)
         conversation = self._with_family_ids(canonicalize(messages))
         self._check_calls(conversation)
+        self._mark_json_lists(conversation, tools or ())
         listed = self._listed_tools(tools, choice)
         if self.decision is not None:
             conversation = results_as_text(conversation)
@@ -226,6 +227,18 @@ class Family:
                     path = ("messages", number, "tool_calls", index, "function", "arguments")
                     reason = f"{self.name} models end a string at a mark that this one contains: {text[:40]!r}"
                     raise RequestError(path, reason, "Shorten or change the string.")
+
+    def _mark_json_lists(self, conversation: list[dict[str, Any]], tools: Tools) -> None:
+        """Mark the arguments of earlier calls that answers would not list, because their schemas allow more."""
+        if not self.history.list_separator:
+            return
+        types = self._argument_types([tool for tool in tools if "function" in tool])
+        for message in conversation:
+            for call in message.get("tool_calls", ()):
+                own = types.get(call["name"])
+                arrays = [name for name, value in call["arguments"].items() if isinstance(value, list)]
+                if own is not None:
+                    call["json_lists"] = [name for name in arrays if not own.is_text_list(name)]
 
     @property
     def _make_id(self) -> Callable[[], str]:

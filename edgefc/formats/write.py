@@ -23,7 +23,9 @@ def _write_call(syntax: OutputSyntax, call: Mapping[str, Any], *, first: bool, v
         return code if first or code.startswith(syntax.marker) else syntax.calls_separator + code
     original = call.get("arguments_text") if verbatim else None
     name = _dump(call["name"], spaced=syntax.spaced)[1:-1]
-    arguments = write_arguments(syntax, call["arguments"]) if original is None else original
+    arguments = original
+    if arguments is None:
+        arguments = write_arguments(syntax, call["arguments"], call.get("json_lists", ()))
     between, after = (
         text.replace("{id}", str(call.get("id", ""))) for text in (syntax.before_arguments, syntax.after_arguments)
     )

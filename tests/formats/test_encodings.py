@@ -218,6 +218,21 @@ def test_arrays_of_history_are_written_as_answers_are(value: list[Any], text: st
     assert write_arguments(ENCODINGS["lines"], {"x": value}) == f"- x: {text}"
 
 
+def test_history_lists_the_arrays_that_answers_list() -> None:
+    """An array that may have anything is JSON in answers, also when it has only strings."""
+    family = load_family("edgefc-mini")
+    properties = {"cities": {"type": "array", "items": {"type": "string"}}, "values": {"type": "array"}, "any": {}}
+    tools: Any = [{"type": "function", "function": {"name": "f", "parameters": {"properties": properties}}}]
+    arguments = {name: ["a", "b"] for name in properties}
+    call = {"function": {"name": "f", "arguments": json.dumps(arguments)}}
+    turns = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "y"}]
+    conversation: Any = [{"role": "user", "content": "x"}, *turns]
+    written = '<tool_call>f\n- cities: a† b†- values: ["a", "b"]†- any: ["a", "b"]†;'
+    assert written in family.render(conversation, tools).text
+    assert accepts(compile_output(family.syntax, tools, ToolChoice("required", ("f",))), written)
+    assert "- values: a† b†" in family.render(conversation).text  # nobody knows its schema
+
+
 def test_an_argument_that_is_an_array_in_one_of_two_schemas_is_json() -> None:
     """The text alone would not tell which of them it satisfies."""
     ways = [

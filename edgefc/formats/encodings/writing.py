@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from edgefc.grammar.quoting import QUOTINGS
@@ -13,8 +13,10 @@ from edgefc.types import OutputSyntax
 _WORDS = {True: "True", False: "False", None: "None"}
 
 
-def write_arguments(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str:
-    """Write the arguments of a call in the encoding of its family."""
+def write_arguments(syntax: OutputSyntax, arguments: Mapping[str, Any], json_lists: Collection[str] = ()) -> str:
+    """Write the arguments of a call in the encoding of its family; `json_lists` names arrays that are JSON even there
+    where a family lists strings.
+    """
     match syntax.arguments:
         case "json":
             return _json(arguments, spaced=syntax.spaced)
@@ -22,14 +24,15 @@ def write_arguments(syntax: OutputSyntax, arguments: Mapping[str, Any]) -> str:
             write = _python_or_json if syntax.literals == "json" else _python
             return ", ".join(f"{name}={write(value)}" for name, value in arguments.items())
         case "tagged":
-            return "".join(_tagged(syntax, name, value) for name, value in arguments.items())
+            written = (_tagged(syntax, name, value, lists=name not in json_lists) for name, value in arguments.items())
+            return "".join(written)
         case "gemma":
             return _gemma(arguments, syntax.quote)[1:-1]
 
 
-def _tagged(syntax: OutputSyntax, name: str, value: Any) -> str:
+def _tagged(syntax: OutputSyntax, name: str, value: Any, *, lists: bool) -> str:
     tags = tags_of(syntax)
-    if tags.is_text_list(value):
+    if lists and tags.is_text_list(value):
         text = f"{tags.end}{tags.separator}".join(value)
     elif isinstance(value, str):
         text = f"{CDATA_BEGIN}{value}{CDATA_END}" if tags.needs_cdata(value) else value
