@@ -72,6 +72,10 @@ def print_server(path: Path, options: argparse.Namespace) -> None:
     task = {"path": str(path), "model": options.model, "threads": options.threads, "n_ctx": options.n_ctx}
     for name, budget in (("selected", None), ("all", 0)):
         with tempfile.TemporaryDirectory() as cache:
+            # The first load finds the model's dialect, or gives up on a busy machine: later ones had another prompt.
+            load = "import sys, edgefc; edgefc.load(sys.argv[1], n_ctx=4096).close()"
+            environment = {**os.environ, "EDGEFC_CACHE_DIR": cache}
+            subprocess.run([sys.executable, "-c", load, options.model], env=environment, check=True)
             for when, question in (("first", first), ("restart, same question", first), ("restart, other", other)):
                 row = measure_apart(cache, question=question, budget=budget, **task)
                 source = f"{row['cached_tokens']:,} from {row['cached_from'] or 'nowhere'}"
