@@ -12,7 +12,7 @@ from mini.requests import PREPOSITIONS, Request
 from mini.schemas import Tool, words_of
 from mini.values import in_words
 
-TELLS_ALL = 0.7  # share of the answers that tell every field of a result
+TELLS_ALL = 0.7  # share of the answers that tell every figure of a result
 _COMMON = set(
     "calculate compute return look number the a an of for in to and or by from with is it on at "
     "get find show list all one be that this into".split()
@@ -29,12 +29,14 @@ def in_text(value: Any) -> str:
 def answer(function: Function, request: Request, result: dict[str, Any], template: str, roll: float) -> str:
     """A sentence about the result: of this template, of one of the function's, or field by field.
 
-    Without a template it mostly tells every field: the request did not say which of them matters.
+    Without a template it mostly tells every figure: the request did not say which of them matters.
     """
     texts = {**request.words(), **{key: in_text(value) for key, value in result.items()}}
     templates = [template] if template else function.answers
     if not template and roll < TELLS_ALL:
-        untold = {key for key in result if key not in function.echoes}
+        untold = {
+            key for key, value in result.items() if key not in function.echoes and re.search(r"\d", in_text(value))
+        }
         templates = [text for text in templates if untold <= set(slots(text))]
         roll /= TELLS_ALL
     for text in templates[int(roll * len(templates)) :]:
