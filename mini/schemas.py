@@ -18,6 +18,7 @@ from mini.values import Values
 
 MASKED_TOOL, MASKED_PARAMS = 0.13, 0.12
 LONG, SHORT, BARE = "long", "short", "bare"
+TOLD_OPTIONS = 0.22  # share of the enumerations that only the description tells
 GROUPED = 0.06  # share of tools with parameters inside of an object
 _OPTIONS, _INPUTS = ("options", "settings", "config", "filters"), ("params", "input", "data", "details")
 STYLES, STYLE_WEIGHTS = (LONG, SHORT, BARE), (50, 39, 11)
@@ -150,11 +151,29 @@ def _schema(
         schema = inner if schema["type"] == "object" else {"type": "array", "items": inner}
     in_schema = param.default is not None and v.rng.random() < 0.4
     text = param_text(v, param, style, hides=hides, tells_default=not in_schema)
+    if v.rng.random() < TOLD_OPTIONS and (told := _options(v, param)):
+        # As many libraries do: the description tells the values, the schema allows any text.
+        text = f"{text.rstrip('.') or param.name.replace('_', ' ').capitalize()}{told}"
+        schema = {"type": "string"} if "enum" in schema else {"type": "array", "items": {"type": "string"}}
     if in_schema:
         schema["default"] = param.default
     if param.hints == values.HINTS["iso_date"] and v.rng.random() < 0.2:
         schema["format"] = "date"
     return {**schema, "description": text} if text else schema
+
+
+def _options(v: Values, param: Param) -> str:
+    """The values of an enumeration, as a description tells them; "" if there is none of few texts."""
+    enum = param.schema.get("enum") or param.schema.get("items", {}).get("enum") or []
+    if not 1 < len(enum) <= 8 or not all(isinstance(item, str) for item in enum):
+        return ""
+    quoted = [f"'{item}'" for item in enum] if v.rng.random() < 0.5 else list(enum)
+    either, slashed = values.in_words(quoted, "or"), "/".join(enum)
+    forms = [
+        f" ({either})", f" ({slashed})", f": {either}.", f". Options: {', '.join(quoted)}.", f". One of {either}.",
+        f". It can be {either}.", f". Possible values are {values.in_words(quoted)}.",
+    ]  # fmt: skip
+    return v.rng.choice(forms)
 
 
 # -- texts
