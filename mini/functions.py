@@ -181,7 +181,7 @@ def _source(kind: str, source: str, say: str, inner: list[Param]) -> tuple[Calla
         return (lambda v: v.drawn(source[1:])), {}
     if not source:
         raise FunctionError(f"no source of values in {kind!r}")
-    if kind == "str" and ":" in source:
+    if kind == "str" and ": " in source:
         words = dict(_pair(text) for text in source.split(";"))
         return (lambda v: _said(v, words)), {}
     choices = [_literal(kind, text.strip()) for text in source.split(";")]
