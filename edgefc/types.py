@@ -148,6 +148,7 @@ class CallDecision:
     arguments  weight of the arguments' mean log probability, per token, which is then added, too
     again      added to the odds of a second call after the first one
     more       added to those of each further call
+    item       added to the odds of another string in an array of an enumeration, after one: models copy the enumeration
     """
 
     call: float = 0.0
@@ -155,6 +156,7 @@ class CallDecision:
     arguments: float = 0.0
     again: float = 0.0
     more: float = 0.0
+    item: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

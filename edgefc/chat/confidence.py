@@ -174,6 +174,11 @@ class ArgumentTracker:
         self._has_value = False  # the value has begun and not ended
         self._pending: Certainty | None = None  # of a key that is not complete
 
+    @property
+    def listing(self) -> str | None:
+        """The argument in whose array a string is open."""
+        return self._key if self._depth == 2 and self._in_string else None
+
     def record(self, choice: Choice, token: int, text: str) -> None:
         """Record a token that was chosen for the arguments, and its text."""
         is_between = not self._in_string and not (self._key is not None and self._has_value)

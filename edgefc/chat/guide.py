@@ -42,6 +42,7 @@ class GuideSettings:
     call_bias       added to the logarithm of the odds of a call against text, where the answer begins; None: the
                     likeliest token decides
     min_confidence  least P(call) × P(tool | call) of a call that is delivered
+    enumerations    tools with an argument of each that is an array of an enumeration
     """
 
     names: tuple[str, ...]
@@ -50,6 +51,7 @@ class GuideSettings:
     end_bias: float = 0.0
     call_bias: float | None = None
     min_confidence: float | None = None
+    enumerations: frozenset[tuple[str, str]] = frozenset()
 
 
 class AnswerGuide:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgefc import formats, grammar
 from edgefc.chat.confidence import CallConfidence, Confidence
-from edgefc.chat.decision import DecidingGuide
+from edgefc.chat.decision import DecidingGuide, enumerations_of
 from edgefc.chat.enforceable import enforceable, unsupported_option, with_enforceable
 from edgefc.chat.guide import AnswerGuide, GuideSettings
 from edgefc.chat.options import (
@@ -292,6 +292,8 @@ def _prepared(
     settings = None
     if toolset and choice.mode != "none":
         settings = guide_settings(options, choice, family.call_bias)
+        if answer.decision is not None:
+            settings = replace(settings, enumerations=enumerations_of(toolset))
         engine_options["stop"] = family.stop  # the caller's stop strings apply to text only: the guide looks for them
         if choice.mode == "auto":
             engine_options["call_grammar"] = (

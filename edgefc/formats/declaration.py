@@ -31,7 +31,7 @@ KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     },
     "output": {"begin": str, "end": str},
     "thinking": {"begin": str, "end": str, "opened": ("always", "asked")},
-    "decision": dict.fromkeys(("call", "doubt", "arguments", "again", "more"), (int, float)),
+    "decision": dict.fromkeys(("call", "doubt", "arguments", "again", "more", "item"), (int, float)),
     "sampling": {"temperature": (int, float), "top_p": (int, float), "top_k": int, "min_p": (int, float)},
 }  # fmt: skip
 

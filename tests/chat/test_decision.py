@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import edgefc
-from edgefc.chat.decision import _CallTail
+from edgefc.chat.decision import _CallTail, enumerations_of
 from edgefc.chat.repeats import AnswerReader
 from edgefc.formats import calls_since_question, load_family
 from edgefc.tools.examples import EXAMPLE_TOOLS
@@ -46,6 +46,34 @@ def test_a_low_bias_never_calls(model: edgefc.Model) -> None:
     assert reply.confidence is not None
     assert reply.confidence.call is not None
     assert reply.confidence.calls == ()
+
+
+def test_an_array_of_an_enumeration_ends_where_another_value_is_not_clearly_likelier(model: edgefc.Model) -> None:
+    days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+    def days_of(bias: float, **schema: Any) -> list[str]:
+        items = {"type": "array", "items": {"type": "string", **schema}, "minItems": 1, "maxItems": 7}
+        parameters = {"type": "object", "properties": {"days": items}, "required": ["days"]}
+        tool: Any = {"type": "function", "function": {"name": "set_alarm", "parameters": parameters}}
+        assert model.family.decision is not None
+        family = replace(model.family, decision=replace(model.family.decision, item=bias))
+        biased = edgefc.Model(model.engine, family, path=model.path, name="json-list")
+        question: Any = [{"role": "user", "content": "Set an alarm on monday, tuesday and friday"}]
+        reply = biased.chat(question, tools=[tool], tool_choice="required", temperature=0, max_tokens=300)
+        named: list[str] = reply.calls[0].arguments["days"]
+        return named
+
+    assert len(days_of(0.0, enum=days)) > len(days_of(-100.0, enum=days)) == 1
+    assert len(days_of(-100.0, maxLength=9)) == len(days_of(0.0, maxLength=9)) > 1  # other texts are not weighed
+
+
+def test_arrays_of_enumerations_are_found_in_any_schema() -> None:
+    array = {"type": "array", "items": {"enum": ["a"]}}
+    schemas: list[Any] = [None, True, {"properties": None}, {"properties": {"x": True, "y": {"items": [array]}}}]
+    tools: Any = [{"function": {"name": "odd", "parameters": schema}} for schema in schemas]
+    tools.append({"function": {"name": "f", "parameters": {"properties": {"x": array, "y": {"type": "array"}}}}})
+    tools.append({"function": {"name": "none"}})
+    assert enumerations_of(tools) == {("f", "x")}
 
 
 @pytest.mark.parametrize("bias", [100.0, -100.0])
