@@ -41,12 +41,12 @@ def replica_application(model: str, scale: Scale, settings: Settings, options: d
     inner = replace(
         settings, host="127.0.0.1", port=0, api_keys=(), allowed_hosts=(), allowed_origins=(), drain=0.0, ui=False
     )
-    return _deployment(scale, settings, threads).bind(
+    return deployment_of(Replica, scale, settings, threads).bind(
         model, {"n_parallel": settings.parallel, **options, "n_threads": threads}, inner, str(Path.cwd())
     )
 
 
-def _deployment(scale: Scale, settings: Settings, threads: int) -> Deployment:
+def deployment_of(replica: type, scale: Scale, settings: Settings, threads: int) -> Deployment:
     """Configure the replicas: a busy one gives its requests to the next, and requests wait in front of all."""
     count: dict[str, Any] = {"num_replicas": scale.minimum}
     if not scale.is_fixed:
@@ -60,7 +60,7 @@ def _deployment(scale: Scale, settings: Settings, threads: int) -> Deployment:
             )
         }
     return serve.deployment(
-        Replica,
+        replica,
         name="edgefc",
         **count,
         ray_actor_options={"num_cpus": threads, "num_gpus": scale.gpus},

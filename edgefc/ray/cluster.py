@@ -112,3 +112,9 @@ def check_free_cores(cores: int) -> None:
     if cores > total:
         reason = f"the replicas need {cores} cores, and the cluster has {total:g}"
         raise RequestError("ray", reason, "Ask for fewer replicas, or for fewer --n-threads.")
+
+
+def enter_folder(folder: str) -> None:
+    """Make the folder of the command that of this replica, where the machine has it."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
