@@ -18,7 +18,7 @@ from edgefc.cli.choice import default_model
 from edgefc.errors import RequestError
 from edgefc.ray.front import create_front
 from edgefc.ray.replica import Replica
-from edgefc.ray.replicas import Replicas
+from edgefc.ray.replicas import SPARE_S, Replicas
 from edgefc.ray.scale import MAX_REPLICAS, Scale
 from edgefc.server.settings import Settings
 
@@ -99,7 +99,8 @@ def build_app(
     model     id from `edgefc list`, or path of a .gguf file, which every machine of the cluster has
     replicas  their number; as a pair, the bounds between which it follows the load
     gpus      GPUs that Ray reserves for each replica, also a part of one
-    settings  of the server; Ray Serve has the address, `parallel` and `max_waiting` hold for each replica and for all
+    settings  of the server; Ray Serve has the address, `parallel` and `max_waiting` hold for each replica and for all,
+              and `drain` for a replica that is replaced, too
     options   of `edgefc.load`, such as n_ctx and n_threads (by default a replica's share of this machine's processors)
 
     Raises RequestError.
@@ -113,6 +114,7 @@ def build_app(
         name="front",
         max_ongoing_requests=INGRESS_REQUESTS,
         ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=settings.drain + SPARE_S,
     )
     return front.bind(replica_application(model, scale, settings, options), settings)
 
@@ -129,6 +131,7 @@ def app_from_environment() -> Application:
             ("EDGEFC_PARALLEL", "parallel", int),
             ("EDGEFC_WAITING", "max_waiting", int),
             ("EDGEFC_TIMEOUT", "timeout", float),
+            ("EDGEFC_DRAIN", "drain", float),
         )
         if os.environ.get(variable)
     }
