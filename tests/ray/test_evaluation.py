@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,41 @@ def test_results_are_those_of_a_local_run_when_replicas_are_killed(tmp_path: Pat
     assert [entries(path) for path in found] == [entries(path) for path in files]
     assert len(entries(found[0])) == 1 + 36
     assert found[1].read_bytes().startswith(b"".join(earlier))
+
+
+def test_sigterm_ends_a_run_and_ray_with_it(tmp_path: Path) -> None:
+    command = [*COMMAND, "--limit=100", "--out", str(tmp_path / "runs"), "--ray", "replicas=1"]
+    with (
+        tempfile.TemporaryDirectory() as folder,  # Ray's sockets there have names of at most 107 characters
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "TMPDIR": folder}
+        ) as process,
+    ):
+        try:
+            while process.poll() is None and not any(
+                path.read_bytes().count(b"\n") >= 4 for path in (tmp_path / "runs").glob("*.jsonl")
+            ):
+                time.sleep(0.01)
+            started = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert not list(Path(folder).glob("edgefc-ray-*"))
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "SIGTERM" not in said
+    assert not psutil.wait_procs(started, 20)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such sockets")
+@IMPORTS_RAY
+def test_the_names_of_rays_sockets_are_short_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgefc.ray import cluster
+
+    monkeypatch.setattr(tempfile, "tempdir", "/var/tmp/x")
+    assert cluster._short_folder() == "/var/tmp/x"
+    monkeypatch.setattr(tempfile, "tempdir", "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T")  # as on macOS
+    assert cluster._short_folder() == "/tmp"
 
 
 @pytest.mark.parametrize(
