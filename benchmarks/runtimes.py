@@ -25,9 +25,9 @@ import edgefc
 from benchmarks import peer
 from edgefc.engine import llama as engine_llama
 from edgefc.errors import EdgefcError
+from edgefc.evaluation.answering import answered_by
 from edgefc.evaluation.cases import Case
 from edgefc.evaluation.judging import Answered, Sureness, calls_text, read_answer
-from edgefc.evaluation.run import answered_by
 from edgefc.formats import ParsedReply
 from edgefc.types import Message
 

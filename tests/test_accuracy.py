@@ -15,9 +15,9 @@ from benchmarks.serving import serve_in_thread
 from edgefc import load
 from edgefc.engine import selftest
 from edgefc.errors import SuiteError
+from edgefc.evaluation.answering import answered_by
 from edgefc.evaluation.judging import judge_answer
 from edgefc.evaluation.results import CaseResult, EvalRun, EvalSetting
-from edgefc.evaluation.run import answered_by
 from edgefc.evaluation.suites import load_cases
 from tests.evaluation.checkout import write_checkout
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 from typing_extensions import TypedDict
 
-import edgefc
+from edgefc.cli.case_runners import RunnerOf, case_runners
 from edgefc.cli.choice import default_model
 from edgefc.cli.completion import complete_models
 from edgefc.cli.console import err, out, print_json, print_table
 from edgefc.cli.counting import counting
-from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     CallBiasOption,
     ContextOption,
@@ -26,6 +25,7 @@ from edgefc.cli.options import (
     LoraFilesOption,
     MinConfidenceOption,
     ModelOption,
+    RayOption,
     ThreadsOption,
     ToolBudgetOption,
 )
@@ -35,7 +35,7 @@ from edgefc.terminal import single_line
 if TYPE_CHECKING:
     from edgefc.evaluation.cases import Case
     from edgefc.evaluation.results import EvalRun
-    from edgefc.models.registry import ResolvedModel
+    from edgefc.evaluation.run import CaseRunner
 
 LONGEST_OUTPUT = 300  # characters of a question or output that are printed
 
@@ -87,7 +87,6 @@ class _Plan:
     distractors: int
     tool_budget: int | None
     max_tokens: int
-    parallel: int
     load: LoadOptions
     folder: Path
     resume: bool
@@ -114,6 +113,7 @@ def evaluate(
     n_gpu_layers: GpuLayersOption = None,
     lora: LoraFilesOption = None,
     engine: EngineOption = None,
+    ray: RayOption = None,
     resume: ResumeOption = False,
     folder: OutOption = None,
     plot: PlotOption = None,
@@ -144,13 +144,13 @@ def evaluate(
             # Without distractors, the model is shown all tools of a case unless an option says otherwise.
             tool_budget=tool_budget if tool_budget is not None or distractors else 0,
             max_tokens=max_tokens,
-            parallel=parallel,
             load=load,
             folder=folder or paths.cache_dir() / "evaluations",
             resume=resume,
         )
-        for found in [find_model(name) for name in names]:
-            runs.extend(_run_model(found, plan))
+        with case_runners(names, ray, load, parallel) as runner_of:
+            for name in names:
+                runs.extend(_run_model(name, plan, runner_of))
     _report([*runs, *saved], plot, failures, markdown=markdown, as_json=as_json)
 
 
@@ -211,23 +211,21 @@ def _words(option: str, text: str, allowed: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
-    from edgefc.chat.tool_budget import budget_of
-    from edgefc.evaluation.run import open_run, setting_of
+def _run_model(name: str, plan: _Plan, runner_of: RunnerOf) -> Iterator[EvalRun]:
+    from edgefc.evaluation.run import open_run
     from edgefc.evaluation.suites import cases_for
 
     for family in plan.families:
-        with load_model(found, replace(plan.load, family=family)) as model:
+        with runner_of(name, replace(plan.load, family=family)) as runner:
             for grammar, choice in plan.modes:
-                setting = setting_of(
-                    model,
+                setting = runner.setting(
                     plan.suite,
                     grammar=grammar,
                     max_tokens=plan.max_tokens,
                     tool_choice=choice,
                     call_bias=plan.call_bias,
                     min_confidence=plan.min_confidence,
-                    tool_budget=budget_of({"tool_budget": plan.tool_budget}, model.engine),
+                    tool_budget=plan.tool_budget,
                     distractors=plan.distractors,
                 )
                 cases = cases_for(plan.suite, plan.cases, choice)
@@ -237,20 +235,20 @@ def _run_model(found: ResolvedModel, plan: _Plan) -> Iterator[EvalRun]:
                     )
                     err.print(left_out, markup=False)
                 run = open_run(plan.folder, setting, resume=plan.resume)
-                _ask_cases(model, cases, plan.parallel, run)
+                _ask_cases(runner, cases, run)
                 yield run
 
 
-def _ask_cases(model: edgefc.Model, cases: Sequence[Case], parallel: int, run: EvalRun) -> None:
+def _ask_cases(runner: CaseRunner, cases: Sequence[Case], run: EvalRun) -> None:
     """Ask the remaining cases."""
     from edgefc.evaluation import report
-    from edgefc.evaluation.run import evaluate as run_cases
+    from edgefc.evaluation.run import evaluate_with
 
     def kept_in() -> str:
         return f"{len(run.results)} of {len(cases)} results are in {run.path}"
 
     with counting(f"{run.setting.name}, {run.setting.tool_choice}", kept_in) as count:
-        for _ in run_cases(model, cases, run, parallel=parallel):
+        for _ in evaluate_with(runner, cases, run):
             rate = report.rates(run.results.values())[report.ALL]
             count(rate.cases, len(cases), f"{rate.share:.0%} right")
 

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from edgefc.chat.options import sampling_options
-from edgefc.chat.prompt import ModelPrompt
-from edgefc.chat.reply import Reply
+from edgefc.chat.tool_budget import budget_of
 from edgefc.engine.identity import model_identity
-from edgefc.errors import CancelledError, EdgefcError, EngineClosedError, RequestError
-from edgefc.evaluation.cases import Case, ModelAnswer
-from edgefc.evaluation.judging import Answered, Sureness, calls_text, judge_answer, judge_refusal, read_answer
+from edgefc.errors import RequestError
+from edgefc.evaluation.answering import AskedCase
+from edgefc.evaluation.cases import Case
 from edgefc.evaluation.results import CaseResult, EvalRun, EvalSetting
-from edgefc.formats import ParsedReply
 from edgefc.model import Model
-from edgefc.types import Delta
 
 AHEAD = 2  # waiting requests per running one, so that the engine is never idle
+
+
+class PendingResult(Protocol):
+    """The result of a case that is being asked."""
+
+    def wait(self) -> CaseResult:
+        """Return the result. Raises EngineClosedError or CancelledError."""
+
+    def cancel(self) -> None:
+        """Stop generating."""
+
+
+class CaseRunner(Protocol):
+    """Asks cases of a model, which may be in other processes, `parallel` at the same time."""
+
+    @property
+    def parallel(self) -> int: ...
+
+    def setting(self, suite: str, **options: Any) -> EvalSetting:
+        """Return what `setting_of` returns for the model. Raises EngineClosedError."""
+
+    def ask(self, case: Case, setting: EvalSetting) -> PendingResult:
+        """Begin a case. Raises EngineClosedError."""
 
 
 def setting_of(
@@ -34,10 +51,13 @@ def setting_of(
     tool_choice: str = "auto",
     call_bias: float | None = None,
     min_confidence: float | None = None,
-    tool_budget: int = 0,
+    tool_budget: int | None = 0,
     distractors: int = 0,
 ) -> EvalSetting:
-    """Return the setting of a run of this model. Without the grammar, bias and confidence have no effect."""
+    """Return the setting of a run of this model. Without the grammar, bias and confidence have no effect.
+
+    Raises RequestError for an invalid tool budget.
+    """
     adapters = model.engine.adapters
     return EvalSetting(
         model="+".join(filter(None, (model.name, adapters.label))),
@@ -50,7 +70,7 @@ def setting_of(
         tool_choice=tool_choice,
         call_bias=call_bias if grammar else None,
         min_confidence=min_confidence if grammar else None,
-        tool_budget=tool_budget,
+        tool_budget=budget_of({"tool_budget": tool_budget}, model.engine),
         distractors=distractors,
     )
 
@@ -68,21 +88,24 @@ def evaluate(model: Model, cases: Sequence[Case], run: EvalRun, *, parallel: int
 
     Raises RequestError for a duplicate id, SuiteError, or EngineClosedError.
     """
+    return evaluate_with(ModelRunner(model, parallel), cases, run)
+
+
+def evaluate_with(runner: CaseRunner, cases: Sequence[Case], run: EvalRun) -> Iterator[CaseResult]:
+    """Ask cases as `evaluate` does, wherever the model is."""
     _check_ids(cases)
     remaining = deque(run.keep(cases))
-    submitted: deque[tuple[Case, _PendingAnswer]] = deque()
+    submitted: deque[PendingResult] = deque()
     try:
         while remaining or submitted:
-            while remaining and len(submitted) < (1 + AHEAD) * parallel:
-                case = remaining.popleft()
-                submitted.append((case, _submit(model, case, run.setting)))
-            case, pending = submitted[0]
-            result = judge_case(model, case, pending, run.setting)
+            while remaining and len(submitted) < (1 + AHEAD) * runner.parallel:
+                submitted.append(runner.ask(remaining.popleft(), run.setting))
+            result = submitted[0].wait()
             run.add(result)
             submitted.popleft()
             yield result
     finally:
-        for _, pending in submitted:
+        for pending in submitted:
             pending.cancel()
 
 
@@ -94,159 +117,17 @@ def _check_ids(cases: Sequence[Case]) -> None:
         ids.add(case.id)
 
 
-class _PendingAnswer(Protocol):
-    """An answer that is being generated."""
+@dataclass(frozen=True, slots=True)
+class ModelRunner:
+    """Asks cases of a model of this process."""
 
-    def wait(self) -> Answered:
-        """Return the complete answer. Raises EdgefcError."""
+    model: Model
+    parallel: int
 
-    def cancel(self) -> None: ...
+    def setting(self, suite: str, **options: Any) -> EvalSetting:
+        """Return the setting of a run. Raises RequestError."""
+        return setting_of(self.model, suite, **options)
 
-
-class _Refused:
-    """A request that was refused."""
-
-    def __init__(self, error: EdgefcError) -> None:
-        self._error = error
-
-    def wait(self) -> Answered:
-        raise self._error
-
-    def cancel(self) -> None:
-        return
-
-
-class _Constrained:
-    """An answer under the grammar."""
-
-    def __init__(self, model: Model, case: Case, setting: EvalSetting) -> None:
-        self._stream = model.chat(
-            case.messages,
-            tools=case.tools,
-            tool_choice=setting.tool_choice,
-            stream=True,
-            temperature=0.0,
-            max_tokens=setting.max_tokens,
-            call_bias=setting.call_bias,
-            min_confidence=setting.min_confidence,
-            tool_budget=setting.tool_budget,
-        )
-
-    def wait(self) -> Answered:
-        streamed = "".join(map(_delta_text, self._stream))
-        reply = self._stream.reply
-        return answered_by(reply, streamed)
-
-    def cancel(self) -> None:
-        self._stream.close()
-
-
-def answered_by(reply: Reply, text: str) -> Answered:
-    """Return a reply as an answer to be judged; `text` is what it says where it calls nothing."""
-    answer, stats = read_answer(reply), reply.stats
-    return Answered(
-        answer,
-        calls_text(answer.calls) if answer.calls else text,
-        stats.prompt_tokens,
-        stats.completion_tokens,
-        is_cut=reply.is_cut,
-        model_steps=stats.model_steps,
-        seconds=stats.prefill_s + stats.decode_s,
-        sureness=_sureness(reply, answer),
-        selected=None if reply.selection is None else reply.selection.tools,
-    )
-
-
-class _Unconstrained:
-    """An answer without a grammar, with the same prompt and parser; calls are read in any spelling."""
-
-    def __init__(self, model: Model, case: Case, setting: EvalSetting) -> None:
-        self._family, self._tools = model.family, case.tools
-        self._generation = model.engine.submit(
-            _prompt(model, case, setting).ids,
-            max_tokens=setting.max_tokens,
-            sampling=sampling_options({"temperature": 0.0}, model.family),
-            stop=model.family.stop,
-        )
-
-    def wait(self) -> Answered:
-        result = self._generation.result()
-        is_cut = result.finish_reason == "length"
-        stats = result.stats
-        return Answered(
-            read_answer(self._parse(result.text, cut_off=is_cut)),
-            result.text,
-            stats.prompt_tokens,
-            stats.completion_tokens,
-            is_cut=is_cut,
-            model_steps=stats.model_steps,
-            seconds=stats.prefill_s + stats.decode_s,
-        )
-
-    def cancel(self) -> None:
-        self._generation.cancel()
-
-    def _parse(self, text: str, *, cut_off: bool) -> ParsedReply:
-        if not cut_off:
-            return self._family.parse(text, self._tools)
-        parser = self._family.parser(self._tools)
-        parser.feed(text)
-        return parser.finish("length")
-
-
-def _submit(model: Model, case: Case, setting: EvalSetting) -> _PendingAnswer:
-    try:
-        return (_Constrained if setting.grammar else _Unconstrained)(model, case, setting)
-    except EngineClosedError:
-        raise
-    except EdgefcError as error:
-        return _Refused(error)
-
-
-def judge_case(model: Model, case: Case, pending: _PendingAnswer, setting: EvalSetting) -> CaseResult:
-    """Wait for the answer to a case and judge it. Raises EngineClosedError or CancelledError."""
-    try:
-        answered = pending.wait()
-    except (EngineClosedError, CancelledError):
-        raise
-    except EdgefcError as error:
-        result = judge_refusal(case, f"{error.code}: {error}")
-    else:
-        result = judge_answer(case, setting.suite, answered)
-    return result if result.right else replace(result, prompt=_prompt_of(model, case, setting))
-
-
-def _prompt(model: Model, case: Case, setting: EvalSetting) -> ModelPrompt:
-    return model.prompt(case.messages, case.tools, tool_choice=setting.tool_choice, tool_budget=setting.tool_budget)
-
-
-def _prompt_of(model: Model, case: Case, setting: EvalSetting) -> str:
-    """Return the exact prompt, "" where it is itself the reason for the refusal."""
-    with suppress(EdgefcError):
-        return _prompt(model, case, setting).text
-    return ""
-
-
-def _delta_text(delta: Delta) -> str:
-    """Return the text of a delta, calls too: the message of an answer that is cut off has none."""
-    functions = (call.get("function", {}) for call in delta.get("tool_calls", ()))
-    calls = [f"{function.get('name', '')}{function.get('arguments', '')}" for function in functions]
-    return delta.get("content", "") + "".join(calls)
-
-
-def _sureness(reply: Reply, answer: ModelAnswer) -> Sureness:
-    """Return how sure the model was; all None where it is unknown."""
-    found = reply.confidence
-    if found is None:
-        return Sureness()
-    if not answer.calls:
-        return Sureness(p_call=found.call, confidence=None if found.call is None else 1 - found.call)
-    tools = [call.tools.get(call.name, 1.0) for call in found.calls]
-    arguments = [argument.probability for call in found.calls for argument in call.arguments.values()]
-    decisions = [1.0 if call.call is None else call.call for call in found.calls]
-    return Sureness(
-        p_call=found.call,
-        p_tool=min(tools, default=None),
-        p_argument=min(arguments, default=None),
-        confidence=math.prod([*decisions, *tools, *arguments]),
-    )
+    def ask(self, case: Case, setting: EvalSetting) -> PendingResult:
+        """Begin a case. Raises EngineClosedError."""
+        return AskedCase(self.model, case, setting)

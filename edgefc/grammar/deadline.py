@@ -7,6 +7,7 @@ clock, which is the thread's processor time, only ends a compilation that would 
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class _Budget:
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+_lock = threading.Lock()
+_deadlines = 0  # in all threads
 
 
 @contextmanager
@@ -40,19 +43,33 @@ def deadline(seconds: float) -> Iterator[None]:
     """Limit the block to this processor time: past it, `tick` raises OutOfTimeError."""
     budget = _Budget(seconds)
     token = _budget.set(budget)
-
-    def exclude_collection(phase: str, _: Mapping[str, Any]) -> None:
-        """Add the time of a garbage collection to the deadline: it grows with the program, not with the schema."""
-        if _budget.get() is budget:
-            budget.end += -time.thread_time() if phase == "start" else time.thread_time()
-
-    # Registered for as short a time as possible: Python drops a Ctrl-C that arrives inside of it.
-    gc.callbacks.append(exclude_collection)
+    _watch_collections(1)
     try:
         yield
     finally:
-        gc.callbacks.remove(exclude_collection)
+        _watch_collections(-1)
         _budget.reset(token)
+
+
+def _watch_collections(change: int) -> None:
+    """Register `_exclude_collection` while there is a deadline in any thread.
+
+    For as short a time as possible, as Python drops a Ctrl-C that arrives inside of it. One registration is for all:
+    Python skips callbacks where another thread removes one while it calls them.
+    """
+    global _deadlines
+    with _lock:
+        before, _deadlines = _deadlines, _deadlines + change
+        if not before:
+            gc.callbacks.append(_exclude_collection)
+        elif not _deadlines:
+            gc.callbacks.remove(_exclude_collection)
+
+
+def _exclude_collection(phase: str, _: Mapping[str, Any]) -> None:
+    """Add the time of a garbage collection to the deadline: it grows with the program, not with the schema."""
+    if (budget := _budget.get()) is not None:
+        budget.end += -time.thread_time() if phase == "start" else time.thread_time()
 
 
 @contextmanager

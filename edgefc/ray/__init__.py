@@ -9,6 +9,7 @@ application  `build_app`, and `app` for `serve run edgefc.ray:app`
 cluster      a local Ray, or one to join
 serve        `edgefc serve --ray`
 batch        `edgefc batch --ray`
+evaluation   `edgefc eval --ray`
 """
 
 # ruff: noqa: E402 - the error about missing packages comes before their import

@@ -18,7 +18,7 @@ from edgefc.cli.choice import default_model
 from edgefc.errors import RequestError
 from edgefc.ray.front import create_front
 from edgefc.ray.replica import Replica
-from edgefc.ray.replicas import Replicas
+from edgefc.ray.replicas import SPARE_S, Replicas
 from edgefc.ray.scale import MAX_REPLICAS, Scale
 from edgefc.server.settings import Settings
 
@@ -41,12 +41,12 @@ def replica_application(model: str, scale: Scale, settings: Settings, options: d
     inner = replace(
         settings, host="127.0.0.1", port=0, api_keys=(), allowed_hosts=(), allowed_origins=(), drain=0.0, ui=False
     )
-    return _deployment(scale, settings, threads).bind(
+    return deployment_of(Replica, scale, settings, threads).bind(
         model, {"n_parallel": settings.parallel, **options, "n_threads": threads}, inner, str(Path.cwd())
     )
 
 
-def _deployment(scale: Scale, settings: Settings, threads: int) -> Deployment:
+def deployment_of(replica: type, scale: Scale, settings: Settings, threads: int) -> Deployment:
     """Configure the replicas: a busy one gives its requests to the next, and requests wait in front of all."""
     count: dict[str, Any] = {"num_replicas": scale.minimum}
     if not scale.is_fixed:
@@ -60,7 +60,7 @@ def _deployment(scale: Scale, settings: Settings, threads: int) -> Deployment:
             )
         }
     return serve.deployment(
-        Replica,
+        replica,
         name="edgefc",
         **count,
         ray_actor_options={"num_cpus": threads, "num_gpus": scale.gpus},
@@ -99,7 +99,8 @@ def build_app(
     model     id from `edgefc list`, or path of a .gguf file, which every machine of the cluster has
     replicas  their number; as a pair, the bounds between which it follows the load
     gpus      GPUs that Ray reserves for each replica, also a part of one
-    settings  of the server; Ray Serve has the address, `parallel` and `max_waiting` hold for each replica and for all
+    settings  of the server; Ray Serve has the address, `parallel` and `max_waiting` hold for each replica and for all,
+              and `drain` for a replica that is replaced, too
     options   of `edgefc.load`, such as n_ctx and n_threads (by default a replica's share of this machine's processors)
 
     Raises RequestError.
@@ -113,6 +114,7 @@ def build_app(
         name="front",
         max_ongoing_requests=INGRESS_REQUESTS,
         ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=settings.drain + SPARE_S,
     )
     return front.bind(replica_application(model, scale, settings, options), settings)
 
@@ -129,6 +131,7 @@ def app_from_environment() -> Application:
             ("EDGEFC_PARALLEL", "parallel", int),
             ("EDGEFC_WAITING", "max_waiting", int),
             ("EDGEFC_TIMEOUT", "timeout", float),
+            ("EDGEFC_DRAIN", "drain", float),
         )
         if os.environ.get(variable)
     }

@@ -13,14 +13,12 @@ from edgefc.errors import EngineClosedError
 from edgefc.ray.application import replica_application, replica_threads
 from edgefc.ray.cluster import check_free_cores, cluster, deployed
 from edgefc.ray.front import create_front
-from edgefc.ray.replicas import Replicas
+from edgefc.ray.replicas import MAX_TRIES, Replicas, pauses
 from edgefc.ray.scale import Scale
 from edgefc.server.batch import RESUME_HINT, BatchCounts, BatchPlan, BatchRequest, run_batch_with
 from edgefc.server.settings import Settings
 
 NOT_ANSWERED = {429, 503}  # all replicas are busy, or the one that computed the answer is gone
-MAX_TRIES = 8
-FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 5.0
 
 
 def run_batch_with_ray(
@@ -49,11 +47,9 @@ def run_batch_with_ray(
 
 async def _ask(client: httpx2.AsyncClient, request: BatchRequest) -> httpx2.Response:
     """Ask until a replica has answered. Raises EngineClosedError after MAX_TRIES."""
-    pause = FIRST_PAUSE_S
-    for _ in range(MAX_TRIES):
+    for pause in pauses():
+        await asyncio.sleep(pause)
         response = await client.post(request.url, json=request.body)
         if response.status_code not in NOT_ANSWERED:
             return response
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, MAX_PAUSE_S)
     raise EngineClosedError(f"{request.custom_id}: no replica has answered in {MAX_TRIES} tries", RESUME_HINT)

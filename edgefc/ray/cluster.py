@@ -7,8 +7,12 @@ import logging
 import os
 import re
 import secrets
+import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -20,6 +24,8 @@ from ray.serve.handle import DeploymentHandle
 from edgefc.errors import EngineClosedError, ModelLoadError, RequestError
 
 OBJECT_STORE = 128 << 20  # bytes; only long bodies of requests pass through it
+# macOS allows 103 bytes for a socket's name, Linux 107; /edgefc-ray-…/session_…/sockets/plasma_store has 84.
+LONGEST_FOLDER = 103 - 84
 END_S = 5.0  # until a process of a Ray that has been stopped is killed
 _ERROR = re.compile(r"^edgefc\.errors\.\w+: (.+)", re.MULTILINE | re.DOTALL)
 CONTROLLER, NAMESPACE = "SERVE_CONTROLLER_ACTOR", "serve"
@@ -42,7 +48,10 @@ def cluster(cores: int) -> Iterator[None]:
         else:
             # Ray's own ports listen on all interfaces: only processes that know the token are answered.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefc-ray-", ignore_cleanup_errors=True))
+            temporary = tempfile.TemporaryDirectory(
+                prefix="edgefc-ray-", dir=_short_folder(), ignore_cleanup_errors=True
+            )
+            folder = stack.enter_context(temporary)
             stack.callback(_end_all, {process.pid for process in psutil.Process().children()})
             options = {"address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
                        "include_dashboard": False, "_temp_dir": folder}  # fmt: skip
@@ -51,7 +60,21 @@ def cluster(cores: int) -> Iterator[None]:
         except ConnectionError as error:
             hint = "Correct RAY_ADDRESS, or unset it to start Ray on this machine."
             raise EngineClosedError(f"no Ray at {address}: {str(error).splitlines()[0]}", hint) from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _exit)  # Ray has a handler of its own, which aborts and leaves files behind
         yield
+
+
+def _short_folder() -> str:
+    """Return the folder for temporary files, or where its name is too long for the sockets in it, /tmp."""
+    folder = tempfile.gettempdir()
+    return folder if os.name == "nt" or len(folder) <= LONGEST_FOLDER else "/tmp"  # noqa: S108
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    """End Ray and the command; a second signal ends the command at once."""
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _end_all(others: set[int]) -> None:
@@ -112,3 +135,9 @@ def check_free_cores(cores: int) -> None:
     if cores > total:
         reason = f"the replicas need {cores} cores, and the cluster has {total:g}"
         raise RequestError("ray", reason, "Ask for fewer replicas, or for fewer --n-threads.")
+
+
+def enter_folder(folder: str) -> None:
+    """Make the folder of the command that of this replica, where the machine has it."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from ray import serve
 from starlette.types import Message, Scope
 
+from edgefc.ray.cluster import enter_folder
 from edgefc.server.app import create_app
 from edgefc.server.malloc_trim import trim_periodically
 from edgefc.server.model_pool import ModelPool
@@ -65,8 +64,7 @@ class Replica:
 
     def __init__(self, model: str, options: dict[str, Any], settings: Settings, folder: str) -> None:
         """Load `model` with `options` of `edgefc.load`, whose relative paths begin in `folder`."""
-        with contextlib.suppress(OSError):  # another machine may not have it
-            os.chdir(folder)
+        enter_folder(folder)
         logging.getLogger("edgefc.server").setLevel(logging.INFO)
         self._id = serve.get_replica_context().replica_id.unique_id
         self._pool = ModelPool([model], options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ log = logging.getLogger("edgefc.server")
 STATUS_TIMEOUT_S = 3.0  # until a replica counts as not responding
 SPARE_S = 5.0  # a replica ends a request that takes too long by itself
 LOST = "replica_lost"
+LOST_ERRORS = (RayActorError, TaskCancelledError)
+MAX_TRIES = 8  # of a request that is asked again when its replica is lost
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,22 @@ class Replicas:
     def _api_error(self, error: Exception) -> ApiError:
         if self.stopping:
             return ApiError(503, "the server is shutting down, or the request took too long", code="stopping")
+        if isinstance(error, LOST_ERRORS):
+            log.error("a replica was lost: %s", str(error).splitlines()[0])
+            return ApiError(503, "the replica that computed this answer was lost; ask again", code=LOST)
         match error:
             case BackPressureError():
                 return ApiError(429, "the queue is full: all replicas are busy", code="queue_full")
             case DeploymentUnavailableError():
                 return ApiError(503, "no replica could be started; see Ray's log", code="no_replica")
-            case RayActorError() | TaskCancelledError():
-                log.error("a replica was lost: %s", str(error).splitlines()[0])
-                return ApiError(503, "the replica that computed this answer was lost; ask again", code=LOST)
         log.error("request failed", exc_info=error)
         return ApiError(500, "internal server error; see the server's log", code="internal_error")
+
+
+def pauses() -> Iterator[float]:
+    """Yield the seconds to wait before each of MAX_TRIES tries; 0 before the first."""
+    yield 0.0
+    pause = FIRST_PAUSE_S
+    for _ in range(MAX_TRIES - 1):
+        yield pause
+        pause = min(2 * pause, MAX_PAUSE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 import time
 from typing import Any
 
@@ -171,6 +172,39 @@ def test_garbage_collections_do_not_count_as_work(monkeypatch: pytest.MonkeyPatc
                 deadline.tick()  # 4
     finally:
         gc.enable()
+
+
+def test_a_deadline_that_ends_during_a_collection_of_another_thread_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with deadline.deadline(1):
+            began.set()
+            end.wait(60)
+        ended.set()
+
+    def end_the_other(phase: str, _: object) -> None:
+        if phase == "stop":
+            end.set()
+            ended.wait(60)
+
+    monkeypatch.setattr(time, "thread_time", lambda: 100.0)
+    thread = threading.Thread(target=other)
+    thread.start()
+    began.wait(60)
+    gc.disable()
+    gc.callbacks.append(end_the_other)
+    try:
+        with deadline.deadline(1):
+            gc.collect()
+            deadline.tick()
+    finally:
+        gc.callbacks.remove(end_the_other)
+        gc.enable()
+        end.set()
+        thread.join()
 
 
 def test_no_callback_stays_registered_for_garbage_collections() -> None:
