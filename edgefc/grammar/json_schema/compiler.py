@@ -18,7 +18,7 @@ from typing import Any
 
 from edgefc.errors import FieldPath, SchemaError
 from edgefc.grammar import numbers
-from edgefc.grammar.automata import TooLargeError, automaton, is_plain
+from edgefc.grammar.automata import TooLargeError, automaton
 from edgefc.grammar.deadline import OutOfStepsError, step_limit
 from edgefc.grammar.json_schema.array_types import expand_array_types
 from edgefc.grammar.json_schema.arrays import array_node
@@ -31,6 +31,7 @@ from edgefc.grammar.json_schema.members import are_text_lists, types_of
 from edgefc.grammar.json_schema.names import RuleNames
 from edgefc.grammar.json_schema.objects import object_node
 from edgefc.grammar.json_schema.scalars import boolean_node, null_node, number_node, string_node
+from edgefc.grammar.machines import is_plain
 from edgefc.grammar.rules import (
     ANY_TEXT,
     EMPTY,
