@@ -30,6 +30,8 @@ def expand_keyword(schemas: SchemaContext, subschema: Subschema, trail: Trail) -
     inner = trail | {(subschema.path, subschema.is_negated)}
     if subschema.is_negated:
         return [[(part, inner) for part in way] for way in ways_to_fail(schemas, subschema)]
+    if isinstance(subschema.schema, dict) and subschema.schema.keys().isdisjoint(SPLITTING):
+        return None
     for keyword in SPLITTING:
         if subschema.has(keyword):
             rest = (subschema.without(keyword, *(("then", "else") if keyword == "if" else ())), trail)
@@ -129,6 +131,8 @@ def add_unevaluated(steps: tuple[Step, ...]) -> Conjunction:
     """
     found = [subschema for subschema, _ in steps]
     for subschema, _ in steps:
+        if not (subschema.has("unevaluatedProperties") or subschema.has("unevaluatedItems")):
+            continue
         applied = [
             other
             for other, trail in steps

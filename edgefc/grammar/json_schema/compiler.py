@@ -11,6 +11,7 @@ lead to the same rule, so recursion and shared definitions cost nothing.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ class SchemaCompiler:
             return self._any_value(layout)
         if all(self._is_scalar(conjunction) for conjunction in disjuncts):
             node = self._any_of(disjuncts, "", layout)
-            if _room_left(node, MAX_INLINE) >= 0:
+            if _is_short(node):
                 return node
         if (layout, disjuncts) not in self._named:
             name = self.names.fresh(_name_hint(disjuncts, subschemas))
@@ -309,6 +310,12 @@ def _name_hint(disjuncts: tuple[Conjunction, ...], subschemas: Conjunction) -> s
     path = next((conjunction[0].path for conjunction in disjuncts if conjunction), subschemas[0].path)
     names = [str(part) for part in path if part not in NAMED_SCHEMAS and part not in {"anyOf", "oneOf", "allOf"}]
     return "-".join(names[-3:]) or "args"
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _is_short(node: Node) -> bool:
+    """Return whether a node's text has up to about MAX_INLINE characters."""
+    return _room_left(node, MAX_INLINE) >= 0
 
 
 def _room_left(node: Node, room: int) -> int:

@@ -28,6 +28,8 @@ from edgefc.grammar.rules import (
     Ref,
     Repeat,
     choice,
+    is_empty_text,
+    is_nothing,
     optional,
     separated,
     sequence,
@@ -330,7 +332,7 @@ class _MemberRules:
         for number in range(len(members) - 1, -1, -1):
             pair, is_required = members[number]
             shared = {
-                state: node if count == 1 or node in {EMPTY, NOTHING} else self.as_rule(node)
+                state: node if count == 1 or is_empty_text(node) or is_nothing(node) else self.as_rule(node)
                 for (state, node), count in zip(nodes.items(), users[number + 1].values(), strict=True)
             }
             before: dict[int, Node] = {}
