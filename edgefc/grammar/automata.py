@@ -6,12 +6,13 @@ Intersection and complement cost no more than the other operators: see `edgefc.g
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import assert_never
 
 from edgefc.grammar.char_ranges import EVERY_CODE, SURROGATES, Ranges, merge, subtract
 from edgefc.grammar.deadline import tick, tick_once
-from edgefc.grammar.machines import ALL, DEAD, Machine, Trie, is_plain, machine
+from edgefc.grammar.machines import ALL, DEAD, Machine, Trie, is_plain, joint, machine
 from edgefc.grammar.rules import (
     And,
     Chars,
@@ -66,27 +67,53 @@ class _Visited:
 def _visited(node: Node) -> tuple[Machine, tuple[int, ...]]:
     """Return the machine of a regular node and its states. Raises TooLargeError."""
     found = _visit(node)
-    tick_once(node, found.steps)
+    return found.machine, _counted(node, found)
+
+
+def _counted(work: Hashable, found: _Visited) -> tuple[int, ...]:
+    tick_once(work, found.steps)
     if found.states is None:
         raise TooLargeError
-    return found.machine, found.states
+    return found.states
 
 
 @functools.lru_cache(maxsize=512)
 def _visit(node: Node) -> _Visited:
-    found = machine(node)
+    return _visit_states(machine(node))
+
+
+def _visit_states(found: Machine) -> _Visited:
     states = {found.start: None} if found.start != DEAD else {}
     pending, moves = list(states), 0
     for state in pending:
         tick(0)
-        targets = dict.fromkeys(found.row(state)) if state != ALL else {}
-        targets.pop(DEAD, None)
-        moves += len(targets)
-        pending += [one for one in targets if one not in states]
-        states.update(targets)
+        for target in found.targets(state) if state != ALL else ():
+            if target != DEAD:
+                moves += 1
+                if target not in states:
+                    states[target] = None
+                    pending.append(target)
         if len(states) > MAX_STATES or moves > MAX_STEPS:
             return _Visited(found, None, (len(states) + moves) // 2)
     return _Visited(found, tuple(pending), 1 + (len(states) + moves) // 2)
+
+
+@functools.lru_cache(maxsize=128)
+def _visit_jointly(base: Node, others: tuple[Node, ...]) -> tuple[_Visited, frozenset[frozenset[int]]]:
+    whole = joint(base, list(others))
+    found = _visit_states(whole)
+    accepting = set(map(whole.accepting, found.states or ()))
+    return found, frozenset(frozenset(number - 1 for number in one if number) for one in accepting if 0 in one)
+
+
+def common(base: Node, others: list[Node]) -> frozenset[frozenset[int]]:
+    """Return the sets of the other nodes, by number, that match a text of `base` and are all that do.
+
+    Raises TooLargeError.
+    """
+    found, sets = _visit_jointly(base, tuple(others))
+    _counted((base, *others), found)
+    return sets
 
 
 @functools.lru_cache(maxsize=512)

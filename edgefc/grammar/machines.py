@@ -7,9 +7,8 @@ derivatives of a part are found once in a process, however many intersections it
 from __future__ import annotations
 
 import functools
-import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from edgefc.grammar.char_ranges import Alphabet, Ranges, alphabet, merge
@@ -34,6 +33,10 @@ class Machine(Protocol):
         """Return the states to which the classes of characters lead."""
         ...
 
+    def targets(self, state: int) -> Iterable[int]:
+        """Return the same states, each once."""
+        ...
+
     def accepts(self, state: int) -> bool:
         """Return whether the text may end in a state."""
         ...
@@ -56,6 +59,11 @@ def machine(node: Node) -> Machine:
             return _Complement(machine(node.item))
         case _:
             return _leaf(node)
+
+
+def joint(base: Node, others: list[Node]) -> _Product:
+    """Return the machine of texts of `base` that tells which of the other nodes match them, too."""
+    return _Product([machine(base), *map(machine, others)], 1)
 
 
 def _flat(node: And) -> Iterator[Node]:
@@ -112,6 +120,9 @@ class _Derivatives:
                     targets[kind] = self._number(derivative(node, ranges[0][0]))
             self._rows[state] = tuple(targets[kind] for kind in kinds)
         return self._rows[state]
+
+    def targets(self, state: int) -> Iterable[int]:
+        return dict.fromkeys(self.row(state))
 
     def accepts(self, state: int) -> bool:
         return state == ALL or (state != DEAD and nullable(self._nodes[state]))
@@ -184,6 +195,9 @@ class _Names:
             row[self.alphabet.class_of(ord(char))] = target
         return tuple(row)
 
+    def targets(self, state: int) -> Iterable[int]:
+        return dict.fromkeys(self.row(state))
+
     def accepts(self, state: int) -> bool:
         return state == ALL or (state != DEAD and state not in self._trie.ends)
 
@@ -198,6 +212,9 @@ class _Complement:
         row = self._other.row(state)
         return tuple(map(_opposite, row)) if min(row) < 0 else row
 
+    def targets(self, state: int) -> Iterable[int]:
+        return map(_opposite, self._other.targets(state))
+
     def accepts(self, state: int) -> bool:
         return not self._other.accepts(_opposite(state))
 
@@ -207,10 +224,13 @@ def _opposite(state: int) -> int:
 
 
 class _Product:
-    """The machine of the texts that all parts accept."""
+    """The machine of the texts that all parts accept.
 
-    def __init__(self, parts: list[Machine]) -> None:
-        self._parts = parts
+    needed  the number of the first parts without which a text is given up
+    """
+
+    def __init__(self, parts: list[Machine], needed: int | None = None) -> None:
+        self._parts, self._needed = parts, needed
         self.alphabet = alphabet(frozenset().union(*(part.alphabet.sets for part in parts)))
         self._translated = [_translation(part.alphabet, self.alphabet) for part in parts]
         self._states: list[tuple[int, ...]] = []
@@ -218,7 +238,7 @@ class _Product:
         self.start = self._number(tuple(part.start for part in parts))
 
     def _number(self, states: tuple[int, ...]) -> int:
-        if DEAD in states:
+        if DEAD in (states if self._needed is None else states[: self._needed]):
             return DEAD
         number = self._numbers.setdefault(states, len(self._states))
         if number == len(self._states):
@@ -226,18 +246,29 @@ class _Product:
         return number
 
     def row(self, state: int) -> tuple[int, ...]:
-        rows = [
-            itertools.repeat(ALL) if part_state == ALL else translated(part.row(part_state))
-            for part, part_state, translated in zip(self._parts, self._states[state], self._translated, strict=True)
-        ]
-        targets = list(zip(*rows, strict=False))
+        targets = list(self._rows(state))
         numbers = {states: self._number(states) for states in dict.fromkeys(targets)}
         return tuple(map(numbers.__getitem__, targets))
 
+    def targets(self, state: int) -> Iterable[int]:
+        return map(self._number, dict.fromkeys(self._rows(state)))
+
+    def _rows(self, state: int) -> Iterator[tuple[int, ...]]:
+        rows = [
+            (one,) * len(self.alphabet.classes) if one < 0 else translated(part.row(one))
+            for part, one, translated in zip(self._parts, self._states[state], self._translated, strict=True)
+        ]
+        return zip(*rows, strict=True)
+
     def accepts(self, state: int) -> bool:
-        return state == ALL or (
-            state != DEAD and all(part.accepts(one) for part, one in zip(self._parts, self._states[state], strict=True))
-        )
+        return state == ALL or (state != DEAD and len(self.accepting(state)) == len(self._parts))
+
+    def accepting(self, state: int) -> frozenset[int]:
+        """Return the numbers of the parts that accept in a state of the whole."""
+        if state == ALL:
+            return frozenset(range(len(self._parts)))
+        pairs = zip(self._parts, self._states[state], strict=True)
+        return frozenset(number for number, (part, one) in enumerate(pairs) if part.accepts(one))
 
 
 def _translation(own: Alphabet, finer: Alphabet) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
