@@ -77,7 +77,7 @@ def _counted(work: Hashable, found: _Visited) -> tuple[int, ...]:
     return found.states
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=256)
 def _visit(node: Node) -> _Visited:
     return _visit_states(machine(node))
 
@@ -98,7 +98,7 @@ def _visit_states(found: Machine) -> _Visited:
     return _Visited(found, tuple(pending), 1 + (len(states) + moves) // 2)
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=64)
 def _visit_jointly(base: Node, others: tuple[Node, ...]) -> tuple[_Visited, frozenset[frozenset[int]]]:
     whole = joint(base, list(others))
     found = _visit_states(whole)
@@ -116,7 +116,7 @@ def common(base: Node, others: list[Node]) -> frozenset[frozenset[int]]:
     return sets
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=256)
 def automaton(node: Node) -> Automaton:
     """Build the trimmed automaton of a regular node. Raises TooLargeError."""
     if isinstance(node, NoneOf):

@@ -49,7 +49,7 @@ def _not_regular(node: Node) -> AssertionError:
     return AssertionError(f"{type(node).__name__} is not regular")
 
 
-@functools.lru_cache(maxsize=1 << 12)
+@functools.lru_cache(maxsize=1 << 10)
 def normal_form(node: Node) -> Node:
     """Return the same texts in a normal form."""
     match node:

@@ -15,6 +15,7 @@ from edgefc.grammar.char_ranges import Alphabet, Ranges, alphabet, merge
 from edgefc.grammar.derivatives import EVERYTHING, derivative, first_chars, normal_form, nullable
 from edgefc.grammar.rules import NOTHING, And, Chars, Choice, Literal, MultipleOf, Node, NoneOf, Not, children, choice
 
+MAX_SHARED = 4_000  # states of a part that the process keeps; intersections may add more without end
 DEAD, ALL = -1, -2  # the states that accept no text and every text, whatever the machine
 _NUMBER = frozenset(((code, code),) for code in map(ord, ".0123456789"))
 
@@ -84,9 +85,21 @@ def is_plain(node: Node) -> bool:
             return all(map(is_plain, children(node)))
 
 
-@functools.lru_cache(maxsize=256)
 def _leaf(node: Node) -> Machine:
-    return _Names(node.texts) if isinstance(node, NoneOf) else _Derivatives(node)
+    if isinstance(node, NoneOf):
+        return _names(node.texts)
+    shared = _shared_leaf(node)
+    return shared if shared.size <= MAX_SHARED else _Derivatives(node)
+
+
+@functools.lru_cache(maxsize=64)
+def _names(texts: tuple[str, ...]) -> _Names:
+    return _Names(texts)
+
+
+@functools.lru_cache(maxsize=128)
+def _shared_leaf(node: Node) -> _Derivatives:
+    return _Derivatives(node)
 
 
 class _Derivatives:
@@ -105,6 +118,10 @@ class _Derivatives:
         if number == len(self._nodes):
             self._nodes.append(node)
         return number
+
+    @property
+    def size(self) -> int:
+        return len(self._nodes)
 
     def row(self, state: int) -> tuple[int, ...]:
         if state not in self._rows:

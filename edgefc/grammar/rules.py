@@ -6,7 +6,6 @@ keeps the Lark text of the same graph exact; see `edgefc.grammar.lark`.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import os.path
@@ -199,7 +198,6 @@ def is_empty_text(node: Node) -> bool:
     return type(node) is Sequence and not node.items
 
 
-@functools.lru_cache(maxsize=1 << 12)
 def lexeme(text: str) -> Node:
     """Return a literal as one lexeme; EMPTY for the empty text."""
     return Lexeme(Literal(text)) if text else EMPTY

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from edgefc.grammar import deadline, numbers
+from edgefc.grammar import deadline, machines, numbers
 from edgefc.grammar.automata import Automaton, TooLargeError, automaton, common, is_empty
 from edgefc.grammar.derivatives import matches, normal_form
 from edgefc.grammar.rules import (
@@ -123,6 +123,15 @@ def test_a_part_is_derived_once_for_all_intersections(monkeypatch: pytest.Monkey
     monkeypatch.setattr("edgefc.grammar.machines.normal_form", record)
     is_empty(And((part, Literal("part abcd"))))
     assert derived == [Literal("part abcd")]
+
+
+def test_a_part_is_not_kept_once_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines, "MAX_SHARED", 20)
+    part = Sequence((Literal("grown "), Repeat(ANY_CHAR, 30, 30)))
+    kept = machines.machine(part)
+    assert machines.machine(part) is kept
+    assert not is_empty(And((part, Not(Literal("grown ")))))
+    assert machines.machine(part) is not kept
 
 
 def test_patterns_are_split_in_one_walk() -> None:

@@ -312,7 +312,7 @@ def _name_hint(disjuncts: tuple[Conjunction, ...], subschemas: Conjunction) -> s
     return "-".join(names[-3:]) or "args"
 
 
-@functools.lru_cache(maxsize=1 << 12)
+@functools.lru_cache(maxsize=256)
 def _is_short(node: Node) -> bool:
     """Return whether a node's text has up to about MAX_INLINE characters."""
     return _room_left(node, MAX_INLINE) >= 0
