@@ -20,6 +20,7 @@ from benchmarks import (
     peer,
     pull,
     report,
+    schema_compile,
     scripted,
     server,
     setting,
@@ -220,3 +221,22 @@ def test_bfcls_harness_and_edgefcs_rules_agree(tmp_path: Path) -> None:
     assert (
         bfcl_harness.main([str(data), "--bfcl", command, "--limit", "2", "--category", "simple_python,multiple"]) == 0
     )
+
+
+def test_schemas_are_timed_and_their_instances_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = {"$ref": "#/$defs/order", "$defs": {"order": {"properties": {"b": {"type": "number"}, "a": {"enum": [1]}}}}}
+    rows = [
+        {"id": "order", "schema": order, "tests": [{"data": {"a": 1, "b": 1e-7}, "valid": True}, {"data": {"a": 2}, "valid": False}]},
+        {"id": "unique", "schema": {"items": {"type": "string"}, "uniqueItems": True}, "tests": [{"data": ["x", "x"], "valid": False}]},
+        {"id": "refused", "schema": {"$ref": "#/$defs/none"}, "tests": [{"data": 1, "valid": True}]},
+    ]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["schema_compile", str(path), "--rounds", "1"])
+    schema_compile.main()
+    printed = capsys.readouterr().out
+    assert "valid accepted: 1 of 2 (50.00 %); where every keyword is enforced, 1 of 1" in printed
+    assert "invalid accepted: 1 of 2 (50.00 %); where every keyword is enforced, 0 of 1" in printed
+    assert "refers to nothing" in printed

@@ -11,7 +11,7 @@ from referencing import Registry
 from referencing.exceptions import NoSuchResource
 
 from edgefc.grammar import Finding, backtracking
-from edgefc.grammar.automata import matches
+from edgefc.grammar.derivatives import matches
 from edgefc.grammar.json_schema.document import Subschema
 from edgefc.grammar.json_schema.keywords import declared_types, json_type
 from edgefc.grammar.patterns import PatternError, compile_pattern

@@ -17,7 +17,6 @@ from edgefc.grammar.json_schema.layout import JsonLayout
 from edgefc.grammar.parameters import read_parameters, says_nothing
 from edgefc.grammar.rules import (
     EMPTY,
-    NOTHING,
     Chars,
     Choice,
     ControlToken,
@@ -31,10 +30,10 @@ from edgefc.grammar.rules import (
     Sequence,
     choice,
     finite_rules,
+    is_finite,
     lexeme,
     optional,
     sequence,
-    simplify,
 )
 from edgefc.grammar.spelled_calls import AnswerTool, SpelledCalls, at_tool
 from edgefc.grammar.tags import tags_of
@@ -359,7 +358,7 @@ class AnswerBuilder:
         after = self._lexemes(self._syntax.after_arguments)
         branches: list[Node] = []
         for head, (number, node) in calls.items():
-            if simplify(node, finite) == NOTHING:
+            if not is_finite(node, finite):
                 with at_tool(number):
                     reason = "no finite object satisfies the parameters"
                     raise self.compilers[number].impossible or SchemaError((), reason)

@@ -1,21 +1,19 @@
-"""Regular nodes → deterministic automata, by derivatives (Brzozowski 1964).
+"""Regular nodes → deterministic automata, and questions that these answer.
 
-The derivative of a node by a character matches what may follow that character. The derivatives of a node are the
-states of its automaton; intersection and complement cost no more than the other operators.
+Intersection and complement cost no more than the other operators: see `edgefc.grammar.machines`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import assert_never
 
-from edgefc.grammar.char_ranges import EVERY_CODE, LAST, SURROGATES, Ranges, merge, subtract
-from edgefc.grammar.deadline import tick
+from edgefc.grammar.char_ranges import EVERY_CODE, SURROGATES, Ranges, merge, subtract
+from edgefc.grammar.deadline import tick, tick_once
+from edgefc.grammar.machines import ALL, DEAD, Machine, Trie, is_plain, joint, machine
 from edgefc.grammar.rules import (
-    EMPTY,
-    NOTHING,
     And,
     Chars,
     Choice,
@@ -31,13 +29,11 @@ from edgefc.grammar.rules import (
     Ref,
     Repeat,
     Sequence,
-    children,
 )
 
 MAX_STATES = 20_000
-MAX_STEPS = 10_000  # derivatives of one automaton, about 50 ms
-EVERYTHING = Not(NOTHING)
-_POINT = ord(".")
+MAX_STEPS = 10_000  # moves between the states of one automaton
+EVERY_CHAR = subtract(EVERY_CODE, SURROGATES)
 
 
 class TooLargeError(Exception):
@@ -56,64 +52,105 @@ class Automaton:
     accepts: tuple[bool, ...]
 
 
-@functools.lru_cache(maxsize=512)
+@dataclass(frozen=True)
+class _Visited:
+    """The states of a machine that its start leads to, in the order in which they were found, and the steps it took.
+
+    None: there are too many.
+    """
+
+    machine: Machine
+    states: tuple[int, ...] | None
+    steps: int
+
+
+def _visited(node: Node) -> tuple[Machine, tuple[int, ...]]:
+    """Return the machine of a regular node and its states. Raises TooLargeError."""
+    found = _visit(node)
+    return found.machine, _counted(node, found)
+
+
+def _counted(work: Hashable, found: _Visited) -> tuple[int, ...]:
+    tick_once(work, found.steps)
+    if found.states is None:
+        raise TooLargeError
+    return found.states
+
+
+@functools.lru_cache(maxsize=256)
+def _visit(node: Node) -> _Visited:
+    return _visit_states(machine(node))
+
+
+def _visit_states(found: Machine) -> _Visited:
+    states = {found.start: None} if found.start != DEAD else {}
+    pending, moves = list(states), 0
+    for state in pending:
+        tick(0)
+        for target in found.targets(state) if state != ALL else ():
+            if target != DEAD:
+                moves += 1
+                if target not in states:
+                    states[target] = None
+                    pending.append(target)
+        if len(states) > MAX_STATES or moves > MAX_STEPS:
+            return _Visited(found, None, (len(states) + moves) // 2)
+    return _Visited(found, tuple(pending), 1 + (len(states) + moves) // 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _visit_jointly(base: Node, others: tuple[Node, ...]) -> tuple[_Visited, frozenset[frozenset[int]]]:
+    whole = joint(base, list(others))
+    found = _visit_states(whole)
+    accepting = set(map(whole.accepting, found.states or ()))
+    return found, frozenset(frozenset(number - 1 for number in one if number) for one in accepting if 0 in one)
+
+
+def common(base: Node, others: list[Node]) -> frozenset[frozenset[int]]:
+    """Return the sets of the other nodes, by number, that match a text of `base` and are all that do.
+
+    Raises TooLargeError.
+    """
+    found, sets = _visit_jointly(base, tuple(others))
+    _counted((base, *others), found)
+    return sets
+
+
+@functools.lru_cache(maxsize=256)
 def automaton(node: Node) -> Automaton:
     """Build the trimmed automaton of a regular node. Raises TooLargeError."""
     if isinstance(node, NoneOf):
-        return _complement_of_texts(node.texts)
-    numbers: dict[Node, int] = {(start := _normal_form(node)): 0}
-    order, moves, steps = [start], [], 0
-    for state in order:
-        targets: dict[Node, list[tuple[int, int]]] = {}
-        classes = _derivative_classes(_first_chars(state))
-        tick(1 + len(classes) // 2)
-        for ranges in classes:
-            steps += 1
-            target = _derivative(state, ranges[0][0])
-            if target == NOTHING:
-                continue
-            targets.setdefault(target, []).extend(ranges)
-            if target not in numbers:
-                numbers[target] = len(order)
-                order.append(target)
-        if len(order) > MAX_STATES or steps > MAX_STEPS:
-            raise TooLargeError
+        return _complement_of_texts(node)
+    found, states = _visited(node)
+    numbers = {state: number for number, state in enumerate(states)}
+    moves: list[list[tuple[Ranges, int]]] = []
+    for state in states:
+        if state == ALL:
+            moves.append([(EVERY_CHAR, numbers[ALL])])
+            continue
+        targets: dict[int, list[tuple[int, int]]] = {}
+        for target, ranges in zip(found.row(state), found.alphabet.classes, strict=True):
+            if target != DEAD:
+                targets.setdefault(target, []).extend(ranges)
         moves.append([(merge(ranges), numbers[target]) for target, ranges in targets.items()])
-    return _trim(moves, [_nullable(state) for state in order])
+    return _trim(moves, [found.accepts(state) for state in states])
 
 
-def _complement_of_texts(texts: tuple[str, ...]) -> Automaton:
-    """Build the automaton of NoneOf directly, from a trie: names of undeclared properties make large ones."""
-    trie: list[dict[str, int]] = [{}]
-    ends: set[int] = set()
-    for text in texts:
-        state = 0
-        for char in text:
-            if char not in trie[state]:
-                trie[state][char] = len(trie)
-                trie.append({})
-            state = trie[state][char]
-        ends.add(state)
-    if len(trie) >= MAX_STATES:
+def _complement_of_texts(node: NoneOf) -> Automaton:
+    """Build the automaton of NoneOf, whose last state is that of all texts that are like none of these any more."""
+    trie = Trie(node.texts)
+    if trie.size >= MAX_STATES:
         raise TooLargeError
-    tick(1 + len(trie) // 4)
-    # Merge states with the same future. A state is created after those that lead to it, so futures come last.
-    merged: list[int] = list(range(len(trie)))
-    futures: dict[tuple[object, ...], int] = {}
-    for state in reversed(range(len(trie))):
-        trie[state] = {char: merged[target] for char, target in sorted(trie[state].items())}
-        merged[state] = futures.setdefault((state in ends, tuple(trie[state].items())), state)
-    remaining = [state for state in range(len(trie)) if merged[state] == state]
-    numbers = {state: number for number, state in enumerate(sorted(remaining, key=lambda state: state != merged[0]))}
-    outside = len(remaining)  # one more state, for all texts that have left the trie
-    every_char = subtract(EVERY_CODE, SURROGATES)
+    tick_once(node, 1 + trie.size // 4)
+    numbers = {state: number for number, state in enumerate(trie.nodes)}
+    outside = len(numbers)
     moves: list[tuple[tuple[Ranges, int], ...]] = []
     for state in numbers:
-        inside = [(((ord(char), ord(char)),), numbers[target]) for char, target in trie[state].items()]
-        others = subtract(every_char, [ranges[0] for ranges, _ in inside])
+        inside = [(((ord(char), ord(char)),), numbers[target]) for char, target in trie.moves[state].items()]
+        others = subtract(EVERY_CHAR, [ranges[0] for ranges, _ in inside])
         moves.append(((others, outside), *inside))
-    moves.append(((every_char, outside),))
-    return Automaton(tuple(moves), (*(state not in ends for state in numbers), True))
+    moves.append(((EVERY_CHAR, outside),))
+    return Automaton(tuple(moves), (*(state not in trie.ends for state in numbers), True))
 
 
 def _trim(moves: list[list[tuple[Ranges, int]]], accepts: list[bool]) -> Automaton:
@@ -140,7 +177,14 @@ def _trim(moves: list[list[tuple[Ranges, int]]], accepts: list[bool]) -> Automat
 
 def is_empty(node: Node) -> bool:
     """Return whether a regular node matches no text. Raises TooLargeError."""
-    return not _has_text(node) if is_plain(node) else not automaton(node).accepts
+    if is_plain(node):
+        return not _has_text(node)
+    if isinstance(node, NoneOf):  # never, but its automaton may be too large
+        if sum(map(len, node.texts)) >= MAX_STATES - 1:
+            automaton(node)
+        return False
+    found, states = _visited(node)
+    return not any(map(found.accepts, states))
 
 
 def _has_text(node: Node) -> bool:
@@ -158,26 +202,6 @@ def _has_text(node: Node) -> bool:
             raise AssertionError(f"{type(node).__name__} is not plain")
         case _:
             assert_never(node)
-
-
-def matches(node: Node, text: str) -> bool:
-    """Return whether a regular node matches the whole text."""
-    state = _normal_form(node)
-    for char in text:
-        state = _derivative(state, ord(char))
-        if state == NOTHING:
-            return False
-    return _nullable(state)
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def is_plain(node: Node) -> bool:
-    """Return whether a node has no intersection, complement or multiple, so that it can be written as it is."""
-    match node:
-        case And() | Not() | NoneOf() | MultipleOf():
-            return False
-        case _:
-            return all(map(is_plain, children(node)))
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -211,203 +235,3 @@ def code_points(node: Chars) -> Ranges:
     """Return the characters that a node stands for, without surrogates."""
     ranges = merge(node.ranges)
     return subtract(EVERY_CODE, (*ranges, *SURROGATES)) if node.negated else subtract(ranges, SURROGATES)
-
-
-# -- derivatives ---------------------------------------------------------------------------------------------
-# Nodes here are in a normal form: choices and intersections are flat, sorted and without duplicates, which makes the
-# number of derivatives finite.
-
-
-def _not_regular(node: Node) -> AssertionError:
-    return AssertionError(f"{type(node).__name__} is not regular")
-
-
-def _normal_form(node: Node) -> Node:
-    match node:
-        case Literal() | Chars() | NoneOf() | MultipleOf():
-            return node
-        case Sequence():
-            return _concatenate([_normal_form(item) for item in node.items])
-        case Choice():
-            return _union([_normal_form(item) for item in node.items])
-        case And():
-            return _intersect([_normal_form(item) for item in node.items])
-        case Not():
-            return _complement(_normal_form(node.item))
-        case Repeat():
-            return _repeat(_normal_form(node.item), node.low, node.high)
-        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
-            raise _not_regular(node)
-        case _:
-            assert_never(node)
-
-
-def _concatenate(items: list[Node]) -> Node:
-    flat: list[Node] = []
-    for item in items:
-        flat.extend(item.items if isinstance(item, Sequence) else (item,))
-    if NOTHING in flat:
-        return NOTHING
-    return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
-
-
-def _union(items: Iterable[Node]) -> Node:
-    flat: dict[Node, None] = {}
-    for item in items:
-        flat.update(dict.fromkeys(item.items if isinstance(item, Choice) else (item,)))
-    if EVERYTHING in flat:
-        return EVERYTHING
-    return next(iter(flat)) if len(flat) == 1 else Choice(tuple(sorted(flat, key=hash)))
-
-
-def _intersect(items: Iterable[Node]) -> Node:
-    flat: dict[Node, None] = {}
-    for item in items:
-        flat.update(dict.fromkeys(item.items if isinstance(item, And) else (item,)))
-    if NOTHING in flat:
-        return NOTHING
-    flat.pop(EVERYTHING, None)
-    if not flat:
-        return EVERYTHING
-    return next(iter(flat)) if len(flat) == 1 else And(tuple(sorted(flat, key=hash)))
-
-
-def _complement(item: Node) -> Node:
-    return item.item if isinstance(item, Not) else Not(item)
-
-
-def _repeat(item: Node, low: int, high: int | None) -> Node:
-    if high == 0 or item == EMPTY:
-        return EMPTY
-    if item == NOTHING:
-        return NOTHING if low else EMPTY
-    if (low, high) == (0, None) and isinstance(item, Chars) and item.negated and not item.ranges:
-        return EVERYTHING
-    return item if (low, high) == (1, 1) else Repeat(item, low, high)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _nullable(node: Node) -> bool:
-    """Return whether a node matches the empty text."""
-    match node:
-        case Literal() | Chars():
-            return False
-        case Sequence() | And():
-            return all(map(_nullable, node.items))
-        case Choice():
-            return any(map(_nullable, node.items))
-        case Repeat():
-            return node.low == 0 or _nullable(node.item)
-        case Not():
-            return not _nullable(node.item)
-        case NoneOf():
-            return node.texts[0] != ""
-        case MultipleOf():
-            return bool(node.remainder * 10**node.places % node.divisor == 0)
-        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
-            raise _not_regular(node)
-        case _:
-            assert_never(node)
-
-
-@functools.lru_cache(maxsize=1 << 15)
-def _derivative(node: Node, code: int) -> Node:
-    """Return the node of what may follow the character of this code point."""
-    match node:
-        case Literal():
-            if ord(node.text[0]) != code:
-                return NOTHING
-            return Literal(node.text[1:]) if len(node.text) > 1 else EMPTY
-        case Chars():
-            return EMPTY if any(low <= code <= high for low, high in node.ranges) != node.negated else NOTHING
-        case Sequence():
-            branches: list[Node] = []
-            for number, item in enumerate(node.items):
-                branches.append(_concatenate([_derivative(item, code), *node.items[number + 1 :]]))
-                if not _nullable(item):
-                    break
-            return _union(branches)
-        case Choice():
-            return _union(_derivative(item, code) for item in node.items)
-        case Repeat():
-            first = _derivative(node.item, code)
-            high = None if node.high is None else node.high - 1
-            return _concatenate([first, _repeat(node.item, max(0, node.low - 1), high)])
-        case And():
-            return _intersect(_derivative(item, code) for item in node.items)
-        case Not():
-            return _complement(_derivative(node.item, code))
-        case NoneOf():
-            rest = tuple(text[1:] for text in node.texts if text and ord(text[0]) == code)
-            return NoneOf(rest) if rest else EVERYTHING
-        case MultipleOf():
-            return _after_digit(node, code)
-        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
-            raise _not_regular(node)
-        case _:
-            assert_never(node)
-
-
-def _after_digit(node: MultipleOf, code: int) -> Node:
-    """Return the derivative of a multiple by a digit or the decimal point."""
-    if code == _POINT:
-        return NOTHING if node.point else MultipleOf(node.divisor, node.places, node.remainder, point=True)
-    if not 48 <= code <= 57:
-        return NOTHING
-    if node.point and node.places == 0:
-        return node if code == 48 else NOTHING
-    places = node.places - 1 if node.point else node.places
-    return MultipleOf(node.divisor, places, (node.remainder * 10 + code - 48) % node.divisor, node.point)
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _derivative_classes(first_chars: frozenset[Ranges]) -> list[Ranges]:
-    """Split all characters into classes by the sets that contain them: within a class, derivatives are equal."""
-    sets = sorted(first_chars)
-    edges = sorted({0, 0xD800, 0xE000, *(e for ranges in sets for low, high in ranges for e in (low, high + 1))})
-    changes: dict[int, list[tuple[int, bool]]] = {}  # the sets that begin or end at an edge
-    for number, ranges in enumerate(sets):
-        for low, high in ranges:
-            changes.setdefault(low, []).append((number, True))
-            changes.setdefault(high + 1, []).append((number, False))
-    active: set[int] = set()
-    active_at: dict[int, tuple[int, ...]] = {}
-    for edge in edges:
-        for number, begins in sorted(changes.get(edge, ()), key=lambda change: change[1]):
-            active.symmetric_difference_update({number})
-            assert (number in active) == begins
-        active_at[edge] = tuple(sorted(active))
-    classes: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    for edge, following in zip(edges, [*edges[1:], LAST + 1], strict=True):
-        if edge <= LAST and not 0xD800 <= edge < 0xE000:
-            classes.setdefault(active_at[edge], []).append((edge, following - 1))
-    return [tuple(ranges) for ranges in classes.values()]
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _first_chars(node: Node) -> frozenset[Ranges]:
-    """Return the sets of characters with which a node's texts may begin."""
-    match node:
-        case Literal():
-            return frozenset({((ord(node.text[0]), ord(node.text[0])),)})
-        case Chars():
-            return frozenset({merge(node.ranges)}) if node.ranges else frozenset()
-        case Sequence():
-            found: frozenset[Ranges] = frozenset()
-            for item in node.items:
-                found |= _first_chars(item)
-                if not _nullable(item):
-                    break
-            return found
-        case Choice() | And():
-            return frozenset().union(*map(_first_chars, node.items))
-        case Repeat() | Not():
-            return _first_chars(node.item)
-        case NoneOf():
-            return frozenset(((ord(text[0]), ord(text[0])),) for text in node.texts if text)
-        case MultipleOf():
-            return frozenset(((code, code),) for code in (_POINT, *range(48, 58)))
-        case ControlToken() | Ref() | Lexeme() | FreeText() | QuotedString():
-            raise _not_regular(node)
-        case _:
-            assert_never(node)

@@ -23,7 +23,7 @@ from edgefc.grammar.json_schema.findings import Finding
 from edgefc.grammar.json_schema.layout import Spacing
 from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.patterns import PatternError, compile_pattern
-from edgefc.grammar.rules import EMPTY, NOTHING, Lexeme, Node, Rules, finite_rules, one_of, prune, simplify
+from edgefc.grammar.rules import EMPTY, NOTHING, Lexeme, Node, Rules, one_of, prune
 from edgefc.grammar.spelled_calls import AnswerTool, at_tool
 from edgefc.limits import MAX_TOOLS
 from edgefc.tools import ToolLike, ToolSet
@@ -224,9 +224,9 @@ def _schema_builder(
         schema = json.loads(content)
         compiler = SchemaCompiler(schema, rules, "value", spacing=spacing, closed=closed, any_order=any_order)
         rules["root"] = compiler.compile()
-        if simplify(rules["root"], finite_rules(rules)) == NOTHING:
-            raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
         found = _RuleGraph(prune(rules))
+        if found.rules["root"] == NOTHING:
+            raise compiler.impossible or SchemaError((), "no finite value satisfies the schema")
         found.changes.extend(Finding(path, reason) for path, reason in changes)
         found.add(compiler)
         return found

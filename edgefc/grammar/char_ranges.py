@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from bisect import bisect_right
 from collections.abc import Iterable
 
 Ranges = tuple[tuple[int, int], ...]
@@ -37,3 +39,51 @@ def subtract(ranges: Iterable[tuple[int, int]], other: Iterable[tuple[int, int]]
         if start <= high:
             rest.append((start, high))
     return tuple(rest)
+
+
+class Alphabet:
+    """All characters but surrogates, split into classes by the sets that contain them.
+
+    sets     the sets
+    classes  the characters of each class, in the order of their first
+    inside   the numbers of the classes in each set
+    """
+
+    def __init__(self, sets: frozenset[Ranges]) -> None:
+        self.sets = sets
+        ordered = sorted(sets)
+        self._edges = sorted(
+            {0, 0xD800, 0xE000, *(e for ranges in sets for low, high in ranges for e in (low, high + 1))}
+        )
+        changes: dict[int, set[int]] = {}  # the sets that begin or end at an edge
+        for number, ranges in enumerate(ordered):
+            for edge in (edge for low, high in ranges for edge in (low, high + 1)):
+                changes.setdefault(edge, set()).symmetric_difference_update({number})
+        containing: frozenset[int] = frozenset()
+        numbers: dict[frozenset[int], int] = {}
+        classes: list[list[tuple[int, int]]] = []
+        self._numbers: list[int] = []  # of the class that begins at each edge
+        for edge, following in zip(self._edges, [*self._edges[1:], LAST + 1], strict=True):
+            containing = containing.symmetric_difference(changes.get(edge, ()))
+            if edge > LAST or 0xD800 <= edge < 0xE000:
+                self._numbers.append(-1)
+                continue
+            number = numbers.setdefault(containing, len(classes))
+            self._numbers.append(number)
+            if number == len(classes):
+                classes.append([])
+            classes[number].append((edge, following - 1))
+        self.classes: tuple[Ranges, ...] = tuple(map(tuple, classes))
+        self.inside: dict[Ranges, list[int]] = {ranges: [] for ranges in ordered}
+        for those, number in numbers.items():
+            for one in those:
+                self.inside[ordered[one]].append(number)
+
+    def class_of(self, code: int) -> int:
+        """Return the number of a character's class."""
+        return self._numbers[bisect_right(self._edges, code) - 1]
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def alphabet(sets: frozenset[Ranges]) -> Alphabet:
+    return Alphabet(sets)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -31,6 +31,7 @@ class _Budget:
     def __init__(self, seconds: float) -> None:
         self.seconds, self.end, self.steps = seconds, time.thread_time() + seconds, 0
         self.max_steps: int | None = None
+        self.counted: set[Hashable] = set()
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
@@ -84,6 +85,14 @@ def step_limit(steps: int | None) -> Iterator[None]:
         yield
     finally:
         budget.max_steps = before
+
+
+def tick_once(work: Hashable, steps: int) -> None:
+    """Count work whose result the process keeps: once in a block, also where an earlier one has done it."""
+    budget = _budget.get()
+    if budget is not None and work not in budget.counted:
+        budget.counted.add(work)
+        tick(steps)
 
 
 def tick(steps: int = 1) -> None:

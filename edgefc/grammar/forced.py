@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from edgefc.grammar.rules import (
     And,
@@ -38,8 +37,7 @@ _MAX = 1 << 60
 Text = (Lexeme, QuotedString)  # nodes without references
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(NamedTuple):
     """The forced bytes from the beginning of a node: min(`stop`, `whole` + those that follow the node).
 
     stop   the most until a choice ends them
@@ -62,7 +60,7 @@ class _Run:
         return _Run(self.before(other.stop), min(_MAX, self.whole + other.whole), begin)
 
     def either(self, other: _Run) -> _Run:
-        if _UNKNOWN in {self, other}:
+        if _UNKNOWN in (self, other):
             return other if self == _UNKNOWN else self
         shorter = min(len(self.begin), len(other.begin))
         same = next((n for n in range(shorter) if self.begin[n] != other.begin[n]), shorter)
@@ -129,6 +127,9 @@ class _Analysis:
         """Return the longest run inside of a rule, with all that may follow in the rules that refer to it."""
         longest = behind = 0
         for node in self._rules.values():
+            if (bound := self._bound(node)) < MIN_SUMMED:
+                longest = max(longest, bound)
+                continue
             self._longest = self._behind = 0
             self._measure(node, 0)
             longest = max(longest, self._longest)
@@ -137,6 +138,10 @@ class _Analysis:
 
     def _run(self, node: Node) -> _Run:
         match node:
+            case Lexeme() | QuotedString():
+                return self._text(node)[0]
+            case Ref():
+                return self._runs[node.name]
             case Literal():
                 return _constant(node.text)
             case ControlToken():
@@ -157,14 +162,26 @@ class _Analysis:
             case Repeat():
                 run = self._run(node.item)
                 return run.times(node.low) if node.low else _EMPTY.either(run)
-            case Ref():
-                return self._runs[node.name]
-            case Lexeme() | QuotedString():
-                return self._text(node)[0]
             case FreeText() | And() | Not() | NoneOf() | MultipleOf():
                 return _CHOICE
             case _:
                 assert_never(node)
+
+    def _bound(self, node: Node) -> int:
+        """Return an upper bound of the runs that begin inside of a node, up to its end."""
+        match node:
+            case Sequence():
+                return sum(map(self._bound, node.items))
+            case Choice():
+                return max(map(self._bound, node.items), default=0)
+            case Repeat():
+                return self._bound(node.item) * max(1, node.low)
+            case Lexeme() | QuotedString():
+                run, longest = self._text(node)
+                return max(longest, min(run.stop, run.whole))
+            case _:
+                run = self._run(node)
+                return min(run.stop, run.whole)
 
     def _text(self, node: Lexeme | QuotedString) -> tuple[_Run, int]:
         if node not in self._texts:

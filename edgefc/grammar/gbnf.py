@@ -10,9 +10,10 @@ import re
 from typing import assert_never
 
 from edgefc.grammar import numbers, strings
-from edgefc.grammar.automata import automaton, is_plain
+from edgefc.grammar.automata import automaton
 from edgefc.grammar.char_ranges import Ranges
 from edgefc.grammar.deadline import tick
+from edgefc.grammar.machines import is_plain
 from edgefc.grammar.quoting import QUOTINGS
 from edgefc.grammar.rules import (
     And,

@@ -88,6 +88,8 @@ class LarkWriter:
 
     def _lexeme(self, node: Node) -> str:
         """Return the name of a regular node's terminal, or of the rule of its automaton."""
+        if node in self._terminals:
+            return self._terminals[node]
         return self._automaton(node) if _has_multiple(node) else self._terminal_name(node)
 
     def _terminal_name(self, node: Node) -> str:

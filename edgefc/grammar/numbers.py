@@ -7,6 +7,7 @@ of 64 bits, which identifiers fill. Bounds may demand more, and digits of multip
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -47,6 +48,7 @@ INTEGRAL = sequence(WHOLE, _ZEROS_AFTER_POINT)
 Bound = tuple[Decimal, bool]  # the number, and whether it is excluded itself
 
 
+@functools.lru_cache(maxsize=256)
 def integer(low: int | None = None, high: int | None = None) -> Node:
     """Return the integers from `low` to `high`, both included; None: no such bound."""
     if low is None and high is None:
@@ -65,6 +67,7 @@ def integer(low: int | None = None, high: int | None = None) -> Node:
     return choice(*branches)
 
 
+@functools.lru_cache(maxsize=1)
 def number() -> Node:
     """Return any JSON number with as many digits as a double holds."""
     # After each digit before the point one less may follow it.
@@ -84,6 +87,7 @@ def limited(node: Node) -> Node:
     return And((node, _SHORT))
 
 
+@functools.lru_cache(maxsize=256)
 def decimal(low: Bound | None, high: Bound | None) -> Node:
     """Return the numbers between two bounds; None: no such bound.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgefc.grammar import strings
-from edgefc.grammar.automata import is_empty, matches
+from edgefc.grammar.automata import is_empty
+from edgefc.grammar.derivatives import matches
 from edgefc.grammar.rules import (
     ANY_CHAR,
     ANY_TEXT,

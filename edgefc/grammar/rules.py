@@ -27,7 +27,7 @@ class _CachedHash:
         try:
             return self._hash
         except AttributeError:
-            value = hash((type(self), *(getattr(self, name) for name in self.__slots__)))
+            value = hash((type(self), *map(self.__getattribute__, self.__slots__)))
             object.__setattr__(self, "_hash", value)
             return value
 
@@ -193,6 +193,11 @@ def is_nothing(node: Node) -> bool:
     return type(node) is Choice and not node.items
 
 
+def is_empty_text(node: Node) -> bool:
+    """Return whether a node is EMPTY; faster than a comparison."""
+    return type(node) is Sequence and not node.items
+
+
 def lexeme(text: str) -> Node:
     """Return a literal as one lexeme; EMPTY for the empty text."""
     return Lexeme(Literal(text)) if text else EMPTY
@@ -213,6 +218,8 @@ def sequence(*items: Node) -> Node:
 
 def choice(*items: Node) -> Node:
     """Return a flat choice without duplicates."""
+    if len(items) == 1 and not isinstance(items[0], Choice):
+        return items[0]
     flat: dict[Node, None] = {}
     for item in items:
         flat.update(dict.fromkeys(item.items if isinstance(item, Choice) else (item,)))
@@ -222,7 +229,7 @@ def choice(*items: Node) -> Node:
 def optional(item: Node) -> Node:
     if isinstance(item, Repeat) and item.low <= 1:
         return Repeat(item.item, 0, item.high)
-    return EMPTY if item in {EMPTY, NOTHING} else Repeat(item, 0, 1)
+    return EMPTY if is_empty_text(item) or is_nothing(item) else Repeat(item, 0, 1)
 
 
 def one_of(texts: Iterable[str]) -> Node:
@@ -294,18 +301,43 @@ def references(node: Node) -> Iterator[str]:
 
 def finite_rules(rules: Rules) -> set[str]:
     """Return the names of the rules that some finite text matches; the others recurse for ever."""
-    users: dict[str, set[str]] = {name: set() for name in rules}
-    for name, node in rules.items():
-        for other in references(node):
-            users[other].add(name)
     finite: set[str] = set()
-    pending = list(reversed(rules))
-    while pending:
-        name = pending.pop()
-        if name not in finite and simplify(rules[name], finite) != NOTHING:
+    # A rule mostly refers to later ones, so few are left after the first look.
+    for name in reversed(rules):
+        if is_finite(rules[name], finite):
             finite.add(name)
-            pending += users[name]
+    users: dict[str, set[str]] = {}
+    left = [name for name in rules if name not in finite]
+    for name in left:
+        for other in references(rules[name]):
+            users.setdefault(other, set()).add(name)
+    while left:
+        name = left.pop()
+        if name not in finite and is_finite(rules[name], finite):
+            finite.add(name)
+            left += users.get(name, ())
     return finite
+
+
+def is_finite(node: Node, finite: set[str]) -> bool:
+    """Return whether some text without rules outside of `finite` matches a node."""
+    match node:
+        case Ref():
+            return node.name in finite
+        case Lexeme():
+            return not is_nothing(node.item)
+        case Sequence():
+            return all(is_finite(item, finite) for item in node.items)
+        case Choice():
+            return any(is_finite(item, finite) for item in node.items)
+        case Repeat():
+            return node.low == 0 or is_finite(node.item, finite)
+        case (
+            Literal() | ControlToken() | Chars() | FreeText() | And() | Not() | NoneOf() | MultipleOf() | QuotedString()
+        ):
+            return True
+        case _:
+            assert_never(node)
 
 
 def prune(rules: Rules) -> Rules:

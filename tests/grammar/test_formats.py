@@ -10,7 +10,8 @@ import pytest
 from edgefc import paths
 from edgefc.errors import GrammarError
 from edgefc.grammar import compile_schema
-from edgefc.grammar.automata import automaton, matches
+from edgefc.grammar.automata import automaton
+from edgefc.grammar.derivatives import matches
 from edgefc.grammar.gbnf_reader import GbnfRules
 from edgefc.grammar.json_schema.string_formats import FORMATS, format_node
 from tests.grammar.executors import accepts

@@ -7,12 +7,13 @@ from typing import Any
 
 from edgefc.errors import SchemaError
 from edgefc.grammar.json_schema.context import SchemaContext
-from edgefc.grammar.json_schema.document import Conjunction, Step, Subschema, Trail
+from edgefc.grammar.json_schema.document import Conjunction, Step, Subschema
 from edgefc.grammar.json_schema.findings import UnenforceableError
 from edgefc.grammar.json_schema.keywords import entries, subschemas_at
 from edgefc.grammar.json_schema.negation import ways_to_fail
 
 MAX_DEPENDENT = 8
+_UNEVALUATED = {"unevaluatedProperties", "unevaluatedItems"}
 # In the order in which they are expanded.
 SPLITTING = (
     "$ref", "$dynamicRef", "allOf", "not", "anyOf", "oneOf", "if", "dependentRequired", "dependentSchemas",
@@ -20,20 +21,22 @@ SPLITTING = (
 )  # fmt: skip
 
 Ways = list[list[Subschema]]
+Part = tuple[Subschema, bool]  # what must hold in one way, and whether a keyword has led to it
 
 
-def expand_keyword(schemas: SchemaContext, subschema: Subschema, trail: Trail) -> list[list[Step]] | None:
+def expand_keyword(schemas: SchemaContext, subschema: Subschema) -> list[list[Part]] | None:
     """Expand the first combining keyword of a subschema into the ways in which it may hold.
 
     None: the subschema has no such keyword. Raises SchemaError.
     """
-    inner = trail | {(subschema.path, subschema.is_negated)}
     if subschema.is_negated:
-        return [[(part, inner) for part in way] for way in ways_to_fail(schemas, subschema)]
+        return [[(part, True) for part in way] for way in ways_to_fail(schemas, subschema)]
+    if isinstance(subschema.schema, dict) and subschema.schema.keys().isdisjoint(SPLITTING):
+        return None
     for keyword in SPLITTING:
         if subschema.has(keyword):
-            rest = (subschema.without(keyword, *(("then", "else") if keyword == "if" else ())), trail)
-            ways = [[(part, inner) for part in way] for way in _EXPANSIONS[keyword](schemas, subschema)]
+            rest = (subschema.without(keyword, *(("then", "else") if keyword == "if" else ())), False)
+            ways = [[(part, True) for part in way] for way in _EXPANSIONS[keyword](schemas, subschema)]
             # The order of the steps becomes the order of properties.
             return [[*way, rest] if keyword in {"$ref", "$dynamicRef", "allOf"} else [rest, *way] for way in ways]
     return None
@@ -128,6 +131,8 @@ def add_unevaluated(steps: tuple[Step, ...]) -> Conjunction:
     Other branches of an `anyOf` that might hold as well are ignored: they would only allow more.
     """
     found = [subschema for subschema, _ in steps]
+    if all(subschema.schema.keys().isdisjoint(_UNEVALUATED) for subschema in found):
+        return tuple(found)
     for subschema, _ in steps:
         applied = [
             other

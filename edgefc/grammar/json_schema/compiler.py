@@ -11,6 +11,7 @@ lead to the same rule, so recursion and shared definitions cost nothing.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 
 from edgefc.errors import FieldPath, SchemaError
 from edgefc.grammar import numbers
-from edgefc.grammar.automata import TooLargeError, automaton, is_plain
+from edgefc.grammar.automata import TooLargeError, automaton
 from edgefc.grammar.deadline import OutOfStepsError, step_limit
 from edgefc.grammar.json_schema.array_types import expand_array_types
 from edgefc.grammar.json_schema.arrays import array_node
@@ -31,6 +32,7 @@ from edgefc.grammar.json_schema.members import are_text_lists, types_of
 from edgefc.grammar.json_schema.names import RuleNames
 from edgefc.grammar.json_schema.objects import object_node
 from edgefc.grammar.json_schema.scalars import boolean_node, null_node, number_node, string_node
+from edgefc.grammar.machines import is_plain
 from edgefc.grammar.rules import (
     ANY_TEXT,
     EMPTY,
@@ -166,7 +168,7 @@ class SchemaCompiler:
             return self._any_value(layout)
         if all(self._is_scalar(conjunction) for conjunction in disjuncts):
             node = self._any_of(disjuncts, "", layout)
-            if _room_left(node, MAX_INLINE) >= 0:
+            if _is_short(node):
                 return node
         if (layout, disjuncts) not in self._named:
             name = self.names.fresh(_name_hint(disjuncts, subschemas))
@@ -308,6 +310,12 @@ def _name_hint(disjuncts: tuple[Conjunction, ...], subschemas: Conjunction) -> s
     path = next((conjunction[0].path for conjunction in disjuncts if conjunction), subschemas[0].path)
     names = [str(part) for part in path if part not in NAMED_SCHEMAS and part not in {"anyOf", "oneOf", "allOf"}]
     return "-".join(names[-3:]) or "args"
+
+
+@functools.lru_cache(maxsize=256)
+def _is_short(node: Node) -> bool:
+    """Return whether a node's text has up to about MAX_INLINE characters."""
+    return _room_left(node, MAX_INLINE) >= 0
 
 
 def _room_left(node: Node, room: int) -> int:

@@ -37,6 +37,9 @@ class Subschema:
     is_synthetic: bool = field(default=False, compare=False)
     origin: tuple[FieldPath, str] | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        return hash(self.path)  # nearly always enough to tell schemas apart, and much faster than all fields
+
     def has(self, keyword: str) -> bool:
         return isinstance(self.schema, dict) and keyword in self.schema and keyword not in self.handled
 

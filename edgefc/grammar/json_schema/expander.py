@@ -7,7 +7,7 @@ from typing import Any
 
 from edgefc.errors import FieldPath, SchemaError
 from edgefc.grammar.deadline import tick
-from edgefc.grammar.json_schema.combine import SPLITTING, add_unevaluated, expand_keyword
+from edgefc.grammar.json_schema.combine import SPLITTING, Part, add_unevaluated, expand_keyword
 from edgefc.grammar.json_schema.document import (
     MAX_DEPTH,
     NAMED_SCHEMAS,
@@ -36,6 +36,7 @@ MAX_ENUM = 50_000
 COSTLY = ("not", "oneOf", "if", "dependentRequired", "dependentSchemas", "dependencies", "multipleOf")
 
 _NO_TRAIL: Trail = frozenset()
+_Expansion = tuple[Subschema, list[list[Part]] | None]
 _IMPOSSIBLE = "nothing can satisfy this"
 
 
@@ -60,6 +61,7 @@ class Expander:
         self.impossible: SchemaError | None = None
         self._notes: dict[tuple[FieldPath, str], Finding] = {}
         self._disjuncts: dict[Conjunction, tuple[Conjunction, ...]] = {}
+        self._expansions: dict[tuple[Subschema, tuple[FieldPath, str] | None, int], _Expansion] = {}
         self._values: dict[Conjunction, list[Any] | None] = {}
         self._checked: set[FieldPath] = set()
         self._overlapping: dict[FieldPath, set[tuple[int, int]]] = {}
@@ -100,41 +102,54 @@ class Expander:
 
     def _expand(self, subschemas: Conjunction) -> list[Conjunction]:
         """Expand without recursion, for a schema may combine schemas as deeply as it is nested."""
-        # For each way: the steps that are left to expand, last first, and those that are done.
-        pending: list[tuple[list[Step], tuple[Step, ...]]] = [([(s, _NO_TRAIL) for s in reversed(subschemas)], ())]
+        # For each way: the steps that are left to expand, last first, and the trails of those that are done.
+        pending: list[tuple[list[Step], dict[Subschema, Trail]]] = [
+            ([(s, _NO_TRAIL) for s in reversed(subschemas)], {})
+        ]
         found: list[Conjunction] = []
         while pending:
             todo, done = pending.pop()
             while todo:
                 subschema, trail = todo.pop()
-                subschema = self._without_omitted(subschema)
-                branches = self._branches(subschema, trail)
-                if branches is None:
-                    if subschema.schema.keys() - subschema.handled - ANNOTATIONS:
-                        done = _add_step(done, subschema, trail)
-                elif len(branches) == 1:
+                tick()
+                if (place := (subschema.path, subschema.is_negated)) in trail:
+                    raise SchemaError(subschema.path, "refers to itself without a value in between")
+                subschema, ways = self._expansion(subschema)
+                if ways is None:
+                    if not subschema.schema.keys() <= ANNOTATIONS.union(subschema.handled):
+                        done[subschema] = done.get(subschema, _NO_TRAIL) | trail
+                    continue
+                inner = trail | {place}
+                branches = [[(part, inner if is_inner else trail) for part, is_inner in way] for way in ways]
+                if len(branches) == 1:
                     todo += reversed(branches[0])
                 else:
-                    pending += [([*todo, *reversed(branch)], done) for branch in reversed(branches)]
+                    pending += [([*todo, *reversed(branch)], done.copy()) for branch in reversed(branches)]
                     if len(pending) + len(found) > MAX_DISJUNCTS:
                         raise _too_many_disjuncts(subschema)
                     break
             else:
-                found.append(add_unevaluated(done))
+                found.append(add_unevaluated(tuple(done.items())))
         return found
 
-    def _branches(self, subschema: Subschema, trail: Trail) -> list[list[Step]] | None:
-        """Return the ways in which a subschema may hold; None: it has nothing to expand. Raises SchemaError."""
-        self._check(subschema)
-        if isinstance(subschema.schema, bool):
-            branches: list[list[Step]] | None = [] if subschema.schema is subschema.is_negated else [[]]
-        elif (subschema.path, subschema.is_negated) in trail:
-            raise SchemaError(subschema.path, "refers to itself without a value in between")
-        else:
-            branches = expand_keyword(self, subschema, trail)
-        if branches == []:
-            self.mark_impossible(subschema, _IMPOSSIBLE)
-        return branches
+    def _expansion(self, subschema: Subschema) -> _Expansion:
+        """Return a subschema without omitted keywords, and the ways in which it may hold; None: it is all that must.
+
+        Raises SchemaError.
+        """
+        # What the compiler derives, such as the unevaluated items of a branch, may differ where the path does not.
+        key = subschema, subschema.origin, id(subschema.schema)
+        if key not in self._expansions:
+            subschema = self._without_omitted(subschema)
+            self._check(subschema)
+            if isinstance(subschema.schema, bool):
+                ways: list[list[Part]] | None = [] if subschema.schema is subschema.is_negated else [[]]
+            else:
+                ways = expand_keyword(self, subschema)
+            if ways == []:
+                self.mark_impossible(subschema, _IMPOSSIBLE)
+            self._expansions[key] = subschema, ways
+        return self._expansions[key]
 
     def _without_omitted(self, subschema: Subschema) -> Subschema:
         """Leave out keywords that were given up, and the compiler's own where the caller's schema uses their names."""
@@ -152,8 +167,7 @@ class Expander:
         return subschema.without(*omitted) if omitted else subschema
 
     def _check(self, subschema: Subschema) -> None:
-        """Count one step of work; check a schema that is seen for the first time. Raises SchemaError."""
-        tick()
+        """Check a schema that is seen for the first time. Raises SchemaError."""
         schema, path = subschema.schema, subschema.path
         if isinstance(schema, bool) or path in self._checked:
             return
@@ -225,11 +239,3 @@ def _too_many_disjuncts(subschema: Subschema) -> Exception:
     if keyword in {"anyOf", "oneOf"}:
         return SchemaError((*subschema.path, keyword), reason)
     return UnenforceableError(subschema.path, keyword, reason)
-
-
-def _add_step(done: tuple[Step, ...], subschema: Subschema, trail: Trail) -> tuple[Step, ...]:
-    """Add a subschema to the steps that are done, or the trail to a subschema that is among them."""
-    for number, (other, other_trail) in enumerate(done):
-        if other == subschema:
-            return (*done[:number], (other, other_trail | trail), *done[number + 1 :])
-    return (*done, (subschema, trail))

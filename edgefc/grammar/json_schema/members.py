@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgefc.errors import SchemaError
-from edgefc.grammar.automata import matches
+from edgefc.grammar.derivatives import matches
 from edgefc.grammar.json_schema.context import SchemaContext
 from edgefc.grammar.json_schema.document import Conjunction, Subschema, describe_type
 from edgefc.grammar.json_schema.keywords import count_bounds, entries, json_type, json_types

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgefc.errors import SchemaError
 from edgefc.grammar import strings
-from edgefc.grammar.automata import TooLargeError, is_empty
+from edgefc.grammar.automata import TooLargeError, common
 from edgefc.grammar.json_schema.context import RuleContext
 from edgefc.grammar.json_schema.document import Conjunction, Subschema
 from edgefc.grammar.json_schema.findings import UnenforceableError, unenforceable
@@ -28,6 +28,8 @@ from edgefc.grammar.rules import (
     Ref,
     Repeat,
     choice,
+    is_empty_text,
+    is_nothing,
     optional,
     separated,
     sequence,
@@ -151,22 +153,20 @@ def _split_by_patterns(conjunction: Conjunction, base: list[Node]) -> list[tuple
         for subschema in conjunction
         for pattern in entries(subschema, "patternProperties")
     }
-    parts: list[tuple[list[Node], frozenset[str]]] = [(base, frozenset())]
     if not patterns:
-        return parts
+        return [(base, frozenset())]
+    parts: list[tuple[list[Node], frozenset[str]]] = []
     owner = next(subschema for subschema in conjunction if subschema.has("patternProperties"))
     if len(patterns) > MAX_PATTERNS:
         raise unenforceable(owner, "patternProperties", f"more than {MAX_PATTERNS} patterns")
     try:
-        for pattern, node in patterns.items():
-            parts = [
-                (nodes, matching)
-                for before, matched in parts
-                for nodes, matching in (([*before, node], matched | {pattern}), ([*before, Not(node)], matched))
-                if not is_empty(And(tuple(nodes)))
-            ]
+        sets = common(_intersection(base), list(patterns.values()))
     except TooLargeError:
         raise unenforceable(owner, "patternProperties", "these patterns take too many rules") from None
+    for matched in itertools.product((True, False), repeat=len(patterns)):
+        if frozenset(itertools.compress(itertools.count(), matched)) in sets:
+            nodes = [node if is_match else Not(node) for node, is_match in zip(patterns.values(), matched, strict=True)]
+            parts.append(([*base, *nodes], frozenset(itertools.compress(patterns, matched))))
     return parts
 
 
@@ -255,10 +255,10 @@ class _DemandRules:
         regions = _regions(self.context, self.conjunction, [*declared_names(self.conjunction), *self.required])
         numbers = range(len(self.demands))
         for region, named in itertools.product(regions, _subsets(numbers)):
+            if named not in common(ANY_TEXT if region.key is None else region.key, self.keys):
+                continue
             keys = [self.keys[n] if n in named else Not(self.keys[n]) for n in numbers]
             key = _intersection([*([] if region.key is None else [region.key]), *keys])
-            if is_empty(key):
-                continue
             for met in _subsets(named):
                 subschemas = [*region.subschemas, *(self.demands[n].get("~some")[1] for n in met)]
                 if self.context.schemas.disjuncts(subschemas):
@@ -330,7 +330,7 @@ class _MemberRules:
         for number in range(len(members) - 1, -1, -1):
             pair, is_required = members[number]
             shared = {
-                state: node if count == 1 or node in {EMPTY, NOTHING} else self.as_rule(node)
+                state: node if count == 1 or is_empty_text(node) or is_nothing(node) else self.as_rule(node)
                 for (state, node), count in zip(nodes.items(), users[number + 1].values(), strict=True)
             }
             before: dict[int, Node] = {}

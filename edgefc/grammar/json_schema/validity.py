@@ -8,8 +8,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from edgefc.grammar.automata import TooLargeError, is_empty, matches
+from edgefc.grammar.automata import TooLargeError, is_empty
 from edgefc.grammar.deadline import tick
+from edgefc.grammar.derivatives import matches
 from edgefc.grammar.json_schema.bounds import number_bounds, step_of
 from edgefc.grammar.json_schema.context import SchemaContext
 from edgefc.grammar.json_schema.document import Conjunction, Subschema
