@@ -91,6 +91,7 @@ CASES: list[tuple[str, Any, list[str], list[str]]] = [
     ("unevaluatedProperties behind a reference", {"$ref": "#/$defs/a", "unevaluatedProperties": S, "$defs": {"a": {**OBJ, "properties": {"a": INT}}}}, ['{"a": 1, "b": "x"}'], ['{"a": 1, "b": 1}']),
     ("unevaluatedProperties and a branch", {**OBJ, "anyOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]}, {"properties": {"b": INT}}], "unevaluatedProperties": False}, ['{"a": 1}', '{"b": 2}'], ['{"c": 1}']),
     ("unevaluatedItems", {"type": "array", "prefixItems": [INT], "allOf": [{"prefixItems": [True, S]}], "unevaluatedItems": False}, ["[]", '[1, "a"]'], ['[1, "a", 2]', '["a"]']),
+    ("unevaluatedItems", {"type": "array", "anyOf": [{"contains": {"const": 1}}, {"contains": {"const": 2}}], "unevaluatedItems": False}, ["[1]", "[1, 1]", "[2]", "[2, 2]"], ["[1, 3]", "[3]", "[]"]),
     ("$dynamicRef to its only anchor", {"$dynamicRef": "#t", "$defs": {"a": {"$dynamicAnchor": "t", "type": "integer"}}}, ["1"], ['"a"']),
     ("recursion through not", {"$defs": {"n": {**OBJ, "properties": {"n": {"not": {"$ref": "#/$defs/n"}}}}}, "$ref": "#/$defs/n"}, ["{}", '{"n": 1}', '{"n": {"n": {}}}'], ['{"n": {}}', "1"]),
 ]  # fmt: skip

@@ -171,5 +171,7 @@ def _unevaluated_items(subschema: Subschema, applied: list[Subschema]) -> Subsch
     rest: Any = subschema.child("unevaluatedItems")
     contained = [other.child("contains") for other in applied if other.has("contains")]
     if contained:
-        rest = subschema.derive("unevaluated item", {"anyOf": [rest, *contained]})
+        # Its name tells its branches: schemas with the same path are taken to be the same.
+        branches = " ".join("/".join(map(str, one.path)) for one in contained)
+        rest = subschema.derive(f"unevaluated item {branches}", {"anyOf": [rest, *contained]})
     return subschema.derive("unevaluatedItems", {"prefixItems": [True] * count, "items": rest})
