@@ -30,7 +30,7 @@ SHARES = {
     "chat": 3,
 }
 # The same for further conversations with tools that are there already.
-MORE_SHARES = {"one_of_these": 46, "parallel": 25, "no_tool": 17, "missing": 6, "multi_turn": 6}
+MORE_SHARES = {"one_of_these": 43, "parallel": 25, "no_tool": 18, "missing": 9, "multi_turn": 5}
 # The same for conversations with edgefc's example tools, which a newcomer meets first.
 EXAMPLE_SHARES = {"one_of_these": 46, "parallel": 18, "no_tool": 14, "missing": 8, "multi_turn": 14}
 EXAMPLES, EXAMPLE_COUNT = 0.05, 7  # share of the groups, and their conversations

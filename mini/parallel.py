@@ -19,6 +19,11 @@ _NOUNS = re.compile(r"\b(with|given|has|have|is) {")  # what may stand before no
 PREPOSITIONS = {"in", "for", "to", "on", "at", "from", "of"}
 
 
+def _ends_with_mark(request: Request) -> bool:
+    """True if a value may end a sentence with a mark of its own, which must not be taken for the sentence's."""
+    return any(one.words.endswith((".", "?", "!")) for one in request.drawn.values())
+
+
 class SeveralCalls(Transcript):
     """Writes requests that need several calls."""
 
@@ -117,7 +122,7 @@ class SeveralCalls(Transcript):
         rng = self.rng
         [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 0, 1, 2]), near=0.4)
         first = self.requests.complete(tool)
-        if first is None:
+        if first is None or _ends_with_mark(first):
             return False
         changeable = [
             param
@@ -240,7 +245,7 @@ class SeveralCalls(Transcript):
         rng = self.rng
         [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 0, 1, 2]), near=0.4)
         first = self.requests.complete(tool)
-        if first is None:
+        if first is None or _ends_with_mark(first):
             return False
         free = [
             param
