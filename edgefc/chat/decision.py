@@ -151,13 +151,9 @@ class DecidingGuide(AnswerGuide):
         bias = self._biases.again if len(self._calls) == 1 else self._biases.more
         if not tail.is_complete:
             bias *= UNDECIDED_SHARE
-        odds = math.log(choice.probabilities(np.array(again)).sum()) - math.log(
-            choice.probabilities(np.array(end)).sum()
-        )
+        odds = _log_odds(choice, again, end)
         self.again_odds.append((len(self._calls), round(odds, 2)))
-        mask = np.zeros(len(choice.logits), np.bool_)
-        mask[again if odds + bias > 0 else end] = True
-        choice.add(ONE_SIDE, mask)
+        _take_one_of(choice, again if odds + bias > 0 else end)
 
     def _choose_end_of_array(self, choice: Choice) -> None:
         """End an array of an enumeration where another string is not clearly likelier than its end."""
@@ -170,11 +166,21 @@ class DecidingGuide(AnswerGuide):
         end = [token for token, text in allowed if _ARRAY_END.match(text)]
         if not more or not end:
             return
-        shares = [max(choice.probabilities(np.array(tokens)).sum(), MIN_SHARE) for tokens in (more, end)]
-        if math.log(shares[0] / shares[1]) + self._biases.item < 0:
-            mask = np.zeros(len(choice.logits), np.bool_)
-            mask[end] = True
-            choice.add(ONE_SIDE, mask)
+        if _log_odds(choice, more, end) + self._biases.item < 0:
+            _take_one_of(choice, end)
+
+
+def _log_odds(choice: Choice, tokens: list[int], others: list[int]) -> float:
+    """Return the log odds of some tokens against others, by the model alone."""
+    shares = [max(float(choice.probabilities(np.array(side)).sum()), MIN_SHARE) for side in (tokens, others)]
+    return math.log(shares[0]) - math.log(shares[1])
+
+
+def _take_one_of(choice: Choice, tokens: list[int]) -> None:
+    """Let the likeliest of these tokens be chosen."""
+    mask = np.zeros(len(choice.logits), np.bool_)
+    mask[tokens] = True
+    choice.add(ONE_SIDE, mask)
 
 
 def enumerations_of(tools: Tools) -> frozenset[tuple[str, str]]:
