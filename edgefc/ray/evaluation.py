@@ -103,7 +103,7 @@ class _ReplicaCall:
             try:
                 return self._response.result(timeout_s=TIMEOUT_S)
             except (*LOST_ERRORS, EngineClosedError, CancelledError) as error:
-                log.warning("%s is asked again: %s", self._name, str(error).splitlines()[0])
+                log.warning("%s is asked again: %s", self._name, str(error).partition("\n")[0])
             except RayTaskError as error:
                 raise error.cause if isinstance(error.cause, EdgefcError) else error from None
             except TimeoutError:

@@ -111,7 +111,7 @@ class Replicas:
         if self.stopping:
             return ApiError(503, "the server is shutting down, or the request took too long", code="stopping")
         if isinstance(error, LOST_ERRORS):
-            log.error("a replica was lost: %s", str(error).splitlines()[0])
+            log.error("a replica was lost: %s", str(error).partition("\n")[0])
             return ApiError(503, "the replica that computed this answer was lost; ask again", code=LOST)
         match error:
             case BackPressureError():
