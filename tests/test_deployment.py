@@ -63,7 +63,7 @@ def test_the_commands_parse_and_name_one_model(way: str) -> None:
     repo = cards()[pulled["name"]].tokenizer_repo
     assert f"--model={repo}" in vllm
     # Without these two, edgefc refuses the engine at the start.
-    assert {"--structured-outputs-config.backend=xgrammar", "--max-logprobs=20"} <= set(vllm)
+    assert {"--structured-outputs-config.backend=guidance", "--max-logprobs=20"} <= set(vllm)
 
 
 def test_compose_starts_the_front_when_all_that_it_needs_is_there() -> None:

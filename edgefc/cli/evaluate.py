@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 from typing_extensions import TypedDict
 
 from edgefc.cli.case_runners import RunnerOf, case_runners
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgefc.evaluation.run import CaseRunner
 
 LONGEST_OUTPUT = 300  # characters of a question or output that are printed
+SHOWING = {"models", "plot", "failures", "markdown", "as_json"}  # parameters that saved runs have a use for
 
 ModelsArgument = Annotated[
     list[str] | None,
@@ -93,6 +94,7 @@ class _Plan:
 
 
 def evaluate(
+    context: Context,
     models: ModelsArgument = None,
     model_option: ModelOption = None,
     suite: SuiteOption = None,
@@ -128,7 +130,7 @@ def evaluate(
     sources = models or [model_option or default_model()]
     saved = [EvalRun.read(Path(name)) for name in sources if name.endswith(".jsonl")]
     names = [name for name in sources if not name.endswith(".jsonl")]
-    _check(plot, call_bias, min_confidence)
+    _check(plot, call_bias, min_confidence, None if names else context)
     runs: list[EvalRun] = []
     if names:
         # Every case has other tools: the KV cache of its prompt is not worth saving to disk.
@@ -141,8 +143,7 @@ def evaluate(
             call_bias=call_bias,
             min_confidence=min_confidence,
             distractors=distractors,
-            # Without distractors, the model is shown all tools of a case unless an option says otherwise.
-            tool_budget=tool_budget if tool_budget is not None or distractors else 0,
+            tool_budget=tool_budget if tool_budget is not None or distractors else 0,  # 0: all tools of a case
             max_tokens=max_tokens,
             load=load,
             folder=folder or paths.cache_dir() / "evaluations",
@@ -170,14 +171,30 @@ def _cases(suite: str | None, data: Path | None, category: str | None, limit: in
     return {"suite": suite, "cases": cases}
 
 
-def _check(plot: Path | None, call_bias: float | None, min_confidence: float | None) -> None:
-    """Check options before any model is loaded. Raises RequestError."""
+def _check(
+    plot: Path | None, call_bias: float | None, min_confidence: float | None, only_saved: Context | None
+) -> None:
+    """Check options before any model is loaded. Raises RequestError.
+
+    only_saved  the command line of a command that shows saved runs alone
+    """
     from edgefc.chat.options import guide_settings
     from edgefc.types import ToolChoice
 
     if plot is not None and plot.suffix != ".svg":
         raise RequestError("plot", f"invalid file name '{plot}': it must end in .svg")
     guide_settings({"call_bias": call_bias, "min_confidence": min_confidence}, ToolChoice("auto", ()))
+    if only_saved is not None:
+        _check_nothing_else(only_saved)
+
+
+def _check_nothing_else(context: Context) -> None:
+    """Refuse options that say how to ask a model, for only saved runs are shown. Raises RequestError."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name not in SHOWING and source is not None and source.name == "COMMANDLINE":
+            reason = "has no use here: saved runs are only shown"
+            raise RequestError(option.name or "", reason, f"Omit {option.opts[-1]}, or name a model.")
 
 
 def _report(runs: Sequence[EvalRun], plot: Path | None, failures: int, *, markdown: bool, as_json: bool) -> None:

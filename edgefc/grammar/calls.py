@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgefc.cache import TextCache
-from edgefc.errors import RequestError, SchemaError
+from edgefc.errors import GrammarError, RequestError, SchemaError
 from edgefc.grammar import spelled
 from edgefc.grammar.answers import AnswerBuilder, control_tokens_of
 from edgefc.grammar.automata import TooLargeError, is_empty
@@ -23,6 +23,7 @@ from edgefc.grammar.json_schema.findings import Finding
 from edgefc.grammar.json_schema.layout import Spacing
 from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.patterns import PatternError, compile_pattern
+from edgefc.grammar.residual import START, remaining
 from edgefc.grammar.rules import EMPTY, NOTHING, Lexeme, Node, Rules, one_of, prune
 from edgefc.grammar.spelled_calls import AnswerTool, at_tool
 from edgefc.limits import MAX_TOOLS
@@ -83,6 +84,19 @@ class CompiledGrammar:
     def gbnf(self) -> str:
         """The grammar in llama.cpp's own notation, starting at `root`; written anew on each access."""
         return self.source if self.build is None else _write_gbnf(self.build, MAX_TOOLS)
+
+    def lark_after(self, answer: Iterable[str | int]) -> str:
+        """Return the grammar of what may follow an answer, in Lark; `build` must exist.
+
+        answer  texts, and the ids of control tokens
+
+        Raises ConstraintError if the grammar forbids the answer, GrammarError if it cannot be continued there.
+        """
+        assert self.build is not None
+        try:
+            return LarkWriter(remaining(self.build().rules, answer), START).text()
+        except TooLargeError:
+            raise GrammarError("the grammar is too large to be continued amid an answer") from None
 
 
 # A small grammar takes more memory than its text: about 4 KB with the source it can be built from again.

@@ -15,6 +15,7 @@ from edgefc.grammar.automata import TooLargeError, automaton
 from edgefc.grammar.elimination import to_plain_node
 from edgefc.grammar.quoting import QUOTINGS
 from edgefc.grammar.rules import (
+    ANY_TEXT,
     And,
     Chars,
     Choice,
@@ -46,16 +47,16 @@ MAX_EXPRESSION = 2_000  # character classes in a regular expression made from an
 class LarkWriter:
     """Writes one grammar: its rules, then the terminals that they use."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, start: str = "root") -> None:
         self._rules = rules
         self._names = {name: f"r{number}" for number, name in enumerate(rules)}
-        self._names["root"] = "start"
+        self._names[start] = "start"
         self._terminals: dict[Node, str] = {}
         self._automata: dict[Node, str] = {}
         self._state_lines: list[str] = []
 
     def text(self) -> str:
-        """Return the grammar; rules are numbered in the graph's order, `root` is `start`. Raises TooLargeError."""
+        """Return the grammar; rules are numbered in the graph's order. Raises TooLargeError."""
         lines = [f"{self._names[name]}: {self._rule(node)}" for name, node in self._rules.items()]
         lines += self._state_lines
         if sum(map(_repeated_bytes, self._terminals)) > MAX_CONSTANT:
@@ -161,6 +162,8 @@ def _terminal(node: Node) -> str:
             return " | ".join(_terminal_part(item) for item in node.items)
         case And():
             return " & ".join(_terminal_part(item) for item in node.items)
+        case Not() if is_nothing(node.item):
+            return _terminal(ANY_TEXT)
         case Not():
             return f"~{_terminal_part(node.item)}"
         case NoneOf():

@@ -1,76 +1,88 @@
-r"""GBNF for the engines of other programs: in a spelling that all of them read alike, and amid an answer.
-
-In portable GBNF, characters stand for themselves where they can, no digit follows a number, a dash stands at the end of
-a class, and no repetition is optional: xgrammar 0.2.9 and llguidance 1.9.1 misread or refuse what else GBNF allows.
+"""The rest of a grammar amid an answer.
 
 Engines of other programs start a grammar where they start to generate. Where an answer is continued, in a new request
 whose prompt ends with the answer so far, the grammar must therefore be that of what may still follow. As in llama.cpp,
-the state of a grammar is a set of stacks: each holds what must still be read, the next part first.
+the state of a grammar is a set of stacks: each holds what must still be read, the next part first. A lexeme that the
+answer ends in is replaced by its derivative, which is a lexeme again.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+import functools
+from collections.abc import Iterable, Iterator
 
 from edgefc.errors import ConstraintError, GrammarError
-from edgefc.grammar.gbnf import SHORT_COUNTS, count_text
-from edgefc.grammar.gbnf_reader import Part, RuleParser, split_rules
-from edgefc.grammar.rules import Chars, Choice, Literal, Node, Ref, Repeat, Sequence, references
+from edgefc.grammar import strings
+from edgefc.grammar.automata import TooLargeError, is_empty
+from edgefc.grammar.derivatives import derivative, normal_form, nullable
+from edgefc.grammar.quoting import QUOTINGS
+from edgefc.grammar.rules import (
+    ANY_CHAR,
+    And,
+    Chars,
+    Choice,
+    ControlToken,
+    FreeText,
+    Lexeme,
+    Literal,
+    Node,
+    QuotedString,
+    Ref,
+    Repeat,
+    Rules,
+    Sequence,
+    as_intersection,
+    choice,
+    is_empty_text,
+    is_nothing,
+    optional,
+    references,
+    sequence,
+)
 
 Stack = tuple[Node, ...]
-ROOT, OLD_ROOT = "root", "whole"
+START = "the rest"  # no rule has such a name
 MAX_STACKS = 10_000
-NO_NAMES: Mapping[str, str] = MappingProxyType({})
-_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"', "[": "\\[", "]": "\\]"}
-_CONTROL = re.compile(r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])")
-_LITERAL = re.compile(r'[\n\r\t"\\]')
-_CLASS = re.compile(r"[\x00-\x1f\x7f\\\[\]]")
-_NUMBER_END = re.compile(r"\\x..\Z")
+NOT_EMPTY = Repeat(ANY_CHAR, 1, None)
 
 
-def portable(gbnf: str) -> str:
-    """Return the same grammar in portable GBNF. Raises GrammarError."""
-    return "".join(f"{name} ::= {_text(node, inner=False)}\n" for name, node in _parse(gbnf).items())
+def remaining(rules: Rules, answer: Iterable[str | int]) -> Rules:
+    """Return the grammar of what may follow an answer; it begins at START.
 
+    answer  texts, and the ids of control tokens
 
-def residual(gbnf: str, text: str) -> str:
-    """Return the grammar of what may follow this text, in portable GBNF.
-
-    Raises ConstraintError if the grammar forbids the text, GrammarError if there are too many ways to read it.
+    Raises ConstraintError if the grammar forbids the answer, GrammarError if there are too many ways to read it.
     """
-    rules = _parse(gbnf)
-    stacks: set[Stack] = {(Ref(ROOT),)}
-    for position, char in enumerate(text):
-        stacks = {rest for stack in _expanded(stacks, rules) if (rest := _after(stack, ord(char))) is not None}
+    units = [unit for part in answer for unit in ([part] if isinstance(part, int) else part)]
+    stacks: set[Stack] = {(Ref("root"),)}
+    for position, unit in enumerate(units):
+        stacks = {rest for stack in _expanded(stacks, rules) if (rest := _after(stack, unit)) is not None}
         if not stacks:
-            raise ConstraintError(f"the grammar forbids the answer from {text[position : position + 20]!r} on")
-    return _write(stacks, rules)
+            raise _forbidden(units[position:])
+    try:
+        stacks = {stack for stack in stacks if not _is_dead(stack)}
+    except TooLargeError:
+        raise GrammarError("the grammar is too large to be continued amid an answer") from None
+    if not stacks:
+        raise _forbidden(units[-1:])
+    return _with_start(stacks, rules)
 
 
-def _parse(gbnf: str) -> dict[str, Node]:
-    return {name: _RefParser(parts).rule() for name, parts in split_rules(gbnf).items()}
+def _forbidden(units: list[str | int]) -> ConstraintError:
+    text = "".join(unit if isinstance(unit, str) else f"<[{unit}]>" for unit in units[:20])
+    return ConstraintError(f"the grammar forbids the answer from {text!r} on")
 
 
-class _RefParser(RuleParser):
-    """Reads one rule, and leaves references to others as they are."""
-
-    def __init__(self, parts: list[Part]) -> None:
-        super().__init__({ROOT: parts}, {}, (ROOT,))
-
-    def reference(self, name: str, line: int) -> Node:  # noqa: ARG002 - the line is for errors
-        return Ref(name)
-
-
-def _expanded(stacks: set[Stack], rules: Mapping[str, Node]) -> Iterator[Stack]:
-    """Yield the stacks that begin with a character, or are empty, after all ways to get there."""
+def _expanded(stacks: set[Stack], rules: Rules) -> Iterator[Stack]:
+    """Yield the stacks that begin with a character, a lexeme or a control token, or are empty, after all ways there."""
     todo, seen = list(stacks), set(stacks)
     while todo:
         stack = todo.pop()
-        if not stack or isinstance(stack[0], Literal | Chars):
+        if not stack or isinstance(stack[0], Literal | Chars | ControlToken):
             yield stack
             continue
+        if isinstance(stack[0], Lexeme):
+            yield stack
         for further in _unfolded(stack[0], stack[1:], rules):
             if further not in seen:
                 seen.add(further)
@@ -79,7 +91,7 @@ def _expanded(stacks: set[Stack], rules: Mapping[str, Node]) -> Iterator[Stack]:
             raise GrammarError("the grammar is too ambiguous to be continued amid an answer")
 
 
-def _unfolded(node: Node, rest: Stack, rules: Mapping[str, Node]) -> Iterator[Stack]:
+def _unfolded(node: Node, rest: Stack, rules: Rules) -> Iterator[Stack]:
     match node:
         case Ref():
             yield (rules[node.name], *rest)
@@ -93,102 +105,67 @@ def _unfolded(node: Node, rest: Stack, rules: Mapping[str, Node]) -> Iterator[St
             if node.high != 0:
                 low, high = max(node.low - 1, 0), None if node.high is None else node.high - 1
                 yield (node.item, *(() if high == 0 else (Repeat(node.item, low, high),)), *rest)
+        case Lexeme():
+            if nullable(_regular(node.item)):
+                yield rest
         case _:
-            raise GrammarError(f"{type(node).__name__} is not part of GBNF")
+            yield (Lexeme(node), *rest)
 
 
-def _after(stack: Stack, code: int) -> Stack | None:
-    """Return what is left of a stack after this character; None if it cannot come next."""
+def _after(stack: Stack, unit: str | int) -> Stack | None:
+    """Return what is left of a stack after this character or control token; None if it cannot come next."""
     if not stack:
         return None
     head, rest = stack[0], stack[1:]
-    if isinstance(head, Literal):
-        if ord(head.text[0]) != code:
-            return None
-        return rest if len(head.text) == 1 else (Literal(head.text[1:]), *rest)
-    assert isinstance(head, Chars)
-    return rest if any(low <= code <= high for low, high in head.ranges) != head.negated else None
+    if isinstance(unit, int) or isinstance(head, ControlToken):
+        return rest if isinstance(head, ControlToken) and head.id == unit else None
+    is_lexeme = isinstance(head, Lexeme)
+    left = derivative(_regular(head.item if isinstance(head, Lexeme) else head), ord(unit))
+    if is_nothing(left):
+        return None
+    return rest if is_empty_text(left) else (Lexeme(left) if is_lexeme else left, *rest)
 
 
-def _write(stacks: set[Stack], rules: Mapping[str, Node]) -> str:
-    """Write the grammar that begins with any of these stacks, with the rules that are still needed."""
-    branches = sorted(" ".join(_text(node, names={ROOT: OLD_ROOT}) for node in stack) or '""' for stack in stacks)
-    lines, todo = [f"{ROOT} ::= {' | '.join(branches)}\n"], [name for stack in stacks for name in _used(stack)]
-    seen: set[str] = set()
+@functools.lru_cache(maxsize=1 << 12)
+def _regular(node: Node) -> Node:
+    """Return the same texts as a regular node in normal form."""
+    match node:
+        case FreeText():
+            return normal_form(as_intersection(node, exact=True))
+        case QuotedString():
+            mark = QUOTINGS[node.style].mark
+            return normal_form(sequence(mark, strings.spell(node.item, node.style), mark))
+        case Lexeme():
+            return _regular(node.item)
+        case Sequence():
+            return normal_form(sequence(*map(_regular, node.items)))
+        case Choice():
+            return normal_form(choice(*map(_regular, node.items)))
+        case Repeat():
+            return normal_form(Repeat(_regular(node.item), node.low, node.high))
+        case _:
+            return normal_form(node)
+
+
+def _is_dead(stack: Stack) -> bool:
+    """Return whether a stack begins with a lexeme of which no text is left. Raises TooLargeError."""
+    return bool(stack) and isinstance(stack[0], Lexeme) and is_empty(_regular(stack[0].item))
+
+
+def _with_start(stacks: set[Stack], rules: Rules) -> Rules:
+    """Return a grammar that begins with any of these stacks, and the rules that are still needed."""
+    start = choice(*(sequence(*map(_writable, stack[:1]), *stack[1:]) for stack in stacks))
+    found, todo = {START: start}, [*references(start)]
     while todo:
         name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            body = _text(rules[name], inner=False, names={ROOT: OLD_ROOT})
-            lines.append(f"{OLD_ROOT if name == ROOT else name} ::= {body}\n")
+        if name not in found:
+            found[name] = rules[name]
             todo += references(rules[name])
-    return "".join(lines)
+    return found
 
 
-def _used(stack: Stack) -> Iterator[str]:
-    for node in stack:
-        yield from references(node)
-
-
-def _text(node: Node, *, inner: bool = True, names: Mapping[str, str] = NO_NAMES) -> str:
-    """Write a node; with `inner`, in parentheses where what stands around it needs them; `names` are changed ones."""
-    match node:
-        case Literal():
-            parts = [
-                f"[{_CLASS.sub(_escaped, part)}]" if _CONTROL.fullmatch(part) else f'"{_LITERAL.sub(_escaped, part)}"'
-                for part in _CONTROL.split(node.text)
-                if part
-            ]
-            return parts[0] if len(parts) == 1 else f"({' '.join(parts)})"
-        case Chars():
-            return _class(node)
-        case Ref():
-            return names.get(node.name, node.name)
-        case Repeat():
-            if isinstance(node.item, Repeat) and (node.low, node.high) == (0, 1):
-                return _optional(node.item, names)
-            item = _text(node.item, names=names)
-            item = f"({item})" if isinstance(node.item, Repeat) else item
-            return item + SHORT_COUNTS.get((node.low, node.high), count_text(node.low, node.high))
-        case Sequence() if not node.items:
-            return '""'
-        case Sequence():
-            text = " ".join(_text(item, names=names) for item in node.items)
-        case Choice():
-            text = " | ".join(_text(item, inner=False, names=names) for item in node.items)
-        case _:
-            raise GrammarError(f"{type(node).__name__} is not part of GBNF")
-    return f"({text})" if inner else text
-
-
-def _optional(node: Repeat, names: Mapping[str, str]) -> str:
-    """Write an optional repetition, which llguidance's reader takes for one with two counts."""
-    if node.low <= 1:
-        return _text(Repeat(node.item, 0, node.high), names=names)
-    return f'({_text(node, names=names)} | "")'
-
-
-def _class(node: Chars) -> str:
-    """Write a class; a caret and a dash stand at its end, where nobody takes them for something else."""
-    marks = [mark for mark in "^-" if any(low <= ord(mark) <= high for low, high in node.ranges)]
-    ranges = list(node.ranges)
-    for mark in map(ord, marks):
-        ranges = [part for low, high in ranges for part in ((low, min(high, mark - 1)), (max(low, mark + 1), high))]
-        ranges = [(low, high) for low, high in dict.fromkeys(ranges) if low <= high]
-    # After a number, no further digit may stand.
-    spans = "".join(
-        sorted((_span(low, high) for low, high in ranges), key=lambda span: _NUMBER_END.search(span) is not None)
-    )
-    if spans or node.negated:
-        return f"[{'^' if node.negated else ''}{spans}{''.join(marks)}]"
-    quoted = [f'"{mark}"' for mark in marks]
-    return f"({' | '.join(quoted)})"
-
-
-def _span(low: int, high: int) -> str:
-    first, last = (_CLASS.sub(_escaped, chr(code)) for code in (low, high))
-    return first if low == high else f"{first}-{last}"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return _ESCAPES.get(found[0]) or f"\\x{ord(found[0]):02X}"
+def _writable(head: Node) -> Node:
+    """Return the first part of a stack without lexemes that match the empty text, which llguidance does not have."""
+    if isinstance(head, Lexeme) and nullable(_regular(head.item)):
+        return optional(Lexeme(And((head.item, NOT_EMPTY))))
+    return head

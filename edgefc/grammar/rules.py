@@ -264,12 +264,15 @@ def separated(item: Node, comma: Node, low: int, high: int | None) -> Node:
 _SPACE = Chars(((9, 10), (13, 13), (32, 32)))
 
 
-def as_intersection(node: FreeText) -> Node:
-    """Return the same texts as regular nodes, of which an automaton can be built."""
+def as_intersection(node: FreeText, *, exact: bool = False) -> Node:
+    """Return the same texts as regular nodes, of which an automaton can be built.
+
+    exact  with the heads themselves instead of their stems
+    """
     banned = [Sequence((ANY_TEXT, Literal(text), ANY_TEXT)) for text in node.markers]
     banned += [Sequence((Repeat(_SPACE, 0, None), Literal(text), ANY_TEXT)) for text in node.forbidden_starts]
-    if not is_nothing(node.forbidden_stems):
-        banned.append(Sequence((node.forbidden_stems, ANY_TEXT)))
+    if not is_nothing(heads := node.forbidden_heads if exact else node.forbidden_stems):
+        banned.append(Sequence((heads, ANY_TEXT)))
     return And((Repeat(Chars(((0, 0),), negated=True), 1, None), *map(Not, banned)))
 
 

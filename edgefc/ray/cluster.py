@@ -58,8 +58,9 @@ def cluster(cores: int) -> Iterator[None]:
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR, namespace=NAMESPACE)
         except ConnectionError as error:
+            first = str(error).partition("\n")[0]
             hint = "Correct RAY_ADDRESS, or unset it to start Ray on this machine."
-            raise EngineClosedError(f"no Ray at {address}: {str(error).splitlines()[0]}", hint) from None
+            raise EngineClosedError(f"no Ray at {address}: {first}", hint) from None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _exit)  # Ray has a handler of its own, which aborts and leaves files behind
         yield

@@ -47,6 +47,10 @@ def test_one_table_of_both_and_failures_with_their_reasons(edgefc: Edgefc, tmp_p
         for failure in run["failures"]:
             assert f"{failure['id']}: {failure['reason']}" in done.stdout
 
+    refused = edgefc("eval", f"runs/{files[0].name}", "--n-threads", "2")
+    assert refused.returncode == 2
+    assert "n_threads: has no use here: saved runs are only shown" in refused.stderr
+
     table = edgefc("eval", f"runs/{files[0].name}", "--markdown").stdout
     assert table.startswith("| category | cases | demo, no grammar, any spelling |\n|---|--:|--:|\n")
 

@@ -31,7 +31,7 @@ class RemoteFacts:
 class RemoteRequest:
     """A request for tokens after a prompt.
 
-    grammar     GBNF that the tokens must follow; "": none
+    grammar     GBNF, or Lark where the engine reads it, that the tokens must follow; "": none
     seed        of the sampling; used if the temperature is not 0
     n_top       logprobs of this many tokens are needed at each position; None: of none
     end_tokens  tokens that end the answer
@@ -86,11 +86,13 @@ class RemoteApi(Protocol):
     path           where requests go
     grammar_hint   what to do if it does not enforce grammars
     logprobs_hint  what to do if it does not tell the model's own logprobs, before the grammar
+    may_take_lark  it may read llguidance's Lark, beside or instead of GBNF
     """
 
     path: str
     grammar_hint: str
     logprobs_hint: str
+    may_take_lark: bool
 
     async def facts(self, client: Client) -> RemoteFacts: ...
 

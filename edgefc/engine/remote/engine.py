@@ -28,6 +28,7 @@ from edgefc.engine.generation import Generation
 from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken
 from edgefc.engine.remote.choices import RemoteSampler, logits_of
 from edgefc.engine.remote.client import Client
+from edgefc.engine.remote.grammars import GbnfGrammar, LarkGrammar, RemoteGrammar
 from edgefc.engine.remote.probe import Probe, read_event
 from edgefc.engine.sequence import GREEDY, RequestOptions, Sequence, new_sequence
 from edgefc.engine.setup import Setup
@@ -41,7 +42,7 @@ from edgefc.errors import (
     RequestError,
 )
 from edgefc.grammar import CompiledGrammar
-from edgefc.grammar.residual import portable, residual
+from edgefc.grammar.portable import portable
 
 T = TypeVar("T")
 N_BATCH = 512
@@ -52,7 +53,8 @@ MAX_CHARACTER = 4  # tokens of a character that a limit may cut
 class RemoteEngine:
     """Generates with another server. Thread-safe; `close()` cancels all requests.
 
-    facts  what the server says about its model
+    facts       what the server says about its model
+    takes_lark  it reads llguidance's Lark, so that grammars need not be written in GBNF
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class RemoteEngine:
         try:
             self.facts: RemoteFacts = self._wait(api.facts(self._client))
             self.n_ctx = self._checked_context(n_ctx)
-            self._wait(Probe(self._client, api, self.facts, tokenizer).run(control))
+            self.takes_lark = self._wait(Probe(self._client, api, self.facts, tokenizer).run(control))
         except BaseException:
             self.close()
             raise
@@ -155,17 +157,17 @@ class RemoteEngine:
             self._loop.close()
         self._on_close()
 
-    def _gbnf_of(self, grammar: CompiledGrammar | None) -> str:
-        """Return a grammar in portable GBNF; "" for none. Raises RequestError for one that exists as Lark only."""
-        if grammar is None:
-            return ""
+    def _written(self, grammar: CompiledGrammar) -> RemoteGrammar:
+        """Return a grammar in the server's notation. Raises RequestError for one that exists in another only."""
+        if self.takes_lark and grammar.build is not None:
+            return LarkGrammar(grammar, self.tokenizer)
 
         def write() -> str:
             if not (text := grammar.gbnf):
                 raise RequestError("grammar", f"cannot be sent to {self.name}", "Load the model without `engine`.")
             return portable(text) if grammar.build is not None else text
 
-        return self._grammars.get(grammar.lark, write)
+        return GbnfGrammar(self._grammars.get(grammar.lark, write), grammar, self.tokenizer)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -227,28 +229,21 @@ class _Answer:
         self.sequence.sampler = self._sampler
         n_top = options.get("logprobs")
         self._n_top = max(N_TOP, n_top or 0) if n_top is not None or options.get("guide") is not None else None
-        self._gbnf = engine._gbnf_of(options.get("grammar"))  # noqa: SLF001
+        grammar = options.get("grammar")
+        self._grammar = None if grammar is None else engine._written(grammar)  # noqa: SLF001
         allowed = self.sequence.visible_control | self.sequence.end_tokens
-        control = tokenizer.vocabulary.control - allowed if self._gbnf else ()
-        self._forbidden = tuple(sorted(control))
+        is_spelled = self._grammar is not None and self._grammar.spells_control
+        self._forbidden = tuple(sorted(tokenizer.vocabulary.control - allowed)) if is_spelled else ()
         self._n_read = 0  # tokens of the answer that the server knows of
         self._n_before = -1  # tokens of the answer when the last request was sent
         self._api.body(self._request(0, ""), engine.facts)  # raises for options that the server does not have
 
     def _is_spelled(self, token: int) -> bool:
         """Return True if the grammar that the server has allows a token: there, control tokens are text."""
-        if not self.sequence.visible_control:
+        grammar = self._grammar
+        if grammar is None or not grammar.spells_control or not self.sequence.visible_control:
             return False
-        try:
-            residual(self._gbnf, self._text([*self.sequence.generated, token]).decode())
-        except (UnicodeDecodeError, ConstraintError, GrammarError):
-            return False
-        return True
-
-    def _text(self, tokens: list[int]) -> bytes:
-        """Return the text of an answer, with the control tokens of its grammar."""
-        piece, control = self.sequence.tokenizer.piece, self.sequence.visible_control
-        return b"".join(piece(token, show_control=token in control) for token in tokens)
+        return grammar.allows([*self.sequence.generated, token])
 
     async def run(self) -> None:
         """Generate the answer, and hand it over; an error ends it."""
@@ -291,16 +286,17 @@ class _Answer:
 
         They are all tokens so far, or those before a character that is not complete yet.
         """
-        sequence, size = self.sequence, len(self.sequence.generated)
+        grammar, size = self._grammar, len(self.sequence.generated)
+        if grammar is None:
+            return size, ""
         while size:
             try:
-                text = self._text(sequence.generated[:size]).decode()
-                return size, residual(self._gbnf, text) if self._gbnf else ""
+                return size, grammar.rest(self.sequence.generated[:size])
             except UnicodeDecodeError:
                 size -= 1
             except GrammarError:  # a caller's, in words that only llguidance and the server know
                 break
-        return 0, self._gbnf
+        return 0, grammar.text
 
     async def _found(self) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
         """Send a request for the rest of the answer, and yield its tokens and its end."""

@@ -20,6 +20,7 @@ class LlamaServer:
     path = "/completion"
     grammar_hint = "Use llama-server of llama.cpp, without a proxy that changes requests."
     logprobs_hint = "Use llama-server of llama.cpp, without --backend-sampling."
+    may_take_lark = False
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgefc.engine.remote.api import (
 from edgefc.engine.remote.client import Client
 from edgefc.engine.sampler import SamplingOptions
 from edgefc.engine.tokenizer import Tokenizer
-from edgefc.errors import RemoteEngineError
+from edgefc.errors import RemoteEngineBusyError, RemoteEngineError
 
 PROMPT = "Say hello."
 # Nothing that a model writes by itself, with characters of one to four bytes.
@@ -26,6 +27,7 @@ TEXT = 'edgefc {"probe": [7, "naïve 日本 🎉"]}'
 MORE_TOKENS = 8  # than the text has bytes: room for a model that goes on
 FAVOUR = 100.0  # added to the logits of tokens: vLLM's limit
 POSSIBLE = -50.0  # logprob above which a token was not ruled out
+_WORD = re.compile(r"[A-Za-z0-9 ]")
 
 
 def read_event(client: Client, reader: EventReader, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
@@ -43,26 +45,47 @@ class Probe:
     def __init__(self, client: Client, api: RemoteApi, facts: RemoteFacts, tokenizer: Tokenizer) -> None:
         self._client, self._api, self._facts, self._tokenizer = client, api, facts, tokenizer
 
-    async def run(self, control: Collection[int]) -> None:
+    async def run(self, control: Collection[int]) -> bool:
         """Prove that grammars are enforced, that ids mean the same there and here, and that logprobs are the model's.
 
         control  control tokens that the grammars of the model's answers contain
 
-        Raises RemoteEngineError.
+        Returns True if the engine reads llguidance's Lark, False if it reads GBNF. Raises RemoteEngineError.
         """
-        await self._prove_text()
+        answer = await self._answer_to_lark() if self._api.may_take_lark else None
+        takes_lark = answer is not None
+        self._check_text(*(answer or await self._ask_text(_forcing_gbnf(TEXT))))
         if tokens := sorted(set(control) - self._tokenizer.eog):
-            await self._prove_control(tokens)
+            await self._prove_control(tokens, takes_lark=takes_lark)
+        return takes_lark
 
-    async def _prove_text(self) -> None:
-        """Let a grammar force a text, against a token that is favoured beyond all others."""
+    async def _answer_to_lark(self) -> tuple[list[RemoteToken], RemoteEnd] | None:
+        """Return the answer to Lark that only llguidance reads; None if it is not the only text that it allows."""
+        try:
+            answer = await self._ask_text(f"start: T0\nT0: /{_in_lark(TEXT)}|~/ & ~/~/\n")
+        except RemoteEngineBusyError:
+            raise
+        except RemoteEngineError:  # it refuses the grammar, and may take the next one
+            return None
+        return answer if self._text(answer[0]) == TEXT else None
+
+    async def _ask_text(self, grammar: str) -> tuple[list[RemoteToken], RemoteEnd]:
+        """Return an answer that must be TEXT, against a token that is favoured beyond all others."""
         wrong = self._tokenizer.encode_text("~")[0]
-        found, end = await self._ask(TEXT, {wrong: FAVOUR}, len(TEXT.encode()) + MORE_TOKENS)
+        return await self._ask(grammar, {wrong: FAVOUR}, len(TEXT.encode()) + MORE_TOKENS)
+
+    def _text(self, found: list[RemoteToken]) -> str:
+        """Return the text of an answer."""
+        known = [item.token for item in found if item.token not in self._tokenizer.eog]
+        tokens = [token for token in known if 0 <= token < self._tokenizer.n_vocab]
+        return b"".join(map(self._tokenizer.piece, tokens)).decode("utf-8", "replace")
+
+    def _check_text(self, found: list[RemoteToken], end: RemoteEnd) -> None:
+        """Refuse an engine whose answer is not TEXT, or not as it must be."""
         tokens = [item.token for item in found if item.token not in self._tokenizer.eog]
         if outside := [token for token in tokens if not 0 <= token < self._tokenizer.n_vocab]:
             raise self._refused(f"sent the token {outside[0]}, which is not in the vocabulary of {self._facts.n_vocab}")
-        text = b"".join(map(self._tokenizer.piece, tokens)).decode("utf-8", "replace")
-        if text != TEXT:
+        if (text := self._text(found)) != TEXT:
             hint = f"{self._api.grammar_hint} Its model must be the one that is loaded here."
             reason = f"does not enforce grammars, or has another tokenizer: {text[:60]!r} instead of {TEXT!r}"
             raise self._client.error(reason, hint)
@@ -86,10 +109,11 @@ class Probe:
             rest = rest.removeprefix(self._tokenizer.piece(item.token))
         return False
 
-    async def _prove_control(self, control: list[int]) -> None:
+    async def _prove_control(self, control: list[int], *, takes_lark: bool) -> None:
         """Let a grammar force control tokens, which must not be spelled by others."""
         text = "".join(self._tokenizer.piece(token, show_control=True).decode("utf-8", "replace") for token in control)
-        found, _ = await self._ask(text, dict.fromkeys(control, FAVOUR), len(control) + MORE_TOKENS)
+        grammar = _forcing_control(control) if takes_lark else _forcing_gbnf(text)
+        found, _ = await self._ask(grammar, dict.fromkeys(control, FAVOUR), len(control) + MORE_TOKENS)
         tokens = [item.token for item in found if item.token not in self._tokenizer.eog]
         if tokens != control:
             raise self._refused(f"does not let a grammar demand control tokens: {text!r} became {tokens}")
@@ -98,13 +122,14 @@ class Probe:
     def _prompt(self) -> list[int]:
         return self._tokenizer.encode(PROMPT, bos="vocabulary")
 
-    async def _ask(self, text: str, bias: Mapping[int, float], max_tokens: int) -> tuple[list[RemoteToken], RemoteEnd]:
-        """Return the tokens, and the end, of an answer that must be this text."""
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    async def _ask(
+        self, grammar: str, bias: Mapping[int, float], max_tokens: int
+    ) -> tuple[list[RemoteToken], RemoteEnd]:
+        """Return the tokens, and the end, of an answer that this grammar forces."""
         request = RemoteRequest(
             self._prompt,
             max_tokens,
-            f'root ::= "{quoted}"\n',
+            grammar,
             SamplingOptions(logit_bias=bias),
             n_top=N_TOP,
             end_tokens=self._tokenizer.eog,
@@ -120,3 +145,19 @@ class Probe:
 
     def _refused(self, reason: str) -> RemoteEngineError:
         return self._client.error(reason, self._api.grammar_hint)
+
+
+def _forcing_gbnf(text: str) -> str:
+    """Return GBNF of this text alone."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'root ::= "{quoted}"\n'
+
+
+def _forcing_control(control: Sequence[int]) -> str:
+    """Return Lark of these control tokens alone."""
+    return f"start: {' '.join(f'<[{token}]>' for token in control)}\n"
+
+
+def _in_lark(text: str) -> str:
+    """Return a regular expression of this text."""
+    return "".join(char if _WORD.match(char) else f"\\x{{{ord(char):X}}}" for char in text)

@@ -16,8 +16,9 @@ class Sglang:
     """SGLang's `/generate`. Source of the fields: `srt/managers/io_struct.py` and `srt/sampling/sampling_params.py`."""
 
     path = "/generate"
-    grammar_hint = "Start SGLang with --grammar-backend xgrammar."
+    grammar_hint = "Start SGLang with --grammar-backend llguidance."
     logprobs_hint = "Start SGLang with SGLANG_RETURN_ORIGINAL_LOGPROB=1 in its environment."
+    may_take_lark = True
 
     async def facts(self, client: Client) -> RemoteFacts:
         return await model_facts(client)

@@ -17,8 +17,9 @@ class Vllm:
     """vLLM's completions. Source of the fields: `vllm/entrypoints/openai/completion/protocol.py` and `serving.py`."""
 
     path = "/v1/completions"
-    grammar_hint = "Start vLLM with --structured-outputs-config.backend xgrammar."
+    grammar_hint = "Start vLLM with --structured-outputs-config.backend guidance."
     logprobs_hint = "Start vLLM with --logprobs-mode raw_logprobs --max-logprobs 20."
+    may_take_lark = True
 
     async def facts(self, client: Client) -> RemoteFacts:
         return await model_facts(client)

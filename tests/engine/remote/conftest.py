@@ -24,8 +24,12 @@ def llama_server(demo_path: Path) -> Iterator[str]:
         yield f"llama-server=http://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="module", params=["vllm", "sglang"])
+@pytest.fixture(
+    scope="module",
+    params=[("vllm", "xgrammar"), ("vllm", "guidance"), ("sglang", "xgrammar"), ("sglang", "guidance")],
+    ids="-".join,
+)
 def stub(request: pytest.FixtureRequest, demo_path: Path) -> Iterator[Stub]:
-    """A stub of each kind."""
-    with Stub(demo_path, request.param) as stub:
+    """A stub of each kind, with each backend."""
+    with Stub(demo_path, *request.param) as stub:
         yield stub

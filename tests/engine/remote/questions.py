@@ -7,6 +7,7 @@ from typing import Any
 from edgefc import Reply
 from edgefc.types import Message, Tool
 
+FAMILIES = ("demo", "hammer2.1", "llama3-json", "functionary-v3.llama3", "xlam2-qwen", "mistral", "granite4")
 TOOLS: list[Tool] = [
     {
         "type": "function",

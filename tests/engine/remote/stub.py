@@ -1,4 +1,6 @@
-"""Stand-ins for vLLM and SGLang: their fields, over the demo model's logits, with llama.cpp's grammar sampler.
+"""Stand-ins for vLLM and SGLang: their fields, over the demo model's logits.
+
+Grammars are executed by llama.cpp's sampler, in the place of xgrammar, or by llguidance, as `guidance` does.
 
 The fields are those of vLLM's `CompletionRequest` and `CompletionStreamResponse`, and of SGLang's `GenerateReqInput` and
 `SamplingParams`, read in their sources in November 2026. What a request has besides them is refused.
@@ -16,9 +18,12 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import llama_cpp
+import llguidance
+import llguidance.llamacpp
+import llguidance.numpy
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
@@ -33,7 +38,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Grammar(_Strict):
+class _Outputs(_Strict):
     grammar: str
 
 
@@ -67,7 +72,7 @@ class VllmRequest(_Sampling):
     add_special_tokens: Literal[False]
     return_token_ids: Literal[True]
     seed: int | None = None
-    structured_outputs: _Grammar | None = None
+    structured_outputs: _Outputs | None = None
     logprobs: int | None = None
     return_tokens_as_token_ids: bool | None = None
 
@@ -125,20 +130,83 @@ class _Step:
     end: Literal["stop", "length"] | None
 
 
+class _Grammar(Protocol):
+    """A grammar in execution."""
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits without what may not come next."""
+
+    def accept(self, token: int) -> None:
+        """Advance by an allowed token."""
+
+    def free(self) -> None:
+        """Free what it holds."""
+
+
+class _Gbnf:
+    """A grammar in llama.cpp's sampler."""
+
+    def __init__(self, vocabulary: Any, text: str) -> None:
+        if "::=" not in text:
+            raise ValueError("the grammar is not GBNF")
+        self._sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, text.encode(), b"root")
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        data = (llama_cpp.llama_token_data * len(logits))()
+        entries = np.frombuffer(data, np.dtype([("id", "i4"), ("logit", "f4"), ("p", "f4")]))
+        entries["id"], entries["logit"] = np.arange(len(logits)), logits
+        array = llama_cpp.llama_token_data_array(data, len(logits), -1, False)
+        llama_cpp.llama_sampler_apply(self._sampler, ctypes.byref(array))
+        masked = np.full(len(logits), -np.inf, np.float32)
+        masked[entries["id"]] = entries["logit"]
+        return masked
+
+    def accept(self, token: int) -> None:
+        llama_cpp.llama_sampler_accept(self._sampler, token)
+
+    def free(self) -> None:
+        llama_cpp.llama_sampler_free(self._sampler)
+
+
+class _Guidance:
+    """A grammar in llguidance, with its own limits, as vLLM and SGLang leave them."""
+
+    def __init__(self, tokenizer: llguidance.LLTokenizer, text: str) -> None:
+        self._matcher = llguidance.LLMatcher(tokenizer, llguidance.grammar_from("grammar", text), log_level=0)
+        if self._matcher.is_error():
+            raise ValueError(self._matcher.get_error())
+        self._bits = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits, 0)
+        allowed = np.unpackbits(self._bits[0].view(np.uint8), bitorder="little")[: len(logits)]
+        return np.where(allowed, logits, np.float32(-np.inf)).astype(np.float32)
+
+    def accept(self, token: int) -> None:
+        if not self._matcher.is_stopped():
+            self._matcher.consume_token(token)
+
+    def free(self) -> None:
+        pass
+
+
 @dataclass
 class Stub:
-    """A server on a free port inside a `with` block. `requests` counts those for answers."""
+    """A server on a free port inside a `with` block. `requests` counts those for answers, `grammars` are theirs."""
 
     path: Path
     kind: str
+    backend: Literal["xgrammar", "guidance"] = "xgrammar"
     faults: Faults = field(default_factory=Faults)
     requests: int = 0
+    grammars: list[str] = field(default_factory=list)
     running: int = 0
     key: str | None = None
 
     def __enter__(self) -> Self:
         self._llama = llama_cpp.Llama(str(self.path), n_ctx=N_CTX, n_threads=1, n_threads_batch=1, verbose=False)
         self._vocabulary = llama_cpp.llama_model_get_vocab(self._llama.model)
+        self._guidance = llguidance.llamacpp.lltokenizer_from_vocab(self._vocabulary)
         self._random = random.Random(7)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
@@ -191,7 +259,7 @@ class Stub:
         try:
             data = await request.json()
             events = self._vllm(VllmRequest(**data)) if self.kind == "vllm" else self._sglang(SglangRequest(**data))
-        except ValidationError as error:
+        except (ValidationError, ValueError) as error:
             return JSONResponse({"error": {"message": str(error)}}, 400)
         return StreamingResponse(self._lines(events), media_type="text/event-stream")
 
@@ -207,8 +275,18 @@ class Stub:
         finally:
             self.running -= 1
 
-    async def _vllm(self, request: VllmRequest) -> AsyncIterator[dict[str, Any]]:
-        grammar = request.structured_outputs.grammar if request.structured_outputs else ""
+    def _grammar(self, text: str) -> _Grammar | None:
+        """Return a request's grammar. Raises ValueError for one that the backend refuses."""
+        if not text:
+            return None
+        self.grammars.append(text)
+        return _Gbnf(self._vocabulary, text) if self.backend == "xgrammar" else _Guidance(self._guidance, text)
+
+    def _vllm(self, request: VllmRequest) -> AsyncIterator[dict[str, Any]]:
+        grammar = self._grammar(request.structured_outputs.grammar if request.structured_outputs else "")
+        return self._vllm_events(request, grammar)
+
+    async def _vllm_events(self, request: VllmRequest, grammar: _Grammar | None) -> AsyncIterator[dict[str, Any]]:
         n_top, base = request.logprobs, {"id": "cmpl-1", "object": "text_completion", "model": request.model}
         count = 0
         steps = self._steps(
@@ -229,13 +307,16 @@ class Stub:
         usage = {"prompt_tokens": n_prompt, "completion_tokens": count, "total_tokens": n_prompt + count}
         yield {**base, "choices": [], "usage": usage}
 
-    async def _sglang(self, request: SglangRequest) -> AsyncIterator[dict[str, Any]]:
+    def _sglang(self, request: SglangRequest) -> AsyncIterator[dict[str, Any]]:
+        return self._sglang_events(request, self._grammar(request.sampling_params.ebnf or ""))
+
+    async def _sglang_events(self, request: SglangRequest, grammar: _Grammar | None) -> AsyncIterator[dict[str, Any]]:
         params = request.sampling_params
         n_top = request.top_logprobs_num if request.return_logprob else None
         steps: list[_Step] = []
-        bias, found = params.logit_bias or {}, params.ebnf or ""
+        bias = params.logit_bias or {}
         async for step in self._steps(
-            request.input_ids, found, bias, params.max_new_tokens, params.stop_token_ids, n_top
+            request.input_ids, grammar, bias, params.max_new_tokens, params.stop_token_ids, n_top
         ):
             steps.append(step)
             shown = steps[-1:] if self.faults.increments else steps
@@ -254,7 +335,7 @@ class Stub:
     async def _steps(
         self,
         prompt: list[int],
-        grammar: str,
+        grammar: _Grammar | None,
         bias: dict[str, float],
         max_tokens: int,
         stop: list[int],
@@ -262,7 +343,6 @@ class Stub:
     ) -> AsyncIterator[_Step]:
         """Generate greedily; every request at its own pace, one token at a time."""
         faults, tokens = self.faults, list(prompt)
-        sampler = llama_cpp.llama_sampler_init_grammar(self._vocabulary, grammar.encode(), b"root") if grammar else None
         try:
             for number in range(1, max_tokens + 1):
                 if faults.die_after is not None and number > faults.die_after:
@@ -273,17 +353,17 @@ class Stub:
                 biased = logits.copy()
                 for token, value in bias.items():
                     biased[int(token)] += value
-                if sampler and not faults.ignores_grammar:
-                    biased = self._masked(sampler, biased)
+                if grammar and not faults.ignores_grammar:
+                    biased = grammar.mask(biased)
                 token = int(np.argmax(biased))
                 is_wrong = self._random.random() < faults.violations
                 if is_wrong:
                     token = self._random.randrange(len(logits))
-                elif sampler and not faults.ignores_grammar:
-                    llama_cpp.llama_sampler_accept(sampler, token)
-                if is_wrong and sampler:  # another token may be illegal, on which llama.cpp would abort
-                    llama_cpp.llama_sampler_free(sampler)
-                    sampler = None
+                elif grammar and not faults.ignores_grammar:
+                    grammar.accept(token)
+                if is_wrong and grammar:  # another token may be illegal, on which llama.cpp would abort
+                    grammar.free()
+                    grammar = None
                 tokens.append(token)
                 values = _log_softmax(biased if faults.masked_logprobs else logits)
                 best = np.argsort(-values)[: n_top or 0].tolist()
@@ -294,8 +374,8 @@ class Stub:
                     return
                 await asyncio.sleep(0)
         finally:
-            if sampler:
-                llama_cpp.llama_sampler_free(sampler)
+            if grammar:
+                grammar.free()
 
     def _logits(self, tokens: list[int]) -> NDArray[np.float32]:
         known = self._llama.input_ids[: self._llama.n_tokens].tolist()
@@ -306,16 +386,6 @@ class Stub:
         self._llama.eval(tokens[self._llama.n_tokens :])
         pointer = llama_cpp.llama_get_logits_ith(self._llama.ctx, -1)
         return np.ctypeslib.as_array(pointer, (self._llama.n_vocab(),)).copy()
-
-    def _masked(self, sampler: Any, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        data = (llama_cpp.llama_token_data * len(logits))()
-        entries = np.frombuffer(data, np.dtype([("id", "i4"), ("logit", "f4"), ("p", "f4")]))
-        entries["id"], entries["logit"] = np.arange(len(logits)), logits
-        array = llama_cpp.llama_token_data_array(data, len(logits), -1, False)
-        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
-        masked = np.full(len(logits), -np.inf, np.float32)
-        masked[entries["id"]] = entries["logit"]
-        return masked
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

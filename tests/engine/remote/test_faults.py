@@ -46,10 +46,10 @@ def ask(model: Model, question: str = QUESTIONS[0], **options: Any) -> edgefc.Re
 @pytest.mark.parametrize(
     ("faults", "reason", "hint"),
     [
-        (Faults(ignores_grammar=True), "does not enforce grammars", "xgrammar"),
+        (Faults(ignores_grammar=True), "does not enforce grammars", "guidance"),
         (Faults(other_tokenizer=True), "another tokenizer", "Its model must be the one that is loaded here"),
         (Faults(masked_logprobs=True), "does not tell the model's own logprobs", "LOGPROB"),
-        (Faults(adds_bos=True), "changes prompts", "xgrammar"),
+        (Faults(adds_bos=True), "changes prompts", "guidance"),
     ],
     ids=["no grammar", "another tokenizer", "masked logprobs", "longer prompts"],
 )

@@ -16,9 +16,8 @@ from benchmarks import peer
 from edgefc import Model
 from edgefc.errors import CancelledError, EngineClosedError, InvalidCallError, RequestError
 from tests.engine.remote.conftest import BINARY, N_CTX
-from tests.engine.remote.questions import QUESTIONS, TOOLS, facts, messages
+from tests.engine.remote.questions import FAMILIES, QUESTIONS, TOOLS, facts, messages
 
-FAMILIES = ("demo", "hammer2.1", "llama3-json", "functionary-v3.llama3", "xlam2-qwen", "mistral", "granite4")
 Pair = tuple[Model, Model]
 
 
@@ -178,7 +177,7 @@ sys.meta_path.insert(0, Blocked())
 import edgefc
 import edgefc.cli.serve, edgefc.evaluation.run, edgefc.server
 from edgefc.errors import MissingPackageError
-from tests.engine.remote.questions import QUESTIONS, TOOLS, facts, messages
+from tests.engine.remote.questions import FAMILIES, QUESTIONS, TOOLS, facts, messages
 
 path, engine = sys.argv[1:]
 try:

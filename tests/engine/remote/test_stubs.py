@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,10 @@ import pytest
 import edgefc
 from edgefc import Model
 from edgefc.errors import RemoteEngineError, RequestError
-from tests.engine.remote.questions import QUESTIONS, TOOLS, facts, messages
+from tests.engine.remote.questions import FAMILIES, QUESTIONS, TOOLS, facts, messages
 from tests.engine.remote.stub import N_CTX, Stub
 
+CLOSE = 0.2  # nats between two tokens whose order may be another in other batches
 MORE_QUESTIONS = (*QUESTIONS, "Send an email to bob@example.com", "What are the weather and the time in Rome?")
 
 
@@ -20,6 +21,12 @@ MORE_QUESTIONS = (*QUESTIONS, "Send an email to bob@example.com", "What are the 
 def remote(stub: Stub, demo_path: Path) -> Iterator[Model]:
     with edgefc.load(demo_path, engine=stub.engine) as model:
         yield model
+
+
+@pytest.fixture(scope="module")
+def guidance(demo_path: Path) -> Iterator[Stub]:
+    with Stub(demo_path, "vllm", "guidance") as stub:
+        yield stub
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +47,17 @@ def test_the_same_answers(local: Model, remote: Model, choice: str) -> None:
         assert expected.confidence is not None
         for there, here in zip(reply.confidence.calls, expected.confidence.calls, strict=True):
             assert there.probability == pytest.approx(here.probability, abs=0.03)
+
+
+def test_grammars_are_in_the_notation_of_the_backend(stub: Stub, remote: Model) -> None:
+    stub.grammars.clear()
+    assert remote.chat(messages(MORE_QUESTIONS[-1]), tools=TOOLS, tool_choice="required", max_tokens=60).calls
+    assert {"::=" in text for text in stub.grammars} == {stub.backend == "xgrammar"}
+
+
+def test_a_callers_grammar(remote: Model, local: Model) -> None:
+    options = {"grammar": 'root ::= "naïve " [0-9]{3}', "temperature": 0, "max_tokens": 20}
+    assert remote.chat(messages("Hello!"), **options).content == local.chat(messages("Hello!"), **options).content
 
 
 def test_logprobs_and_usage(local: Model, remote: Model) -> None:
@@ -75,3 +93,48 @@ def test_sglang_may_stream_increments(demo_path: Path, local: Model) -> None:
             options = {"tools": TOOLS, "max_tokens": 60}
             reply = model.chat(messages(QUESTIONS[0]), **options)
             assert facts(reply) == facts(local.chat(messages(QUESTIONS[0]), **options))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_answers_in_lark(guidance: Stub, demo_path: Path, family: str) -> None:
+    with (
+        edgefc.load(demo_path, family=family, n_ctx=N_CTX, n_threads=1) as local,
+        edgefc.load(demo_path, family=family, engine=guidance.engine) as remote,
+    ):
+        compared = 0
+        for choice in ("auto", "required"):
+            for question in QUESTIONS:
+                options = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60, "temperature": 0, "logprobs": 5}
+                expected, reply = (model.chat(messages(question), **options) for model in (local, remote))
+                count = _clear_choices(expected)
+                compared += count
+                assert [item.token for item in reply.logprobs][:count] == [
+                    item.token for item in expected.logprobs[:count]
+                ]
+                if count == len(expected.logprobs):
+                    assert facts(reply) == facts(expected), (choice, question)
+    assert compared > 20
+
+
+def _clear_choices(reply: edgefc.Reply) -> int:
+    """Return the number of tokens before one that is about as likely as another, where rounding may decide."""
+    for number, chosen in enumerate(reply.logprobs):
+        if any(token != chosen.token and abs(value - chosen.logprob) < CLOSE for token, value in chosen.top):
+            return number
+    return len(reply.logprobs)
+
+
+@pytest.mark.parametrize("family", ["mistral", "functiongemma"])
+def test_control_tokens_are_demanded_as_tokens(family_model: Callable[[str], Path], family: str) -> None:
+    """With random weights, which would as soon spell them."""
+    path, options = family_model(family), {"tools": TOOLS, "tool_choice": "required", "max_tokens": 30, "logprobs": 0}
+    with (
+        Stub(path, "vllm", "guidance") as stub,
+        edgefc.load(path, family=family, n_ctx=N_CTX, n_threads=1) as local,
+        edgefc.load(path, family=family, engine=stub.engine) as remote,
+    ):
+        here, there = (model.chat(messages(QUESTIONS[0]), **options) for model in (local, remote))
+        control = local.engine.tokenizer.control.values()
+        demanded = [[item.token for item in reply.logprobs if item.token in control] for reply in (here, there)]
+        assert demanded[0][0] == demanded[1][0]
+        assert not any("::=" in text for text in stub.grammars[1:]), "control tokens are ids"

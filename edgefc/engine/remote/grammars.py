@@ -1,0 +1,90 @@
+"""Grammars in the notation of a remote engine, whole and amid an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
+
+from edgefc.engine.tokenizer import Tokenizer
+from edgefc.errors import ConstraintError, GrammarError
+from edgefc.grammar import CompiledGrammar
+from edgefc.grammar.portable import portable_rest
+
+
+class RemoteGrammar(Protocol):
+    """A grammar as an engine reads it. Tokens are those of an answer so far.
+
+    text             the whole grammar
+    spells_control   a control token is its text in this notation, which other tokens can spell
+    """
+
+    text: str
+    spells_control: bool
+
+    def rest(self, tokens: Sequence[int]) -> str:
+        """Return the grammar of what may follow these tokens.
+
+        Raises ConstraintError if the grammar forbids them, UnicodeDecodeError if they end amid a character, or
+        GrammarError if the grammar cannot be continued there.
+        """
+
+    def allows(self, tokens: Sequence[int]) -> bool:
+        """Return True if these tokens begin an answer."""
+
+
+class _Grammar:
+    """The part that both notations share."""
+
+    def __init__(self, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
+        self._grammar, self._tokenizer = grammar, tokenizer
+
+    def rest(self, tokens: Sequence[int]) -> str:
+        raise NotImplementedError
+
+    def allows(self, tokens: Sequence[int]) -> bool:
+        try:
+            self.rest(tokens)
+        except (UnicodeDecodeError, ConstraintError, GrammarError):
+            return False
+        return True
+
+
+class GbnfGrammar(_Grammar):
+    """A grammar in portable GBNF, or in a caller's own."""
+
+    spells_control = True
+
+    def __init__(self, text: str, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
+        super().__init__(grammar, tokenizer)
+        self.text = text
+
+    def rest(self, tokens: Sequence[int]) -> str:
+        piece, control = self._tokenizer.piece, self._grammar.control
+        answer = b"".join(piece(token, show_control=token in control) for token in tokens)
+        return portable_rest(self.text, answer.decode())
+
+
+class LarkGrammar(_Grammar):
+    """A grammar in llguidance's Lark, as edgefc's own engine executes it."""
+
+    spells_control = False
+
+    def __init__(self, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
+        super().__init__(grammar, tokenizer)
+        self.text = grammar.lark
+
+    def rest(self, tokens: Sequence[int]) -> str:
+        return self._grammar.lark_after(_parts(tokens, self._grammar.control, self._tokenizer))
+
+
+def _parts(tokens: Sequence[int], control: Collection[int], tokenizer: Tokenizer) -> Iterator[str | int]:
+    """Yield the texts of an answer, and the control tokens between them. Raises UnicodeDecodeError."""
+    text = b""
+    for token in tokens:
+        if token in control:
+            yield text.decode()
+            yield token
+            text = b""
+        else:
+            text += tokenizer.piece(token)
+    yield text.decode()
