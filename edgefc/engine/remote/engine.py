@@ -160,7 +160,7 @@ class RemoteEngine:
     def _written(self, grammar: CompiledGrammar) -> RemoteGrammar:
         """Return a grammar in the server's notation. Raises RequestError for one that exists in another only."""
         if self.takes_lark and grammar.build is not None:
-            return LarkGrammar(grammar, self.tokenizer)
+            return LarkGrammar(grammar.lark, grammar, self.tokenizer)
 
         def write() -> str:
             if not (text := grammar.gbnf):

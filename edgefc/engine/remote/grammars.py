@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol
+from typing import ClassVar
 
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import ConstraintError, GrammarError
@@ -11,18 +12,22 @@ from edgefc.grammar import CompiledGrammar
 from edgefc.grammar.portable import portable_rest
 
 
-class RemoteGrammar(Protocol):
-    """A grammar as an engine reads it. Tokens are those of an answer so far.
+class RemoteGrammar(ABC):
+    """A grammar as an engine reads it.
 
-    text             the whole grammar
-    spells_control   a control token is its text in this notation, which other tokens can spell
+    text            the whole grammar
+    spells_control  a control token is its text in this notation, which other tokens can spell
     """
 
-    text: str
-    spells_control: bool
+    spells_control: ClassVar[bool]
 
+    def __init__(self, text: str, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
+        self.text = text
+        self._grammar, self._tokenizer = grammar, tokenizer
+
+    @abstractmethod
     def rest(self, tokens: Sequence[int]) -> str:
-        """Return the grammar of what may follow these tokens.
+        """Return the grammar of what may follow the tokens of an answer.
 
         Raises ConstraintError if the grammar forbids them, UnicodeDecodeError if they end amid a character, or
         GrammarError if the grammar cannot be continued there.
@@ -30,18 +35,6 @@ class RemoteGrammar(Protocol):
 
     def allows(self, tokens: Sequence[int]) -> bool:
         """Return True if these tokens begin an answer."""
-
-
-class _Grammar:
-    """The part that both notations share."""
-
-    def __init__(self, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
-        self._grammar, self._tokenizer = grammar, tokenizer
-
-    def rest(self, tokens: Sequence[int]) -> str:
-        raise NotImplementedError
-
-    def allows(self, tokens: Sequence[int]) -> bool:
         try:
             self.rest(tokens)
         except (UnicodeDecodeError, ConstraintError, GrammarError):
@@ -49,14 +42,10 @@ class _Grammar:
         return True
 
 
-class GbnfGrammar(_Grammar):
+class GbnfGrammar(RemoteGrammar):
     """A grammar in portable GBNF, or in a caller's own."""
 
     spells_control = True
-
-    def __init__(self, text: str, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
-        super().__init__(grammar, tokenizer)
-        self.text = text
 
     def rest(self, tokens: Sequence[int]) -> str:
         piece, control = self._tokenizer.piece, self._grammar.control
@@ -64,14 +53,10 @@ class GbnfGrammar(_Grammar):
         return portable_rest(self.text, answer.decode())
 
 
-class LarkGrammar(_Grammar):
+class LarkGrammar(RemoteGrammar):
     """A grammar in llguidance's Lark, as edgefc's own engine executes it."""
 
     spells_control = False
-
-    def __init__(self, grammar: CompiledGrammar, tokenizer: Tokenizer) -> None:
-        super().__init__(grammar, tokenizer)
-        self.text = grammar.lark
 
     def rest(self, tokens: Sequence[int]) -> str:
         return self._grammar.lark_after(_parts(tokens, self._grammar.control, self._tokenizer))
