@@ -31,6 +31,7 @@ class SeveralCalls(Transcript):
         ways = {
             self._list_of_values: 20,
             self._combinations: 16,
+            self._each_with_each: 18,
             self._same_again: 14,
             self._changed: 9,
             self._sets_of_values: 19,
@@ -116,6 +117,46 @@ class SeveralCalls(Transcript):
         request = replace(request, text=request.text.rstrip(".?! ") + end)
         self.user(self.requests.register(request))
         return self.call([replace(request, drawn={**request.drawn, one.name: a, other.name: b}) for a, b in pairs])
+
+    def _each_with_each(self) -> bool:
+        """Several values in a request, and several behind it: "in Oslo and in Rome, for 2 and for 3 days"."""
+        rng = self.rng
+        [tool] = self.offer([self.bank.pick(self.v)], rng.choice([0, 0, 1]), near=0.4)
+        found = [(text, param) for text in tool.function.requests for param in listable(tool, text)]
+        if not found:
+            return False
+        template, one = rng.choice(found)
+        first = self.requests.fill(tool, template)
+        if one.name not in first.drawn or first.missing or _ends_with_mark(first):
+            return False
+        behind = [
+            param
+            for param in tool.function.params
+            if param.say and not param.parts and param.name not in first.drawn and param.type not in {"array", "object"}
+        ]
+        if not behind:
+            return False
+        other = rng.choice(behind)
+        heads, tails = self._several(one, rng.choice([2, 2, 2, 3])), self._several(other, rng.choice([2, 2, 2, 3]))
+        if heads is None or tails is None:
+            return False
+        listed = Drawn(None, self._listed(first.template, one, heads))
+        request = self.requests.fill(tool, first.template, {**first.drawn, one.name: listed})
+        form = rng.choice(LINES["each_with_each"])
+        tails = tails if form.get("lists") else tails[:2]
+        drawn = [{**request.drawn, one.name: head, other.name: tail} for tail in tails for head in heads]
+        if any(distinct(self.v, tool.params, dict(each)) != each for each in drawn):
+            return False
+        phrases = [self.requests.phrase(other, tail) for tail in tails]
+        phrases = [phrase if is_attached(phrase) else f"with {phrase}" for phrase in phrases]
+        if form.get("lists"):
+            phrase = self.requests.phrase(other, Drawn(None, in_words([tail.words for tail in tails])))
+            phrases = [phrase if is_attached(phrase) else f"with {phrase}"]
+            drawn = [{**request.drawn, one.name: head, other.name: tail} for head in heads for tail in tails]
+        text = request.text.rstrip(".?! ") + form["first"].format(phrases[0])
+        text += form["next"].format(phrases[1]) if len(phrases) > 1 else ""
+        self.user(self.requests.register(replace(request, text=text + rng.choice(["", ".", "."]))))
+        return self.call([replace(request, drawn=each) for each in drawn])
 
     def _same_again(self) -> bool:
         """A request, and the same again with other values: "then do the same for Oslo"."""
