@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import edgefc
 from edgefc import Reply
 from edgefc.types import Message, Tool
 
@@ -58,3 +60,16 @@ def facts(reply: Reply) -> dict[str, Any]:
         "calls": [(call.name, call.arguments) for call in reply.calls],
         "completion_tokens": reply.usage["completion_tokens"],
     }
+
+
+def first_control_tokens(path: Path, family: str, engine: str, n_ctx: int) -> list[int]:
+    """Return the first control token of a call, computed here and by an engine with the same random weights."""
+    options = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 30, "logprobs": 0}
+    with (
+        edgefc.load(path, family=family, n_ctx=n_ctx, n_threads=1) as local,
+        edgefc.load(path, family=family, engine=engine) as remote,
+    ):
+        control = local.engine.tokenizer.control.values()
+        replies = [model.chat(messages(QUESTIONS[0]), **options) for model in (local, remote)]
+        # Later ones depend on the arguments, in which roundings show.
+        return [next(item.token for item in reply.logprobs if item.token in control) for reply in replies]
