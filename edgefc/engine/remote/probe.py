@@ -26,6 +26,8 @@ PROMPT = "Say hello."
 TEXT = 'edgefc {"probe": [7, "naïve 日本 🎉"]}'
 MORE_TOKENS = 8  # than the text has bytes: room for a model that goes on
 FAVOUR = 100.0  # added to the logits of tokens: vLLM's limit
+# GBNF in which xgrammar reads one character of three digits; llguidance reads two characters or, up to 1.7, refuses it.
+THREE_DIGITS, BY_XGRAMMAR = 'root ::= "\\x22a"\n', "\u022a"
 POSSIBLE = -50.0  # logprob above which a token was not ruled out
 _WORD = re.compile(r"[A-Za-z0-9 ]")
 
@@ -60,17 +62,27 @@ class Probe:
         return takes_lark
 
     async def _answer_to_lark(self) -> tuple[list[RemoteToken], RemoteEnd] | None:
-        """Return the answer to Lark that only llguidance reads; None if it is not the only text that it allows."""
+        """Return the answer to Lark that only llguidance reads; None if it is not the only text that it allows.
+
+        xgrammar is never asked: in its mode `auto`, vLLM checks such a request with llguidance and then gives it to the
+        backend of the first request, where it may end the engine.
+        """
+        if (answer := await self._ask_if_taken(THREE_DIGITS)) is not None and self._text(answer[0]) == BY_XGRAMMAR:
+            return None
+        answer = await self._ask_if_taken(f"start: T0\nT0: /{_in_lark(TEXT)}|~/ & ~/~/\n")
+        return answer if answer is not None and self._text(answer[0]) == TEXT else None
+
+    async def _ask_if_taken(self, grammar: str) -> tuple[list[RemoteToken], RemoteEnd] | None:
+        """Return an answer of at most TEXT's length; None if the engine refuses the grammar."""
         try:
-            answer = await self._ask_text(f"start: T0\nT0: /{_in_lark(TEXT)}|~/ & ~/~/\n")
+            return await self._ask_text(grammar)
         except RemoteEngineBusyError:
             raise
-        except RemoteEngineError:  # it refuses the grammar, and may take the next one
+        except RemoteEngineError:
             return None
-        return answer if self._text(answer[0]) == TEXT else None
 
     async def _ask_text(self, grammar: str) -> tuple[list[RemoteToken], RemoteEnd]:
-        """Return an answer that must be TEXT, against a token that is favoured beyond all others."""
+        """Return an answer, against a token that is favoured beyond all others."""
         wrong = self._tokenizer.encode_text("~")[0]
         return await self._ask(grammar, {wrong: FAVOUR}, len(TEXT.encode()) + MORE_TOKENS)
 

@@ -12,6 +12,7 @@ import asyncio
 import ctypes
 import json
 import random
+import re
 import socket
 import threading
 import time
@@ -144,11 +145,12 @@ class _Grammar(Protocol):
 
 
 class _Gbnf:
-    """A grammar in llama.cpp's sampler."""
+    """A grammar in llama.cpp's sampler, with xgrammar's reading of `\\x22a` as one character."""
 
     def __init__(self, vocabulary: Any, text: str) -> None:
         if "::=" not in text:
             raise ValueError("the grammar is not GBNF")
+        text = re.sub(r"\\x([0-9A-Fa-f]{3,})", lambda found: chr(int(found[1], 16)), text)
         self._sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, text.encode(), b"root")
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:

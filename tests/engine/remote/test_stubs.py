@@ -55,6 +55,12 @@ def test_grammars_are_in_the_notation_of_the_backend(stub: Stub, remote: Model) 
     assert {"::=" in text for text in stub.grammars} == {stub.backend == "xgrammar"}
 
 
+def test_xgrammar_is_never_asked_in_lark(demo_path: Path) -> None:
+    with Stub(demo_path, "vllm", "xgrammar") as stub:
+        edgefc.load(demo_path, engine=stub.engine).close()
+        assert all("::=" in text for text in stub.grammars)
+
+
 def test_a_callers_grammar(remote: Model, local: Model) -> None:
     options = {"grammar": 'root ::= "naïve " [0-9]{3}', "temperature": 0, "max_tokens": 20}
     assert remote.chat(messages("Hello!"), **options).content == local.chat(messages("Hello!"), **options).content
