@@ -94,9 +94,15 @@ class CompiledGrammar:
         """
         assert self.build is not None
         try:
-            return LarkWriter(remaining(self.build().rules, answer), START).text()
+            return LarkWriter(remaining(_rules_of(self.build), answer), START).text()
         except TooLargeError:
             raise GrammarError("the grammar is too large to be continued amid an answer") from None
+
+
+@functools.lru_cache(maxsize=4)
+def _rules_of(build: Callable[[], _RuleGraph]) -> Rules:
+    """Return the rules of a grammar that is continued several times, or in several requests."""
+    return build().rules
 
 
 # A small grammar takes more memory than its text: about 4 KB with the source it can be built from again.
