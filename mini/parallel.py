@@ -89,6 +89,11 @@ class SeveralCalls(Transcript):
         text = f"{request.text.rstrip('.?! ')}, {word} {phrase}"
         return replace(request, text=text, drawn={**request.drawn, param.name: one})
 
+    def _behind(self, param: Param, one: Drawn) -> str:
+        """A value as it stands behind a request: "in degrees", "with two decimals"."""
+        phrase = self.requests.phrase(param, one)
+        return phrase if is_attached(phrase) else f"with {phrase}"
+
     def _combinations(self) -> bool:
         """Two lists in one request: each value with each, or "respectively" the first with the first."""
         rng = self.rng
@@ -147,11 +152,9 @@ class SeveralCalls(Transcript):
         drawn = [{**request.drawn, one.name: head, other.name: tail} for tail in tails for head in heads]
         if any(distinct(self.v, tool.params, dict(each)) != each for each in drawn):
             return False
-        phrases = [self.requests.phrase(other, tail) for tail in tails]
-        phrases = [phrase if is_attached(phrase) else f"with {phrase}" for phrase in phrases]
+        phrases = [self._behind(other, tail) for tail in tails]
         if form.get("lists"):
-            phrase = self.requests.phrase(other, Drawn(None, in_words([tail.words for tail in tails])))
-            phrases = [phrase if is_attached(phrase) else f"with {phrase}"]
+            phrases = [self._behind(other, Drawn(None, in_words([tail.words for tail in tails])))]
             drawn = [{**request.drawn, one.name: head, other.name: tail} for head in heads for tail in tails]
         text = request.text.rstrip(".?! ") + form["first"].format(phrases[0])
         text += form["next"].format(phrases[1]) if len(phrases) > 1 else ""
@@ -240,8 +243,7 @@ class SeveralCalls(Transcript):
         listed = f"{form['joint'].join(texts[:-1])}{form['last']}{texts[-1]}"
         text = form["text"].format(do=function.do, Do=function.do[:1].upper() + function.do[1:], sets=listed)
         for param, one in common.items():
-            phrase = self.requests.phrase(param, one)
-            phrase = phrase if is_attached(phrase) else f"with {phrase}"
+            phrase = self._behind(param, one)
             if form["text"].startswith("{Do}") and rng.random() < 0.5:
                 text = f"{phrase[:1].upper()}{phrase[1:]}, {text[:1].lower()}{text[1:]}"
                 continue
@@ -299,8 +301,7 @@ class SeveralCalls(Transcript):
         requests = [first, *(replace(first, drawn={**first.drawn, param.name: one}) for param, one in changes)]
         if repeats(requests):
             return False
-        phrases = [self.requests.phrase(param, one) for param, one in changes]
-        phrases = [phrase if is_attached(phrase) else f"with {phrase}" for phrase in phrases]
+        phrases = [self._behind(param, one) for param, one in changes]
         form = rng.choice(LINES["changed"])
         text = first.text.rstrip(".?! ") + form["first"].format(phrases[0])
         text += "".join(form["next"].format(phrase) for phrase in phrases[1:])

@@ -35,7 +35,6 @@ from edgefc.grammar.rules import (
     Sequence,
     as_intersection,
     is_nothing,
-    sequence,
 )
 
 MAX_REPEAT = 500
@@ -162,12 +161,11 @@ class GbnfWriter:
         return f"({self._at_most(group, groups - 1)} {below} | {self._exactly(group, groups)} {last})"
 
     def _quoted_string(self, node: QuotedString) -> str:
-        mark = QUOTINGS[node.style].mark
         if is_plain(node.item):
-            text = self._write(sequence(mark, strings.spell(node.item, node.style), mark))
+            text = self._write(strings.with_quotes(node))
             return self._helper(text) if len(text) > MAX_INLINE else text
-        body = self._automaton(node.item, node.style, key=node)
-        return f"{_literal(mark.text)} {body} {_literal(mark.text)}"
+        body, mark = self._automaton(node.item, node.style, key=node), _literal(QUOTINGS[node.style].mark.text)
+        return f"{mark} {body} {mark}"
 
     def _automaton(self, node: Node, style: QuoteStyle | None, *, key: Node | None = None) -> str:
         """Write a node's automaton, one rule a state; return the name of the start.

@@ -13,7 +13,6 @@ from typing import assert_never
 from edgefc.grammar import strings
 from edgefc.grammar.automata import TooLargeError, automaton
 from edgefc.grammar.elimination import to_plain_node
-from edgefc.grammar.quoting import QUOTINGS
 from edgefc.grammar.rules import (
     ANY_TEXT,
     And,
@@ -35,7 +34,6 @@ from edgefc.grammar.rules import (
     children,
     is_nothing,
     one_of,
-    sequence,
 )
 
 # Bytes of repeated constants, such as `(ab){500}`, in all lexemes. llguidance writes each of them out, with the
@@ -147,8 +145,7 @@ def _terminal(node: Node) -> str:
         return f"/{_regex(node) or '(?:)'}/"
     match node:
         case QuotedString():
-            mark = QUOTINGS[node.style].mark
-            return _terminal(sequence(mark, strings.spell(node.item, node.style), mark))
+            return _terminal(strings.with_quotes(node))
         case FreeText():
             parts = ["/[^\\x{0}]+/", *(f"~/(?s:.*){_quote(text)}(?s:.*)/" for text in node.markers)]
             if node.forbidden_starts:

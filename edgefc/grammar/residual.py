@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from edgefc.errors import ConstraintError, GrammarError
 from edgefc.grammar import strings
-from edgefc.grammar.automata import TooLargeError, is_empty
+from edgefc.grammar.automata import is_empty
 from edgefc.grammar.derivatives import derivative, normal_form, nullable
-from edgefc.grammar.quoting import QUOTINGS
 from edgefc.grammar.rules import (
     ANY_CHAR,
     And,
@@ -51,7 +50,8 @@ def remaining(rules: Rules, answer: Iterable[str | int]) -> Rules:
 
     answer  texts, and the ids of control tokens
 
-    Raises ConstraintError if the grammar forbids the answer, GrammarError if there are too many ways to read it.
+    Raises ConstraintError if the grammar forbids the answer, GrammarError if there are too many ways to read it, or
+    TooLargeError if an automaton of lexemes is.
     """
     units = [unit for part in answer for unit in ([part] if isinstance(part, int) else part)]
     stacks: set[Stack] = {(Ref("root"),)}
@@ -59,10 +59,7 @@ def remaining(rules: Rules, answer: Iterable[str | int]) -> Rules:
         stacks = {rest for stack in _expanded(stacks, rules) if (rest := _after(stack, unit)) is not None}
         if not stacks:
             raise _forbidden(units[position:])
-    try:
-        stacks = {stack for stack in stacks if not _is_dead(stack)}
-    except TooLargeError:
-        raise GrammarError("the grammar is too large to be continued amid an answer") from None
+    stacks = {stack for stack in stacks if not _is_dead(stack)}
     if not stacks:
         raise _forbidden(units[-1:])
     return _with_start(stacks, rules)
@@ -106,7 +103,7 @@ def _unfolded(node: Node, rest: Stack, rules: Rules) -> Iterator[Stack]:
                 low, high = max(node.low - 1, 0), None if node.high is None else node.high - 1
                 yield (node.item, *(() if high == 0 else (Repeat(node.item, low, high),)), *rest)
         case Lexeme():
-            if nullable(_regular(node.item)):
+            if nullable(_regular(node)):
                 yield rest
         case _:
             yield (Lexeme(node), *rest)
@@ -119,11 +116,10 @@ def _after(stack: Stack, unit: str | int) -> Stack | None:
     head, rest = stack[0], stack[1:]
     if isinstance(unit, int) or isinstance(head, ControlToken):
         return rest if isinstance(head, ControlToken) and head.id == unit else None
-    is_lexeme = isinstance(head, Lexeme)
-    left = derivative(_regular(head.item if isinstance(head, Lexeme) else head), ord(unit))
+    left = derivative(_regular(head), ord(unit))
     if is_nothing(left):
         return None
-    return rest if is_empty_text(left) else (Lexeme(left) if is_lexeme else left, *rest)
+    return rest if is_empty_text(left) else (Lexeme(left) if isinstance(head, Lexeme) else left, *rest)
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -133,8 +129,7 @@ def _regular(node: Node) -> Node:
         case FreeText():
             return normal_form(as_intersection(node, exact=True))
         case QuotedString():
-            mark = QUOTINGS[node.style].mark
-            return normal_form(sequence(mark, strings.spell(node.item, node.style), mark))
+            return normal_form(strings.with_quotes(node))
         case Lexeme():
             return _regular(node.item)
         case Sequence():
@@ -149,7 +144,7 @@ def _regular(node: Node) -> Node:
 
 def _is_dead(stack: Stack) -> bool:
     """Return whether a stack begins with a lexeme of which no text is left. Raises TooLargeError."""
-    return bool(stack) and isinstance(stack[0], Lexeme) and is_empty(_regular(stack[0].item))
+    return bool(stack) and isinstance(stack[0], Lexeme) and is_empty(_regular(stack[0]))
 
 
 def _with_start(stacks: set[Stack], rules: Rules) -> Rules:
@@ -166,6 +161,6 @@ def _with_start(stacks: set[Stack], rules: Rules) -> Rules:
 
 def _writable(head: Node) -> Node:
     """Return the first part of a stack without lexemes that match the empty text, which llguidance does not have."""
-    if isinstance(head, Lexeme) and nullable(_regular(head.item)):
+    if isinstance(head, Lexeme) and nullable(_regular(head)):
         return optional(Lexeme(And((head.item, NOT_EMPTY))))
     return head

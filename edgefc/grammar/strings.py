@@ -118,6 +118,12 @@ def spell(node: Node, style: QuoteStyle = "json") -> Node:
             assert_never(node)
 
 
+def with_quotes(node: QuotedString) -> Node:
+    """Return a quoted string as the regular node of its text, quotes included."""
+    mark = QUOTINGS[node.style].mark
+    return sequence(mark, spell(node.item, node.style), mark)
+
+
 def bound_length(value: Node, low: int, high: int | None) -> Node:
     """Restrict a node to texts of `low` to `high` characters."""
     shortest, longest = length_bounds(value)

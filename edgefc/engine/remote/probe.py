@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -20,6 +19,8 @@ from edgefc.engine.remote.client import Client
 from edgefc.engine.sampler import SamplingOptions
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import RemoteEngineBusyError, RemoteEngineError
+from edgefc.grammar.lark import LarkWriter
+from edgefc.grammar.rules import And, Choice, ControlToken, Literal, Not, Sequence
 
 PROMPT = "Say hello."
 # Nothing that a model writes by itself, with characters of one to four bytes.
@@ -29,7 +30,8 @@ FAVOUR = 100.0  # added to the logits of tokens: vLLM's limit
 # GBNF in which xgrammar reads one character of three digits; llguidance reads two characters or, up to 1.7, refuses it.
 THREE_DIGITS, BY_XGRAMMAR = 'root ::= "\\x22a"\n', "\u022a"
 POSSIBLE = -50.0  # logprob above which a token was not ruled out
-_WORD = re.compile(r"[A-Za-z0-9 ]")
+# TEXT alone, as an intersection, which GBNF does not have.
+ONLY_LARK = And((Choice((Literal(TEXT), Literal("~"))), Not(Literal("~"))))
 
 
 def read_event(client: Client, reader: EventReader, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
@@ -69,7 +71,7 @@ class Probe:
         """
         if (answer := await self._ask_if_taken(THREE_DIGITS)) is not None and self._text(answer[0]) == BY_XGRAMMAR:
             return None
-        answer = await self._ask_if_taken(f"start: T0\nT0: /{_in_lark(TEXT)}|~/ & ~/~/\n")
+        answer = await self._ask_if_taken(LarkWriter({"root": ONLY_LARK}).text())
         return answer if answer is not None and self._text(answer[0]) == TEXT else None
 
     async def _ask_if_taken(self, grammar: str) -> tuple[list[RemoteToken], RemoteEnd] | None:
@@ -124,7 +126,8 @@ class Probe:
     async def _prove_control(self, control: list[int], *, takes_lark: bool) -> None:
         """Let a grammar force control tokens, which must not be spelled by others."""
         text = "".join(self._tokenizer.piece(token, show_control=True).decode("utf-8", "replace") for token in control)
-        grammar = _forcing_control(control) if takes_lark else _forcing_gbnf(text)
+        tokens_alone = Sequence(tuple(ControlToken("", token) for token in control))
+        grammar = LarkWriter({"root": tokens_alone}).text() if takes_lark else _forcing_gbnf(text)
         found, _ = await self._ask(grammar, dict.fromkeys(control, FAVOUR), len(control) + MORE_TOKENS)
         tokens = [item.token for item in found if item.token not in self._tokenizer.eog]
         if tokens != control:
@@ -163,13 +166,3 @@ def _forcing_gbnf(text: str) -> str:
     """Return GBNF of this text alone."""
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'root ::= "{quoted}"\n'
-
-
-def _forcing_control(control: Sequence[int]) -> str:
-    """Return Lark of these control tokens alone."""
-    return f"start: {' '.join(f'<[{token}]>' for token in control)}\n"
-
-
-def _in_lark(text: str) -> str:
-    """Return a regular expression of this text."""
-    return "".join(char if _WORD.match(char) else f"\\x{{{ord(char):X}}}" for char in text)

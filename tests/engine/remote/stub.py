@@ -30,7 +30,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 N_CTX = 2048
 
@@ -261,7 +261,7 @@ class Stub:
         try:
             data = await request.json()
             events = self._vllm(VllmRequest(**data)) if self.kind == "vllm" else self._sglang(SglangRequest(**data))
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:
             return JSONResponse({"error": {"message": str(error)}}, 400)
         return StreamingResponse(self._lines(events), media_type="text/event-stream")
 
