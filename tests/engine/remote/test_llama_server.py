@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ import pytest
 
 import edgefc
 from benchmarks import peer
-from edgefc import Model
+from edgefc import Model, Reply
 from edgefc.errors import CancelledError, EngineClosedError, InvalidCallError, RequestError
 from tests.engine.remote.conftest import BINARY, N_CTX
 from tests.engine.remote.questions import FAMILIES, QUESTIONS, TOOLS, facts, first_control_tokens, messages
 
 Pair = tuple[Model, Model]
+
+NEARLY_TIED = 0.1  # nats
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +41,33 @@ def pair(llama_server: str, demo_path: Path) -> Iterator[Callable[[str], Pair]]:
         model.close()
 
 
+def assert_same(reply: Reply, expected: Reply) -> None:
+    """Compare answers with logprobs; they may part where the model hardly prefers one token to another.
+
+    ggml rounds differently in batches of different sizes, and a prompt cache changes these.
+    """
+    if facts(reply) == facts(expected):
+        return
+    for token, other in zip(expected.logprobs or (), reply.logprobs or (), strict=False):
+        if token.token != other.token:
+            likely = dict(token.top)
+            assert token.logprob - likely.get(other.token, -math.inf) < NEARLY_TIED, (facts(reply), facts(expected))
+            return
+    assert facts(reply) == facts(expected)
+
+
 @pytest.mark.parametrize("choice", ["auto", "required"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_answers(pair: Callable[[str], Pair], family: str, choice: str) -> None:
     local, remote = pair(family)
     for question in QUESTIONS:
-        options = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60, "temperature": 0}
-        expected = facts(local.chat(messages(question), **options))
-        assert facts(remote.chat(messages(question), **options)) == expected, question
+        options = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60, "temperature": 0, "logprobs": 5}
+        expected = local.chat(messages(question), **options)
+        assert_same(remote.chat(messages(question), **options), expected)
         stream = remote.chat(messages(question), stream=True, **options)
         text = "".join(delta.get("content", "") for delta in stream)
-        assert facts(stream.reply) == expected
-        assert text == (expected["content"] or "")
+        assert_same(stream.reply, expected)
+        assert text == (stream.reply.content or "")
 
 
 @pytest.mark.parametrize("family", ["mistral", "functiongemma"])
