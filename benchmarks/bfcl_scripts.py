@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import cases as benchmark_cases
 from benchmarks import scripted
 from benchmarks.answers import answers
+from benchmarks.scripted_layers import Shape
 from edgefc import paths
 from edgefc.engine import Tokenizer, llama
 from edgefc.evaluation.bfcl import CATEGORIES, WITHOUT_EXPECTED, tool_name
@@ -24,7 +25,7 @@ from edgefc.evaluation.cases import Case
 from edgefc.formats import Family
 
 CONTEXT = 8192
-SHAPE = scripted.Shape(2, 1024, 32, 2, 2048)  # attends to 16 tokens back: the calls of one answer are similar
+SHAPE = Shape(2, 1024, 32, 2, 2048, 32, reach=16)  # the calls of one answer are similar
 _ANY: dict[str, Any] = {"integer": 1, "float": 1.5, "boolean": True, "array": [], "dict": {}}  # "x" for other types
 
 

@@ -18,6 +18,7 @@ import edgefc
 from benchmarks import cases, scripted
 from benchmarks.cases import Plan
 from benchmarks.peer import Server
+from benchmarks.scripted_layers import SHAPES
 from benchmarks.sides import Answer, RequestBuilder, ask_edgefc, ask_server
 from edgefc import formats, gguf, paths
 from edgefc.engine import Tokenizer, llama
@@ -99,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="a GGUF (default: the demo model)")
     parser.add_argument("--family", help="its chat format (default: the model's own)")
     parser.add_argument("--vocab", type=Path, help="a GGUF whose vocabulary a scripted model uses")
-    parser.add_argument("--shape", default="1.5b", choices=scripted.SHAPES, help="shape of the scripted model")
+    parser.add_argument("--shape", default="1.5b", choices=SHAPES, help="shape of the scripted model")
     parser.add_argument("--prompts", type=int, default=20, help="number of different prompts in a workload, at most 20")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each prompt")
     parser.add_argument("--threads", type=int, default=2)

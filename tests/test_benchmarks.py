@@ -27,6 +27,7 @@ from benchmarks import (
     stock,
     workloads,
 )
+from benchmarks.scripted_layers import SHAPES
 from benchmarks.sides import Answer, RequestBuilder, ask_edgefc, is_valid, same
 from edgefc import load
 from edgefc.engine import Tokenizer, llama
@@ -100,7 +101,8 @@ def test_right_answers_are_in_the_grammar_and_are_parsed_back(large_vocabulary: 
         assert is_valid(parsed.message, case)
 
 
-def test_a_scripted_model_follows_its_scripts(large_vocabulary: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", ["tiny", "tiny-lfm2", "tiny-gemma3"])
+def test_a_scripted_model_follows_its_scripts(large_vocabulary: Path, tmp_path: Path, shape: str) -> None:
     tokenizer = Tokenizer(llama.Model(large_vocabulary, n_gpu_layers=0, vocab_only=True).vocabulary)
     requests = RequestBuilder(load_family("hermes"), tokenizer)
     words = setting.marker_words(tokenizer, cases.WORDS)
@@ -109,7 +111,7 @@ def test_a_scripted_model_follows_its_scripts(large_vocabulary: Path, tmp_path: 
     pairs = requests.scripts(some_cases, guidance_tokenizer(tokenizer.vocabulary))
     scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
     path = tmp_path / "scripted.gguf"
-    scripted.write(large_vocabulary, path, scripts, words.values(), scripted.SHAPES["tiny"])
+    scripted.write(large_vocabulary, path, scripts, words.values(), SHAPES[shape])
     with load(path, family="hermes", n_ctx=2048, n_parallel=1) as model:
         for script in scripts:
             result = model.engine.submit(list(script.prompt), max_tokens=len(script.answer)).result()
@@ -124,11 +126,11 @@ def test_a_scripted_model_follows_its_scripts(large_vocabulary: Path, tmp_path: 
 
 def test_scripts_that_contradict_one_another_are_refused(small_vocab: Path, tmp_path: Path) -> None:
     marker, end = 5_000, 2
-    scripts = [scripted.Script((10, 11, 12, 13, marker, 14), (20, 30 + number, end)) for number in range(2)]
+    scripts = [scripted.Script((*range(10, 20), marker, 21), (30, 40 + number, end)) for number in range(2)]
     with pytest.raises(scripted.ConflictError, match="2 of 6 positions"):
-        scripted.write(small_vocab, tmp_path / "no.gguf", scripts, [marker], scripted.SHAPES["tiny"])
+        scripted.write(small_vocab, tmp_path / "no.gguf", scripts, [marker], SHAPES["tiny"])
     with pytest.raises(ValueError, match="must have a marker"):
-        scripted.write(small_vocab, tmp_path / "no.gguf", scripts, [marker + 1], scripted.SHAPES["tiny"])
+        scripted.write(small_vocab, tmp_path / "no.gguf", scripts, [marker + 1], SHAPES["tiny"])
 
 
 def test_edgefc_answers_the_benchmarks_cases(small: setting.Setting) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import scripted
 from benchmarks.cases import Case
+from benchmarks.scripted_layers import SHAPES
 from benchmarks.sides import RequestBuilder
 from edgefc import paths
 from edgefc.engine import Tokenizer, llama
@@ -26,7 +27,7 @@ def write(path: Path, family: str, answers: Sequence[tuple[Mapping[str, Any], Ma
     cases = [_case(body, answer) for body, answer in answers]
     pairs = requests.scripts(cases, guidance_tokenizer(tokenizer.vocabulary))
     scripts = [scripted.Script(tuple(prompt), tuple(answer)) for prompt, answer in pairs]
-    scripted.write(vocabulary, path, scripts, _markers(scripts), scripted.SHAPES["tiny"])
+    scripted.write(vocabulary, path, scripts, _markers(scripts), SHAPES["tiny"])
     return path
 
 
