@@ -16,11 +16,13 @@ import edgefc
 from edgefc.server import create_app
 from edgefc.server.connections import ConnectionTable
 from edgefc.server.http_protocol import protocol_with
+from edgefc.server.run import LOCK_INTERVAL_S
 
 
 @contextmanager
 def serve_in_thread(model: edgefc.Model) -> Iterator[int]:
     """Run the server of `edgefc serve` in a thread; yields its port."""
+    sys.setswitchinterval(LOCK_INTERVAL_S)
     protocol = protocol_with(ConnectionTable())
     config = uvicorn.Config(create_app(model), port=0, log_config=None, access_log=False, http=protocol, ws="none")
     server = uvicorn.Server(config)

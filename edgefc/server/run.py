@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ from edgefc.server.settings import Settings
 
 KEEP_ALIVE_S, MAX_HEAD_BYTES = 15, 32 << 10
 GRACE_S = 5  # after the drain, for cancelled requests to send their error
+# After each step of the model, the engine waits for Python's lock; by default the thread of a request may keep it 5 ms.
+LOCK_INTERVAL_S = 0.0005
 FORCED_GRACE_S = 1  # the same after the second signal
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -142,6 +145,7 @@ async def run_app(
 
     Returns True after a second SIGINT.
     """
+    sys.setswitchinterval(LOCK_INTERVAL_S)
     table = ConnectionTable(affordable_limit())
     handle_accept_errors(asyncio.get_running_loop(), table)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a line for each malformed request otherwise
