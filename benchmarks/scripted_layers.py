@@ -59,7 +59,7 @@ class Shape:
 
     @property
     def has_norms(self) -> bool:
-        """Whether queries and keys are normalized."""
+        """True if queries and keys are normalized."""
         return self.architecture != "qwen2"
 
     @property
@@ -168,17 +168,24 @@ class ScriptedLayer:
             "attn_output.weight": raw_output,
         }
 
-        self._key_factor = 1.0  # of a marker's key
-        if shape.has_norms:
-            norms = np.linalg.norm(query[: self._marker + 1], axis=1)
-            query[: self._marker + 1, half - 2] = np.sqrt(norms.max() ** 2 - norms**2)
-            key[half - 3] = np.sqrt(KEY_NORM * marker**2 - (key**2).sum())
-            self._key_factor = float(np.sqrt(KEY_NORM / (KEY_NORM + 1)))
-            self.tensors["attn_q_norm.weight"] = np.full(head, norms.max() / scale, dtype=np.float32)
-            self.tensors["attn_k_norm.weight"] = np.full(head, np.linalg.norm(key) / scale, dtype=np.float32)
+        self._key_factor = self._equalize(query, key) if shape.has_norms else 1.0  # of a marker's key
         self.tensors |= {"attn_q.bias": query.reshape(-1), "attn_k.bias": np.tile(key, groups)}
+        self._add_forward(rng)
 
-        # Products of random projections give each combination of two tokens a distinct pattern.
+    def _equalize(self, query: Floats, key: Floats) -> float:
+        """Give all queries one norm, and all keys but markers', and return the factor of a marker's key."""
+        head, used = self.shape.head, self._marker + 1
+        half, scale = head // 2, np.sqrt(head)
+        norms = np.linalg.norm(query[:used], axis=1)
+        query[:used, half - 2] = np.sqrt(norms.max() ** 2 - norms**2)
+        key[half - 3] = np.sqrt(KEY_NORM * MARKER_SCORE * scale - (key**2).sum())
+        self.tensors["attn_q_norm.weight"] = np.full(head, norms.max() / scale, dtype=np.float32)
+        self.tensors["attn_k_norm.weight"] = np.full(head, np.linalg.norm(key) / scale, dtype=np.float32)
+        return float(np.sqrt(KEY_NORM / (KEY_NORM + 1)))
+
+    def _add_forward(self, rng: np.random.Generator) -> None:
+        """Add products of random projections, which give each combination of two tokens a distinct pattern."""
+        shape, width = self.shape, self.shape.embedding
         forward = {
             "ffn_gate.weight": rng.standard_normal((shape.forward, width), dtype=np.float32) * (2 / np.sqrt(width)),
             "ffn_up.weight": rng.standard_normal((shape.forward, width), dtype=np.float32) / np.sqrt(width),
