@@ -231,8 +231,11 @@ def test_results_can_be_edited(server: ServerProcess, open_page: Open) -> None:
 
 
 def test_an_answer_can_be_stopped(tiny_model: Path, open_page: Open) -> None:
-    with endless_server(tiny_model) as server:
+    with endless_server(tiny_model, "--n-ctx", "16384") as server:
         page = open_page(server)
+        # The default length takes so small a model few seconds, in which a busy browser may not press a key.
+        open_tab(page, "options")
+        page.get_by_label("Longest answer, tokens").fill("16000")
         open_tab(page, "tokens")
         page.get_by_role("textbox", name="Question", exact=True).fill("Go on")
         page.keyboard.press("Enter")
