@@ -46,7 +46,7 @@ from benchmarks.scripted_layers import (
     dequantized,
     raw_q8,
     rms_norm,
-)  # fmt: skip
+)
 from edgefc import paths
 from tests.model_files import copy_vocabulary
 

@@ -28,9 +28,9 @@ from edgefc.server.settings import Settings
 
 KEEP_ALIVE_S, MAX_HEAD_BYTES = 15, 32 << 10
 GRACE_S = 5  # after the drain, for cancelled requests to send their error
+FORCED_GRACE_S = 1  # the same after the second signal
 # After each step of the model, the engine waits for Python's lock; by default the thread of a request may keep it 5 ms.
 LOCK_INTERVAL_S = 0.0005
-FORCED_GRACE_S = 1  # the same after the second signal
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 OnStop = Callable[[int, bool], None]  # called with the number of running requests; True: they are cancelled
