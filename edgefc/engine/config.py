@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefc import gguf, hardware
 from edgefc.engine import calibration, llama, selftest
-from edgefc.engine.costs import K_QUANTS, estimate_costs
+from edgefc.engine.costs import K_QUANTS, Costs, estimate_costs
 from edgefc.engine.setup import Setup
 from edgefc.errors import RequestError
 from edgefc.gguf import memory
 from edgefc.gguf.adapter import Adapter, Lora
 
 ALL_LAYERS = 999
+# Cost of two rows, relative to one, up to which a single row is padded with a second. Between the 1.2 of a Xeon with
+# AVX-512 and the 1.5 to 1.6 of a Zen core without: docs/decisions.md.
+MAX_PADDING_COST = 1.3
 LIMITS = {
     "n_ctx": (32, 1 << 24),
     "n_seq_max": (1, 64),
@@ -82,9 +85,8 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapte
         memory.check_fits(need, path)
     measured = calibration.load(path, adapters) if on_cpu else None
     default = hardware.default_threads()
-    is_exact = on_cpu and header.main_type not in K_QUANTS
     n_threads = options.n_threads or (measured.n_threads if measured else default)
-    return Setup(
+    setup = Setup(
         n_ctx=n_ctx,
         n_batch=n_batch,
         n_seq_max=options.n_seq_max,
@@ -95,8 +97,19 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapte
         n_threads_batch=options.n_threads_batch or (measured.n_threads_batch if measured else max(n_threads, default)),
         costs=measured.costs if measured else estimate_costs(header),
         calibrated=measured is not None,
-        # Two rows have the same bits in any batch, one alone has others; K-quants have others in any case.
-        min_rows=2 if is_exact and options.n_seq_max > 1 else 1,
-        is_exact=is_exact,
+        is_exact=on_cpu and header.main_type not in K_QUANTS,
         rollback=memory.rollback(header, options.n_seq_max) if on_cpu else 0,
     )
+    return with_costs(setup, setup.costs)
+
+
+def with_costs(setup: Setup, costs: Costs) -> Setup:
+    """Return a setup with other costs of batches, and what follows from them.
+
+    Two rows have the same bits in any batch, one alone has others. So where several requests may be computed
+    together, a single row is padded with a second, unless that costs much.
+    """
+    if not setup.is_exact or setup.n_seq_max == 1:
+        return replace(setup, costs=costs)
+    is_padded = costs.of(2) <= MAX_PADDING_COST * costs.of(1)
+    return replace(setup, costs=costs, min_rows=2 if is_padded else 1, is_exact=is_padded)

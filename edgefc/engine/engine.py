@@ -12,7 +12,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +23,7 @@ from edgefc.engine.adapters import Adapters, Turns
 from edgefc.engine.batch import ROW_GROUP, BatchShape, RowDemand, choose_shape, padded_rows
 from edgefc.engine.cache_sizes import cache_bytes, open_store
 from edgefc.engine.chunk import Chunk
-from edgefc.engine.config import EngineOptions, choose_setup
+from edgefc.engine.config import EngineOptions, choose_setup, with_costs
 from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
 from edgefc.engine.generation import Generation
@@ -119,7 +118,7 @@ class Engine:
             )
             resources.callback(context.close)
             if setup.on_cpu and not setup.calibrated and context.rollback and header.tensor_bytes >= SMALL_MODEL:
-                setup = replace(setup, costs=row_costs(path, context, setup.n_threads, setup.costs, load))
+                setup = with_costs(setup, row_costs(path, context, setup.n_threads, setup.costs, load))
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
             prompt_bytes, grammar_bytes = cache_bytes(header)
             store = open_store(header, setup, options, context, prompt_bytes)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgefc import paths
-from edgefc.engine import llama
+from edgefc import gguf, paths
+from edgefc.engine import Engine, EngineOptions, llama
+from edgefc.engine import engine as engine_module
 from edgefc.engine import row_costs as module
+from edgefc.engine.config import choose_setup, with_costs
 from edgefc.engine.context import Context, Rows
 from edgefc.engine.costs import STEP_MS, Costs
 from edgefc.engine.row_costs import ROWS, row_costs
@@ -66,3 +69,37 @@ def test_what_was_measured_is_used_and_what_is_damaged_is_measured_again(demo_pa
         again = row_costs(demo_path, context, 1, ESTIMATE, BackgroundLoad())
         assert again.by_rows.keys() == first.by_rows.keys()
         assert min(again.by_rows.values()) > 0
+
+
+@pytest.mark.parametrize(("second_row", "min_rows"), [(11.5, 2), (14.5, 1)])
+def test_a_row_is_padded_with_a_second_where_that_costs_little(
+    demo_path: Path, second_row: float, min_rows: int
+) -> None:
+    costs, header = Costs({1: 10.0, 2: second_row, 4: 20.0}), gguf.read_model(demo_path)
+    setup = with_costs(choose_setup(demo_path, header, EngineOptions(n_seq_max=4)), costs)
+    assert (setup.costs, setup.min_rows, setup.is_exact) == (costs, min_rows, min_rows == 2)
+    alone = with_costs(choose_setup(demo_path, header, EngineOptions(n_seq_max=1)), costs)
+    assert (alone.min_rows, alone.is_exact) == (1, True)
+
+
+@pytest.mark.parametrize("second_row", [11.5, 14.5])
+def test_an_engine_pads_by_what_was_measured(
+    demo_path: Path, second_row: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the measurement at the load to the rows of a decoded token."""
+    monkeypatch.setenv("EDGEFC_CACHE_DIR", str(tmp_path))
+    costs = {1: 10.0, 2: second_row, 4: 40.0, 8: 80.0}
+    monkeypatch.setattr(module, "_measure", lambda _: costs)
+    monkeypatch.setattr(module, "MIN_CORES_LEFT", -1e9)
+    monkeypatch.setattr(engine_module, "SMALL_MODEL", 0)
+    rows: list[int] = []
+    real = Context.decode
+
+    def decode(self: Context, parts: list[Rows], min_rows: int = 2, **options: Any) -> int:
+        rows.append(max(min_rows, *(len(part.tokens) for part in parts)))
+        return real(self, parts, min_rows, **options)
+
+    with Engine.load(demo_path, EngineOptions(n_ctx=256, n_seq_max=2, prefix_disk=0)) as engine:
+        monkeypatch.setattr(Context, "decode", decode)
+        engine.submit([*range(5, 25)], max_tokens=4).result()
+    assert set(rows[1:]) == {2 if second_row == 11.5 else 1}
