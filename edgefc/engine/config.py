@@ -95,7 +95,7 @@ def choose_setup(path: Path, header: gguf.Header, options: EngineOptions, adapte
         extra_buffers=extra_buffers,
         n_threads=n_threads,
         n_threads_batch=options.n_threads_batch or (measured.n_threads_batch if measured else max(n_threads, default)),
-        costs=measured.costs if measured else estimate_costs(header),
+        costs=measured.costs if measured else estimate_costs(header, is_narrow=llama.lacks_avx512()),
         calibrated=measured is not None,
         is_exact=on_cpu and header.main_type not in K_QUANTS,
         rollback=memory.rollback(header, options.n_seq_max) if on_cpu else 0,

@@ -26,11 +26,12 @@ from edgefc.engine.chunk import Chunk
 from edgefc.engine.config import EngineOptions, choose_setup, with_costs
 from edgefc.engine.constraint import Constraint, ConstraintFactory, VocabularyLoader
 from edgefc.engine.context import ABORTED, DECODED, Context, Rows
+from edgefc.engine.costs import SMALL_MODEL
 from edgefc.engine.generation import Generation
 from edgefc.engine.handles import LOADS, exit_at_interrupt
 from edgefc.engine.prefill import chunk_size, min_rows
 from edgefc.engine.prefix_store import PrefixStore, common_prefix
-from edgefc.engine.row_costs import SMALL_MODEL, row_costs
+from edgefc.engine.row_costs import row_costs
 from edgefc.engine.sequence import RequestOptions, Sequence, new_sequence
 from edgefc.engine.setup import Setup
 from edgefc.engine.slots import Slots

@@ -118,6 +118,11 @@ def system_info() -> str:
     return str(api.llama_print_system_info().decode())
 
 
+def lacks_avx512() -> bool:
+    """Return True if the build's widest vectors are those of AVX2."""
+    return "AVX2 = 1" in system_info() and "AVX512 = 1" not in system_info()
+
+
 def library_path() -> Path:
     """Folder of the compiled llama.cpp."""
     return Path(llama_cpp.__file__).parent / "lib"

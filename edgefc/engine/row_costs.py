@@ -20,7 +20,6 @@ from edgefc.errors import StoreError
 
 ROWS = (1, 2, 4, 8)
 MAX_ROUNDS, ENOUGH_S = 5, 0.8  # a third round starts only while less time was spent
-SMALL_MODEL = 64 << 20  # bytes of weights; below, the engine's own work is a large part of a step
 MIN_CORES_LEFT = 0.9  # share of the cores in use that other programs must leave free
 MAX_UNSTEADINESS = 1.25  # second shortest to shortest time of a batch
 _ENTRIES = ModelEntries("row_costs.json", 1, 64)

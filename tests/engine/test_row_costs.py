@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgefc.engine import engine as engine_module
 from edgefc.engine import row_costs as module
 from edgefc.engine.config import choose_setup, with_costs
 from edgefc.engine.context import Context, Rows
-from edgefc.engine.costs import STEP_MS, Costs
+from edgefc.engine.costs import SMALL_MODEL, STEP_MS, Costs, estimate_costs
 from edgefc.engine.row_costs import ROWS, row_costs
 from edgefc.engine.timing import BackgroundLoad
 
@@ -103,3 +104,10 @@ def test_an_engine_pads_by_what_was_measured(
         monkeypatch.setattr(Context, "decode", decode)
         engine.submit([*range(5, 25)], max_tokens=4).result()
     assert set(rows[1:]) == {2 if second_row == 11.5 else 1}
+
+
+@pytest.mark.parametrize(("size", "second_row"), [(SMALL_MODEL, 1.5), (SMALL_MODEL - 1, 1.1)])
+def test_without_avx512_every_row_of_a_large_model_costs_time(demo_path: Path, size: int, second_row: float) -> None:
+    header = replace(gguf.read_model(demo_path), tensor_bytes=size)
+    assert estimate_costs(header, is_narrow=True).by_rows[2] == second_row
+    assert estimate_costs(header, is_narrow=False).by_rows[2] == 1.1
