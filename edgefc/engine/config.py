@@ -109,7 +109,5 @@ def with_costs(setup: Setup, costs: Costs) -> Setup:
     Two rows have the same bits in any batch, one alone has others. So where several requests may be computed
     together, a single row is padded with a second, unless that costs much.
     """
-    if not setup.is_exact or setup.n_seq_max == 1:
-        return replace(setup, costs=costs)
-    is_padded = costs.of(2) <= MAX_PADDING_COST * costs.of(1)
-    return replace(setup, costs=costs, min_rows=2 if is_padded else 1, is_exact=is_padded)
+    is_padded = setup.is_exact and setup.n_seq_max > 1 and costs.of(2) <= MAX_PADDING_COST * costs.of(1)
+    return replace(setup, costs=costs, min_rows=2 if is_padded else 1)

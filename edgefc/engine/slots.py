@@ -41,7 +41,7 @@ class Slots:
         self._context, self._prefixes = context, prefixes
         # Tokens whose row was computed alone, and has other bits than in a prompt, are not reused.
         can_pad = context.rollback > 0 and setup.min_rows >= MIN_ROWS
-        self._marks_single_rows = setup.is_exact and not context.can_truncate and not can_pad
+        self._marks_single_rows = setup.keeps_bits and not context.can_truncate and not can_pad
         self._checkpoints = Checkpoints(context, prefixes.checkpoint_bytes)
         self._slots = [Slot(number) for number in range(context.n_seq_max)]
         self._clock = 0
