@@ -36,7 +36,7 @@ class Setup:
 
     @property
     def keeps_bits(self) -> bool:
-        """Whether a token has the same bits whatever else is computed.
+        """True if a token has the same bits whatever else is computed.
 
         Of exact rows only single ones differ: with several slots, they have to be padded.
         """
