@@ -29,7 +29,7 @@ async def book(room: Room, arrival: dt.date, payment: Literal["card", "cash"]) -
 
 
 def test_a_stream_is_that_of_the_synchronous_api(real_model: edgefc.Model) -> None:
-    question, options = ask("Count from one to five."), {"temperature": 0, "max_tokens": 24}
+    question, options = ask("Tell me about Oslo."), {"temperature": 0, "max_tokens": 24}
 
     async def main() -> tuple[str, edgefc.Reply, edgefc.Reply]:
         async with await real_model.achat(question, stream=True, **options) as stream:
