@@ -33,11 +33,3 @@ class Setup:
     min_rows: int = 1
     is_exact: bool = True
     rollback: int = 0
-
-    @property
-    def keeps_bits(self) -> bool:
-        """True if a token has the same bits whatever else is computed.
-
-        Of exact rows only single ones differ: with several slots, they have to be padded.
-        """
-        return self.is_exact and (self.n_seq_max == 1 or self.min_rows > 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgefc.engine.checkpoints import Checkpoints
 from edgefc.engine.context import Context
 from edgefc.engine.generation import CacheSource
-from edgefc.engine.prefill import MIN_ROWS, single_row_key, token_of_key, whole_tiles
+from edgefc.engine.prefill import single_row_key, token_of_key, whole_tiles
 from edgefc.engine.prefix_store import MIN_TOKENS, Match, PrefixStore, common_prefix
 from edgefc.engine.sequence import Sequence
 from edgefc.engine.setup import Setup
@@ -39,9 +39,10 @@ class Slots:
 
     def __init__(self, context: Context, prefixes: PrefixStore, setup: Setup) -> None:
         self._context, self._prefixes = context, prefixes
-        # Tokens whose row was computed alone, and has other bits than in a prompt, are not reused.
-        can_pad = context.rollback > 0 and setup.min_rows >= MIN_ROWS
-        self._marks_single_rows = setup.keeps_bits and not context.can_truncate and not can_pad
+        # Tokens whose row was computed alone, and has other bits than in a prompt, are not reused: of models whose rows
+        # are never padded. Where others' are not, because that costs much, reuse counts more.
+        never_pads = context.rollback == 0 or setup.n_seq_max == 1
+        self._marks_single_rows = setup.is_exact and not context.can_truncate and never_pads
         self._checkpoints = Checkpoints(context, prefixes.checkpoint_bytes)
         self._slots = [Slot(number) for number in range(context.n_seq_max)]
         self._clock = 0

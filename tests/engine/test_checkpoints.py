@@ -211,7 +211,10 @@ def test_where_no_bits_are_promised_answers_are_not_computed_again(
         answer = loaded.submit(first, max_tokens=ANSWER).result().token_ids
         assert len(answer) == ANSWER
         again = loaded.submit([*first, *answer, *text(51, 20)], max_tokens=1).result()
-        assert again.stats.cached_tokens == len(first) + ANSWER - 1
+        expected = len(first) + ANSWER - 1
+        if name == "MAX_PADDING_COST" and not loaded._context.rollback:
+            expected = len(first) - TAIL  # such rows are never padded, whatever that costs
+        assert again.stats.cached_tokens == expected
 
 
 @pytest.mark.parametrize("failure", ["nothing saved", "not restored", "out of memory"])
