@@ -1,7 +1,7 @@
 """Measures what batches of a model cost on this machine, once; the result is kept in the cache folder.
 
-Threads and costs change the speed of the engine, never its answers. Only the processor is calibrated: with layers on a
-GPU none of this is used.
+Threads and costs change the speed of the engine, and its answers at most by rounding. Only the processor is calibrated:
+with layers on a GPU none of this is used.
 """
 
 from __future__ import annotations

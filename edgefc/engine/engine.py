@@ -1,6 +1,6 @@
 """The engine's loop: one thread owns the context and serves all requests, one batch at a time.
 
-The answer to a request does not depend on what else is computed; docs/decisions.md has the measurements.
+But for rounding, an answer does not depend on what else is computed; docs/decisions.md has the measurements.
 """
 
 from __future__ import annotations

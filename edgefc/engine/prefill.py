@@ -6,8 +6,9 @@ two differ. So the kernel of a token must follow from the prompt alone, never fr
 same batch. Earlier answers are computed row by row, as they were when they were generated, and so is a prompt's last
 token; the text between them goes through tiles if it is long enough. Figures: docs/decisions.md.
 
-A single row has other bits than two and more. Where the memory can be cut, a batch of one is padded. Where it cannot
-(recurrent layers), a prompt is computed two rows or more at a time, and a token computed alone is not reused.
+A single row has other bits than two and more. Where the memory can be cut, a batch of one is padded, unless that costs
+much (`config.with_costs`). Where it cannot (recurrent layers), a prompt is computed two rows or more at a time, and a
+token computed alone is not reused.
 """
 
 from __future__ import annotations

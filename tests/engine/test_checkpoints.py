@@ -24,10 +24,10 @@ from tests.model_files import write_mamba
 
 WRITERS = {"mamba": write_mamba, "lfm2": write_lfm2, "qwen35": write_qwen35, "granite": write_granite}
 ANSWER = 12  # tokens
-NOTHING = EngineOptions(n_ctx=1024, n_seq_max=2, prefix_memory=0, prefix_disk=0)
 # With one slot no row is padded: attention splits it among threads, and its bits depend on the cells in use.
 ONE = EngineOptions(n_ctx=1024, n_seq_max=1, n_threads=1, prefix_disk=0)
 TWO = EngineOptions(n_ctx=1024, n_seq_max=2, prefix_disk=0)
+NOTHING = replace(TWO, prefix_memory=0)
 
 
 def text(number: int, size: int) -> list[int]:
