@@ -59,7 +59,7 @@ class AnswerGuide:
 
     piece    returns the text of a token
     earlier  the calls of an earlier attempt with which this one begins
-    may_end, is_measuring  see `edgefc.engine.guide.Guide`
+    may_end, is_measuring, is_judging  see `edgefc.engine.guide.Guide`
     n_safe   number of calls, from the first, that may be told. Never decreases: another thread may read it
     is_doubtful  the first call is not to be told before its arguments are complete
     """
@@ -91,14 +91,22 @@ class AnswerGuide:
         n_calls = len(self._calls) - self._reader.has_repeat
         return Confidence(self._first_call, tuple(self._calls[:n_calls]))
 
+    @property
+    def is_judging(self) -> bool:
+        return self.may_end or self.is_measuring or self.is_doubtful or self._is_decision
+
+    @property
+    def _is_decision(self) -> bool:
+        """True where the answer begins, after thoughts if there are any, and nothing is decided."""
+        is_start = self._in_head and not self._calls and not self._after_text and self._first_call is None
+        return is_start and not self._reader.parser.in_thoughts and not (self._settings.is_required and self._head)
+
     def prepare(self, choice: Choice) -> None:
         """Decide between calling and answering, where the answer begins."""
-        is_decision = self._in_head and not self._calls and not self._after_text and self._first_call is None
-        if not is_decision or self._reader.parser.in_thoughts:
+        if not self._is_decision:
             return
         if self._settings.is_required:
-            if not self._head:
-                self._first_call = choice.share(choice.allowed)
+            self._first_call = choice.share(choice.allowed)
             return
         calls = choice.calls
         self._first_call, self._decision = 0.0 if calls is None else choice.share(calls), choice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,14 +30,15 @@ class RemoteModel:
 
     metadata   as a GGUF has it: name and chat template
     file       the file that stands for the model
-    vocabulary, guidance  its vocabulary, and llguidance's form of it
+    vocabulary, guidance  its vocabulary, and a function that converts it for llguidance, with these tokens as control
+                          tokens besides its own
     close      frees the vocabulary
     """
 
     metadata: Mapping[str, object]
     file: Path
     vocabulary: Vocabulary
-    guidance: Callable[[], LLTokenizer]
+    guidance: Callable[[Collection[int]], LLTokenizer]
     close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -50,10 +51,10 @@ class RemoteModel:
         """
         if path.is_dir():
             vocabulary, facts = open_folder(path)
-            return cls(facts, path / TOKENIZER, vocabulary, lambda: vocabulary.guidance)
+            return cls(facts, path / TOKENIZER, vocabulary, vocabulary.guidance)
         header = gguf.read_header(path)
         try:
-            from edgefc.engine.constraint import VocabularyLoader
+            from edgefc.engine.constraint import VocabularyLoader, guidance_tokenizer
             from edgefc.engine.llama import VERSION  # noqa: F401 - to learn whether llama.cpp is installed
         except MissingPackageError:
             if not path.with_name(TOKENIZER).is_file():
@@ -64,9 +65,13 @@ class RemoteModel:
             tokens = header.metadata.get("tokenizer.ggml.tokens")
             size = tokens.length if isinstance(tokens, gguf.ArrayLength) else None
             beside = open_beside(path, header.metadata, size)
-            return cls(header.metadata, path, beside, lambda: beside.guidance)
+            return cls(header.metadata, path, beside, beside.guidance)
         loader = VocabularyLoader(path)
-        return cls(header.metadata, path, loader.vocabulary(), loader.guidance_tokenizer, loader.close)
+
+        def guidance(markers: Collection[int]) -> LLTokenizer:
+            return guidance_tokenizer(loader.vocabulary(), markers) if markers else loader.guidance_tokenizer()
+
+        return cls(header.metadata, path, loader.vocabulary(), guidance, loader.close)
 
     def connect(self, engine: str | RemoteTarget, family: formats.Family, n_ctx: int | None) -> RemoteEngine:
         """Connect to the engine that computes this model, and prove that it enforces the grammars of its family.
@@ -83,13 +88,12 @@ class RemoteModel:
         target = engine if isinstance(engine, RemoteTarget) else RemoteTarget.parse(engine)
         tokenizer = Tokenizer(self.vocabulary, self.file.with_name(TOKENIZER))
         apis: dict[str, RemoteApi] = {"llama-server": LlamaServer(self.vocabulary), "vllm": Vllm(), "sglang": Sglang()}
-        control = _control_tokens(family, tokenizer)
         return RemoteEngine(
             Client(target),
             apis[target.kind],
             tokenizer,
             self.guidance,
-            control=control,
+            control=lambda: _control_tokens(family, tokenizer),
             n_ctx=n_ctx,
             on_close=self.close,
         )

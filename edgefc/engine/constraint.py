@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -33,15 +33,15 @@ MAX_CONSUMED = 8192
 LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, step_max_items=1_000_000)
 
 
-def guidance_tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
+def guidance_tokenizer(vocabulary: Vocabulary, markers: Collection[int] = ()) -> LLTokenizer:
     """Convert a vocabulary for llguidance: about a second for 150,000 tokens, so keep the result.
 
-    Control tokens are marked, so that no grammar of text allows one. The result reads the vocabulary: lease it while
-    you use either.
+    Control tokens, and `markers`, are marked, so that no grammar of text allows one. The result reads the vocabulary:
+    lease it while you use either.
     """
     # llguidance marks a special token with 0xff, a byte that UTF-8 never contains.
     tokens = list(vocabulary.pieces)
-    for token in vocabulary.control:
+    for token in vocabulary.control.union(markers):
         tokens[token] = b"\xff" + tokens[token]
     try:
         with vocabulary.handle:

@@ -27,6 +27,7 @@ class Guide(Protocol):
               another one follows, not the grammar, which would always find a next token
     end_bias  added to the logarithm of the odds of another call against the end
     is_measuring  True while the model has to compute what the grammar forces, too
+    is_judging    True where the next choice is judged by the model's distribution before the grammar
     """
 
     @property
@@ -34,6 +35,9 @@ class Guide(Protocol):
 
     @property
     def is_measuring(self) -> bool: ...
+
+    @property
+    def is_judging(self) -> bool: ...
 
     @property
     def end_bias(self) -> float: ...
@@ -61,6 +65,10 @@ class SafeGuide:
     @property
     def is_measuring(self) -> bool:
         return self._guide.is_measuring
+
+    @property
+    def is_judging(self) -> bool:
+        return self._guide.is_judging
 
     @property
     def end_bias(self) -> float:

@@ -7,6 +7,7 @@ the file, llama.cpp's own tokenizer is used.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ PROBES = (
     "…—“quotes”’",
 )
 LONG_PROBE = "".join(f"{number} words of Text, " for number in range(2000))
+_MARKER = re.compile(r"<.*>", re.DOTALL)
 MAX_PIECE = 4096  # characters of a token that are compared
 
 
@@ -69,6 +71,15 @@ class Tokenizer:
         self._longest = max(map(len, vocabulary.pieces), default=1) or 1
         self._spellings: dict[bytes, list[int]] = {}
         self._pieces: dict[tuple[int, bool], bytes] = {}
+
+    def add_markers(self) -> frozenset[int]:
+        """Let texts such as `<tool_call>` that are one token in a prompt be control tokens for grammars; return them.
+
+        So llguidance reads a `tokenizer.json` (toktrie_hf_tokenizers): what is in angle brackets there is no text.
+        """
+        markers = {text: token for text, token in self._special.items() if _MARKER.fullmatch(text)}
+        self.control |= markers
+        return frozenset(markers.values())
 
     @property
     def source(self) -> str:

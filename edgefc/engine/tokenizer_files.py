@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,27 +90,24 @@ class FileVocabulary:
         self._reference.encode_special_tokens = not parse_special
         return list(self._reference.encode(text, add_special_tokens=False).ids)
 
-    @cached_property
-    def guidance(self) -> LLTokenizer:
-        """Tokenizer of llguidance. Control tokens are marked with 0xff, so that no grammar of text allows one."""
+    def guidance(self, markers: Collection[int] = ()) -> LLTokenizer:
+        """Convert the vocabulary for llguidance. No grammar of text allows control tokens, or these markers."""
         return LLTokenizer(
-            TokenizerWrapper(_GuidanceTokens(self)),
+            TokenizerWrapper(_GuidanceTokens(self, self.control.union(markers))),
             eos_token=sorted(self.eog) or [max(self.eos, 0)],
             slices=LLTokenizer.json_slices(),
         )
 
 
 class _GuidanceTokens:
-    """The attributes that llguidance reads."""
+    """The attributes that llguidance reads. It marks a special token with 0xff."""
 
-    def __init__(self, vocabulary: FileVocabulary) -> None:
+    def __init__(self, vocabulary: FileVocabulary, special: frozenset[int]) -> None:
         self._vocabulary = vocabulary
-        self.tokens = [
-            b"\xff" + piece if token in vocabulary.control else piece for token, piece in enumerate(vocabulary.pieces)
-        ]
+        self.tokens = [b"\xff" + piece if token in special else piece for token, piece in enumerate(vocabulary.pieces)]
         self.eos_token_id = max(vocabulary.eos, 0)
         self.bos_token_id = vocabulary.bos if vocabulary.bos >= 0 else None
-        self.special_token_ids = sorted(vocabulary.control)
+        self.special_token_ids = sorted(special)
 
     def __call__(self, data: bytes | str) -> list[int]:
         text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data

@@ -31,7 +31,7 @@ def test_it_is_llama_cpp_s(demo_path: Path) -> None:
 
 def test_a_grammar_allows_the_same_tokens(demo_path: Path) -> None:
     vocabulary = open_beside(demo_path, read_header(demo_path).metadata, None)
-    constraint = Constraint(vocabulary.guidance, compile_schema({"type": "string"}))
+    constraint = Constraint(vocabulary.guidance(), compile_schema({"type": "string"}))
     allowed = [vocabulary.pieces[token] for token in constraint.mask().nonzero()[0].tolist()]
     assert b'"' in allowed
     assert all(piece.startswith(b'"') for piece in allowed)

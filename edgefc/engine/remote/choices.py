@@ -31,6 +31,15 @@ def logits_of(found: RemoteToken, n_vocab: int) -> NDArray[np.float32]:
     return logits
 
 
+def judged_alone(found: RemoteToken, alone: RemoteToken, n_vocab: int) -> RemoteToken:
+    """Return a token that was chosen under a grammar with the logprobs that the model alone has at its place."""
+    known = dict(alone.top)
+    if (logprob := known.get(found.token)) is None:
+        rest = 1.0 - sum(map(math.exp, known.values()))
+        logprob = math.log(rest / (n_vocab - len(known))) if rest > 0 else UNLIKELY
+    return RemoteToken(found.token, max(logprob, UNLIKELY), alone.top)
+
+
 class RemoteSampler(Sampler):
     """Takes the token that a remote engine chose, unless a guide has changed the odds, or may end the answer.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
@@ -26,7 +27,7 @@ from edgefc.engine.constraint import ConstraintFactory
 from edgefc.engine.costs import PLAIN, Costs
 from edgefc.engine.generation import Generation
 from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken
-from edgefc.engine.remote.choices import RemoteSampler, logits_of
+from edgefc.engine.remote.choices import RemoteSampler, judged_alone, logits_of
 from edgefc.engine.remote.client import Client
 from edgefc.engine.remote.grammars import GbnfGrammar, LarkGrammar, RemoteGrammar
 from edgefc.engine.remote.probe import Probe, read_event
@@ -53,8 +54,8 @@ MAX_CHARACTER = 4  # tokens of a character that a limit may cut
 class RemoteEngine:
     """Generates with another server. Thread-safe; `close()` cancels all requests.
 
-    facts       what the server says about its model
-    takes_lark  it reads llguidance's Lark, so that grammars need not be written in GBNF
+    facts   what the server says about its model
+    proven  what it has been seen to do
     """
 
     def __init__(
@@ -62,15 +63,16 @@ class RemoteEngine:
         client: Client,
         api: RemoteApi,
         tokenizer: Tokenizer,
-        guidance: Callable[[], LLTokenizer],
+        guidance: Callable[[Collection[int]], LLTokenizer],
         *,
-        control: Collection[int] = (),
+        control: Callable[[], Collection[int]] = tuple,
         n_ctx: int | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         """Ask the server for its facts, and prove that it enforces grammars.
 
-        control  control tokens that are part of the model's calls
+        guidance  converts the vocabulary for llguidance, with these tokens as control tokens besides its own
+        control   returns the control tokens that are part of the model's calls
 
         Raises RemoteEngineError, or RequestError for an n_ctx above the server's.
         """
@@ -78,7 +80,6 @@ class RemoteEngine:
         self.adapters = UsualAdapters(label=client.target.kind)  # tells its results from those of the weights here
         self._client = client
         self._grammars: TextCache[str] = TextCache(len, MAX_GRAMMARS)
-        self._constraints = ConstraintFactory(guidance, tokenizer.vocabulary.handle)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="edgefc-remote", daemon=True)
         self._tasks: dict[Generation, asyncio.Task[None]] = {}
@@ -88,10 +89,15 @@ class RemoteEngine:
         try:
             self.facts: RemoteFacts = self._wait(api.facts(self._client))
             self.n_ctx = self._checked_context(n_ctx)
-            self.takes_lark = self._wait(Probe(self._client, api, self.facts, tokenizer).run(control))
+            probe = Probe(self._client, api, self.facts, tokenizer)
+            self.proven = self._wait(probe.run())
+            # A server that has llguidance has its way to read a tokenizer.json, too.
+            markers = tokenizer.add_markers() if self.proven.takes_lark else frozenset()
+            self._wait(probe.prove_control(control(), takes_lark=self.proven.takes_lark))
         except BaseException:
             self.close()
             raise
+        self._constraints = ConstraintFactory(functools.cache(lambda: guidance(markers)), tokenizer.vocabulary.handle)
         self.setup = Setup(
             n_ctx=self.n_ctx,
             n_batch=N_BATCH,
@@ -159,7 +165,7 @@ class RemoteEngine:
 
     def _written(self, grammar: CompiledGrammar) -> RemoteGrammar:
         """Return a grammar in the server's notation. Raises RequestError for one that exists in another only."""
-        if self.takes_lark and grammar.build is not None:
+        if self.proven.takes_lark and grammar.build is not None:
             return LarkGrammar(grammar.lark, grammar, self.tokenizer)
 
         def write() -> str:
@@ -300,12 +306,17 @@ class _Answer:
 
     async def _found(self) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
         """Send a request for the rest of the answer, and yield its tokens and its end."""
-        reader = self._api.reader()
         if len(self.sequence.generated) == self._n_before:
             raise self._client.error("cannot continue the answer as its grammar demands", "Simplify the grammar.")
         self._n_before = len(self.sequence.generated)
         self._n_read, grammar = self._start_of_rest()
-        body = self._api.body(self._request(self._n_read, grammar), self._engine.facts)
+        async with contextlib.aclosing(self._answer(self._request(self._n_read, grammar))) as answer:
+            async for item in answer:
+                yield item
+
+    async def _answer(self, request: RemoteRequest) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
+        """Send a request, and yield its tokens and its end."""
+        reader, body = self._api.reader(), self._api.body(request, self._engine.facts)
         async with contextlib.aclosing(self._client.events(self._api.path, body)) as events:
             async for event in events:
                 for item in read_event(self._client, reader, event):
@@ -324,8 +335,27 @@ class _Answer:
                 self._end(item, last)
                 return
             last = item.token
-            if not self._take(item):
+            if not self._take(await self._judged_alone(item) if self._is_judged else item):
                 return
+
+    @property
+    def _is_judged(self) -> bool:
+        """True where the guide wants the logprobs before the grammar, and the server tells those after it."""
+        sequence = self.sequence
+        if self._grammar is None or self._engine.proven.own_logprobs or self._n_read < len(sequence.generated):
+            return False
+        return sequence.guide is not None and sequence.guide.is_judging
+
+    async def _judged_alone(self, found: RemoteToken) -> RemoteToken:
+        """Ask once more for the token that comes next, without the grammar; return the one that was found with it."""
+        tokens = [*self.sequence.prompt, *self.sequence.generated]
+        request = RemoteRequest(tokens, 1, n_top=N_TOP, end_tokens=self.sequence.end_tokens)
+        self.sequence.stats.model_steps += 1
+        async with contextlib.aclosing(self._answer(request)) as answer:
+            alone = [item async for item in answer if isinstance(item, RemoteToken)]
+        if not alone:
+            raise self._client.error("ended an answer before its first token", "See its log, and try again.")
+        return judged_alone(found, alone[0], self.sequence.tokenizer.n_vocab)
 
     def _take(self, found: RemoteToken) -> bool:
         """Append a token, with what the grammar forces after it.

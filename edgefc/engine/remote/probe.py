@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgefc.engine.remote.api import (
     N_TOP,
@@ -30,8 +31,20 @@ FAVOUR = 100.0  # added to the logits of tokens: vLLM's limit
 # GBNF in which xgrammar reads one character of three digits; llguidance reads two characters or, up to 1.7, refuses it.
 THREE_DIGITS, BY_XGRAMMAR = 'root ::= "\\x22a"\n', "\u022a"
 POSSIBLE = -50.0  # logprob above which a token was not ruled out
+MOST = 1.01  # that probabilities may add up to
 # TEXT alone, as an intersection, which GBNF does not have.
 ONLY_LARK = And((Choice((Literal(TEXT), Literal("~"))), Not(Literal("~"))))
+
+
+class Proven(NamedTuple):
+    """What an engine has been seen to do.
+
+    takes_lark    it reads llguidance's Lark, else GBNF
+    own_logprobs  its logprobs are the model's own under a grammar, too, else those among what the grammar allows
+    """
+
+    takes_lark: bool
+    own_logprobs: bool
 
 
 def read_event(client: Client, reader: EventReader, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
@@ -49,19 +62,18 @@ class Probe:
     def __init__(self, client: Client, api: RemoteApi, facts: RemoteFacts, tokenizer: Tokenizer) -> None:
         self._client, self._api, self._facts, self._tokenizer = client, api, facts, tokenizer
 
-    async def run(self, control: Collection[int]) -> bool:
-        """Prove that grammars are enforced, that ids mean the same there and here, and that logprobs are the model's.
+    async def run(self) -> Proven:
+        """Prove that grammars are enforced, that ids mean the same there and here, and that there are logprobs.
 
-        control  control tokens that the grammars of the model's answers contain
-
-        Returns True if the engine reads llguidance's Lark, False if it reads GBNF. Raises RemoteEngineError.
+        Raises RemoteEngineError.
         """
         answer = await self._answer_to_lark() if self._api.may_take_lark else None
         takes_lark = answer is not None
-        self._check_text(*(answer or await self._ask_text(_forcing_gbnf(TEXT))))
-        if tokens := sorted(set(control) - self._tokenizer.eog):
-            await self._prove_control(tokens, takes_lark=takes_lark)
-        return takes_lark
+        found, end = answer or await self._ask_text(_forcing_gbnf(TEXT))
+        self._check_text(found, end)
+        if not (own_logprobs := self._has_own_logprobs(found)):
+            await self._prove_logprobs()
+        return Proven(takes_lark, own_logprobs)
 
     async def _answer_to_lark(self) -> tuple[list[RemoteToken], RemoteEnd] | None:
         """Return the answer to Lark that only llguidance reads; None if it is not the only text that it allows.
@@ -108,9 +120,6 @@ class Probe:
         if end.prompt_tokens not in {None, len(self._prompt)}:
             reason = f"changes prompts: it read {end.prompt_tokens} tokens instead of {len(self._prompt)}"
             raise self._refused(reason)
-        if not self._has_own_logprobs(found):
-            reason = "does not tell the model's own logprobs, before the grammar"
-            raise self._client.error(reason, self._api.logprobs_hint)
 
     def _has_own_logprobs(self, found: list[RemoteToken]) -> bool:
         """Return True if tokens that the grammar forbids have a probability at some place in the text."""
@@ -123,15 +132,25 @@ class Probe:
             rest = rest.removeprefix(self._tokenizer.piece(item.token))
         return False
 
-    async def _prove_control(self, control: list[int], *, takes_lark: bool) -> None:
-        """Let a grammar force control tokens, which must not be spelled by others."""
+    async def _prove_logprobs(self) -> None:
+        """Refuse an engine that does not tell logprobs without a grammar, either."""
+        found, _ = await self._ask("", {}, 1)
+        values = [logprob for _, logprob in found[0].top] if found else []
+        is_likely = sum(value > POSSIBLE for value in values) > 1
+        if not is_likely or math.fsum(math.exp(min(value, 1.0)) for value in values) > MOST:
+            raise self._client.error("does not tell the model's logprobs", self._api.logprobs_hint)
+
+    async def prove_control(self, tokens: Collection[int], *, takes_lark: bool) -> None:
+        """Let a grammar force control tokens, which must not be spelled by others. Raises RemoteEngineError."""
+        if not (control := sorted(set(tokens) - self._tokenizer.eog)):
+            return
         text = "".join(self._tokenizer.piece(token, show_control=True).decode("utf-8", "replace") for token in control)
         tokens_alone = Sequence(tuple(ControlToken("", token) for token in control))
         grammar = LarkWriter({"root": tokens_alone}).text() if takes_lark else _forcing_gbnf(text)
         found, _ = await self._ask(grammar, dict.fromkeys(control, FAVOUR), len(control) + MORE_TOKENS)
-        tokens = [item.token for item in found if item.token not in self._tokenizer.eog]
-        if tokens != control:
-            raise self._refused(f"does not let a grammar demand control tokens: {text!r} became {tokens}")
+        answer = [item.token for item in found if item.token not in self._tokenizer.eog]
+        if answer != control:
+            raise self._refused(f"does not let a grammar demand control tokens: {text!r} became {answer}")
 
     @property
     def _prompt(self) -> list[int]:

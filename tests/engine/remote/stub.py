@@ -105,7 +105,7 @@ class Faults:
     ignores_grammar tokens are the model's own
     violations      probability that a token is any other one, or that the answer ends there
     other_tokenizer ids are others than the model's
-    masked_logprobs logprobs are those after the grammar
+    tells_logits    logprobs are logits
     adds_bos        a prompt has one token more than it was sent
     increments      SGLang's --incremental-streaming-output
     """
@@ -118,7 +118,7 @@ class Faults:
     ignores_grammar: bool = False
     violations: float = 0.0
     other_tokenizer: bool = False
-    masked_logprobs: bool = False
+    tells_logits: bool = False
     adds_bos: bool = False
     increments: bool = False
 
@@ -352,11 +352,11 @@ class Stub:
                 if faults.hang_after is not None and number > faults.hang_after:
                     await asyncio.sleep(3600)
                 logits = self._logits(tokens)
+                if grammar and not faults.ignores_grammar:
+                    logits = grammar.mask(logits)
                 biased = logits.copy()
                 for token, value in bias.items():
                     biased[int(token)] += value
-                if grammar and not faults.ignores_grammar:
-                    biased = grammar.mask(biased)
                 token = int(np.argmax(biased))
                 is_wrong = self._random.random() < faults.violations
                 if is_wrong:
@@ -367,7 +367,9 @@ class Stub:
                     grammar.free()
                     grammar = None
                 tokens.append(token)
-                values = _log_softmax(biased if faults.masked_logprobs else logits)
+                # Both servers apply the grammar in place, before logprobs are taken; SGLang the bias, too.
+                seen = logits if self.kind == "vllm" else biased
+                values = seen.astype(np.float64) if faults.tells_logits else _log_softmax(seen)
                 best = np.argsort(-values)[: n_top or 0].tolist()
                 shown = (token + 1) % len(logits) if faults.other_tokenizer else token
                 end = "stop" if token in stop else "length" if number == max_tokens else None

@@ -48,10 +48,10 @@ def ask(model: Model, question: str = QUESTIONS[0], **options: Any) -> edgefc.Re
     [
         (Faults(ignores_grammar=True), "does not enforce grammars", "guidance"),
         (Faults(other_tokenizer=True), "another tokenizer", "Its model must be the one that is loaded here"),
-        (Faults(masked_logprobs=True), "does not tell the model's own logprobs", "LOGPROB"),
+        (Faults(tells_logits=True), "does not tell the model's logprobs", "LOGPROB"),
         (Faults(adds_bos=True), "changes prompts", "guidance"),
     ],
-    ids=["no grammar", "another tokenizer", "masked logprobs", "longer prompts"],
+    ids=["no grammar", "another tokenizer", "logits for logprobs", "longer prompts"],
 )
 def test_what_cannot_be_proven_is_refused_at_the_start(
     stub: Stub, demo_path: Path, faults: Faults, reason: str, hint: str
