@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from llguidance import LLTokenizer
 
 from edgefc import inspection
 from edgefc.engine.constraint import Constraint
@@ -36,6 +37,24 @@ def test_a_grammar_allows_the_same_tokens(demo_path: Path) -> None:
     assert b'"' in allowed
     assert all(piece.startswith(b'"') for piece in allowed)
     assert b"<|im_end|>" not in allowed
+
+
+def test_markers_are_those_of_llguidance(demo_path: Path, tmp_path: Path) -> None:
+    found = tokenizers.Tokenizer.from_file(str(demo_path.with_name(TOKENIZER)))
+    texts = ("<think>", "</tool_call>", "<|tool|>", "<a b>", "<a\nb>", "[TOOL_CALLS]", "<xyz", "xyz>", "<>q")
+    found.add_tokens([tokenizers.AddedToken(text, special=False, normalized=False) for text in texts])
+    found.save(str(tmp_path / TOKENIZER))
+    vocabulary = FileVocabulary(tmp_path / TOKENIZER)
+    tokenizer = Tokenizer(vocabulary)
+    assert not {tokenizer.special_id(text) for text in texts} & vocabulary.control
+    control = tokenizer.add_markers() | vocabulary.control
+    theirs = LLTokenizer((tmp_path / TOKENIZER).read_text(encoding="utf-8"), n_vocab=vocabulary.size)
+    for text in texts:
+        token = tokenizer.special_id(text)
+        assert token is not None
+        assert theirs.is_special_token(token) == (token in control) == (text in tokenizer.control), text
+        constraint = Constraint(vocabulary.guidance(control), compile_schema({"const": text}))
+        assert constraint.mask()[vocabulary.tokenize('"', parse_special=False)[0]]
 
 
 def sentencepiece(path: Path) -> None:

@@ -55,7 +55,7 @@ class RemoteEngine:
     """Generates with another server. Thread-safe; `close()` cancels all requests.
 
     facts   what the server says about its model
-    proven  what it has been seen to do
+    proven  what the probe found of it
     """
 
     def __init__(

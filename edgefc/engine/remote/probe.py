@@ -37,7 +37,7 @@ ONLY_LARK = And((Choice((Literal(TEXT), Literal("~"))), Not(Literal("~"))))
 
 
 class Proven(NamedTuple):
-    """What an engine has been seen to do.
+    """Facts that the probe has proven of an engine.
 
     takes_lark    it reads llguidance's Lark, else GBNF
     own_logprobs  its logprobs are the model's own under a grammar, too, else those among what the grammar allows

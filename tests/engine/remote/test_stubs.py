@@ -45,6 +45,7 @@ def test_the_same_answers(local: Model, remote: Model, choice: str) -> None:
         assert facts(remote.chat(messages(question), stream=True, **options).reply) == facts(expected)
         assert reply.confidence is not None
         assert expected.confidence is not None
+        assert reply.confidence.call == pytest.approx(expected.confidence.call, abs=0.03)
         for there, here in zip(reply.confidence.calls, expected.confidence.calls, strict=True):
             assert there.probability == pytest.approx(here.probability, abs=0.03)
 
