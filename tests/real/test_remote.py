@@ -66,7 +66,7 @@ def test_a_call_is_decided_on_by_the_model_alone(kind: str) -> None:
 
 
 @pytest.mark.skipif(not (ENGINE and MODEL), reason="EDGEFC_REMOTE_ENGINE and EDGEFC_REMOTE_MODEL must name a server")
-@pytest.mark.parametrize("family", [None, "hermes", "generic"])
+@pytest.mark.parametrize("family", [None, "hermes"])
 def test_the_same_calls_of_the_users_server(family: str | None) -> None:
     with (
         edgefc.load(find_model("qwen2.5-coder-0.5b"), n_ctx=N_CTX, n_threads=1, family=family) as local,
