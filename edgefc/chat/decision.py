@@ -70,6 +70,10 @@ class DecidingGuide(AnswerGuide):
         self._tail: _CallTail | None = None  # of the last call
         self._between = ""  # text before the first call's arguments, or since the last call
 
+    def judges(self, token: int) -> bool:
+        """Return True also where the tools' names are measured."""
+        return self._is_of_name(token) or super().judges(token)
+
     def prepare(self, choice: Choice) -> None:
         """Note how likely a call is where the answer begins; decide on another call where one ends."""
         super().prepare(choice)
@@ -87,11 +91,15 @@ class DecidingGuide(AnswerGuide):
 
     def record(self, choice: Choice, token: int) -> None:
         """Note how likely the tools' names are."""
-        if self.is_measuring and len(self._head + self._text(token)) > len(self._syntax.calls_head):
+        if self._is_of_name(token):
             self._names_share *= choice.share(choice.allowed)
         if self.is_doubtful:
             self._arguments_logprobs.append(math.log(max(choice.probability(token), MIN_SHARE)))
         super().record(choice, token)
+
+    def _is_of_name(self, token: int) -> bool:
+        """Return True for a token of the first tool's name, until the decision."""
+        return self.is_measuring and len(self._head + self._text(token)) > len(self._syntax.calls_head)
 
     def feed(self, text: str) -> EndReason | None:
         """Read the next piece of the answer; return a reason if the answer must end with it."""

@@ -59,7 +59,7 @@ class AnswerGuide:
 
     piece    returns the text of a token
     earlier  the calls of an earlier attempt with which this one begins
-    may_end, is_measuring, is_judging  see `edgefc.engine.guide.Guide`
+    may_end, is_measuring  see `edgefc.engine.guide.Guide`
     n_safe   number of calls, from the first, that may be told. Never decreases: another thread may read it
     is_doubtful  the first call is not to be told before its arguments are complete
     """
@@ -92,14 +92,15 @@ class AnswerGuide:
         return Confidence(self._first_call, tuple(self._calls[:n_calls]))
 
     @property
-    def is_judging(self) -> bool:
-        return self.may_end or self.is_measuring or self.is_doubtful or self._is_decision
-
-    @property
     def _is_decision(self) -> bool:
         """True where the answer begins, after thoughts if there are any, and nothing is decided."""
         is_start = self._in_head and not self._calls and not self._after_text and self._first_call is None
         return is_start and not self._reader.parser.in_thoughts and not (self._settings.is_required and self._head)
+
+    def judges(self, token: int) -> bool:
+        """Return True where the model alone decides: on a call, on another one, on one that is doubtful."""
+        del token
+        return self.may_end or self.is_doubtful or self._is_decision
 
     def prepare(self, choice: Choice) -> None:
         """Decide between calling and answering, where the answer begins."""

@@ -27,7 +27,6 @@ class Guide(Protocol):
               another one follows, not the grammar, which would always find a next token
     end_bias  added to the logarithm of the odds of another call against the end
     is_measuring  True while the model has to compute what the grammar forces, too
-    is_judging    True where the next choice is judged by the model's distribution before the grammar
     """
 
     @property
@@ -37,10 +36,10 @@ class Guide(Protocol):
     def is_measuring(self) -> bool: ...
 
     @property
-    def is_judging(self) -> bool: ...
-
-    @property
     def end_bias(self) -> float: ...
+
+    def judges(self, token: int) -> bool:
+        """Return True where the choice of this token is judged by the model's distribution before the grammar."""
 
     def prepare(self, choice: Choice) -> None:
         """Look at a choice before a token is chosen; may change its logits."""
@@ -67,12 +66,12 @@ class SafeGuide:
         return self._guide.is_measuring
 
     @property
-    def is_judging(self) -> bool:
-        return self._guide.is_judging
-
-    @property
     def end_bias(self) -> float:
         return self._guide.end_bias
+
+    def judges(self, token: int) -> bool:
+        with _errors_of_guide():
+            return self._guide.judges(token)
 
     def prepare(self, choice: Choice) -> None:
         with _errors_of_guide():

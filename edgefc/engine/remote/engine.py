@@ -335,16 +335,15 @@ class _Answer:
                 self._end(item, last)
                 return
             last = item.token
-            if not self._take(await self._judged_alone(item) if self._is_judged else item):
+            if not self._take(await self._judged_alone(item) if self._is_judged(item.token) else item):
                 return
 
-    @property
-    def _is_judged(self) -> bool:
-        """True where the guide wants the logprobs before the grammar, and the server tells those after it."""
+    def _is_judged(self, token: int) -> bool:
+        """Return True where the guide wants the logprobs before the grammar, and the server tells those after it."""
         sequence = self.sequence
         if self._grammar is None or self._engine.proven.own_logprobs or self._n_read < len(sequence.generated):
             return False
-        return sequence.guide is not None and sequence.guide.is_judging
+        return sequence.guide is not None and sequence.guide.judges(token)
 
     async def _judged_alone(self, found: RemoteToken) -> RemoteToken:
         """Ask once more for the token that comes next, without the grammar; return the one that was found with it."""
