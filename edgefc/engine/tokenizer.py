@@ -73,11 +73,14 @@ class Tokenizer:
         self._pieces: dict[tuple[int, bool], bytes] = {}
 
     def add_markers(self) -> frozenset[int]:
-        """Let texts such as `<tool_call>` that are one token in a prompt be control tokens for grammars; return them.
+        """Let texts such as `<tool_call>` that are one token in a prompt be control tokens for grammars.
+
+        Returns those that the vocabulary does not have as control tokens.
 
         So llguidance reads a `tokenizer.json` (toktrie_hf_tokenizers): what is in angle brackets there is no text.
         """
-        markers = {text: token for text, token in self._special.items() if _MARKER.fullmatch(text)}
+        others = {text: token for text, token in self._special.items() if token not in self.vocabulary.control}
+        markers = {text: token for text, token in others.items() if _MARKER.fullmatch(text)}
         self.control |= markers
         return frozenset(markers.values())
 

@@ -54,7 +54,11 @@ def test_markers_are_those_of_llguidance(demo_path: Path, tmp_path: Path) -> Non
         assert token is not None
         assert theirs.is_special_token(token) == (token in control) == (text in tokenizer.control), text
         constraint = Constraint(vocabulary.guidance(control), compile_schema({"const": text}))
-        assert constraint.mask()[vocabulary.tokenize('"', parse_special=False)[0]]
+        quote = vocabulary.tokenize('"', parse_special=False)[0]
+        assert constraint.mask()[quote]
+        free = Constraint(vocabulary.guidance(control), compile_schema({"type": "string"}))
+        free.consume(quote)
+        assert free.mask()[token] == (token not in control), "text allows what is no control token"
 
 
 def sentencepiece(path: Path) -> None:

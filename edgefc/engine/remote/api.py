@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -100,6 +101,29 @@ class RemoteApi(Protocol):
         """Return the body of a request. Raises RequestError for an option that the engine does not have."""
 
     def reader(self) -> EventReader: ...
+
+
+async def read_answer(
+    client: Client, api: RemoteApi, facts: RemoteFacts, request: RemoteRequest
+) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
+    """Send a request, and yield the tokens of its answer and its end. Raises RemoteEngineError or RequestError."""
+    reader = api.reader()
+    async with aclosing(client.events(api.path, api.body(request, facts))) as events:
+        async for event in events:
+            for item in _read_event(client, reader, event):
+                yield item
+                if isinstance(item, RemoteEnd):
+                    return
+    raise client.error("broke off amid an answer", "See its log, and try again.")
+
+
+def _read_event(client: Client, reader: EventReader, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
+    """Return what an event adds to an answer. Raises RemoteEngineError for one that is malformed."""
+    try:
+        return reader.read(event)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        reason = f"sent an event that is not its own: {type(error).__name__}: {error}"
+        raise client.error(reason, f"Is it a {client.target.kind}?") from None
 
 
 def shared_fields(request: RemoteRequest, engine: str, never: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,7 @@ def logits_of(found: RemoteToken, n_vocab: int) -> NDArray[np.float32]:
     """
     known = dict(found.top)
     known.setdefault(found.token, 0.0 if found.logprob is None else found.logprob)
-    rest = 1.0 - sum(map(math.exp, known.values()))
-    n_others = n_vocab - len(known)
-    share = math.log(rest / n_others) if rest > 0 and n_others else UNLIKELY
-    logits = np.full(n_vocab, max(share, UNLIKELY), np.float32)
+    logits = np.full(n_vocab, _share_of_others(known, n_vocab), np.float32)
     logits[list(known)] = list(known.values())
     return logits
 
@@ -34,10 +31,13 @@ def logits_of(found: RemoteToken, n_vocab: int) -> NDArray[np.float32]:
 def judged_alone(found: RemoteToken, alone: RemoteToken, n_vocab: int) -> RemoteToken:
     """Return a token that was chosen under a grammar with the logprobs that the model alone has at its place."""
     known = dict(alone.top)
-    if (logprob := known.get(found.token)) is None:
-        rest = 1.0 - sum(map(math.exp, known.values()))
-        logprob = math.log(rest / (n_vocab - len(known))) if rest > 0 else UNLIKELY
-    return RemoteToken(found.token, max(logprob, UNLIKELY), alone.top)
+    return RemoteToken(found.token, known.get(found.token, _share_of_others(known, n_vocab)), alone.top)
+
+
+def _share_of_others(known: Mapping[int, float], n_vocab: int) -> float:
+    """Return the logprob of each token whose own is not known."""
+    rest, n_others = 1.0 - sum(map(math.exp, known.values())), n_vocab - len(known)
+    return max(math.log(rest / n_others), UNLIKELY) if rest > 0 and n_others else UNLIKELY
 
 
 class RemoteSampler(Sampler):

@@ -26,11 +26,11 @@ from edgefc.engine.adapters import UsualAdapters
 from edgefc.engine.constraint import ConstraintFactory
 from edgefc.engine.costs import PLAIN, Costs
 from edgefc.engine.generation import Generation
-from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken
+from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, read_answer
 from edgefc.engine.remote.choices import RemoteSampler, judged_alone, logits_of
 from edgefc.engine.remote.client import Client
 from edgefc.engine.remote.grammars import GbnfGrammar, LarkGrammar, RemoteGrammar
-from edgefc.engine.remote.probe import Probe, read_event
+from edgefc.engine.remote.probe import Probe
 from edgefc.engine.sequence import GREEDY, RequestOptions, Sequence, new_sequence
 from edgefc.engine.setup import Setup
 from edgefc.engine.tokenizer import Tokenizer
@@ -304,26 +304,16 @@ class _Answer:
                 break
         return 0, grammar.text
 
-    async def _found(self) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
-        """Send a request for the rest of the answer, and yield its tokens and its end."""
+    def _found(self) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
+        """Return the server's tokens for the rest of the answer, and its end."""
         if len(self.sequence.generated) == self._n_before:
             raise self._client.error("cannot continue the answer as its grammar demands", "Simplify the grammar.")
         self._n_before = len(self.sequence.generated)
         self._n_read, grammar = self._start_of_rest()
-        async with contextlib.aclosing(self._answer(self._request(self._n_read, grammar))) as answer:
-            async for item in answer:
-                yield item
+        return self._answer(self._request(self._n_read, grammar))
 
-    async def _answer(self, request: RemoteRequest) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
-        """Send a request, and yield its tokens and its end."""
-        reader, body = self._api.reader(), self._api.body(request, self._engine.facts)
-        async with contextlib.aclosing(self._client.events(self._api.path, body)) as events:
-            async for event in events:
-                for item in read_event(self._client, reader, event):
-                    yield item
-                    if isinstance(item, RemoteEnd):
-                        return
-        raise self._client.error("broke off amid an answer", "See its log, and try again.")
+    def _answer(self, request: RemoteRequest) -> AsyncGenerator[RemoteToken | RemoteEnd, None]:
+        return read_answer(self._client, self._api, self._engine.facts, request)
 
     async def _follow(self, found: AsyncGenerator[RemoteToken | RemoteEnd, None]) -> None:
         """Append the server's tokens until the answer ends, or continues otherwise than the server has it."""

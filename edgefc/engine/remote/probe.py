@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from edgefc.engine.remote.api import (
-    N_TOP,
-    EventReader,
-    RemoteApi,
-    RemoteEnd,
-    RemoteFacts,
-    RemoteRequest,
-    RemoteToken,
-)
+from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, read_answer
 from edgefc.engine.remote.client import Client
 from edgefc.engine.sampler import SamplingOptions
 from edgefc.engine.tokenizer import Tokenizer
@@ -45,15 +36,6 @@ class Proven(NamedTuple):
 
     takes_lark: bool
     own_logprobs: bool
-
-
-def read_event(client: Client, reader: EventReader, event: Mapping[str, Any]) -> list[RemoteToken | RemoteEnd]:
-    """Return what an event adds to an answer. Raises RemoteEngineError for one that is malformed."""
-    try:
-        return reader.read(event)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        reason = f"sent an event that is not its own: {type(error).__name__}: {error}"
-        raise client.error(reason, f"Is it a {client.target.kind}?") from None
 
 
 class Probe:
@@ -168,14 +150,9 @@ class Probe:
             n_top=N_TOP,
             end_tokens=self._tokenizer.eog,
         )
-        reader, found = self._api.reader(), list[RemoteToken]()
-        async with aclosing(self._client.events(self._api.path, self._api.body(request, self._facts))) as events:
-            async for event in events:
-                for item in read_event(self._client, reader, event):
-                    if isinstance(item, RemoteEnd):
-                        return found, item
-                    found.append(item)
-        raise self._client.error("broke off amid an answer", "See its log, and try again.")
+        items = [item async for item in read_answer(self._client, self._api, self._facts, request)]
+        tokens = [item for item in items if isinstance(item, RemoteToken)]
+        return tokens, next(item for item in items if isinstance(item, RemoteEnd))
 
     def _refused(self, reason: str) -> RemoteEngineError:
         return self._client.error(reason, self._api.grammar_hint)
