@@ -105,8 +105,7 @@ class Engine:
                 path, n_gpu_layers=setup.n_gpu_layers, use_extra_bufts=setup.extra_buffers, progress=progress
             )
             resources.callback(model.close)
-            adapters = Adapters(model, adapter_files)
-            resources.callback(adapters.close)
+            adapters = resources.enter_context(contextlib.closing(Adapters(model, adapter_files)))
             context = Context(
                 model,
                 n_ctx=setup.n_ctx,
@@ -119,7 +118,8 @@ class Engine:
             )
             resources.callback(context.close)
             if setup.on_cpu and not setup.calibrated and context.rollback and header.tensor_bytes >= SMALL_MODEL:
-                setup = with_costs(setup, row_costs(path, context, setup.n_threads, setup.costs, load))
+                convert = vocabulary.guidance_tokenizer  # takes a core: not while costs are measured
+                setup = with_costs(setup, row_costs(path, context, setup.n_threads, setup.costs, load, convert))
             tokenizer = Tokenizer(vocabulary.vocabulary(), path.with_name("tokenizer.json"))
             prompt_bytes, grammar_bytes = cache_bytes(header)
             store = open_store(header, setup, options, context, prompt_bytes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edgefc.engine import calibration
@@ -26,15 +27,24 @@ _ENTRIES = ModelEntries("row_costs.json", 1, 64)
 log = logging.getLogger(__name__)
 
 
-def row_costs(path: Path, context: Context, n_threads: int, estimate: Costs, load: BackgroundLoad) -> Costs:
+def row_costs(
+    path: Path,
+    context: Context,
+    n_threads: int,
+    estimate: Costs,
+    load: BackgroundLoad,
+    wait: Callable[[], object] = lambda: None,
+) -> Costs:
     """Return the costs of batches of a model file, as measured in this empty context now or at an earlier load.
 
     estimate  returned where other programs keep the processor busy; else its cost of attention, relative to a row, is
               kept
     load      since the model began to load
+    wait      waits until this program leaves the processor alone; called before a measurement
     """
     by_rows = stored(path, n_threads)
     if by_rows is None:
+        wait()
         by_rows = _measure(context) if _is_quiet(load, n_threads) else None
         if by_rows is None or not _is_quiet(load, n_threads):
             return estimate

@@ -79,11 +79,11 @@ class FileVocabulary:
         found = self._ids.get(token, -1) if isinstance(token, str) else token
         return found if isinstance(found, int) and 0 <= found < self.size else -1
 
-    def piece(self, token: int, *, special: bool = True) -> bytes:
-        """Return the bytes of a token; those of a control token only with `special`."""
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token. Raises IndexError."""
         if not 0 <= token < self.size:
             raise IndexError(f"token {token} is not in the vocabulary of {self.size}")
-        return b"" if not special and token in self.control else self.pieces[token]
+        return self.pieces[token]
 
     def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
         """Encode a text. Without `parse_special`, control tokens in it are plain text."""

@@ -52,7 +52,7 @@ class Vocabulary(Protocol):
     def special(self) -> frozenset[int]:
         """Tokens whose text in a prompt always becomes this one token."""
 
-    def piece(self, token: int, *, special: bool = True) -> bytes:
-        """Return the bytes of a token; those of a control token only with `special`."""
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token. Raises IndexError."""
 
     def tokenize(self, text: str, *, parse_special: bool) -> list[int]: ...

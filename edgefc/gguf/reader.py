@@ -286,8 +286,12 @@ class _HeaderParser:
 
     def _vocabulary(self, count: int) -> set[bytes]:
         """Parse the tokens of a vocabulary as llama.cpp sees them: it asserts that all are different."""
-        tokens: set[bytes] = set()
-        for number, text in enumerate(self._strings(count)):
+        texts = self._strings(count)
+        tokens = set(texts)
+        if len(tokens) == count and b"" not in tokens and b"\0" not in b"".join(texts):
+            return tokens
+        tokens = set()
+        for number, text in enumerate(texts):
             token = (text.partition(b"\0")[0] if b"\0" in text else text) or b"[EMPTY_%d]" % number
             if token in tokens:
                 raise self._error(f"the token {token.decode('utf-8', 'replace')!r} appears twice in its vocabulary")
