@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import httpx2
 from fastapi import FastAPI
 
+from edgefc import interrupts
 from edgefc.errors import EdgefcError, EngineClosedError, RequestError
 from edgefc.server.access_log import ID_HEADERS
 from edgefc.server.app import create_app
@@ -176,7 +177,7 @@ def run_batch_with(
 
     Raises OSError, or what `ask` raises.
     """
-    with plan.target.open("ab") as output:
+    with plan.target.open("ab") as output, interrupts.python_handler():
         asyncio.run(_Batch(app, ask, parallel, output, plan.counts, progress).run(plan))
     return plan.counts
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import uvicorn
 from fastapi import FastAPI
 
+from edgefc import interrupts
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
@@ -125,7 +126,8 @@ def serve(
     with listening_socket(settings) as (listener, url):
         try:
             task = pool.unload_idle()
-            interrupted = asyncio.run(run_app(app, jobs, settings, listener, lambda: on_start(url), on_stop, task))
+            with interrupts.python_handler():
+                interrupted = asyncio.run(run_app(app, jobs, settings, listener, lambda: on_start(url), on_stop, task))
         finally:
             jobs.stop()
     if interrupted:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, KeysView, Mappin
 from types import FrameType
 from typing import Any, Self
 
+from edgefc.interrupts import raise_outside_imports
 from edgefc.limits import MAX_TOOL_ITEMS, MAX_TOOL_RESULT
 from edgefc.tools.python import PythonTool
 from edgefc.tools.thread import LimitError, call_with_timeout
@@ -42,8 +43,8 @@ class _Interrupts:
 
     def __enter__(self) -> Self:
         is_main = threading.current_thread() is threading.main_thread()
-        handler = signal.getsignal(signal.SIGINT)
-        self._is_watching = is_main and handler is signal.default_int_handler
+        self._previous = handler = signal.getsignal(signal.SIGINT)
+        self._is_watching = is_main and handler in (signal.default_int_handler, raise_outside_imports)
         # With another program's handler, any KeyboardInterrupt may come from it; none comes where Ctrl-C is ignored,
         # as in a shell's background.
         self.are_pending = is_main and not self._is_watching and handler not in (signal.SIG_IGN, signal.SIG_DFL)
@@ -53,7 +54,7 @@ class _Interrupts:
 
     def __exit__(self, *_: object) -> None:
         if self._is_watching:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.are_pending = True

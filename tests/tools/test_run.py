@@ -16,6 +16,7 @@ import pytest
 
 import edgefc
 from edgefc.errors import ToolError
+from edgefc.interrupts import raise_outside_imports
 from edgefc.tools import PythonTool, load_tools, run_tool
 
 
@@ -150,16 +151,17 @@ def test_a_file_and_its_calls_share_a_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 30.0])
-def test_ctrl_c_reaches_the_caller(timeout: float | None) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, raise_outside_imports])
+def test_ctrl_c_reaches_the_caller(handler: Callable[..., None], timeout: float | None) -> None:
     def wait() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(600)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             run_tool(PythonTool(wait, timeout=timeout), {})
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
 

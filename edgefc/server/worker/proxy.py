@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.responses import JSONResponse, Response
 
+from edgefc import interrupts
 from edgefc.server.access_log import PROXIED
 from edgefc.server.errors import ApiError
 from edgefc.server.forwarding import (
@@ -54,7 +55,9 @@ def serve_with_worker(
             finally:
                 await worker.close()
 
-        if asyncio.run(run()):
+        with interrupts.python_handler():
+            is_interrupted = asyncio.run(run())
+        if is_interrupted:
             raise KeyboardInterrupt
 
 
