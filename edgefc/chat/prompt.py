@@ -30,15 +30,23 @@ def render_prompt(
     *,
     choice: ToolChoice | None = None,
     thinking: bool | None = None,
+    tells_results: bool = False,
     n_ctx: int | None = None,
 ) -> ModelPrompt:
-    """Render and tokenize a conversation; `tools`, `choice` and `thinking` are those of `Family.render`.
+    """Render and tokenize a conversation; `tools` to `tells_results` are those of `Family.render`.
 
     With `n_ctx`, the context's size, it raises ContextOverflowError for a text that is too long whatever its tokens.
 
     Raises RequestError for a malformed conversation and FormatError when the template refuses it.
     """
-    rendered = family.render(messages, tools, choice=choice, thinking=thinking, special_tokens=tokenizer.special_tokens)
+    rendered = family.render(
+        messages,
+        tools,
+        choice=choice,
+        thinking=thinking,
+        tells_results=tells_results,
+        special_tokens=tokenizer.special_tokens,
+    )
     return ModelPrompt(rendered.text, tokenizer.encode(rendered, bos=family.bos, n_ctx=n_ctx))
 
 

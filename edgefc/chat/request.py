@@ -275,7 +275,14 @@ def _prepared(
     thinking = options.get("thinking")
     answer = _answer_form(engine, family, list(messages), toolset, choice, options)
     prompt = render_prompt(
-        family, engine.tokenizer, messages, toolset, choice=choice, thinking=thinking, n_ctx=engine.n_ctx
+        family,
+        engine.tokenizer,
+        messages,
+        toolset,
+        choice=choice,
+        thinking=thinking,
+        tells_results=options.get("grammar") is None and response_format(options) is None,
+        n_ctx=engine.n_ctx,
     )
     found = parts.find(prompt.ids, messages, toolset, choice, thinking=thinking)
     engine_options: RequestOptions = {
@@ -377,8 +384,9 @@ def _deciding_form(
     text = grammar.compile_output(family.syntax_for(tools, none), (), none, control=control)
 
     def text_prompt() -> list[int]:
+        thinking = options.get("thinking")
         return render_prompt(
-            family, engine.tokenizer, messages, tools, choice=none, thinking=options.get("thinking")
+            family, engine.tokenizer, messages, tools, choice=none, thinking=thinking, tells_results=True
         ).ids
 
     parser = functools.partial(family.parser, tools, required, thinking=options.get("thinking"))

@@ -13,7 +13,7 @@ from edgefc.types import PARAMETER, OutputSyntax
 KEYS: dict[str, dict[str, type | tuple[type, ...] | tuple[str, ...]]] = {
     "match": {"template": list, "name": list, "also": list},
     "prompt": {
-        "template": str, "instructions": str, "dialect": str, "stop": list, "own": bool,
+        "template": str, "instructions": str, "results": str, "dialect": str, "stop": list, "own": bool,
         "bos": ("never", "always", "vocabulary"),
         "tools": ("all", "named"), "when_none": ("omit", "keep"), "arguments": ("object", "verbatim"),
         "tool_response": ("plain", "named"), "ids": ("openai", "nine"), "turns": list,

@@ -88,6 +88,7 @@ class Family:
         *,
         choice: ToolChoice | None = None,
         thinking: bool | None = None,
+        tells_results: bool = False,
         add_generation_prompt: bool = True,
         special_tokens: frozenset[str] = frozenset(),
     ) -> Prompt:
@@ -97,6 +98,7 @@ class Family:
                         that can, say that there are none
         choice          the legal calls: a choice of `none`, or of one tool, changes some families' prompts
         thinking        False: the model is asked not to think first; None: its own default
+        tells_results   the answer is text: a family that has words for it asks to tell the results of calls in it
         special_tokens  texts of control tokens, which content must not turn into
 
         Raises RequestError for a malformed conversation and FormatError when the template refuses it.
@@ -108,7 +110,8 @@ class Family:
         self._mark_json_lists(conversation, tools or ())
         listed = self._listed_tools(tools, choice)
         if self.decision is not None:
-            conversation = results_as_text(conversation)
+            instructions = self.prompt.get("results", "") if tells_results and not listed else ""
+            conversation = results_as_text(conversation, str(instructions))
         if self.adapt is None:
             content: dict[str, Any] = {"messages": conversation, "tools": listed}
         else:

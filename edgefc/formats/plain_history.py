@@ -14,8 +14,11 @@ from edgefc.formats.canonical import canonicalize
 from edgefc.types import Message
 
 
-def results_as_text(conversation: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a canonical conversation without calls: each result is a line below the question that led to it."""
+def results_as_text(conversation: Sequence[Mapping[str, Any]], instructions: str = "") -> list[dict[str, Any]]:
+    """Return a canonical conversation without calls: each result is a line below the question that led to it.
+
+    instructions  stand first in the system message of a conversation that ends with results
+    """
     messages: list[dict[str, Any]] = []
     calls: list[Mapping[str, Any]] = []
     has_results = False
@@ -34,6 +37,9 @@ def results_as_text(conversation: Sequence[Mapping[str, Any]]) -> list[dict[str,
             continue
         has_results = False
         messages.append(dict(message))
+    if instructions and has_results:
+        own = messages.pop(0)["content"] if messages[0]["role"] == "system" else ""
+        messages.insert(0, {"role": "system", "content": f"{instructions}\n\n{own}".rstrip()})
     return messages
 
 

@@ -18,6 +18,7 @@ from edgefc.tools.toolset import ToolSet
 from edgefc.types import CallDecision
 
 QUESTION = "What is the weather in Paris?"
+ANSWER_FROM_RESULTS = "Answer in plain sentences, without code, from the results below the question."
 
 
 @pytest.fixture(scope="module")
@@ -208,5 +209,30 @@ def test_results_are_facts_below_the_question(model: edgefc.Model) -> None:
         },
         {"role": "tool", "tool_call_id": "a", "content": "18 °C"},
     ]
-    prompt = model.family.render(messages, ToolSet.of(EXAMPLE_TOOLS)).text
-    assert f'{QUESTION}\n\nResults:\nget_weather({{"city":"Paris"}}): 18 °C' in prompt
+    facts = f'{QUESTION}\n\nResults:\nget_weather({{"city":"Paris"}}): 18 °C<|im_end|>'
+    prompt = model.family.render(messages, ToolSet.of(EXAMPLE_TOOLS), tells_results=True).text
+    assert facts in prompt
+    assert ANSWER_FROM_RESULTS not in prompt, "there may be more to call"
+    assert ANSWER_FROM_RESULTS not in model.family.render(messages, None).text
+    assert ANSWER_FROM_RESULTS not in model.family.render(messages[:1], None, tells_results=True).text
+    prompt = model.family.render([{"role": "system", "content": "Be kind."}, *messages], None, tells_results=True).text
+    assert f"<|im_start|>system\n{ANSWER_FROM_RESULTS}\n\nBe kind.<|im_end|>" in prompt
+    assert facts in prompt
+    later = [*messages, {"role": "assistant", "content": "18 °C."}, {"role": "user", "content": "Thanks!"}]
+    assert ANSWER_FROM_RESULTS not in model.family.render(later, None, tells_results=True).text
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [({}, True), ({"response_format": {"type": "text"}}, True), ({"response_format": {"type": "json_object"}}, False)],
+)
+def test_an_answer_of_free_text_tells_the_results(model: edgefc.Model, options: Any, asks: bool) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'}}
+    messages: Any = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "18 °C"},
+    ]
+    for more in ({}, {"tools": EXAMPLE_TOOLS, "tool_choice": "none"}):
+        prompt = model.request(messages, **more, **options).prompt.text
+        assert (ANSWER_FROM_RESULTS in prompt) == asks
