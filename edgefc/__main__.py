@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from edgefc import interrupts
+from edgefc.terminal import interrupts
 
 
 def main() -> NoReturn:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgefc import interrupts
-from edgefc.interrupts import python_handler, raise_outside_imports, spare_imports
+from edgefc.terminal import interrupts
+from edgefc.terminal.interrupts import python_handler, raise_outside_imports, spare_imports
 
 MODULE = """
 import os, signal, time
@@ -22,7 +22,7 @@ is_whole = True
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from edgefc import interrupts
+from edgefc.terminal import interrupts
 interrupts.spare_imports()
 try:
     import interrupted
@@ -35,7 +35,7 @@ except KeyboardInterrupt:
 
 def test_an_interrupted_import_is_completed_first(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(MODULE)
-    root = str(Path(interrupts.__file__).parents[1])
+    root = str(Path(interrupts.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={"PYTHONPATH": f"{tmp_path}:{root}"}, capture_output=True, text=True, timeout=60, check=True,

@@ -23,12 +23,12 @@ from typing import Any, BinaryIO
 import httpx2
 from fastapi import FastAPI
 
-from edgefc import interrupts
 from edgefc.errors import EdgefcError, EngineClosedError, RequestError
 from edgefc.server.access_log import ID_HEADERS
 from edgefc.server.app import create_app
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
+from edgefc.terminal import interrupts
 
 URLS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 MAX_LINE = 64 << 20  # bytes

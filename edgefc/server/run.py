@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import uvicorn
 from fastapi import FastAPI
 
-from edgefc import interrupts
 from edgefc.errors import RequestError
 from edgefc.model import Model
 from edgefc.server.app import create_app
@@ -26,6 +25,7 @@ from edgefc.server.jobs import Jobs
 from edgefc.server.malloc_trim import trim_periodically
 from edgefc.server.model_pool import ModelPool
 from edgefc.server.settings import Settings
+from edgefc.terminal import interrupts
 
 KEEP_ALIVE_S, MAX_HEAD_BYTES = 15, 32 << 10
 GRACE_S = 5  # after the drain, for cancelled requests to send their error

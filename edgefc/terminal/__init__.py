@@ -1,10 +1,11 @@
-"""Text from models, files, tools and clients, on its way to a terminal or a log.
+"""Text from models, files, tools and clients, on its way to a terminal or a log; and Ctrl-C.
 
 printable  control characters made visible
 stream     the same for all that is written to a stream
 encoding   consoles that cannot write every character
 wrap       streamed text, broken at spaces
 logs       the handler of all log records
+interrupts Ctrl-C, which never interrupts an import
 """
 
 from edgefc.terminal.encoding import accept_all_characters, has_all_characters

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, KeysView, Mappin
 from types import FrameType
 from typing import Any, Self
 
-from edgefc.interrupts import raise_outside_imports
 from edgefc.limits import MAX_TOOL_ITEMS, MAX_TOOL_RESULT
+from edgefc.terminal.interrupts import raise_outside_imports
 from edgefc.tools.python import PythonTool
 from edgefc.tools.thread import LimitError, call_with_timeout
 

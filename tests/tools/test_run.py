@@ -16,7 +16,7 @@ import pytest
 
 import edgefc
 from edgefc.errors import ToolError
-from edgefc.interrupts import raise_outside_imports
+from edgefc.terminal.interrupts import raise_outside_imports
 from edgefc.tools import PythonTool, load_tools, run_tool
 
 

@@ -12,7 +12,6 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from edgefc import interrupts
 from edgefc.server.access_log import PROXIED
 from edgefc.server.errors import ApiError
 from edgefc.server.forwarding import (
@@ -29,6 +28,7 @@ from edgefc.server.security import PUBLIC_PATHS
 from edgefc.server.settings import Settings
 from edgefc.server.sse import cancel_on_disconnect
 from edgefc.server.worker.supervisor import WorkerInfo, WorkerSupervisor
+from edgefc.terminal import interrupts
 
 METRICS_TIMEOUT_S = 2.0  # until the worker's metrics are left out
 RETRY_S = 0.05  # until the supervisor has noticed that the worker ended
