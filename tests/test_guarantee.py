@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 import edgefc
+from edgefc.formats import Detection
 from tests.model_files import write_model
 from tests.tool_sets import TOOL_SETS
 from tests.vocabularies import find_vocabulary
@@ -62,7 +63,7 @@ def test_calls_are_valid_on_the_vocabularies_of_2026(
         pytest.skip(f"needs llama.cpp's models/ggml-vocab-{vocabulary}.gguf in the folder of EDGEFC_VOCABULARIES")
     outcomes: collections.Counter[str] = collections.Counter()
     with edgefc.load(write_model(source, tmp_path / "model.gguf"), family=family, n_ctx=8192) as model:
-        assert not family_notes(model)
+        assert not Detection(family, "").warnings(model.family, model.engine.tokenizer)
         for number in range(REQUESTS):
             tools = TOOL_SETS[number % len(TOOL_SETS)]
             reply = model.chat(
@@ -82,9 +83,3 @@ def test_calls_are_valid_on_the_vocabularies_of_2026(
     assert outcomes.keys() <= {"call", "answer", "length"}
     # Thoughts are free text, which seldom ends.
     assert thinking is None or outcomes["call"] >= REQUESTS // 3
-
-
-def family_notes(model: edgefc.Model) -> list[str]:
-    """Return what does not fit between a model's vocabulary and its family."""
-    tokenizer = model.engine.tokenizer
-    return [*model.family.missing_tokens(tokenizer.special_tokens), *tokenizer.notes]

@@ -281,7 +281,7 @@ def _prepared(
         toolset,
         choice=choice,
         thinking=thinking,
-        tells_results=options.get("grammar") is None and response_format(options) is None,
+        tells_results=answer.parser is not formats.plain_parser,  # which reads what a caller's grammar or schema binds
         n_ctx=engine.n_ctx,
     )
     found = parts.find(prompt.ids, messages, toolset, choice, thinking=thinking)

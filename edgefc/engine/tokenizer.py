@@ -70,7 +70,6 @@ class Tokenizer:
         self._separator_size = self._count_separator()
         self._longest = max(map(len, vocabulary.pieces), default=1) or 1
         self._spellings: dict[bytes, list[int]] = {}
-        self._pieces: dict[tuple[int, bool], bytes] = {}
 
     def add_markers(self) -> frozenset[int]:
         """Let texts such as `<tool_call>` that are one token in a prompt be control tokens for grammars.
@@ -131,12 +130,8 @@ class Tokenizer:
     def piece(self, token: int, *, show_control: bool = False) -> bytes:
         """Bytes that a generated token adds to the text; a control token adds none unless `show_control`."""
         self.vocabulary.handle.check()
-        key = token, show_control
-        if (piece := self._pieces.get(key)) is None:
-            is_hidden = token in self.vocabulary.control and not show_control
-            piece = b"" if is_hidden else self.vocabulary.piece(token)
-            self._pieces[key] = piece
-        return piece
+        piece = self.vocabulary.piece(token)
+        return b"" if token in self.vocabulary.control and not show_control else piece
 
     def decode(self, tokens: list[int]) -> str:
         with self.vocabulary.handle:
