@@ -88,8 +88,10 @@ def test_a_server_is_listed_and_called(name: str, place: Place, demo_path: Path)
             else:
                 assert json.loads(text).keys() == {"error"}
         with edgefc.load(demo_path, n_threads=1) as model:
+            # The folder's name and the port would change with each run, and a small model's call with them. What is named
+            # in their place does not exist.
             model.run(
-                place.fill_in(reference.question),
+                Place(Path("files"), "http://127.0.0.1:9").fill_in(reference.question),
                 tools=[*tools],
                 tool_choice={"type": "function", "function": {"name": reference.right}},
                 temperature=0,
@@ -99,7 +101,7 @@ def test_a_server_is_listed_and_called(name: str, place: Place, demo_path: Path)
         ((called, arguments, result),) = results
         assert called == reference.right
         jsonschema.validate(arguments, by_name[called].source.schema)
-        assert result
+        assert result if "{" in reference.question else reference.answer in result
 
 
 @pytest.mark.parametrize("name", ["time", "git", "filesystem"], indirect=True)
