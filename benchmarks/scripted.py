@@ -13,8 +13,9 @@ token ids.
   pattern. `output.weight` maps it to the next token (ridge regression).
 - All other layers are random with zeros in their last matrices: they cost as much as in any model and add nothing.
 
-scripted_layers.py has the layers: Qwen2's, and those of models whose memory is more than a KV cache of every layer,
-LFM2's short convolutions and Gemma 3's sliding windows.
+scripted_layers.py has the shapes and that layer, random_layers.py the others: Qwen2's, and those of models whose memory
+is more than a KV cache of every layer, LFM2's short convolutions, Qwen3.5's gated delta nets, Granite 4 H's Mamba 2 and
+Gemma 3's sliding windows.
 
 Positions that the model cannot distinguish raise a ConflictError.
 """
@@ -33,14 +34,14 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import scripted_layers
+from benchmarks import random_layers, scripted_layers
+from benchmarks.random_layers import RandomLayers
 from benchmarks.scripted_layers import (
     SHAPES,
     SIGN,
     Bytes,
     Embedding,
     Floats,
-    RandomLayers,
     ScriptedLayer,
     Shape,
     dequantized,
@@ -72,7 +73,7 @@ def cached(vocabulary: Path, scripts: Sequence[Script], markers: Iterable[int], 
     The folder holds one model of each shape, the latest. Raises ConflictError.
     """
     markers = sorted(markers)
-    sources = [inspect.getsource(module) for module in (sys.modules[__name__], scripted_layers)]
+    sources = [inspect.getsource(module) for module in (sys.modules[__name__], scripted_layers, random_layers)]
     recipe = repr((sources, astuple(SHAPES[shape]), markers, scripts))
     digest = hashlib.sha256(vocabulary.read_bytes() + recipe.encode()).hexdigest()[:16]
     path = paths.cache_dir() / "benchmarks" / f"scripted-{shape}-{digest}.gguf"

@@ -1,9 +1,10 @@
-"""The layers of a scripted model: one that tells positions apart, and random ones that only cost time.
+"""The shapes of scripted models, and their scripted layer, which tells positions apart.
 
 The scripted layer is the first whose attention reaches every earlier token; the layers before it add nothing, so it
 sees the embeddings alone. Its queries and keys are constants, given by biases, which llama.cpp reads for each of these
-architectures although LFM2 and Gemma 3 have none. Where queries and keys are normalized, each has one more dimension,
-which no other reads, that gives all of them the same norm.
+architectures although only Qwen2 has them. Where queries and keys are normalized, each has one more dimension, which no
+other reads, that gives all of them the same norm. Qwen3.5's gates are kept open. RoPE turns all dimensions of a head,
+Granite's too, which has none.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ RECENCY_SCORE = 800.0  # the part of it that depends on the distance of the mark
 MARKER_HEAD = 1.5  # weight of the head that finds the marker, relative to the others
 PRODUCT_WEIGHT = 2.0  # weight of the products of several tokens
 KEY_NORM = 10.0  # square of a key's norm, relative to the share that only markers have
-KERNEL = 3  # tokens of LFM2's short convolutions
+KERNELS = {"lfm2": 3, "qwen35": 4, "granitehybrid": 4}  # tokens of a convolution
+OPEN = 30.0  # the sigmoid of it is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,11 @@ class Shape:
     """Numbers of layers and heads, lengths of embedding and feed-forward layer, as in the metadata of a GGUF.
 
     head          length of a head
-    architecture  `qwen2`; `lfm2`, whose other layers are short convolutions; `gemma3`, whose other layers see a window
+    architecture  `qwen2`; `lfm2`, whose other layers are short convolutions; `qwen35`, gated delta nets;
+                  `granitehybrid`, Mamba 2; `gemma3`, whose other layers see a window
     attention     the layers with attention to every earlier token; () stands for all
     window        tokens of the window
+    states        number and width of the states of a delta net or of Mamba 2
     reach         the earlier tokens that a pattern depends on, if there are so many heads
     """
 
@@ -50,6 +54,7 @@ class Shape:
     architecture: str = "qwen2"
     attention: tuple[int, ...] = ()
     window: int = 0
+    states: tuple[int, int] = (0, 0)
     reach: int = 7
 
     @property
@@ -60,7 +65,12 @@ class Shape:
     @property
     def has_norms(self) -> bool:
         """True if queries and keys are normalized."""
-        return self.architecture != "qwen2"
+        return self.architecture not in {"qwen2", "granitehybrid"}
+
+    @property
+    def inner(self) -> int:
+        """The length of a recurrent layer's values."""
+        return 2 * self.embedding if self.architecture == "granitehybrid" else self.states[0] * self.states[1]
 
     @property
     def distances(self) -> range:
@@ -78,13 +88,23 @@ class Shape:
         writer.add_value_length(self.head)
         writer.add_rope_freq_base(ROPE_BASE)
         writer.add_layer_norm_rms_eps(1e-6)
-        if self.architecture == "lfm2":
+        if self.architecture in {"lfm2", "granitehybrid"}:
             writer.add_head_count_kv([self.kv_heads if n in self.attention else 0 for n in range(self.layers)])
-            writer.add_shortconv_l_cache(KERNEL)
-            return
-        writer.add_head_count_kv(self.kv_heads)
-        if self.architecture == "gemma3":
+        else:
+            writer.add_head_count_kv(self.kv_heads)
+        if self.architecture == "lfm2":
+            writer.add_shortconv_l_cache(KERNELS["lfm2"])
+        elif self.architecture == "gemma3":
             writer.add_sliding_window(self.window)
+        elif self.architecture == "qwen35":
+            writer.add_rope_dimension_sections([11, 11, 10, 0])
+        if self.states[0]:
+            heads, width = self.states
+            writer.add_ssm_conv_kernel(KERNELS[self.architecture])
+            writer.add_ssm_inner_size(self.inner)
+            writer.add_ssm_state_size(width)
+            writer.add_ssm_time_step_rank(heads)
+            writer.add_ssm_group_count(heads if self.architecture == "qwen35" else 1)
 
 
 SHAPES = {
@@ -93,6 +113,10 @@ SHAPES = {
     "tiny": Shape(3, 512, 8, 2, 1024, 64),
     "lfm2-1.2b": Shape(16, 2048, 32, 8, 8192, 64, "lfm2", attention=(2, 5, 8, 10, 12, 14)),
     "tiny-lfm2": Shape(4, 512, 8, 2, 1024, 64, "lfm2", attention=(1, 3)),
+    "qwen3.5-0.8b": Shape(24, 1024, 8, 2, 3584, 256, "qwen35", attention=(3, 7, 11, 15, 19, 23), states=(16, 128)),
+    "tiny-qwen3.5": Shape(8, 512, 8, 2, 1024, 64, "qwen35", attention=(3, 7), states=(4, 64)),
+    "granite4-h-1b": Shape(40, 1536, 12, 4, 4096, 128, "granitehybrid", attention=(5, 15, 25, 35), states=(48, 128)),
+    "tiny-granite4-h": Shape(4, 512, 8, 2, 1024, 64, "granitehybrid", attention=(1, 3), states=(16, 64)),
     # Twice as many heads as Gemma 3 1B, of half the length: the same matrices and KV cache, and more earlier tokens.
     "gemma3-1b": Shape(26, 1152, 8, 2, 6912, 128, "gemma3", attention=(5, 11, 17, 23), window=512),
     "tiny-gemma3": Shape(7, 512, 4, 1, 1024, 128, "gemma3", attention=(5,), window=64),
@@ -161,15 +185,19 @@ class ScriptedLayer:
         raw_value, raw_output = _q4(value), _q4(output)
         self._value = dequantized(raw_value).reshape(groups, head, width)
         self._output = dequantized(raw_output).reshape(width, shape.heads, head)
-        self.tensors: dict[str, Any] = {
-            "attn_q.weight": _q4(np.zeros((shape.heads * head, width), dtype=np.float32)),
-            "attn_k.weight": _q4(key_weight.reshape(groups * head, width)),
-            "attn_v.weight": raw_value,
-            "attn_output.weight": raw_output,
-        }
-
+        self.tensors: dict[str, Any] = {"attn_v.weight": raw_value, "attn_output.weight": raw_output}
         self._key_factor = self._equalize(query, key) if shape.has_norms else 1.0  # of a marker's key
-        self.tensors |= {"attn_q.bias": query.reshape(-1), "attn_k.bias": np.tile(key, groups)}
+        if shape.architecture == "granitehybrid":  # RoPE turns neighbours, not dimensions that lie half a head apart
+            order = np.arange(head).reshape(2, half).T.reshape(-1)
+            query, key, key_weight = query[:, order], key[order], key_weight[:, order]
+        if shape.architecture == "qwen35":  # behind each query its gate
+            query = np.concatenate([query, np.full_like(query, OPEN)], axis=1)
+        self.tensors |= {
+            "attn_q.weight": _q4(np.zeros((query.size, width), dtype=np.float32)),
+            "attn_q.bias": query.reshape(-1),
+            "attn_k.weight": _q4(key_weight.reshape(groups * head, width)),
+            "attn_k.bias": np.tile(key, groups),
+        }
         self._add_forward(rng)
 
     def _equalize(self, query: Floats, key: Floats) -> float:
@@ -238,60 +266,6 @@ class ScriptedLayer:
         distinct, indices = np.unique(tokens, return_inverse=True)
         rows: Floats = rms_norm(embedding[distinct]) @ self._value[group].T @ self._output[:, head].T
         return rows[indices]
-
-
-class RandomLayers:
-    """Layers that add zero to the residual, and cost as much as any."""
-
-    def __init__(self, rng: np.random.Generator, shape: Shape) -> None:
-        self._rng, self._shape = rng, shape
-        names = ["attn_norm", "ffn_norm"]
-        if shape.architecture == "gemma3":
-            names += ["post_attention_norm", "post_ffw_norm"]
-        self.norms = {f"{name}.weight": np.ones(shape.embedding, dtype=np.float32) for name in names}
-        width, forward = shape.embedding, shape.forward
-        shared = self.norms | {
-            "ffn_gate.weight": self._matrix(forward, width),
-            "ffn_up.weight": self._matrix(forward, width),
-            "ffn_down.weight": self._matrix(width, forward, is_zero=True),
-        }
-        self._attention = shared | self._attention_tensors()
-        self._convolution = shared | self._convolution_tensors() if shape.architecture == "lfm2" else {}
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """Return the tensors of a layer by name."""
-        if self._convolution and number not in self._shape.attention:
-            return self._convolution
-        return self._attention
-
-    def _attention_tensors(self) -> dict[str, Any]:
-        shape = self._shape
-        width, kv_width = shape.heads * shape.head, shape.kv_heads * shape.head
-        tensors = {
-            "attn_q.weight": self._matrix(width, shape.embedding),
-            "attn_k.weight": self._matrix(kv_width, shape.embedding),
-            "attn_v.weight": self._matrix(kv_width, shape.embedding),
-            "attn_output.weight": self._matrix(shape.embedding, width, is_zero=True),
-        }
-        if shape.has_norms:
-            return tensors | {f"attn_{name}_norm.weight": np.ones(shape.head, dtype=np.float32) for name in "qk"}
-        sizes = {"q": width, "k": kv_width, "v": kv_width}
-        return tensors | {f"attn_{name}.bias": np.zeros(size, dtype=np.float32) for name, size in sizes.items()}
-
-    def _convolution_tensors(self) -> dict[str, Any]:
-        width = self._shape.embedding
-        return {
-            "shortconv.in_proj.weight": self._matrix(3 * width, width),
-            "shortconv.conv.weight": self._rng.standard_normal((width, KERNEL), dtype=np.float32),
-            "shortconv.out_proj.weight": self._matrix(width, width, is_zero=True),
-        }
-
-    def _matrix(self, rows: int, columns: int, *, is_zero: bool = False) -> Bytes:
-        """Return a matrix in Q4_0."""
-        raw = self._rng.integers(0, 256, (rows, columns // BLOCK, 2 + BLOCK // 2), dtype=np.uint8)
-        scale = 0 if is_zero else 1 / 5 / np.sqrt(self._shape.embedding)
-        raw[..., :2] = np.frombuffer(np.float16(scale).tobytes(), dtype=np.uint8)
-        return raw.reshape(rows, -1)
 
 
 def rms_norm(rows: Floats) -> Floats:

@@ -101,7 +101,7 @@ def test_right_answers_are_in_the_grammar_and_are_parsed_back(large_vocabulary: 
         assert is_valid(parsed.message, case)
 
 
-@pytest.mark.parametrize("shape", ["tiny", "tiny-lfm2", "tiny-gemma3"])
+@pytest.mark.parametrize("shape", ["tiny", "tiny-lfm2", "tiny-gemma3", "tiny-qwen3.5", "tiny-granite4-h"])
 def test_a_scripted_model_follows_its_scripts(large_vocabulary: Path, tmp_path: Path, shape: str) -> None:
     tokenizer = Tokenizer(llama.Model(large_vocabulary, n_gpu_layers=0, vocab_only=True).vocabulary)
     requests = RequestBuilder(load_family("hermes"), tokenizer)
