@@ -7,7 +7,9 @@ at JSON's own boundaries, always at the same ones, and no value can continue whe
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Collection
 from typing import assert_never
 
 from edgefc.grammar import strings
@@ -40,6 +42,7 @@ from edgefc.grammar.rules import (
 # interpreter locked: 100,000 bytes take 0.1 s and 100 MB, a million 2 to 4 s and 1 GB, ten millions minutes.
 MAX_CONSTANT = 100_000
 MAX_EXPRESSION = 2_000  # character classes in a regular expression made from an automaton
+_COMPLEMENT = re.compile(r"~\(?/[^/]*/")  # of a lexeme, which names the texts that it forbids
 
 
 class LarkWriter:
@@ -112,6 +115,21 @@ class LarkWriter:
                     branches.append('""')
                 self._state_lines.append(f"{prefix}_{number}: {' | '.join(branches)}")
         return self._automata[node]
+
+
+def leave_tokens_open(lark: str, texts: Collection[str]) -> str:
+    """Return the grammar so that it forces no tokens, if one of these texts may be forced in it; else as it is.
+
+    llguidance turns a text that it forces into the tokens of its own tokenizer. One that is read from a tokenizer.json
+    makes a single token of a control token's text, which the grammar then refuses.
+    """
+    spelled = _pattern(frozenset(texts)).search(_COMPLEMENT.sub("", lark)) if texts else None
+    return f'%llguidance {{"no_forcing": true}}\n{lark}' if spelled else lark
+
+
+@functools.lru_cache(maxsize=4)
+def _pattern(texts: frozenset[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(_quote(text)) for text in texts))
 
 
 def _repeated_bytes(node: Node) -> int:

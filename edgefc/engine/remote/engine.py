@@ -29,7 +29,7 @@ from edgefc.engine.generation import Generation
 from edgefc.engine.remote.api import N_TOP, RemoteApi, RemoteEnd, RemoteFacts, RemoteRequest, RemoteToken, read_answer
 from edgefc.engine.remote.choices import RemoteSampler, judged_alone, logits_of
 from edgefc.engine.remote.client import Client
-from edgefc.engine.remote.grammars import GbnfGrammar, LarkGrammar, RemoteGrammar
+from edgefc.engine.remote.grammars import GbnfGrammar, LarkGrammar, RemoteGrammar, with_open_tokens
 from edgefc.engine.remote.probe import Probe
 from edgefc.engine.sequence import GREEDY, RequestOptions, Sequence, new_sequence
 from edgefc.engine.setup import Setup
@@ -223,6 +223,8 @@ class _Answer:
         self._engine = engine
         self._client, self._api = engine._client, engine._api  # noqa: SLF001 - a part of the engine
         tokenizer = engine.tokenizer
+        if engine.proven.takes_lark:
+            options = with_open_tokens(options, tokenizer)
         self.sequence: Sequence = new_sequence(
             Generation(engine._cancel),  # noqa: SLF001
             prompt,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
+from edgefc.engine.sequence import RequestOptions
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import ConstraintError, GrammarError
 from edgefc.grammar import CompiledGrammar
+from edgefc.grammar.lark import leave_tokens_open
 from edgefc.grammar.portable import portable_rest
 
 
@@ -59,7 +62,18 @@ class LarkGrammar(RemoteGrammar):
     spells_control = False
 
     def rest(self, tokens: Sequence[int]) -> str:
-        return self._grammar.lark_after(_parts(tokens, self._grammar.control, self._tokenizer))
+        rest = self._grammar.lark_after(_parts(tokens, self._grammar.control, self._tokenizer))
+        return leave_tokens_open(rest, self._tokenizer.control)
+
+
+def with_open_tokens(options: RequestOptions, tokenizer: Tokenizer) -> RequestOptions:
+    """Return the options with grammars that force no token in place of a control token's text."""
+    opened = options.copy()
+    if (grammar := options.get("grammar")) is not None:
+        opened["grammar"] = replace(grammar, lark=leave_tokens_open(grammar.lark, tokenizer.control))
+    if (calls := options.get("call_grammar")) is not None:
+        opened["call_grammar"] = replace(calls, lark=leave_tokens_open(calls.lark, tokenizer.control))
+    return opened
 
 
 def _parts(tokens: Sequence[int], control: Collection[int], tokenizer: Tokenizer) -> Iterator[str | int]:

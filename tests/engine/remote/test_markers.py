@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Collection
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from llguidance import LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 
 from edgefc.engine import Tokenizer
 from edgefc.engine.constraint import Constraint
+from edgefc.engine.remote.grammars import LarkGrammar, with_open_tokens
 from edgefc.engine.tokenizer_files import TOKENIZER, FileVocabulary
 from edgefc.formats import family_names, load_family
 from edgefc.formats.write import write_assistant
-from edgefc.grammar import compile_output
+from edgefc.grammar import compile_output, compile_schema
 from edgefc.types import OutputSyntax, ToolChoice
 from tests.formats.test_loop import random_calls
 from tests.tool_sets import TOOL_SETS
@@ -76,3 +78,42 @@ def test_a_marker_is_one_token_there(demo_path: Path, tmp_path: Path) -> None:
     assert token in grammar.control
     assert Constraint(guidance, grammar).mask().nonzero()[0].tolist() == [token]
     assert tokenizer.piece(token) == b"<tool_call>", "it is text in an answer all the same"
+
+
+@pytest.mark.parametrize(
+    "value", ["<|im_end|>", "a <|im_end|> b", "<tool_call>", {"<|im_end|>": 3}, {"tool": "</tool_call>"}]
+)
+def test_a_text_that_is_a_control_tokens_can_be_demanded(value: object, demo_path: Path, tmp_path: Path) -> None:
+    vocabulary = vocabulary_with(["<tool_call>", "</tool_call>"], demo_path, tmp_path)
+    tokenizer = Tokenizer(vocabulary)
+    guidance = vocabulary.guidance(tokenizer.add_markers())
+    server = LLTokenizer((tmp_path / TOKENIZER).read_text(encoding="utf-8"))
+    grammar = with_open_tokens({"grammar": compile_schema({"const": value})}, tokenizer)["grammar"]
+    assert grammar is not None
+    lark, constraint = LarkGrammar(grammar.lark, grammar, tokenizer), Constraint(guidance, grammar)
+    matcher = LLMatcher(server, lark.text)
+    left, answer = json.dumps(value).encode(), list[int]()
+    while left:
+        bias = matcher.compute_logit_bias()
+        allowed = [
+            token for token in range(tokenizer.n_vocab) if bias[token] and token not in tokenizer.control.values()
+        ]
+        token = max((t for t in allowed if left.startswith(tokenizer.piece(t))), key=lambda t: len(tokenizer.piece(t)))
+        assert matcher.consume_token(token)
+        assert constraint.mask()[token]
+        assert constraint.try_consume([token])
+        answer.append(token)
+        left = left[len(tokenizer.piece(token)) :]
+        assert not LLMatcher(server, lark.rest(answer)).is_error()
+    assert matcher.is_accepting()
+    assert constraint.is_accepting
+
+
+def test_other_texts_are_forced_in_their_own_tokens(demo_path: Path, tmp_path: Path) -> None:
+    vocabulary = vocabulary_with(["<tool_call>", "</tool_call>"], demo_path, tmp_path)
+    for family in ("json-list", "hermes", "llama3-json"):
+        tokenizer = Tokenizer(vocabulary)
+        tokenizer.add_markers()
+        for choice in (ToolChoice("auto", NAMES), ToolChoice("required", NAMES)):
+            grammar = compile_output(load_family(family).syntax, TOOLS, choice, control=tokenizer.control)
+            assert with_open_tokens({"grammar": grammar}, tokenizer) == {"grammar": grammar}
