@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import edgefc.model  # before the clock starts: a peer has nothing to import
 from benchmarks.cases import Case
 from benchmarks.peer import peak_memory
 from benchmarks.sides import ask_edgefc
+from edgefc import paths
 
 
 def run(path: Path, family: str, case: Case, *, n_ctx: int, threads: int, max_tokens: int) -> dict[str, Any]:
@@ -26,9 +28,13 @@ def run(path: Path, family: str, case: Case, *, n_ctx: int, threads: int, max_to
         "path": str(path), "family": family, "n_ctx": n_ctx, "threads": threads, "max_tokens": max_tokens,
         "messages": case.messages, "tools": case.tools, "choice": case.choice,
     }  # fmt: skip
+    # An installed program's modules are compiled.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(paths.cache_dir() / "benchmarks" / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
-        [sys.executable, str(Path(__file__))], input=json.dumps(task), stdout=subprocess.PIPE, text=True, check=True
-    )
+        [sys.executable, str(Path(__file__))],
+        input=json.dumps(task), stdout=subprocess.PIPE, text=True, check=True, env=environment,
+    )  # fmt: skip
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

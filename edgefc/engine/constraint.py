@@ -87,16 +87,22 @@ class VocabularyLoader:
 
     def _load(self, path: Path) -> LLTokenizer:
         from edgefc.engine.llama import Model  # not needed where another machine computes
+        from edgefc.engine.vocabulary_cache import VocabularyFile
 
         try:
             self._model = Model(path, n_gpu_layers=0, vocab_only=True)
             vocabulary = self._model.vocabulary
-            _ = vocabulary.pieces, vocabulary.special, vocabulary.eog  # compute them now, while nobody waits
+            file = VocabularyFile(vocabulary, path)
+            is_read = file.read()
+            _ = vocabulary.facts, vocabulary.special  # compute them now, while nobody waits
         except BaseException as error:
             self._vocabulary.set_exception(error)
             raise
         self._vocabulary.set_result(vocabulary)
-        return guidance_tokenizer(vocabulary)
+        tokenizer = guidance_tokenizer(vocabulary)
+        if not is_read:
+            file.write()
+        return tokenizer
 
 
 def _with_lease(method: Callable[Concatenate[Constraint, P], T]) -> Callable[Concatenate[Constraint, P], T]:

@@ -183,6 +183,15 @@ class Vocabulary:
                 pieces.append(buffer.raw[:size])
         return pieces
 
+    @property
+    def facts(self) -> tuple[list[bytes], list[int], frozenset[int]]:
+        """The pieces, the attributes as llama.cpp numbers them, and the tokens that end an answer."""
+        return self.pieces, self._attributes, self.eog
+
+    @facts.setter
+    def facts(self, facts: tuple[list[bytes], list[int], frozenset[int]]) -> None:
+        self.pieces, self._attributes, self.eog = facts
+
     @functools.cached_property
     def eog(self) -> frozenset[int]:
         """Tokens that end an answer."""

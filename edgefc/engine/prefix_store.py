@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefc.engine.prefix_files import PrefixFiles
+from edgefc.engine.private_files import PrivateFiles
 
 log = logging.getLogger("edgefc.prefix")
 MIN_TOKENS = 32  # fewer tokens are not worth a file
@@ -79,7 +79,7 @@ class PrefixStore:
         """
         self.checkpoint_bytes = checkpoint_bytes
         self._can_truncate, self._memory_bytes = can_truncate, memory_bytes
-        self._disk = PrefixFiles(identity, folder, disk_bytes) if disk_bytes and folder is not None else None
+        self._disk = PrivateFiles(identity, folder, disk_bytes) if disk_bytes and folder is not None else None
         self._snapshots: list[Snapshot] = []
         self._changed = threading.Condition()
         self._is_idle = self._is_flushing = self._is_writing = self._is_closed = False

@@ -13,7 +13,7 @@ import pytest
 from edgefc import paths
 from edgefc.engine import Engine, EngineOptions, GenerationResult
 from edgefc.engine.context import Context
-from edgefc.engine.prefix_files import KEY_FILE, MAGIC, PrefixFiles
+from edgefc.engine.private_files import KEY_FILE, MAGIC, PrivateFiles
 
 ONE = EngineOptions(n_ctx=512, n_seq_max=1, prefix_memory=0)
 TOOLS = [5 + i * 79 % 200 for i in range(100)]
@@ -142,11 +142,11 @@ def test_the_key_is_secret(tiny_model: Path, saved: Path, caplog: pytest.LogCapt
 def test_a_file_of_another_key_is_not_read(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    own = PrefixFiles("me", folder, 1 << 20)
+    own = PrivateFiles("me", folder, 1 << 20)
     path = own.path(TOOLS)
     own.write(path, TOOLS, np.zeros(100, dtype=np.uint8))
     monkeypatch.setenv("EDGEFC_CONFIG_DIR", str(tmp_path / "other"))
-    other = PrefixFiles("me", folder, 1 << 20)
+    other = PrivateFiles("me", folder, 1 << 20)
     assert other.path(TOOLS) != path
     with pytest.raises(ValueError, match="not written by this user"):
         other.read(path, TOOLS)

@@ -47,8 +47,8 @@ class Prefix(BaseTarget):
     def start(self, folder: Path) -> None:
         import numpy as np
 
-        from edgefc.engine.prefix_files import MAGIC
         from edgefc.engine.prefix_store import PrefixStore
+        from edgefc.engine.private_files import MAGIC
 
         logging.disable()
         self._folder, self._store, self._magic = folder / "cache" / "prefixes", PrefixStore, MAGIC

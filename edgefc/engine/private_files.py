@@ -1,4 +1,4 @@
-"""The files of saved KV caches: one for each prompt, which only its owner can read, and nobody else can write.
+"""Files of what was computed for a model: KV caches of prompts, and its vocabulary. Only their owner can read them.
 
 llama.cpp trusts a saved state blindly. A file is used only if it is the user's own, and its header has a code that
 needs the user's secret key, in the folder of settings; the header has the size and the sha256 of the rest. Nothing is
@@ -8,8 +8,8 @@ read or allocated before that. The name of a file is a hash, with the same key, 
     4        length of the header
     header   JSON: format, identity, tokens, bytes, sha256
     32       HMAC-SHA256 of the header
-    8 each   the keys of the tokens
-    bytes    the state
+    8 each   the keys of the tokens; a vocabulary has none
+    bytes    the data
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class UnusableFileError(ValueError):
     """A file is damaged, foreign, or of another model, release or prompt."""
 
 
-class PrefixFiles:
-    """The saved states of one model in a folder that all models share.
+class PrivateFiles:
+    """The files of one model in a folder that all models share.
 
-    identity  hash of all that states of the model depend on, but the prompt
+    identity  hash of all that the data depend on, but the prompt
     limit     bytes that all files of the folder may take
     """
 
@@ -59,7 +59,7 @@ class PrefixFiles:
         return self._folder / f"{digest.hexdigest()[:40]}{SUFFIX}"
 
     def write(self, path: Path, keys: list[int], data: NDArray[np.uint8]) -> None:
-        """Write a state, and delete the files used longest ago if there are too many. Raises OSError."""
+        """Write data, and delete the files used longest ago if there are too many. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._check_folder()
         tokens = key_bytes(keys)
@@ -78,7 +78,7 @@ class PrefixFiles:
         self._drop_oldest(path)
 
     def read(self, path: Path, keys: list[int]) -> NDArray[np.uint8]:
-        """Read a state. Raises UnusableFileError, OSError, or MemoryError where it does not fit into memory."""
+        """Read data. Raises UnusableFileError, OSError, or MemoryError where it does not fit into memory."""
         self._check_folder()
         with _open_own(path) as file:
             fields = self._read_header(file)
