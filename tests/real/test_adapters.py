@@ -10,6 +10,7 @@ import gguf
 import pytest
 
 import edgefc
+from edgefc.engine import engine
 from tests.lora_files import write_adapter
 from tests.real import weights
 from tests.real.conftest import find_model
@@ -33,7 +34,15 @@ def loras(path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[edgefc.L
 
 
 @pytest.fixture(scope="module")
-def model(path: Path, loras: list[edgefc.Lora]) -> Iterator[edgefc.Model]:
+def same_costs() -> Iterator[None]:
+    """Let two loads compute the same batches, whatever else the machine does: their costs decide on the rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "row_costs", lambda _path, _context, _threads, estimate, *_: estimate)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(path: Path, loras: list[edgefc.Lora], same_costs: None) -> Iterator[edgefc.Model]:
     with edgefc.load(path, n_ctx=1024, lora=loras, prefix_disk=0) as loaded:
         yield loaded
 
@@ -46,7 +55,7 @@ def tokens(stream: edgefc.ChatStream) -> list[tuple[int, float]]:
     return [(entry.token, entry.logprob) for entry in stream.reply.logprobs]
 
 
-def test_scale_0_is_the_model_token_for_token(model: edgefc.Model, path: Path) -> None:
+def test_scale_0_is_the_model_token_for_token(model: edgefc.Model, path: Path, same_costs: None) -> None:
     with edgefc.load(path, n_ctx=1024, prefix_disk=0) as base:
         expected = tokens(submit(base, None))
     assert tokens(submit(model, None)) == tokens(submit(model, {"a": 0})) == expected

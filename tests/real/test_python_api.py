@@ -31,15 +31,18 @@ async def book(room: Room, arrival: dt.date, payment: Literal["card", "cash"]) -
 def test_a_stream_is_that_of_the_synchronous_api(real_model: edgefc.Model) -> None:
     question, options = ask("Tell me about Oslo."), {"temperature": 0, "max_tokens": 24}
 
-    async def main() -> tuple[str, edgefc.Reply, edgefc.Reply]:
+    async def main(others: int) -> tuple[str, edgefc.Reply, list[edgefc.Reply]]:
         async with await real_model.achat(question, stream=True, **options) as stream:
-            other = asyncio.create_task(real_model.achat(ask("Hello!"), **options))
+            running = [asyncio.create_task(real_model.achat(ask("Hello!"), **options)) for _ in range(others)]
             text = "".join([delta.get("content", "") async for delta in stream])
-            return text, await stream.reply(), await other
+            return text, await stream.reply(), [await other for other in running]
 
-    text, reply, other = asyncio.run(main())
+    text, reply, _ = asyncio.run(main(0))
     assert text == reply.content == real_model.chat(question, **options).content != ""
-    assert other.content
+    # Beside another answer a K-quant may be rounded in another way.
+    text, reply, others = asyncio.run(main(1))
+    assert text == reply.content != ""
+    assert [bool(other.content) for other in others] == [True]
 
 
 def test_an_asynchronous_tool_gets_objects(real_model: edgefc.Model) -> None:
