@@ -27,7 +27,7 @@ class VocabularyFile:
     """The file of a model's vocabulary, in the cache folder."""
 
     def __init__(self, vocabulary: Vocabulary, path: Path) -> None:
-        """`path` is the model's."""
+        """`path` is the model's. Raises OSError."""
         self._vocabulary, self._is_of_use = vocabulary, vocabulary.size >= MIN_TOKENS
         identity = model_identity([path], "vocabulary", VERSION) if self._is_of_use else ""
         self._files = PrivateFiles(identity, paths.cache_dir() / FOLDER, LIMIT)

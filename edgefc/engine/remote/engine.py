@@ -224,7 +224,7 @@ class _Answer:
         self._client, self._api = engine._client, engine._api  # noqa: SLF001 - a part of the engine
         tokenizer = engine.tokenizer
         if engine.proven.takes_lark:
-            options = with_open_tokens(options, tokenizer)
+            options = with_open_tokens(options, tokenizer, engine._grammars)  # noqa: SLF001
         self.sequence: Sequence = new_sequence(
             Generation(engine._cancel),  # noqa: SLF001
             prompt,

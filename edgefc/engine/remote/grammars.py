@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from edgefc.cache import TextCache
 from edgefc.engine.sequence import RequestOptions
 from edgefc.engine.tokenizer import Tokenizer
 from edgefc.errors import ConstraintError, GrammarError
@@ -66,14 +67,19 @@ class LarkGrammar(RemoteGrammar):
         return leave_tokens_open(rest, self._tokenizer.control)
 
 
-def with_open_tokens(options: RequestOptions, tokenizer: Tokenizer) -> RequestOptions:
+def with_open_tokens(options: RequestOptions, tokenizer: Tokenizer, cache: TextCache[str]) -> RequestOptions:
     """Return the options with grammars that force no token in place of a control token's text."""
-    opened = options.copy()
+
+    def opened(grammar: CompiledGrammar) -> CompiledGrammar:
+        lark = cache.get(f"open tokens\n{grammar.lark}", lambda: leave_tokens_open(grammar.lark, tokenizer.control))
+        return replace(grammar, lark=lark)
+
+    result = options.copy()
     if (grammar := options.get("grammar")) is not None:
-        opened["grammar"] = replace(grammar, lark=leave_tokens_open(grammar.lark, tokenizer.control))
+        result["grammar"] = opened(grammar)
     if (calls := options.get("call_grammar")) is not None:
-        opened["call_grammar"] = replace(calls, lark=leave_tokens_open(calls.lark, tokenizer.control))
-    return opened
+        result["call_grammar"] = opened(calls)
+    return result
 
 
 def _parts(tokens: Sequence[int], control: Collection[int], tokenizer: Tokenizer) -> Iterator[str | int]:

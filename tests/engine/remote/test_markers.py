@@ -13,6 +13,7 @@ import pytest
 import tokenizers
 from llguidance import LLMatcher, LLTokenizer
 
+from edgefc.cache import TextCache
 from edgefc.engine import Tokenizer
 from edgefc.engine.constraint import Constraint
 from edgefc.engine.remote.grammars import LarkGrammar, with_open_tokens
@@ -88,7 +89,7 @@ def test_a_text_that_is_a_control_tokens_can_be_demanded(value: object, demo_pat
     tokenizer = Tokenizer(vocabulary)
     guidance = vocabulary.guidance(tokenizer.add_markers())
     server = LLTokenizer((tmp_path / TOKENIZER).read_text(encoding="utf-8"))
-    grammar = with_open_tokens({"grammar": compile_schema({"const": value})}, tokenizer)["grammar"]
+    grammar = with_open_tokens({"grammar": compile_schema({"const": value})}, tokenizer, TextCache(len))["grammar"]
     assert grammar is not None
     lark, constraint = LarkGrammar(grammar.lark, grammar, tokenizer), Constraint(guidance, grammar)
     matcher = LLMatcher(server, lark.text)
@@ -116,4 +117,4 @@ def test_other_texts_are_forced_in_their_own_tokens(demo_path: Path, tmp_path: P
         tokenizer.add_markers()
         for choice in (ToolChoice("auto", NAMES), ToolChoice("required", NAMES)):
             grammar = compile_output(load_family(family).syntax, TOOLS, choice, control=tokenizer.control)
-            assert with_open_tokens({"grammar": grammar}, tokenizer) == {"grammar": grammar}
+            assert with_open_tokens({"grammar": grammar}, tokenizer, TextCache(len)) == {"grammar": grammar}
