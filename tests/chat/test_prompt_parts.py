@@ -149,8 +149,11 @@ def test_every_answer_is_found_or_none_where_a_prompt_is_one_message(
     made = prompts(family)
     ids, parts = made.parts(CONVERSATION)
     shown = [made.tokenizer.decode(ids[begin:end]) for begin, end in parts.answers]
-    if family in ONE_MESSAGE | UNLIKE_HISTORY:
+    if family in ONE_MESSAGE:
         assert shown == []
+        return
+    if family in UNLIKE_HISTORY:  # the last answer is as it was asked for where each line break is a token of its own
+        assert [text for text in shown if "Lima" not in text] == []
         return
     wanted = ["Oslo", "The first one", "Which fleet", "Lima"]
     said = [number for number, message in enumerate(CONVERSATION) if message["role"] == "assistant"]
