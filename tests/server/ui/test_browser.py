@@ -236,6 +236,7 @@ def test_an_answer_can_be_stopped(tiny_model: Path, open_page: Open) -> None:
         # The default length takes so small a model few seconds, in which a busy browser may not press a key.
         open_tab(page, "options")
         page.get_by_label("Longest answer, tokens").fill("16000")
+        page.get_by_label("Temperature").fill("1.5")  # a loop would end the answer
         open_tab(page, "tokens")
         page.get_by_role("textbox", name="Question", exact=True).fill("Go on")
         page.keyboard.press("Enter")
