@@ -149,11 +149,10 @@ def test_every_answer_is_found_or_none_where_a_prompt_is_one_message(
     made = prompts(family)
     ids, parts = made.parts(CONVERSATION)
     shown = [made.tokenizer.decode(ids[begin:end]) for begin, end in parts.answers]
-    if family in ONE_MESSAGE:
-        assert shown == []
-        return
-    if family in UNLIKE_HISTORY:  # the last answer is as it was asked for where each line break is a token of its own
-        assert [text for text in shown if "Lima" not in text] == []
+    if family in ONE_MESSAGE | UNLIKE_HISTORY:
+        # Where each line break is a token of its own, Qwen3.5's last answer follows the prompt that asked for it.
+        is_found = family == "qwen3.5" and len(made.tokenizer.encode_text("\n\n")) == 2
+        assert ["Lima" in text for text in shown] == [True] * is_found
         return
     wanted = ["Oslo", "The first one", "Which fleet", "Lima"]
     said = [number for number, message in enumerate(CONVERSATION) if message["role"] == "assistant"]
