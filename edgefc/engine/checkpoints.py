@@ -22,11 +22,17 @@ MAX_CHECKPOINTS = 4  # of a slot: the tools, and where the last turns begin and 
 
 @dataclass(eq=False, slots=True)
 class Checkpoint:
-    """Data from `Context.save_recurrent` for the first `length` tokens of a slot; `used`: time of its last use."""
+    """A slot's state after its first `length` tokens.
+
+    data   from `Context.save_recurrent`, or from `Context.save` until it is needed
+    size   bytes of its recurrent part
+    used   time of its last use
+    """
 
     slot: int
     length: int
     data: NDArray[np.uint8]
+    size: int
     used: int
 
 
@@ -40,27 +46,32 @@ class Checkpoints:
 
     @property
     def bytes_in_memory(self) -> int:
-        return sum(checkpoint.data.nbytes for checkpoint in self._checkpoints)
+        return sum({id(checkpoint.data): checkpoint.data.nbytes for checkpoint in self._checkpoints}.values())
 
-    def save(self, slot: int, length: int) -> None:
-        """Save the state of a slot that holds `length` tokens."""
+    def save(self, slot: int, length: int, saved: NDArray[np.uint8] | None = None) -> None:
+        """Save the state of a slot that holds `length` tokens.
+
+        saved  from `Context.save` at this point. If it is not too large, its part is copied only when it is needed
+        """
         if not self._memory_bytes:
             return
-        try:
-            data = self._context.save_recurrent(slot)
-        except MemoryError:
-            log.warning("no memory for a checkpoint after %d tokens", length)
-            return
-        if not 0 < data.nbytes <= self._memory_bytes:  # every state of a model has the same size
+        size = self._context.recurrent_bytes(slot)
+        if not 0 < size <= self._memory_bytes:  # every state of a model has the same size
             self._memory_bytes = 0
             return
+        if saved is None or saved.nbytes > self._memory_bytes // MAX_CHECKPOINTS:
+            try:
+                saved = self._context.save_recurrent(slot)
+            except MemoryError:
+                log.warning("no memory for a checkpoint after %d tokens", length)
+                return
         mine = [c for c in self._checkpoints if c.slot == slot and c.length != length]
         # The first one is that of the tools, which other conversations begin with as well.
         if len(mine) >= MAX_CHECKPOINTS:
             del mine[1]
         self._clock += 1
         others = [c for c in self._checkpoints if c.slot != slot]
-        self._checkpoints = [*others, *mine, Checkpoint(slot, length, data, self._clock)]
+        self._checkpoints = [*others, *mine, Checkpoint(slot, length, saved, size, self._clock)]
         while self.bytes_in_memory > self._memory_bytes:
             self._checkpoints.remove(min(self._checkpoints, key=lambda c: c.used))
 
@@ -81,8 +92,17 @@ class Checkpoints:
             if length and checkpoint.slot == slot and checkpoint.length == length:
                 self._clock += 1
                 checkpoint.used = self._clock
-                return length if self._context.restore_recurrent(target, checkpoint.data, length) else 0
+                return length if self._restore(checkpoint, target) else 0
         return 0
+
+    def _restore(self, checkpoint: Checkpoint, target: int) -> bool:
+        if checkpoint.data.nbytes > checkpoint.size:
+            try:
+                checkpoint.data = self._context.recurrent_part(checkpoint.data, checkpoint.size)
+            except MemoryError:
+                log.warning("no memory to go back to a checkpoint after %d tokens", checkpoint.length)
+                return False
+        return self._context.restore_recurrent(target, checkpoint.data, checkpoint.length)
 
     def drop(self, slot: int, length: int = 0) -> None:
         """Drop a slot's checkpoints of more than `length` tokens."""

@@ -20,6 +20,7 @@ from edgefc.gguf import memory
 api = llama.api
 DECODED, ABORTED = 0, 2  # statuses of llama_decode
 _RECURRENT = api.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+_STATE_MARK = 8  # bytes
 _INT32_POINTER = ctypes.POINTER(ctypes.c_int32)
 
 
@@ -312,15 +313,29 @@ class Context:
         self.truncate(sequence)
         return False
 
-    def save_recurrent(self, sequence: int) -> NDArray[np.uint8]:
-        """Save the recurrent part of a sequence's memory, without the KV cache; empty if llama.cpp cannot."""
+    def recurrent_bytes(self, sequence: int) -> int:
+        """Number of bytes that `save_recurrent` returns."""
         assert 0 <= sequence < self.n_seq_max
         with self.handle as context:
+            return int(api.llama_state_seq_get_size_ext(context, sequence, _RECURRENT))
+
+    def save_recurrent(self, sequence: int) -> NDArray[np.uint8]:
+        """Save the recurrent part of a sequence's memory, without the KV cache; empty if llama.cpp cannot."""
+        size = self.recurrent_bytes(sequence)
+        with self.handle as context:
             self._settle(sequence)
-            size = int(api.llama_state_seq_get_size_ext(context, sequence, _RECURRENT))
             data = np.empty(size, dtype=np.uint8)
             written = int(api.llama_state_seq_get_data_ext(context, _bytes_at(data), size, sequence, _RECURRENT))
         return data[:written]
+
+    @staticmethod
+    def recurrent_part(data: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        """Copy from what `save` returned the `size` bytes that `save_recurrent` would have returned at this point.
+
+        llama_memory_hybrid::state_write writes the recurrent layers last, and llama_context a mark and the sequence
+        before all others.
+        """
+        return np.concatenate([data[:_STATE_MARK], data[data.size - size + _STATE_MARK :]])
 
     def restore_recurrent(self, sequence: int, data: NDArray[np.uint8], length: int) -> bool:
         """Go back to the first `length` tokens of a sequence, with the data that `save_recurrent` returned after them.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgefc.engine.checkpoints import Checkpoints
 from edgefc.engine.context import Context
 from edgefc.engine.generation import CacheSource
@@ -92,15 +95,15 @@ class Slots:
             target = min(free, key=lambda slot: (len(slot.keys) > 0, slot.used))
             self._save_conversation(target, usable[target.number])
             self._checkpoints.drop(target.number)
-            length = 0
+            length, saved = 0, None
             if usable[other.number] == elsewhere and self._copy(other, target, elsewhere):
                 length, source = elsewhere, "copy"
                 target.floor = other.floor
-            elif match and self._restore(target, match, sequence):
+            elif match and (saved := self._restore(target, match, sequence)) is not None:
                 length, source = match.length, match.source
                 target.floor = length if 0 < self._context.window < length else 0
             if length and self._context.truncate(target.number, length):  # there may be more in a snapshot
-                self._checkpoints.save(target.number, length)
+                self._checkpoints.save(target.number, length, saved)
             else:
                 self._context.truncate(target.number)
                 length = 0
@@ -117,10 +120,11 @@ class Slots:
             key = sequence.key_at(sequence.position, token)
             keys.append(single_row_key(key) if is_alone else key)
             sequence.position += 1
-        if not self._context.can_truncate and any(sequence.position == s.end for s in sequence.segments[:-1]):
-            self._checkpoints.save(sequence.slot, sequence.position)
+        saved = None
         if sequence.position == sequence.prefix >= MIN_TOKENS:
-            self._save(sequence.slot, keys, on_disk=sequence.adapters.is_reproducible)
+            saved = self._save(sequence.slot, keys, on_disk=sequence.adapters.is_reproducible)
+        if not self._context.can_truncate and any(sequence.position == s.end for s in sequence.segments[:-1]):
+            self._checkpoints.save(sequence.slot, sequence.position, saved)
 
     def release(self, sequence: Sequence) -> None:
         """Free the slot of a request that has ended; its computed tokens stay for the next one."""
@@ -183,25 +187,30 @@ class Slots:
             log.exception("cannot look for a saved prompt")
             return None
 
-    def _save(self, slot: int, keys: list[int], *, on_disk: bool) -> None:
-        """Save a slot's state, unless that of a prompt `on_disk` is saved already."""
+    def _save(self, slot: int, keys: list[int], *, on_disk: bool) -> NDArray[np.uint8] | None:
+        """Save a slot's state, and return it, unless that of a prompt `on_disk` is saved already."""
         try:
             if not (on_disk and self._prefixes.renew(keys)):
-                self._prefixes.add(keys, self._context.save(slot), on_disk=on_disk)
+                data = self._context.save(slot)
+                self._prefixes.add(keys, data, on_disk=on_disk)
+                return data
         except MemoryError:
             log.warning("no memory to save a prompt of %d tokens", len(keys))
         except Exception:
             log.exception("cannot save a prompt")
+        return None
 
-    def _restore(self, slot: Slot, match: Match, sequence: Sequence) -> bool:
+    def _restore(self, slot: Slot, match: Match, sequence: Sequence) -> NDArray[np.uint8] | None:
+        """Restore what was found to a slot, and return the state; None if it is not usable."""
         try:
             snapshot = self._prefixes.load(match, sequence.keys)
-            return snapshot is not None and self._context.restore(slot.number, snapshot.data, len(snapshot.keys))
+            if snapshot is not None and self._context.restore(slot.number, snapshot.data, len(snapshot.keys)):
+                return snapshot.data
         except MemoryError:
             log.warning("no memory to use a saved prompt of %d tokens", match.length)
         except Exception:
             log.exception("cannot use a saved prompt")
-        return False
+        return None
 
     def _assign(self, slot: Slot, sequence: Sequence, length: int, source: CacheSource) -> None:
         slot.keys = sequence.keys[:length]

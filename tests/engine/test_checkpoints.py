@@ -232,10 +232,10 @@ def test_without_checkpoints_the_prompt_is_computed_again(
     else:
         empty = np.empty(0, dtype=np.uint8)
         monkeypatch.setattr(Context, "save_recurrent", no_memory if failure == "out of memory" else lambda *_: empty)
+        monkeypatch.setattr(Context, "recurrent_part", no_memory if failure == "out of memory" else lambda *_: empty)
     first = [*TOOLS, *text(25, 40)]
     check(engine, first)
-    again = check(engine, first)
-    assert again.stats.cached_from in {"", "memory"}
+    assert check(engine, first).stats.cached_tokens in {0, len(TOOLS)}
     assert check(engine, [*TOOLS, *text(26, 20)]).stats.cached_tokens in {0, len(TOOLS)}
 
 
@@ -352,6 +352,24 @@ def test_windows_of_their_own_size_would_change_answers(
     assert np.array_equal(usual, restored) == full
 
 
+@pytest.mark.parametrize("rollback", [0, 3])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_saved_state_ends_with_its_recurrent_part(name: str, rollback: int, tmp_path: Path) -> None:
+    model = llama.Model(WRITERS[name](tmp_path / f"{name}.gguf"), n_gpu_layers=0, use_extra_bufts=True)
+    context = Context(model, n_ctx=64, n_batch=32, n_seq_max=3, n_threads=1, n_threads_batch=1, rollback=rollback)
+    for slot in (1, 2):
+        assert context.decode([Rows(slot, 0, TOOLS[slot : slot + 21], n_logits=3)]) == 0
+    if context.rollback:
+        assert context.truncate(1, 19)  # llama.cpp keeps a state for each row that can be dropped
+    size, state = context.recurrent_bytes(1), context.save(1)
+    assert (state.nbytes > size) == (name != "mamba"), "attention has a part too"
+    assert np.array_equal(context.recurrent_part(state, size), context.save_recurrent(1))
+    assert context.restore(0, state, 19 if context.rollback else 21)
+    assert context.recurrent_bytes(0) == size
+    context.close()
+    model.close()
+
+
 # -- bounds -------------------------------------------------------------------------------------------------------
 
 
@@ -372,6 +390,20 @@ def test_checkpoints_are_bounded(tmp_path: Path) -> None:
     assert checkpoints.bytes_in_memory == 10 * size
     checkpoints.drop(3, 30)
     assert checkpoints.longest(3, 99) == 30
+
+    for slot in range(4):
+        checkpoints.drop(slot)
+    assert checkpoints.bytes_in_memory == 0
+    state = context.save_recurrent(0)
+    small, large = (np.concatenate([np.zeros(extra * size, dtype=np.uint8), state]) for extra in (1, 2))
+    for slot in range(2):
+        checkpoints.save(slot, 10, small)
+    assert checkpoints.bytes_in_memory == small.nbytes, "the same array is there once"
+    checkpoints.save(2, 10, large)
+    assert checkpoints.bytes_in_memory == small.nbytes + size, "a large one is not kept for a part of it"
+    checkpoints.drop(2)
+    assert checkpoints.restore(0, 10) == 0, "these are made up"
+    assert checkpoints.bytes_in_memory == small.nbytes + size
     context.close()
     model.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,8 @@ def kv_files() -> list[Path]:
 
 
 @pytest.fixture(autouse=True)
-def empty_folder() -> Iterator[None]:
-    yield
+def empty_folder() -> None:
+    """Delete the files of all tests before, of other modules too."""
     for file in kv_files():
         file.unlink()
 
