@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -116,6 +117,14 @@ def _with_lease(method: Callable[Concatenate[Constraint, P], T]) -> Callable[Con
     return leased
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What a constraint has in common with its copies, as they have the states of llguidance's lexer."""
+
+    n_consumed: int = 0
+    is_broken: bool = False
+
+
 class Constraint:
     """State of a grammar after the tokens of one sequence.
 
@@ -133,7 +142,7 @@ class Constraint:
         if self._matcher.is_error():
             raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
         self._bits = guidance_numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
-        self._consumed = [0]  # shared with all copies, as the states of llguidance's lexer are
+        self._shared = _Shared()
         self.masks = self.checks = 0
         self.compile_microseconds = (time.perf_counter() - start) * 1e6
         self.microseconds = 0.0
@@ -141,7 +150,12 @@ class Constraint:
     @property
     def n_consumed(self) -> int:
         """The number of tokens that this constraint and all of its copies have consumed."""
-        return self._consumed[0]
+        return self._shared.n_consumed
+
+    @property
+    def is_broken(self) -> bool:
+        """True after a panic in llguidance, in this constraint or a copy: it leaves all of them unusable."""
+        return self._shared.is_broken
 
     @_with_lease
     def fork(self) -> Constraint:
@@ -181,7 +195,7 @@ class Constraint:
     def consume(self, token: int) -> None:
         """Advance by one token. Raises ConstraintError if the grammar forbids it."""
         start = time.perf_counter()
-        self._consumed[0] += 1
+        self._shared.n_consumed += 1
         self._matcher.consume_token(token)
         self._raise_error()
         self._add_time(start)
@@ -190,7 +204,7 @@ class Constraint:
     def try_consume(self, tokens: list[int]) -> bool:
         """Advance by all of these tokens; False if the grammar forbids one, after which the state is of no use."""
         start = time.perf_counter()
-        self._consumed[0] += len(tokens)
+        self._shared.n_consumed += len(tokens)
         count = int(self._matcher.try_consume_tokens(tokens))
         self._add_time(start)
         return count == len(tokens) and not self._matcher.is_error()
@@ -214,7 +228,7 @@ class Constraint:
 
     @_with_lease
     def _consume_certain(self, tokens: list[int]) -> list[int]:
-        self._consumed[0] += len(tokens)
+        self._shared.n_consumed += len(tokens)
         self._matcher.consume_tokens(tokens)
         self._raise_error()
         return tokens
@@ -261,7 +275,9 @@ class Constraint:
 
     def _raise_error(self) -> None:
         if self._matcher.is_error():
-            raise ConstraintError(self._matcher.get_error().splitlines()[0])
+            reason = self._matcher.get_error().splitlines()[0]
+            self._shared.is_broken |= reason.startswith("panic")
+            raise ConstraintError(reason)
 
     def _add_time(self, start: float) -> None:
         self.microseconds += (time.perf_counter() - start) * 1e6
@@ -296,6 +312,9 @@ class ConstraintFactory:
             return grammar.lark, constraint
 
         started = self._started.get(grammar.lark, build)[1]
+        if started.is_broken:
+            self._started.forget(grammar.lark)
+            started = self._started.get(grammar.lark, build)[1]
         if started.n_consumed > MAX_CONSUMED:
             self._started.forget(grammar.lark)
         constraint = started.fork()

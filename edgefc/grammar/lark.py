@@ -42,6 +42,7 @@ from edgefc.grammar.rules import (
 # interpreter locked: 100,000 bytes take 0.1 s and 100 MB, a million 2 to 4 s and 1 GB, ten millions minutes.
 MAX_CONSTANT = 100_000
 MAX_EXPRESSION = 2_000  # character classes in a regular expression made from an automaton
+_ANYTHING = r"~/[^\x{0}-\x{10FFFF}]/"  # the complement of nothing
 _COMPLEMENT = re.compile(r"~\(?/[^/]*/")  # of a lexeme, which names the texts that it forbids
 
 
@@ -157,7 +158,7 @@ def _has_multiple(node: Node) -> bool:
     return isinstance(node, MultipleOf) or any(map(_has_multiple, children(node)))
 
 
-def _terminal(node: Node) -> str:
+def _terminal(node: Node, *, is_part: bool = False) -> str:
     """Write a lexeme's definition. Intersection and complement exist only outside of regular expressions."""
     if not _is_composed(node):
         return f"/{_regex(node) or '(?:)'}/"
@@ -165,11 +166,13 @@ def _terminal(node: Node) -> str:
         case QuotedString():
             return _terminal(strings.with_quotes(node))
         case FreeText():
-            parts = ["/[^\\x{0}]+/", *(f"~/(?s:.*){_quote(text)}(?s:.*)/" for text in node.markers)]
+            beginnings = [f"(?s:.*){_quote(text)}" for text in node.markers]
             if node.forbidden_starts:
-                parts.append(f"~/[ \\n\\r\\t]*(?:{'|'.join(map(_quote, node.forbidden_starts))})(?s:.*)/")
+                beginnings.append(f"[ \\n\\r\\t]*(?:{'|'.join(map(_quote, node.forbidden_starts))})")
             if not is_nothing(node.forbidden_heads):
-                parts.append(f"~/{_regex(node.forbidden_heads, inner=True)}(?s:.*)/")
+                beginnings.append(_regex(node.forbidden_heads, inner=True))
+            # By itself it can always go on, and in this notation a mask is faster.
+            parts = ["/[^\\x{0}]+/", *(_without(one) if is_part else f"~/{one}(?s:.*)/" for one in beginnings)]
             return " & ".join(parts)
         case Sequence():
             return " ".join(_terminal_part(item) for item in node.items)
@@ -179,6 +182,8 @@ def _terminal(node: Node) -> str:
             return " & ".join(_terminal_part(item) for item in node.items)
         case Not() if is_nothing(node.item):
             return _terminal(ANY_TEXT)
+        case Not(Sequence((*head, tail))) if tail == ANY_TEXT and not any(map(_is_composed, head)):
+            return _without(_regex(Sequence(tuple(head))))
         case Not():
             return f"~{_terminal_part(node.item)}"
         case NoneOf():
@@ -191,8 +196,18 @@ def _terminal(node: Node) -> str:
             assert_never(node)
 
 
+def _without(beginning: str) -> str:
+    """Write a lexeme of the texts that do not begin with this regular expression.
+
+    The complement of any bytes simplifies to nothing, which that of any characters does not: llguidance sees at once
+    where a lexeme cannot go on. Otherwise it takes it for unfinished, and panics where a control token must follow
+    (1.9.1).
+    """
+    return f"~(/{beginning}/ {_ANYTHING})"
+
+
 def _terminal_part(node: Node) -> str:
-    text = _terminal(node)
+    text = _terminal(node, is_part=True)
     return f"({text})" if _is_composed(node) else text
 
 

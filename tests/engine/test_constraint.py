@@ -11,7 +11,7 @@ import pytest
 from edgefc.engine import Engine
 from edgefc.engine.choice import CallPath
 from edgefc.engine.constraint import ConstraintFactory
-from edgefc.errors import GrammarError
+from edgefc.errors import ConstraintError, GrammarError
 from edgefc.grammar import CompiledGrammar, compile_schema
 
 
@@ -49,3 +49,18 @@ def test_a_path_ends_where_the_answer_is_no_call(engine: Engine) -> None:
     assert path.mask(good[:1]) is not None
     assert path.mask([*good[:1], *bad]) is None
     assert path.mask([*good[:1], *bad, *bad]) is None
+
+
+def test_a_panic_of_llguidance_ends_only_the_answers_that_were_under_way(engine: Engine) -> None:
+    """A lexeme that cannot go on, which llguidance does not see, and a control token that must follow."""
+    token = engine.tokenizer.special_id("<|im_start|>")
+    lark = f'start: T <[{token}]>\nT: (/[^\\x{{0}}]+/ & ~/(?s:.*)x(?s:.*)/) "x"\n'
+    factory = ConstraintFactory(engine._vocabulary.guidance_tokenizer, engine.tokenizer.vocabulary.handle)
+    grammar = CompiledGrammar(lark)
+    first, other = factory.start(grammar), factory.start(grammar)
+    assert first.try_consume(engine.tokenizer.encode("yx", bos="never"))
+    with pytest.raises(ConstraintError, match="panic"):
+        first.mask()
+    with pytest.raises(ConstraintError, match="panic"):
+        other.mask()
+    assert factory.start(grammar).mask().any()

@@ -27,6 +27,23 @@ from tests.tool_sets import TOOL_SETS
 
 TOOLS = TOOL_SETS[2]
 NAMES = tuple(tool["function"]["name"] for tool in TOOLS)
+BOUNDED = [
+    {
+        "type": "function",
+        "function": {
+            "name": "f",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string", "maxLength": 5},
+                    "other": {"type": "string", "not": {"const": "x"}},
+                    "half": {"type": "number", "multipleOf": 0.5},
+                },
+            },
+        },
+    }
+]
+CALL = {"name": "f", "arguments": {"text": "abcde", "other": "y", "half": 1.5}}
 
 
 def texts_in_brackets(syntax: OutputSyntax) -> list[str]:
@@ -68,6 +85,28 @@ def test_answers_fit_the_grammar_token_by_token(family: str, demo_path: Path, tm
                 here = fits(plain, guidance[0], syntax, choice, text)
                 there = fits(marked, guidance[1], syntax, choice, text)
                 assert there == here == (choice == "auto" or "tool_calls" in message), (choice, text)
+
+
+@pytest.mark.parametrize("family", family_names())
+def test_the_only_way_to_go_on_is_known_at_every_token(family: str, demo_path: Path, tmp_path: Path) -> None:
+    """llguidance panics where a control token must follow a lexeme that it takes for unfinished."""
+    syntax = load_family(family).syntax
+    message = {"role": "assistant", "content": "", "tool_calls": [{"id": "abcdefgh1", **CALL}]}
+    thought = f"{syntax.think_begin}A\nB</thi C.{syntax.think_end}" if syntax.think_begin else ""
+    texts = [text for text in texts_in_brackets(syntax) if text not in (syntax.think_end or "")]
+    for number, some in enumerate([texts, *([text] for text in texts)] if texts else ()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        vocabulary = vocabulary_with(some, demo_path, folder)
+        tokenizer = Tokenizer(vocabulary)
+        guidance = vocabulary.guidance(tokenizer.add_markers())
+        for before in dict.fromkeys(("", thought)):
+            grammar = compile_output(syntax, BOUNDED, ToolChoice("required", ("f",)), control=tokenizer.control)
+            constraint = Constraint(guidance, grammar)
+            for token in tokenizer.encode(before + write_assistant(syntax, message)):
+                constraint.consume(token)
+                constraint.fork().consume_forced()
+            assert constraint.is_accepting
 
 
 def test_a_marker_is_one_token_there(demo_path: Path, tmp_path: Path) -> None:
