@@ -119,7 +119,7 @@ def _with_lease(method: Callable[Concatenate[Constraint, P], T]) -> Callable[Con
 
 @dataclass(slots=True)
 class _Shared:
-    """What a constraint has in common with its copies, as they have the states of llguidance's lexer."""
+    """State that a constraint shares with its copies, as they share that of llguidance's lexer."""
 
     n_consumed: int = 0
     is_broken: bool = False
