@@ -55,16 +55,18 @@ class Checkpoints:
         """
         if not self._memory_bytes:
             return
-        size = self._context.recurrent_bytes(slot)
-        if not 0 < size <= self._memory_bytes:  # every state of a model has the same size
-            self._memory_bytes = 0
-            return
-        if saved is None or saved.nbytes > self._memory_bytes // MAX_CHECKPOINTS:
+        if saved is not None and saved.nbytes <= self._memory_bytes // MAX_CHECKPOINTS:
+            size = self._context.recurrent_bytes(slot)
+        else:
             try:
                 saved = self._context.save_recurrent(slot)
             except MemoryError:
                 log.warning("no memory for a checkpoint after %d tokens", length)
                 return
+            size = saved.nbytes
+        if not 0 < size <= self._memory_bytes:  # every state of a model has the same size
+            self._memory_bytes = 0
+            return
         mine = [c for c in self._checkpoints if c.slot == slot and c.length != length]
         # The first one is that of the tools, which other conversations begin with as well.
         if len(mine) >= MAX_CHECKPOINTS:
