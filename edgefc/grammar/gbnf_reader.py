@@ -1,7 +1,8 @@
-"""GBNF text → regular nodes, for the grammars that edgefc keeps as files.
+"""GBNF text → nodes: of the grammars that edgefc keeps as files, and of those that users write.
 
-The notation is llama.cpp's: literals, classes, groups, `|`, `?`, `*`, `+`, `{m}`, `{m,}`, `{m,n}`, comments. A rule
-extends to the beginning of the next one. Rules may not be recursive: each reference is replaced by the rule's node.
+The notation is llama.cpp's: literals, classes, `.`, groups, `|`, `?`, `*`, `+`, `{m}`, `{m,}`, `{m,n}`, comments. A
+rule extends to the beginning of the next one. In `GbnfRules`, rules may not be recursive: each reference is replaced
+by the rule's node. `read_rules` keeps the references.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from edgefc.errors import GrammarError
-from edgefc.grammar.rules import Chars, Literal, Node, Repeat, choice, sequence
+from edgefc.grammar.char_ranges import LAST
+from edgefc.grammar.rules import ANY_CHAR, Chars, Literal, Node, Ref, Repeat, Rules, choice, sequence
 
 _PART = re.compile(
-    r"""(?P<space>[ \t]+|\#[^\n]*)|(?P<line>\n)|(?P<rule>[a-zA-Z][a-zA-Z0-9-]*)(?P<define>\s*::=)?
-    |(?P<literal>"(?:[^"\\\n]|\\.)*")|(?P<chars>\[(?:[^\]\\\n]|\\.)*\])
-    |(?P<count>[?*+]|\{\d+(?:,\d*)?\})|(?P<mark>[()|])""",
+    r"""(?P<space>[ \t\r]+|\#[^\n]*)|(?P<line>\n)|(?P<rule>[a-zA-Z0-9_-]+)(?P<define>\s*::=)?
+    |(?P<literal>"(?:[^"\\]|\\.)*")|(?P<chars>\[(?:[^\]\\]|\\.)*\]|\.)
+    |(?P<count>[?*+]|\{\s*\d+\s*(?:,\s*\d*\s*)?\})|(?P<mark>[()|])""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))")
@@ -39,6 +41,11 @@ class GbnfRules:
     def __getitem__(self, name: str) -> Node:
         """Return a rule's node, with every reference replaced by the node of its rule."""
         return RuleParser(self._rules, self._nodes, (name,)).rule()
+
+
+def read_rules(text: str) -> Rules:
+    """Return the rules of a grammar. Raises GrammarError with the line."""
+    return {name: _RefParser(parts).rule() for name, parts in split_rules(text).items()}
 
 
 def split_rules(text: str) -> dict[str, list[Part]]:
@@ -99,7 +106,7 @@ class RuleParser:
         while self.peek()[0] in {"rule", "literal", "chars"} or self.peek()[:2] == ("mark", "("):
             item = self.item()
             while self.peek()[0] == "count":
-                item = _repeat(item, self.peek()[1])
+                item = _repeat(item, *self.peek()[1:])
                 self.pos += 1
             items.append(item)
         return sequence(*items)
@@ -107,10 +114,12 @@ class RuleParser:
     def item(self) -> Node:
         kind, text, line = self.peek()
         self.pos += 1
+        if kind in {"literal", "chars"}:
+            _check_escapes(text, line)
         if kind == "literal":
             return Literal(_unescape(text[1:-1])) if len(text) > 2 else sequence()
         if kind == "chars":
-            return char_class(text[1:-1], line)
+            return ANY_CHAR if text == "." else char_class(text[1:-1], line)
         if kind == "rule":
             return self.reference(text, line)
         node = self.alternatives()
@@ -128,11 +137,33 @@ class RuleParser:
         return RuleParser(self.rules, self.nodes, (*self.stack, name)).rule()
 
 
-def _repeat(item: Node, count: str) -> Node:
+class _RefParser(RuleParser):
+    """Reads one rule, and leaves references to others as they are."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        super().__init__({"root": parts}, {}, ("root",))
+
+    def reference(self, name: str, line: int) -> Node:  # noqa: ARG002 - the line is for errors
+        return Ref(name)
+
+
+def _repeat(item: Node, count: str, line: int) -> Node:
     if count in _COUNTS:
         return Repeat(item, *_COUNTS[count])
     low, comma, high = count[1:-1].partition(",")
-    return Repeat(item, int(low), (int(high) if high else None) if comma else int(low))
+    least, most = int(low), int(high) if high.strip() else None
+    if most is not None and most < least:
+        _fail(line, f"count out of order: {count}")
+    return Repeat(item, least, most if comma else least)
+
+
+def _check_escapes(text: str, line: int) -> None:
+    r"""Refuse an escaped letter or digit without a meaning, such as \d, which is no class here."""
+    for found in _ESCAPE.finditer(text):
+        if found[4] and found[4].isalnum() and found[4] not in _NAMED_ESCAPES:
+            _fail(line, f"unknown escape {found[0]}")
+        if found[3] and int(found[3], 16) > LAST:
+            _fail(line, f"{found[0]} is no character")
 
 
 def _unescape(text: str) -> str:

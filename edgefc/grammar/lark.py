@@ -79,7 +79,8 @@ class LarkWriter:
                 text = " | ".join(self._rule(item, inner=True) for item in node.items)
                 return f"({text})" if inner else text
             case Repeat():
-                return self._rule(node.item, inner=True) + _count(node.low, node.high)
+                text = self._rule(node.item, inner=True)
+                return (f"({text})" if isinstance(node.item, Repeat) else text) + _count(node.low, node.high)
             case ControlToken():
                 return f"<[{node.id}]>"
             case Lexeme():

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from edgefc.errors import GrammarError
 from edgefc.grammar.gbnf import SHORT_COUNTS, count_text
-from edgefc.grammar.gbnf_reader import Part, RuleParser, split_rules
+from edgefc.grammar.gbnf_reader import read_rules
 from edgefc.grammar.residual import START, remaining
 from edgefc.grammar.rules import Chars, Choice, Literal, Node, Ref, Repeat, Rules, Sequence
 
@@ -27,7 +27,7 @@ _NUMBER_END = re.compile(r"\\x..\Z")
 
 def portable(gbnf: str) -> str:
     """Return the same grammar in portable GBNF. Raises GrammarError."""
-    return _write(_parse(gbnf), NO_NAMES)
+    return _write(read_rules(gbnf), NO_NAMES)
 
 
 def portable_rest(gbnf: str, text: str) -> str:
@@ -35,25 +35,11 @@ def portable_rest(gbnf: str, text: str) -> str:
 
     Raises ConstraintError if the grammar forbids the text, GrammarError if there are too many ways to read it.
     """
-    rules = _parse(gbnf)
+    rules = read_rules(gbnf)
     old_root = OLD_ROOT
     while old_root in rules:
         old_root += "-"
     return _write(remaining(rules, [text]), {START: ROOT, ROOT: old_root})
-
-
-def _parse(gbnf: str) -> Rules:
-    return {name: _RefParser(parts).rule() for name, parts in split_rules(gbnf).items()}
-
-
-class _RefParser(RuleParser):
-    """Reads one rule, and leaves references to others as they are."""
-
-    def __init__(self, parts: list[Part]) -> None:
-        super().__init__({ROOT: parts}, {}, (ROOT,))
-
-    def reference(self, name: str, line: int) -> Node:  # noqa: ARG002 - the line is for errors
-        return Ref(name)
 
 
 def _write(rules: Rules, names: Mapping[str, str]) -> str:

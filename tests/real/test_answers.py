@@ -122,3 +122,16 @@ def test_the_tool_loop_ends(real_model: edgefc.Model) -> None:
     assert 2 <= result.rounds <= 4
     assert result.outcome != "call"
     assert result.messages[-1] == result.reply.message
+
+
+def test_a_users_grammar_ends_where_its_marker_stands(real_model: edgefc.Model) -> None:
+    """Lines may begin with a backtick, but not with three: there the longest lexeme is not the right one."""
+    line = r'line ::= "\n" | [^`\n] [^\n]{0,60} "\n" | "`" [^`\n] [^\n]{0,60} "\n"'
+    reply = real_model.chat(
+        [{"role": "user", "content": "Write a Python function that adds two numbers."}],
+        grammar=f'root ::= "```python\\n" line{{1,6}} "```"\n{line}',
+        temperature=0,
+        max_tokens=200,
+    )
+    assert reply.outcome == "answer"
+    assert re.fullmatch(r"```python\n((?!```).*\n){1,6}```", reply.content)
