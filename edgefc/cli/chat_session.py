@@ -17,7 +17,7 @@ from edgefc.cli.answerers import Answerer, open_answerer
 from edgefc.cli.chat_input import unquoted
 from edgefc.cli.choice import resolve
 from edgefc.cli.console import CallApproval, confirm, count_of, cut_error, err, out, print_error
-from edgefc.cli.conversation import drop_oldest, load_messages, save_messages, stop_answer, turns
+from edgefc.cli.conversation import drop_oldest, load_messages, save_messages, stop_answer, system_message, turns
 from edgefc.cli.live import AnswerView
 from edgefc.cli.mcp_tools import Follower
 from edgefc.cli.options import GenerationOptions, QuestionOptions
@@ -57,11 +57,11 @@ class ChatSession:
         self._has_warned = self._is_tracing = False
         self.system: str | None = None
         self.messages: list[Message] = []
-        self._set_system(options.system)
+        self._set_system(self._with_date(options.system))
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: out.print(chat_commands.HELP),
             "/tools": lambda _: chat_commands.print_tools(self.tools, self.last_reply),
-            "/system": self._start_over,
+            "/system": lambda text: self._start_over(self._with_date(text) or ""),
             "/reset": lambda _: self._start_over(self.system or ""),
             "/retry": lambda _: self._retry(),
             "/undo": lambda _: self._take_back(),
@@ -215,6 +215,10 @@ class ChatSession:
         snapshot = self._undo.pop()
         self.messages, self.system = snapshot.messages, snapshot.system
         out.print(f"took the last change back: {chat_commands.describe(self.messages)}", style="dim")
+
+    def _with_date(self, text: str | None) -> str | None:
+        """Return a system message with the date, if the model is to know it."""
+        return system_message(text, self.tools, date=self._open_options.date)
 
     def _set_system(self, text: str | None) -> None:
         from edgefc.chat.prompt import conversation

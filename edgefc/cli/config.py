@@ -31,6 +31,7 @@ KEYS: dict[str, tuple[type, str]] = {
     "model": (str, "model of commands that name none"),
     "tools": (str, "file with tools for run, call and chat"),
     "system": (str, "system message for run, call and chat"),
+    "date": (bool, "tell run, call and chat today's date, or not"),
     "temperature": (float, "sampling temperature"),
     "max_tokens": (int, "limit of an answer, in tokens"),
     "tool_timeout": (float, "time limit per call of your tools, in seconds"),

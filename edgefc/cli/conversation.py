@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +17,25 @@ from edgefc.files import read_small
 from edgefc.terminal import single_line
 
 if TYPE_CHECKING:
+    from edgefc.tools import ToolSet
     from edgefc.types import Message
 
 MAX_BYTES = 64 << 20
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 STOPPED = "(stopped by the user)"
+_DATE = re.compile(r'"format": ?"date(-time)?"')
+
+
+def system_message(text: str | None, tools: ToolSet, *, date: bool | None) -> str | None:
+    """Return the text of a system message, whose last line is today's date: models do not know it.
+
+    date  None: if a tool has a parameter with the format of a date
+    """
+    if not (_DATE.search(tools.json) if date is None else date):
+        return text
+    today = dt.datetime.now().astimezone().date()
+    line = f"Today is {today:%A}, {today.isoformat()}."
+    return f"{text}\n\n{line}" if text else line
 
 
 def turns(messages: list[Message]) -> list[int]:

@@ -10,7 +10,9 @@ from typer import Option
 
 from edgefc.cli.choice import chosen_model, model_and_question
 from edgefc.cli.console import LONGEST_CELL, err, out, print_json, write
+from edgefc.cli.conversation import system_message
 from edgefc.cli.options import (
+    DateOption,
     FamilyOption,
     JsonOption,
     LoraFilesOption,
@@ -50,6 +52,7 @@ def render(
     no_thinking: NoThinkingOption = False,
     family: FamilyOption = None,
     system: SystemOption = None,
+    date: DateOption = None,
     ids: IdsOption = False,
     model: ModelOption = None,
 ) -> None:
@@ -57,12 +60,14 @@ def render(
     from edgefc import inspection
     from edgefc.chat.prompt import render_prompt
     from edgefc.models import registry
-    from edgefc.tools import parse_tool_choice
+    from edgefc.tools import ToolSet, parse_tool_choice
 
     name, question = model_and_question(words, model, has_stdin=messages is None)
-    conversation = _conversation(question or None, messages, system)
-    toolset = None if no_tools else tools_from(tools)
-    choice = parse_tool_choice(tool_choice_from(tool_choice), toolset or ())
+    toolset = ToolSet.of([]) if no_tools else tools_from(tools)
+    has_own = messages is not None and date is None
+    text = system if has_own else system_message(system, toolset, date=date)
+    conversation = _conversation(question or None, messages, text)
+    choice = parse_tool_choice(tool_choice_from(tool_choice), toolset)
     thinking = False if no_thinking else None
     found = registry.resolve(name)
     chat_format = _chat_format(found, family)

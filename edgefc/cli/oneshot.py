@@ -12,6 +12,7 @@ from typer import Option
 from edgefc.cli.answerers import open_answerer
 from edgefc.cli.choice import model_and_question
 from edgefc.cli.console import cut_error, print_error, print_json, print_json_line, print_result, print_selection
+from edgefc.cli.conversation import system_message
 from edgefc.cli.live import AnswerView, read_deltas
 from edgefc.cli.options import (
     JsonOption,
@@ -65,7 +66,7 @@ def run(
     with closing(open_answerer(name, question_options, is_named=bool(model or len(words or ()) > 1))) as answerer:
         result = answer_with_tools(
             answerer,
-            conversation(question, question_options.system),
+            conversation(question, system_message(question_options.system, toolset, date=question_options.date)),
             toolset,
             question_options.generation().keywords(),
             view=view,
@@ -95,7 +96,7 @@ def call(
     if not question:
         raise _no_question()
     toolset, options = question_options.toolset(), question_options.generation().keywords()
-    messages = conversation(question, question_options.system)
+    messages = conversation(question, system_message(question_options.system, toolset, date=question_options.date))
     if trace:
         as_json, options = True, {**options, "trace": True}
     view = AnswerView(has_text=False, has_line=not stream)

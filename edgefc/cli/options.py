@@ -93,6 +93,8 @@ NoParallelOption = Annotated[
     bool, Option("--no-parallel", help="Allow at most one call per answer.", rich_help_panel=TOOLS)
 ]
 SystemOption = Annotated[str | None, Option(help="System message.", rich_help_panel=SAMPLING)]
+DATE_HELP = "Tell the model today's date. Default: where a tool has a parameter with the format date or date-time."
+DateOption = Annotated[bool | None, Option("--date/--no-date", help=DATE_HELP, rich_help_panel=SAMPLING)]
 RunWithoutAskingOption = Annotated[
     bool, Option("--yes", "-y", help="Run your tools without asking.", rich_help_panel=TOOLS)
 ]
@@ -288,6 +290,7 @@ class QuestionOptions:
     min_confidence: MinConfidenceOption = None
     call_bias: CallBiasOption = None
     system: SystemOption = None
+    date: DateOption = None
     temperature: TemperatureOption = None
     top_p: TopPOption = None
     top_k: TopKOption = None

@@ -6,11 +6,13 @@ import sys
 
 from edgefc.cli.choice import chosen_model
 from edgefc.cli.console import err, out, print_json
+from edgefc.cli.conversation import system_message
 from edgefc.cli.loading import find_model, load_model
 from edgefc.cli.options import (
     AllowHostOption,
     AllowWritesOption,
     ContextOption,
+    DateOption,
     FamilyOption,
     JsonOption,
     LoadOptions,
@@ -37,6 +39,7 @@ def warm(
     allow_writes: AllowWritesOption = False,
     allow_host: AllowHostOption = None,
     system: SystemOption = None,
+    date: DateOption = None,
     tool_choice: ToolChoiceOption = "auto",
     family: FamilyOption = None,
     n_ctx: ContextOption = None,
@@ -52,7 +55,9 @@ def warm(
     toolset = named.toolset()
     load = LoadOptions(family=family, n_ctx=n_ctx, n_threads=n_threads, n_parallel=1, lora=lora)
     with load_model(find_model(chosen_model(model, model_option)), load) as loaded:
-        result = loaded.warm(tools=toolset, system=system, tool_choice=tool_choice_from(tool_choice))
+        result = loaded.warm(
+            tools=toolset, system=system_message(system, toolset, date=date), tool_choice=tool_choice_from(tool_choice)
+        )
     if as_json:
         print_json(
             {

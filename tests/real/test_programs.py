@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -135,6 +136,30 @@ def test_call_prints_a_valid_call(real_path: Path, own_tools: Path) -> None:
     words = ("--model", str(real_path), "--tools", str(own_tools), "--tool-choice", "get_time", "--no-parallel")
     calls = json.loads(edgefc("call", "What time is it in Lima?", *words, "--n-ctx", "1024"))
     assert [(call["name"], list(call["arguments"])) for call in calls] == [("get_time", ["city"])]
+
+
+CALENDAR = """
+import datetime as dt
+
+import edgefc
+
+@edgefc.tool
+def list_events(day: datetime.date) -> str:
+    \"\"\"List the events of a day\"\"\"
+    return "none"
+"""
+
+
+def test_a_tool_that_takes_a_date_gets_todays(real_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "calendar_tools.py").write_text(CALENDAR)
+    words = ("--tools", str(tmp_path / "calendar_tools.py"), "--tool-choice", "list_events", "--no-parallel")
+    days = {dt.datetime.now().astimezone().date().isoformat()}
+    calls = json.loads(
+        edgefc("call", "What is on my calendar today?", "--model", str(real_path), *words, "--n-ctx", "1024")
+    )
+    days.add(dt.datetime.now().astimezone().date().isoformat())
+    assert [call["name"] for call in calls] == ["list_events"]
+    assert calls[0]["arguments"]["day"] in days
 
 
 def test_run_answers(real_path: Path, own_tools: Path) -> None:
