@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from edgefc.cache import TextCache
 from edgefc.errors import ConstraintError, EngineClosedError, GrammarError, ModelFileError
 from edgefc.grammar import CompiledGrammar
+from edgefc.grammar.lark import nesting
 
 if TYPE_CHECKING:
     from edgefc.engine.llama import Model, Vocabulary
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 FORCED_AT_ONCE = 64  # tokens
+# Levels of `nesting` that fit the smallest stack of a thread, and those that fit a large one; past its end, the process
+# would die.
+SAFE_NESTING, MAX_NESTING = 60, 12_000
+DEEP_STACK = 512 << 20  # bytes of address space; only what is used becomes memory
+_stack_lock = threading.Lock()
 # Tokens until a cached grammar is started anew: the states of its lexer take up to 7 KB for each, and stay.
 MAX_CONSUMED = 8192
 # Patterns that exclude one another need more work than llguidance allows by default, and an error amid an answer is
@@ -117,6 +124,36 @@ def _with_lease(method: Callable[Concatenate[Constraint, P], T]) -> Callable[Con
     return leased
 
 
+def _new_matcher(tokenizer: LLTokenizer, lark: str) -> LLMatcher:
+    """Start a grammar, where its rules are nested deeply with a stack that is large enough. Raises GrammarError."""
+    levels = nesting(lark)
+    if levels > MAX_NESTING:
+        reason = f"the grammar's rules are nested {levels:,} levels deep; at most {MAX_NESTING:,} are supported"
+        raise GrammarError(reason, "Simplify the schema.")
+    if levels <= SAFE_NESTING:
+        return LLMatcher(tokenizer, lark, log_level=0, limits=LIMITS)
+    found: Future[LLMatcher] = Future()
+
+    def start() -> None:
+        try:
+            found.set_result(LLMatcher(tokenizer, lark, log_level=0, limits=LIMITS))
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`
+            found.set_exception(error)
+
+    with _stack_lock:
+        before = threading.stack_size(DEEP_STACK)
+        try:
+            thread = threading.Thread(target=start, name="edgefc-grammar")
+            thread.start()
+        except RuntimeError:
+            reason = f"no memory for the stack that a grammar nested {levels:,} levels deep needs"
+            raise GrammarError(reason, "Simplify the schema.") from None
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    return found.result()
+
+
 @dataclass(slots=True)
 class _Shared:
     """State that a constraint shares with its copies, as they share that of llguidance's lexer."""
@@ -138,7 +175,7 @@ class Constraint:
         start = time.perf_counter()
         self._vocabulary = vocabulary or nullcontext()
         with self._vocabulary:
-            self._matcher = LLMatcher(tokenizer, grammar.lark, log_level=0, limits=LIMITS)
+            self._matcher = _new_matcher(tokenizer, grammar.lark)
         if self._matcher.is_error():
             raise GrammarError(f"llguidance refuses the grammar: {self._matcher.get_error()}")
         self._bits = guidance_numpy.allocate_token_bitmask(1, tokenizer.vocab_size)

@@ -43,6 +43,8 @@ from edgefc.grammar.rules import (
 MAX_CONSTANT = 100_000
 MAX_EXPRESSION = 2_000  # character classes in a regular expression made from an automaton
 _ANYTHING = r"~/[^\x{0}-\x{10FFFF}]/"  # the complement of nothing
+_RULE = re.compile(r"start|r\d+|m\d+_\d+")
+_RULE_OR_MARK = re.compile(r"[()]|\b(?:start|r\d+|m\d+_\d+)\b")
 _COMPLEMENT = re.compile(r"~\(?/[^/]*/")  # of a lexeme, which names the texts that it forbids
 
 
@@ -132,6 +134,37 @@ def leave_tokens_open(lark: str, texts: Collection[str]) -> str:
 @functools.lru_cache(maxsize=4)
 def _pattern(texts: frozenset[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(_quote(text)) for text in texts))
+
+
+def nesting(lark: str) -> int:
+    """Return how many rules and parentheses of a written grammar are open at once when its rules are visited.
+
+    llguidance visits them so, by recursion: each level takes about 4 KB of its stack.
+    """
+    uses: dict[str, list[tuple[str, int]]] = {}
+    levels: dict[str, int] = {}
+    for line in lark.splitlines():
+        name, _, body = line.partition(": ")
+        if not _RULE.fullmatch(name):
+            continue
+        uses[name], levels[name], level = [], 1, 1
+        for found in _RULE_OR_MARK.finditer(body):
+            level += {"(": 1, ")": -1}.get(found[0], 0)
+            levels[name] = max(levels[name], level)
+            if _RULE.fullmatch(found[0]):
+                uses[name].append((found[0], level))
+    visited, path, deepest = {"start"}, [(0, iter(uses.get("start", ())))], levels.get("start", 0)
+    while path:
+        above, used = path[-1]
+        following = next(((rule, level) for rule, level in used if rule not in visited), None)
+        if following is None:
+            path.pop()
+            continue
+        rule, level = following
+        visited.add(rule)
+        deepest = max(deepest, above + level + levels.get(rule, 0))
+        path.append((above + level, iter(uses.get(rule, ()))))
+    return deepest
 
 
 def _repeated_bytes(node: Node) -> int:

@@ -8,9 +8,11 @@ lexemes, which makes masks a hundred times faster; otherwise every character is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from edgefc.grammar.automata import Automaton, TooLargeError, automaton
 from edgefc.grammar.char_ranges import Ranges, merge
+from edgefc.grammar.deadline import OutOfStepsError, OutOfTimeError, deadline, step_limit, tick
 from edgefc.grammar.lark import LarkWriter
 from edgefc.grammar.rules import (
     Choice,
@@ -27,21 +29,20 @@ from edgefc.grammar.rules import (
     sequence,
 )
 
-MAX_SIZE = 5_000  # parts of a lexeme
+MAX_SIZE = 1_000  # parts of a lexeme
 MAX_DEPTH = 40  # of parts in one another
-MAX_PAIRS = 200_000  # pairs of states that are compared
+MAX_STEPS = 50_000  # of work on lexemes; with more, every character is one
+DEADLINE_S = 0.5  # the same, in time: both ways allow the same texts
 
 
 def divided_lark(rules: Rules) -> str:
     """Return the Lark of a grammar without lexemes of its own, which allows the same texts as its rules."""
     rules = {name: _without_tail_recursion(name, node) for name, node in rules.items()}
     for joins_items in (True, False):
-        try:
+        with suppress(TooLargeError, OutOfStepsError, OutOfTimeError), deadline(DEADLINE_S), step_limit(MAX_STEPS):
             divided = _divided(rules, joins_items=joins_items)
             if not _Conflicts(divided).found():
                 return LarkWriter(divided).text()
-        except TooLargeError:
-            continue
     return LarkWriter({name: _characters(node) for name, node in rules.items()}).text()
 
 
@@ -98,6 +99,7 @@ def _divided(rules: Rules, *, joins_items: bool) -> Rules:
     sizes: dict[str, tuple[int, int]] = {}
     for name in _users_last(rules):
         size, depth = _size(rules[name], sizes)
+        tick(1 + min(size, MAX_SIZE) // 10)
         if size <= MAX_SIZE and depth <= MAX_DEPTH:
             regular[name], sizes[name] = _inlined(rules[name], regular), (size, depth)
     return {
@@ -169,7 +171,10 @@ def _with_lexemes(node: Node, regular: Rules, joins_items: bool) -> Node:
                     items.append(part)
             return items[0] if len(items) == 1 else Sequence(tuple(items))
         case Choice():
-            return Choice(tuple(_with_lexemes(item, regular, joins_items) for item in node.items))
+            parts = [_with_lexemes(item, regular, joins_items) for item in node.items]
+            joint = [part.item for part in parts if isinstance(part, Lexeme)]
+            others = [part for part in parts if not isinstance(part, Lexeme)]
+            return Choice((*([Lexeme(choice(*joint))] if joint else []), *others))
         case Repeat():
             item = _with_lexemes(node.item, regular, joins_items)
             if isinstance(item, Lexeme):
@@ -188,7 +193,7 @@ def _lexeme(node: Node) -> Node:
 class _Conflicts:
     """Finds out whether a lexeme could go on, by itself or as another one, with what may follow it.
 
-    Sets of lexemes are the bits of an integer. Raises TooLargeError.
+    Sets of lexemes are the bits of an integer. Raises TooLargeError, OutOfStepsError or OutOfTimeError.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -203,15 +208,13 @@ class _Conflicts:
     def found(self) -> bool:
         self._follow()
         starts = [merge([span for ranges, _ in found.moves[0] for span in ranges]) for found in self._automata]
-        pairs = 0
         for one, machine in enumerate(self._automata):
             after = self._next[one]
             following = merge([span for number, spans in enumerate(starts) if after >> number & 1 for span in spans])
             for other in self._automata:
+                tick()
                 for state, longer in _joint_states(machine, other):
-                    pairs += 1
-                    if pairs > MAX_PAIRS:
-                        raise TooLargeError
+                    tick()
                     if machine.accepts[state] and any(_overlap(ranges, following) for ranges, _ in other.moves[longer]):
                         return True
         return False
@@ -221,6 +224,7 @@ class _Conflicts:
         before: object = None
         while before != (before := (list(self._next), dict(self._first), dict(self._after), set(self._nullable))):
             for name, node in self._rules.items():
+                tick()
                 self._first[name], nullable = self._visit(node, 0)
                 if nullable:
                     self._nullable.add(name)
@@ -228,6 +232,7 @@ class _Conflicts:
 
     def _visit(self, node: Node, after: int) -> tuple[int, bool]:
         """Return the lexemes that a node may begin with, and whether it may be empty; `after` are those behind it."""
+        tick()
         match node:
             case Lexeme():
                 number = self._number(node)
