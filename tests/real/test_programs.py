@@ -144,7 +144,7 @@ import datetime as dt
 import edgefc
 
 @edgefc.tool
-def list_events(day: datetime.date) -> str:
+def list_events(day: dt.date) -> str:
     \"\"\"List the events of a day\"\"\"
     return "none"
 """
