@@ -132,26 +132,17 @@ def _new_matcher(tokenizer: LLTokenizer, lark: str) -> LLMatcher:
         raise GrammarError(reason, "Simplify the schema.")
     if levels <= SAFE_NESTING:
         return LLMatcher(tokenizer, lark, log_level=0, limits=LIMITS)
-    found: Future[LLMatcher] = Future()
-
-    def start() -> None:
-        try:
-            found.set_result(LLMatcher(tokenizer, lark, log_level=0, limits=LIMITS))
-        except BaseException as error:  # noqa: BLE001 - raised again by `result`
-            found.set_exception(error)
-
-    with _stack_lock:
-        before = threading.stack_size(DEEP_STACK)
-        try:
-            thread = threading.Thread(target=start, name="edgefc-grammar")
-            thread.start()
-        except RuntimeError:
-            reason = f"no memory for the stack that a grammar nested {levels:,} levels deep needs"
-            raise GrammarError(reason, "Simplify the schema.") from None
-        finally:
-            threading.stack_size(before)
-    thread.join()
-    return found.result()
+    with ThreadPoolExecutor(1, "edgefc-grammar") as pool:
+        with _stack_lock:
+            before = threading.stack_size(DEEP_STACK)
+            try:
+                found = pool.submit(LLMatcher, tokenizer, lark, log_level=0, limits=LIMITS)
+            except RuntimeError:
+                reason = f"no memory for the stack that a grammar nested {levels:,} levels deep needs"
+                raise GrammarError(reason, "Simplify the schema.") from None
+            finally:
+                threading.stack_size(before)
+        return found.result()
 
 
 @dataclass(slots=True)

@@ -225,10 +225,9 @@ class _Conflicts:
         while before != (before := (list(self._next), dict(self._first), dict(self._after), set(self._nullable))):
             for name, node in self._rules.items():
                 tick()
-                self._first[name], nullable = self._visit(node, 0)
+                self._first[name], nullable = self._visit(node, self._after[name])
                 if nullable:
                     self._nullable.add(name)
-                self._visit(node, self._after[name])
 
     def _visit(self, node: Node, after: int) -> tuple[int, bool]:
         """Return the lexemes that a node may begin with, and whether it may be empty; `after` are those behind it."""
