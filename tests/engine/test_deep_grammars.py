@@ -10,7 +10,7 @@ import pytest
 
 from edgefc.engine import Engine, gbnf_grammar
 from edgefc.errors import GrammarError
-from edgefc.grammar import CompiledGrammar, compile_schema
+from edgefc.grammar import CompiledGrammar, calls, compile_schema
 from edgefc.grammar.lark import nesting
 
 
@@ -18,6 +18,12 @@ from edgefc.grammar.lark import nesting
 def engine(demo_path: Path) -> Iterator[Engine]:
     with Engine.load(demo_path) as loaded:
         yield loaded
+
+
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine compile these schemas, which take most of the usual 500 ms."""
+    monkeypatch.setattr(calls, "DEADLINE_S", 60)
 
 
 def chain(n: int) -> dict[str, Any]:
