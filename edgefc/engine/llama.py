@@ -263,13 +263,17 @@ class Model:
             params.progress_callback = on_progress
         with LOADS:
             initialise()
-            clear_log_tail()
+            reason = ""
             with _muted_log():
                 pointer = api.llama_model_load_from_file(str(path).encode(), params)
-            if not pointer:  # load again with the log on, for the reason
-                pointer = api.llama_model_load_from_file(str(path).encode(), params)
+            if not pointer:  # load again for the reason, with the log on, whatever other threads load
+                with _log_lock:
+                    api.llama_log_set(_on_log, ctypes.c_void_p(0))
+                    clear_log_tail()
+                    pointer = api.llama_model_load_from_file(str(path).encode(), params)
+                    reason = log_tail()
             if not pointer:
-                raise ModelLoadError(f"llama.cpp could not load {path}: {log_tail()}")
+                raise ModelLoadError(f"llama.cpp could not load {path}: {reason}")
             self.handle = Handle(pointer, api.llama_model_free)
             self.vocabulary = Vocabulary(self.handle, api.llama_model_get_vocab(pointer))
 
