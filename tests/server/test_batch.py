@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -141,11 +140,9 @@ def test_a_process_that_ends_loses_and_repeats_nothing(tmp_path: Path, number: s
         process = subprocess.Popen([*command, *resume], stderr=subprocess.PIPE, text=True)
         while process.poll() is None and (not target.exists() or target.read_bytes().count(b"\n") < least):
             time.sleep(0.01)
-        os.kill(process.pid, number)
+        process.send_signal(number)
         _, said = process.communicate()
-        if process.returncode == -signal.SIGINT:  # in Python's own end, after the last answer
-            assert len(answers(target)) == 40
-        elif number == signal.SIGINT and process.returncode:
+        if number == signal.SIGINT and len(answers(target)) < 40:  # else the signal came after the last answer
             assert process.returncode == 130
             assert "run the same command with --resume" in said
     subprocess.run([*command, "--resume"], check=True, stderr=subprocess.PIPE)
