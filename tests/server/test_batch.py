@@ -137,7 +137,11 @@ def test_a_process_that_ends_loses_and_repeats_nothing(tmp_path: Path, number: s
     command = [sys.executable, "-m", "edgefc", "batch", str(source), "-o", str(target), "-m", "demo", "--n-threads=1"]
     for resume in ([], ["--resume"]):
         least = 3 + (target.read_bytes().count(b"\n") if resume else 0)  # three answers of this process
-        process = subprocess.Popen([*command, *resume], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, *resume], stderr=subprocess.PIPE, text=True,
+            # Where the tests run in the background, children inherit that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         while process.poll() is None and (not target.exists() or target.read_bytes().count(b"\n") < least):
             time.sleep(0.01)
         process.send_signal(number)
