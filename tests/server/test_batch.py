@@ -146,8 +146,9 @@ def test_a_process_that_ends_loses_and_repeats_nothing(tmp_path: Path, number: s
             time.sleep(0.01)
         process.send_signal(number)
         _, said = process.communicate()
-        if number == signal.SIGINT and len(answers(target)) < 40:  # else the signal came after the last answer
-            assert process.returncode == 130
-            assert "run the same command with --resume" in said
+        if number == signal.SIGINT:
+            is_done = len(answers(target)) == 40  # the signal came after the last answer, perhaps in Python's own end
+            assert process.returncode == 130 or (is_done and process.returncode in (0, -signal.SIGINT))
+            assert is_done or "run the same command with --resume" in said
     subprocess.run([*command, "--resume"], check=True, stderr=subprocess.PIPE)
     assert answers(target).keys() == {str(number) for number in range(40)}
