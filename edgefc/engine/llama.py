@@ -73,8 +73,13 @@ def initialise() -> None:
     """
     with _log_lock:
         if not _muted_loads:
-            api.llama_log_set(_on_log, ctypes.c_void_p(0))
+            _unmute()
     _init_backend()
+
+
+def _unmute() -> None:
+    """Send llama.cpp's log to `_on_log`."""
+    api.llama_log_set(_on_log, ctypes.c_void_p(0))
 
 
 def _mute() -> None:
@@ -102,7 +107,7 @@ def _muted_log() -> Iterator[None]:
         with _log_lock:
             _muted_loads.discard(thread)
             if not _muted_loads:
-                api.llama_log_set(_on_log, ctypes.c_void_p(0))
+                _unmute()
 
 
 @functools.cache
@@ -263,17 +268,15 @@ class Model:
             params.progress_callback = on_progress
         with LOADS:
             initialise()
-            reason = ""
             with _muted_log():
                 pointer = api.llama_model_load_from_file(str(path).encode(), params)
             if not pointer:  # load again for the reason, with the log on, whatever other threads load
                 with _log_lock:
-                    api.llama_log_set(_on_log, ctypes.c_void_p(0))
+                    _unmute()
                     clear_log_tail()
                     pointer = api.llama_model_load_from_file(str(path).encode(), params)
-                    reason = log_tail()
-            if not pointer:
-                raise ModelLoadError(f"llama.cpp could not load {path}: {reason}")
+                    if not pointer:
+                        raise ModelLoadError(f"llama.cpp could not load {path}: {log_tail()}")
             self.handle = Handle(pointer, api.llama_model_free)
             self.vocabulary = Vocabulary(self.handle, api.llama_model_get_vocab(pointer))
 
